@@ -1,0 +1,260 @@
+"""Typed loops over memoryviews: im2col, pooling, ReLU, softmax loss and parameter updates.
+
+Every function is one body for float32 and float64, works on C-contiguous arrays that its caller in
+convnet.functional, convnet.losses or convnet.optimizers has checked and allocated, releases the GIL, and neither
+raises nor allocates. `IN`, `OUT` and `INOUT` say whether an array is read, overwritten or both.
+"""
+
+from cython cimport floating
+from libc.math cimport exp, log
+from libc.stdint cimport int32_t
+
+
+# ------------------------------------------------------------------------------------------------ geometry
+
+cdef inline Py_ssize_t first_inside(Py_ssize_t offset, Py_ssize_t stride, Py_ssize_t count) noexcept nogil:
+    """Return the first output index o in [0, count] with o * stride + offset >= 0."""
+    if offset >= 0:
+        return 0
+    return min((stride - 1 - offset) // stride, count)
+
+
+cdef inline Py_ssize_t end_inside(Py_ssize_t offset, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t first,
+                                  Py_ssize_t count) noexcept nogil:
+    """Return the end of the output indices o >= first with o * stride + offset < size, at most count."""
+    if (count - 1) * stride + offset < size:    # nearly always; without this way out the division took half the time
+        return count
+    if offset >= size:
+        return first
+    return max(first, min((size - 1 - offset) // stride + 1, count))
+
+
+# ---------------------------------------------------------------------------------------- im2col and col2im
+
+def im2col(
+    const floating[:, :, :, ::1] x not None,         # IN (N, C, H, W)
+    floating[:, :, :, :, :, ::1] cols not None,      # OUT (C, KH, KW, N, OH, OW)
+    Py_ssize_t stride_h, Py_ssize_t stride_w,
+    Py_ssize_t padding_h, Py_ssize_t padding_w,
+):
+    """cols[c, i, j, n, oh, ow] = x[n, c, oh * stride_h + i - padding_h, ow * stride_w + j - padding_w], 0 outside x."""
+    cdef Py_ssize_t height = x.shape[2], width = x.shape[3]
+    cdef Py_ssize_t out_h = cols.shape[4], out_w = cols.shape[5]
+    cdef Py_ssize_t n, c, i, j, oh, ow, h, offset, first, end
+    with nogil:
+        for c in range(cols.shape[0]):
+            for i in range(cols.shape[1]):
+                for j in range(cols.shape[2]):
+                    offset = j - padding_w
+                    first = first_inside(offset, stride_w, out_w)
+                    end = end_inside(offset, stride_w, width, first, out_w)
+                    for n in range(cols.shape[3]):
+                        for oh in range(out_h):
+                            h = oh * stride_h + i - padding_h
+                            if h < 0 or h >= height:
+                                for ow in range(out_w):
+                                    cols[c, i, j, n, oh, ow] = 0
+                                continue
+                            for ow in range(first):
+                                cols[c, i, j, n, oh, ow] = 0
+                            # Stride 1 apart, because the compiler copies vectors only where it knows the stride.
+                            if stride_w == 1:
+                                for ow in range(first, end):
+                                    cols[c, i, j, n, oh, ow] = x[n, c, h, ow + offset]
+                            else:
+                                for ow in range(first, end):
+                                    cols[c, i, j, n, oh, ow] = x[n, c, h, ow * stride_w + offset]
+                            for ow in range(end, out_w):
+                                cols[c, i, j, n, oh, ow] = 0
+
+
+def col2im(
+    const floating[:, :, :, :, :, ::1] cols not None,    # IN (C, KH, KW, N, OH, OW)
+    floating[:, :, :, ::1] x not None,                   # INOUT (N, C, H, W), added to
+    Py_ssize_t stride_h, Py_ssize_t stride_w,
+    Py_ssize_t padding_h, Py_ssize_t padding_w,
+):
+    """Add every element of cols to the element of x that im2col copies it from: the adjoint of im2col."""
+    cdef Py_ssize_t height = x.shape[2], width = x.shape[3]
+    cdef Py_ssize_t out_h = cols.shape[4], out_w = cols.shape[5]
+    cdef Py_ssize_t n, c, i, j, oh, ow, h, offset, first, end
+    with nogil:
+        for c in range(cols.shape[0]):
+            for i in range(cols.shape[1]):
+                for j in range(cols.shape[2]):
+                    offset = j - padding_w
+                    first = first_inside(offset, stride_w, out_w)
+                    end = end_inside(offset, stride_w, width, first, out_w)
+                    for n in range(cols.shape[3]):
+                        for oh in range(out_h):
+                            h = oh * stride_h + i - padding_h
+                            if h < 0 or h >= height:
+                                continue
+                            if stride_w == 1:
+                                for ow in range(first, end):
+                                    x[n, c, h, ow + offset] += cols[c, i, j, n, oh, ow]
+                            else:
+                                for ow in range(first, end):
+                                    x[n, c, h, ow * stride_w + offset] += cols[c, i, j, n, oh, ow]
+
+
+# -------------------------------------------------------------------------------------------- max pooling
+
+cdef inline void keep_larger(
+    const floating[:, :, ::1] x,     # IN (P, H, W)
+    floating[:, :, ::1] y,           # INOUT (P, OH, OW), the largest so far
+    int32_t[:, :, ::1] argmax,       # INOUT (P, OH, OW), its h * W + w
+    Py_ssize_t p, Py_ssize_t oh, Py_ssize_t h,
+    Py_ssize_t first, Py_ssize_t end, Py_ssize_t stride, Py_ssize_t offset,
+) noexcept nogil:
+    """Compare output row oh, columns first to end, with x[p, h, ow * stride + offset]; a NaN is larger than any."""
+    cdef Py_ssize_t ow
+    cdef int32_t start = <int32_t>(h * x.shape[2] + offset), index
+    cdef floating value, best
+    cdef bint larger
+    for ow in range(first, end):
+        value = x[p, h, ow * stride + offset]
+        best = y[p, oh, ow]
+        index = argmax[p, oh, ow]
+        larger = (index < 0) | (value > best) | ((value != value) & (best == best))
+        y[p, oh, ow] = value if larger else best
+        # All reads are unconditional, and the index is of argmax's width: otherwise this is not vectorised.
+        argmax[p, oh, ow] = start + <int32_t>ow * <int32_t>stride if larger else index
+
+
+def max_pool2d_forward(
+    const floating[:, :, ::1] x not None,    # IN (P, H, W), P = N * C planes
+    floating[:, :, ::1] y not None,          # OUT (P, OH, OW)
+    int32_t[:, :, ::1] argmax not None,      # OUT (P, OH, OW), h * W + w of the first maximum
+    Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+    Py_ssize_t stride_h, Py_ssize_t stride_w,
+    Py_ssize_t padding_h, Py_ssize_t padding_w,
+):
+    """y[p, oh, ow] = the largest of the window's elements that lie inside x; a NaN wins over every number.
+
+    Works a row of outputs at a time, element of the window by element, so that the innermost loop runs over
+    neighbouring outputs and is vectorised; strides 1 and 2 are apart, because that takes a known stride.
+    """
+    cdef Py_ssize_t height = x.shape[1], width = x.shape[2]
+    cdef Py_ssize_t out_h = y.shape[1], out_w = y.shape[2]
+    cdef Py_ssize_t p, oh, ow, h, w, j, top, bottom, offset, first, end
+    with nogil:
+        for p in range(x.shape[0]):
+            for oh in range(out_h):
+                top = max(oh * stride_h - padding_h, 0)
+                bottom = min(oh * stride_h - padding_h + kernel_h, height)
+                for ow in range(out_w):
+                    y[p, oh, ow] = 0
+                    argmax[p, oh, ow] = -1
+                for h in range(top, bottom):
+                    for j in range(kernel_w):
+                        offset = j - padding_w
+                        first = first_inside(offset, stride_w, out_w)
+                        end = end_inside(offset, stride_w, width, first, out_w)
+                        if stride_w == 1:
+                            keep_larger(x, y, argmax, p, oh, h, first, end, 1, offset)
+                        elif stride_w == 2:
+                            keep_larger(x, y, argmax, p, oh, h, first, end, 2, offset)
+                        else:
+                            keep_larger(x, y, argmax, p, oh, h, first, end, stride_w, offset)
+
+
+def max_pool2d_backward(
+    const floating[:, ::1] dy not None,      # IN (P, OH * OW)
+    const int32_t[:, ::1] argmax not None,   # IN (P, OH * OW), from max_pool2d_forward
+    floating[:, ::1] dx not None,            # INOUT (P, H * W), added to
+):
+    """dx[p, argmax[p, o]] += dy[p, o]."""
+    cdef Py_ssize_t p, o
+    with nogil:
+        for p in range(dy.shape[0]):
+            for o in range(dy.shape[1]):
+                dx[p, argmax[p, o]] += dy[p, o]
+
+
+# --------------------------------------------------------------------------------------------------- ReLU
+
+def relu_forward(
+    const floating[::1] x not None,      # IN (M,)
+    floating[::1] y not None,            # OUT (M,)
+):
+    """y = max(x, 0), and NaN where x is NaN."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(x.shape[0]):
+            y[i] = 0 if x[i] < 0 else x[i]
+
+
+def relu_backward(
+    const floating[::1] dy not None,     # IN (M,)
+    const floating[::1] y not None,      # IN (M,), from relu_forward
+    floating[::1] dx not None,           # OUT (M,)
+):
+    """dx = dy where y is positive or NaN, 0 elsewhere."""
+    cdef Py_ssize_t i
+    cdef floating gradient
+    with nogil:
+        for i in range(y.shape[0]):
+            # Read whatever y is: a read under a condition becomes a branch, and that cost eight times as much.
+            gradient = dy[i]
+            dx[i] = 0 if y[i] <= 0 else gradient
+
+
+# ------------------------------------------------------------------------------------------- softmax loss
+
+def softmax_loss(
+    const floating[:, ::1] scores not None,      # IN (N, K)
+    const Py_ssize_t[::1] labels not None,       # IN (N,), in [0, K)
+    floating[:, ::1] dscores not None,           # OUT (N, K)
+):
+    """Return mean_n(log(sum_k exp(scores[n, k])) - scores[n, labels[n]]); dscores becomes its gradient.
+
+    Each row's largest score is subtracted first, so that no exponential overflows; sums are in float64.
+    """
+    cdef Py_ssize_t count = scores.shape[0], classes = scores.shape[1]
+    cdef Py_ssize_t n, k
+    cdef double largest, total, probability, loss = 0.0
+    with nogil:
+        for n in range(count):
+            largest = scores[n, 0]
+            for k in range(1, classes):
+                largest = max(largest, <double>scores[n, k])
+            total = 0.0
+            for k in range(classes):
+                total += exp(scores[n, k] - largest)
+            for k in range(classes):
+                probability = exp(scores[n, k] - largest) / total
+                dscores[n, k] = <floating>((probability - (k == labels[n])) / count)
+            loss += log(total) - (scores[n, labels[n]] - largest)
+    return loss / count
+
+
+# -------------------------------------------------------------------------------------- parameter updates
+
+def add_scaled(
+    double factor,
+    const floating[::1] x not None,      # IN (M,)
+    floating[::1] y not None,            # INOUT (M,)
+):
+    """y += factor * x."""
+    cdef Py_ssize_t i
+    cdef floating a = <floating>factor
+    with nogil:
+        for i in range(x.shape[0]):
+            y[i] += a * x[i]
+
+
+def add_l2(
+    double l2,
+    const floating[::1] weight not None,     # IN (M,)
+    floating[::1] dweight not None,          # INOUT (M,)
+):
+    """Return 0.5 * l2 * sum(weight ** 2), summed in float64; dweight += l2 * weight, its gradient."""
+    cdef Py_ssize_t i
+    cdef floating a = <floating>l2
+    cdef double squares = 0.0
+    with nogil:
+        for i in range(weight.shape[0]):
+            squares += <double>weight[i] * weight[i]
+            dweight[i] += a * weight[i]
+    return 0.5 * l2 * squares

@@ -1,0 +1,151 @@
+"""Model files: one ``.npz`` with a JSON header, versioned, never a pickle.
+
+A model file is an uncompressed zip archive of ``.npy`` arrays. ``header`` is an array of uint8, a JSON object in
+UTF-8; the others are the parameters by their names in the model, such as ``conv1.weight``, and, if the model has
+statistics, ``statistics.mean`` and ``statistics.std``. The JSON object has
+
+- ``format``: ``"convnet model"``, and ``version``: 1;
+- ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``; ``loss``: ``"softmax_loss"``;
+- ``layers``: in order, objects of ``name``, ``class`` and ``hyperparameters``;
+- ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import layers, losses, models
+from convnet.datasets import Statistics
+from convnet.files import PathLike, replace_file
+
+__all__ = ["load_model", "save_model"]
+
+FORMAT, VERSION = "convnet model", 1
+
+# The one place where names in a file turn into classes of this library.
+MODELS = {cls.__name__: cls for cls in (models.Sequential, models.ConvNet1)}
+LAYERS = {cls.__name__: cls for cls in (layers.Conv2D, layers.ReLU, layers.MaxPool2D, layers.Affine)}
+LOSSES = {function.__name__: function for function in (losses.softmax_loss,)}
+
+
+def save_model(model: models.Sequential, path: PathLike) -> None:
+    """Save a model to a file: parameters, architecture, statistics and class names.
+
+    Parameters
+    ----------
+    model : Sequential
+        Of this library's layers and losses.
+    path : path
+        Usually ``*.npz``; an existing file is replaced when the new one is complete.
+
+    Raises
+    ------
+    TypeError
+        If the model, a layer, the loss or the statistics is not of this library.
+    ValueError
+        If there are class names, but not one string for each class.
+    OSError
+        If the file cannot be written; what was there before is still there.
+    """
+    _require(type(model), MODELS, "model")
+    for name, layer in model.layers.items():
+        _require(type(layer), LAYERS, f"layer {name}")
+    _require(model.loss_function, LOSSES, "loss")
+    names = model.class_names
+    if names is not None and (len(names) != model.num_classes or not all(isinstance(name, str) for name in names)):
+        raise ValueError(f"save_model: expected {model.num_classes} class names, got {names!r}")
+
+    arrays: dict[str, npt.NDArray[Any]] = dict(model.params)
+    statistics = None
+    if model.statistics is not None:
+        if not isinstance(model.statistics, Statistics):
+            raise TypeError(f"save_model: expected statistics from preprocess, got {model.statistics!r}")
+        statistics = {"divide_by_255": model.statistics.divide_by_255}
+        for name in ("mean", "std"):
+            if (array := getattr(model.statistics, name)) is not None:
+                arrays[f"statistics.{name}"] = array
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": type(model).__name__,
+        "input_shape": model.input_shape,
+        "l2": model.l2,
+        "loss": model.loss_function.__name__,
+        "layers": [
+            {"name": name, "class": type(layer).__name__, "hyperparameters": layer.hyperparameters()}
+            for name, layer in model.layers.items()
+        ],
+        "statistics": statistics,
+        "class_names": None if names is None else list(names),
+    }
+    encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with replace_file(path) as file:
+        np.savez(file, header=encoded, **arrays)  # type: ignore[arg-type]
+
+
+def load_model(path: PathLike) -> models.Sequential:
+    """Load a model that `save_model` saved, ready for `predict_images` if it was saved with statistics.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Sequential
+        A ConvNet1 where one was saved.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a whole model file, or is of a newer version.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is not an .npz archive")
+            return _build(dict(archive))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: expected a model file, but there is no such file") from None
+    except KeyError as error:
+        raise ValueError(f"{path}: expected a model file of convnet: {error} is missing or unknown") from None
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: expected a model file of convnet: {error}") from None
+
+
+def _require(thing: Any, table: Mapping[str, Any], what: str) -> None:
+    """Raise a TypeError unless `thing` is in the table."""
+    if thing not in table.values():
+        name = getattr(thing, "__name__", repr(thing))
+        raise TypeError(f"save_model: expected the {what} to be one of {', '.join(table)}, got {name}")
+
+
+def _build(arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
+    """Return the model of a file's arrays."""
+    header = json.loads(arrays.pop("header").tobytes())
+    if header["format"] != FORMAT:
+        raise ValueError(f"its format is {header['format']!r}")
+    if header["version"] != VERSION:
+        raise ValueError(f"it is of version {header['version']}, and this release of convnet reads version {VERSION}")
+    model_class = MODELS[header["model"]]
+    stack = [
+        LAYERS[entry["class"]].from_params(_with_prefix(arrays, entry["name"]), **entry["hyperparameters"])
+        for entry in header["layers"]
+    ]
+    model = model_class.from_layers(stack, header["input_shape"], loss=LOSSES[header["loss"]], l2=header["l2"])
+    if (statistics := header["statistics"]) is not None:
+        found = _with_prefix(arrays, "statistics")
+        model.statistics = Statistics.from_dict(statistics | {"mean": found.get("mean"), "std": found.get("std")})
+    model.class_names = header["class_names"]
+    return model
+
+
+def _with_prefix(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays whose names begin with ``prefix.``, without that."""
+    return {name.removeprefix(prefix + "."): array for name, array in arrays.items() if name.startswith(prefix + ".")}

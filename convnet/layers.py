@@ -1,0 +1,337 @@
+"""Layers: parameters and hyper-parameters around the functions of `convnet.functional`.
+
+A layer keeps nothing between its forward and backward pass; what the backward pass needs travels in the cache that
+`forward` returns.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import functional
+from convnet.functional import FloatArray, Pair, as_count, as_pair, as_real
+from convnet.initializers import he_normal
+
+__all__ = ["Affine", "Conv2D", "Layer", "MaxPool2D", "ReLU"]
+
+Shape = tuple[int, ...]
+
+
+class Layer:
+    """Base of the layers, and what a layer of your own has to provide.
+
+    A subclass gives `forward`, `backward` and, unless its output has the shape of its input, `output_shape`. A layer
+    with parameters puts them into `params`; one with hyper-parameters that is to be saved in a model file returns
+    them from `hyperparameters`.
+
+    Attributes
+    ----------
+    params : dict of str to ndarray
+        Parameters by name, updated in place by an optimizer; those named ``weight`` are regularised.
+    kind : str
+        What a model calls layers of this class, with a running number: ``conv1``, ``affine2``.
+    """
+
+    kind: ClassVar[str] = "layer"
+    params: dict[str, FloatArray]
+
+    def __init__(self) -> None:
+        self.params = {}
+
+    def __call__(self, x: npt.ArrayLike) -> FloatArray:
+        """Return the output for x, as for prediction; nothing is kept."""
+        return self.forward(x)[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self._describe().items())})"
+
+    def _describe(self) -> dict[str, Any]:
+        """Return the constructor's arguments that tell layers of this class apart."""
+        return self.hyperparameters()
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return, as JSON types, the keyword arguments that `from_params` needs beside the parameters."""
+        return {}
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, npt.ArrayLike], **hyperparameters: Any) -> Self:
+        """Return a layer with the given parameters, copied, and hyper-parameters.
+
+        Raises
+        ------
+        ValueError
+            If the parameters' names, shapes or dtypes are not this layer's.
+        """
+        cls._copy_params(params, {})
+        return cls(**hyperparameters)
+
+    @classmethod
+    def _copy_params(cls, params: Mapping[str, npt.ArrayLike], expected: Mapping[str, int]) -> dict[str, FloatArray]:
+        """Return copies of the parameters after checking their names and numbers of axes."""
+        if params.keys() != expected.keys():
+            raise ValueError(f"{cls.__name__}: expected the parameters {list(expected)}, got {list(params)}")
+        arrays = {name: as_real(params[name], f"{cls.__name__}: {name}").copy() for name in expected}
+        for name, array in arrays.items():
+            if array.ndim != expected[name]:
+                raise ValueError(f"{cls.__name__}: {name}: expected {expected[name]} axes, got shape {array.shape}")
+        if len({array.dtype for array in arrays.values()}) > 1:
+            raise ValueError(f"{cls.__name__}: expected parameters of one dtype")
+        return arrays
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the output for one example, from that of its input.
+
+        Raises
+        ------
+        ValueError
+            If the layer cannot take such an input; the message shows the arithmetic.
+        """
+        return input_shape
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
+        """Return the output for x, as for training, and the cache that `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, ...)
+        rng : numpy.random.Generator, optional
+            Used only by layers with randomness.
+
+        Returns
+        -------
+        y : ndarray, shape (N, ...)
+        cache : object
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        """Return the gradients with respect to the input and the parameters.
+
+        Parameters
+        ----------
+        dy : array_like, of the shape of the output
+            Gradient of the loss with respect to the output.
+        cache : object
+            From `forward`.
+        need_dx : bool
+            False allows the layer to leave out the input's gradient.
+
+        Returns
+        -------
+        dx : ndarray, of the shape of the input; may be None without `need_dx`
+        grads : dict of str to ndarray
+            The keys, shapes and dtypes of `params`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+
+class Conv2D(Layer):
+    """Convolution (cross-correlation) of images (N, C, H, W) with filters; see `functional.conv2d_forward`.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels C of the input, and filters F, which are the channels of the output.
+    kernel_size : int or pair of ints
+        Height and width of the filters.
+    stride, padding : int or pair of ints
+        Step between windows, and zeros added on each side.
+    rng : numpy.random.Generator
+        Draws the initial weights: He normal with ``fan_in = C * KH * KW``. Biases start at 0.
+    dtype : float32 or float64
+        Of the parameters, and so of the computation.
+
+    Attributes
+    ----------
+    params : dict
+        ``weight`` (F, C, KH, KW) and ``bias`` (F,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size, the stride or the padding is not an integer (or pair) of the right range.
+    """
+
+    kind = "conv"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        *,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        rng: np.random.Generator,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        c, f = as_count(in_channels, "Conv2D: in_channels"), as_count(out_channels, "Conv2D: out_channels")
+        kernel = as_pair(kernel_size, "Conv2D: kernel_size", 1)
+        self.stride, self.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
+        weight = he_normal((f, c, *kernel), c * kernel[0] * kernel[1], rng, dtype)
+        self.params = {"weight": weight, "bias": np.zeros(f, weight.dtype)}
+
+    def _describe(self) -> dict[str, Any]:
+        f, c, *kernel = self.params["weight"].shape
+        return {"in_channels": c, "out_channels": f, "kernel_size": tuple(kernel)} | super()._describe()
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"stride": self.stride, "padding": self.padding}
+
+    @classmethod
+    def from_params(  # type: ignore[override]
+        cls, params: Mapping[str, npt.ArrayLike], *, stride: Pair = 1, padding: Pair = 0
+    ) -> Self:
+        layer = cls.__new__(cls)
+        layer.params = cls._copy_params(params, {"weight": 4, "bias": 1})
+        layer.stride, layer.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
+        if layer.params["bias"].shape != layer.params["weight"].shape[:1]:
+            raise ValueError(
+                f"Conv2D: expected a bias for each filter of weight {layer.params['weight'].shape}, "
+                f"got shape {layer.params['bias'].shape}"
+            )
+        return layer
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return functional.conv_output_shape(input_shape, self.params["weight"].shape, self.stride, self.padding)
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
+        return functional.conv2d_forward(x, **self.params, stride=self.stride, padding=self.padding), x
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: npt.ArrayLike, *, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        dx, dweight, dbias = functional.conv2d_backward(
+            dy, cache, self.params["weight"], stride=self.stride, padding=self.padding, need_dx=need_dx
+        )
+        return dx, {"weight": dweight, "bias": dbias}
+
+
+class Affine(Layer):
+    """Affine map ``y = x @ weight + bias`` of examples (N, ...), flattened; see `functional.affine_forward`.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Elements D of one example of the input, and M of the output.
+    rng : numpy.random.Generator
+        Draws the initial weights: He normal with ``fan_in = D``. Biases start at 0.
+    dtype : float32 or float64
+        Of the parameters, and so of the computation.
+
+    Attributes
+    ----------
+    params : dict
+        ``weight`` (D, M) and ``bias`` (M,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is not an integer of at least 1.
+    """
+
+    kind = "affine"
+
+    def __init__(
+        self, in_features: int, out_features: int, *, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32
+    ) -> None:
+        d, m = as_count(in_features, "Affine: in_features"), as_count(out_features, "Affine: out_features")
+        weight = he_normal((d, m), d, rng, dtype)
+        self.params = {"weight": weight, "bias": np.zeros(m, weight.dtype)}
+
+    def _describe(self) -> dict[str, Any]:
+        d, m = self.params["weight"].shape
+        return {"in_features": d, "out_features": m}
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, npt.ArrayLike]) -> Self:  # type: ignore[override]
+        layer = cls.__new__(cls)
+        layer.params = cls._copy_params(params, {"weight": 2, "bias": 1})
+        if layer.params["bias"].shape != layer.params["weight"].shape[1:]:
+            raise ValueError(
+                f"Affine: expected a bias for each column of weight {layer.params['weight'].shape}, "
+                f"got shape {layer.params['bias'].shape}"
+            )
+        return layer
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        d, m = self.params["weight"].shape
+        features = int(np.prod(input_shape))
+        if features != d:
+            sizes = " * ".join(str(size) for size in input_shape)
+            raise ValueError(f"Affine: weight expects {d} input features, got {sizes} = {features}")
+        return (m,)
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
+        return functional.affine_forward(x, **self.params), x
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: npt.ArrayLike, *, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        dx, dweight, dbias = functional.affine_backward(dy, cache, self.params["weight"], need_dx=need_dx)
+        return dx, {"weight": dweight, "bias": dbias}
+
+
+class MaxPool2D(Layer):
+    """Largest element of each window of images (N, C, H, W); see `functional.max_pool2d_forward`.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of ints
+        Height and width of a window.
+    stride : int or pair of ints, optional
+        Step between windows; the kernel size by default.
+    padding : int or pair of ints
+        Minus infinities added on each side, at most half the kernel.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not an integer (or pair) of the right range.
+    """
+
+    kind = "pool"
+
+    def __init__(self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0) -> None:
+        super().__init__()
+        self.kernel_size = as_pair(kernel_size, "MaxPool2D: kernel_size", 1)
+        self.stride = self.kernel_size if stride is None else as_pair(stride, "MaxPool2D: stride", 1)
+        self.padding = as_pair(padding, "MaxPool2D: padding", 0)
+        if 2 * self.padding[0] > self.kernel_size[0] or 2 * self.padding[1] > self.kernel_size[1]:
+            raise ValueError(
+                f"MaxPool2D: expected padding of at most half the kernel {self.kernel_size}, got {self.padding}"
+            )
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return functional.pool_output_shape(input_shape, self.kernel_size, self.stride, self.padding)
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
+        y, argmax = functional.max_pool2d_forward(x, self.kernel_size, stride=self.stride, padding=self.padding)
+        return y, (argmax, np.shape(x))
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        return functional.max_pool2d_backward(dy, *cache), {}
+
+
+class ReLU(Layer):
+    """Rectified linear unit ``y = max(x, 0)``, for inputs of any shape; see `functional.relu_forward`."""
+
+    kind = "relu"
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, FloatArray]:
+        y = functional.relu_forward(x)
+        return y, y
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: FloatArray, *, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        return functional.relu_backward(dy, cache), {}

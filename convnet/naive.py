@@ -1,0 +1,312 @@
+"""The layer functions as plain loops: the formulas to read, and the oracle that the tests hold the fast ones against.
+
+Each function takes and returns what its fast namesake in `convnet.functional` does (`softmax_loss`: the one in
+`convnet.losses`). Nothing here is fast, nothing is checked, and every result is float64.
+
+Axes: N images, C channels of H x W pixels, F filters of KH x KW weights, outputs of OH x OW, K classes, D features
+in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / stride) + 1``.
+"""
+
+from itertools import product
+from math import exp, log
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "affine_backward",
+    "affine_forward",
+    "conv2d_backward",
+    "conv2d_forward",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
+    "relu_backward",
+    "relu_forward",
+    "softmax_loss",
+]
+
+Array = npt.NDArray[Any]
+Pair = int | tuple[int, int]
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+# ------------------------------------------------------------------------------------------ convolution
+
+
+def conv2d_forward(x: Array, weight: Array, bias: Array, *, stride: Pair = 1, padding: Pair = 0) -> Array:
+    """Convolution (cross-correlation): slide every filter over the image, multiply and add.
+
+    ``y[n, f, oh, ow] = bias[f] + sum over c, i, j of
+    weight[f, c, i, j] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``, with 0 outside of x.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W)
+    weight : ndarray, shape (F, C, KH, KW)
+    bias : ndarray, shape (F,)
+    stride, padding : int or pair of ints
+
+    Returns
+    -------
+    ndarray, shape (N, F, OH, OW)
+    """
+    (sh, sw), (ph, pw) = _pair(stride), _pair(padding)
+    n_images, channels, height, width = x.shape
+    filters, _, kh, kw = weight.shape
+    out_h = (height + 2 * ph - kh) // sh + 1
+    out_w = (width + 2 * pw - kw) // sw + 1
+    y = np.zeros((n_images, filters, out_h, out_w))
+    for n, f, oh, ow in product(range(n_images), range(filters), range(out_h), range(out_w)):
+        total = float(bias[f])
+        for c, i, j in product(range(channels), range(kh), range(kw)):
+            h = oh * sh + i - ph
+            w = ow * sw + j - pw
+            if 0 <= h < height and 0 <= w < width:
+                total += float(weight[f, c, i, j]) * float(x[n, c, h, w])
+        y[n, f, oh, ow] = total
+    return y
+
+
+def conv2d_backward(
+    dy: Array, x: Array, weight: Array, *, stride: Pair = 1, padding: Pair = 0
+) -> tuple[Array, Array, Array]:
+    """Gradients of `conv2d_forward`.
+
+    Each product ``weight * x`` of the forward pass hands the gradient of its sum on to both of its factors:
+    ``dweight += dy * x`` and ``dx += dy * weight``. The bias is added to every sum: ``dbias += dy``.
+
+    Parameters
+    ----------
+    dy : ndarray, shape (N, F, OH, OW)
+        Gradient of the loss with respect to the output.
+    x : ndarray, shape (N, C, H, W)
+    weight : ndarray, shape (F, C, KH, KW)
+    stride, padding : int or pair of ints
+
+    Returns
+    -------
+    dx : ndarray, shape (N, C, H, W)
+    dweight : ndarray, shape (F, C, KH, KW)
+    dbias : ndarray, shape (F,)
+    """
+    (sh, sw), (ph, pw) = _pair(stride), _pair(padding)
+    _, channels, height, width = x.shape
+    _, _, kh, kw = weight.shape
+    dx, dweight, dbias = np.zeros(x.shape), np.zeros(weight.shape), np.zeros(len(weight))
+    for n, f, oh, ow in np.ndindex(dy.shape):
+        g = float(dy[n, f, oh, ow])
+        dbias[f] += g
+        for c, i, j in product(range(channels), range(kh), range(kw)):
+            h = oh * sh + i - ph
+            w = ow * sw + j - pw
+            if 0 <= h < height and 0 <= w < width:
+                dweight[f, c, i, j] += g * float(x[n, c, h, w])
+                dx[n, c, h, w] += g * float(weight[f, c, i, j])
+    return dx, dweight, dbias
+
+
+# ------------------------------------------------------------------------------------------ max pooling
+
+
+def _window(size: int, out: int, kernel: int, stride: int, padding: int) -> range:
+    """Return the part of a window that lies inside the image, along one axis."""
+    start = out * stride - padding
+    return range(max(start, 0), min(start + kernel, size))
+
+
+def max_pool2d_forward(
+    x: Array, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0
+) -> tuple[Array, Array]:
+    """Largest element of each window, and where it is.
+
+    Elements outside of x count as minus infinity: they are never chosen. A window that holds a NaN gives NaN.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W)
+    kernel_size : int or pair of ints
+    stride : int or pair of ints, optional
+        The kernel size by default.
+    padding : int or pair of ints
+
+    Returns
+    -------
+    y : ndarray, shape (N, C, OH, OW)
+    argmax : ndarray of int, shape (N, C, OH, OW)
+        ``h * W + w`` of the maximum, the first in row order where several are equal.
+    """
+    kh, kw = _pair(kernel_size)
+    (sh, sw), (ph, pw) = _pair(kernel_size if stride is None else stride), _pair(padding)
+    n_images, channels, height, width = x.shape
+    out_h = (height + 2 * ph - kh) // sh + 1
+    out_w = (width + 2 * pw - kw) // sw + 1
+    y = np.zeros((n_images, channels, out_h, out_w))
+    argmax = np.zeros(y.shape, int)
+    for n, c, oh, ow in np.ndindex(y.shape):
+        best = None
+        for h, w in product(_window(height, oh, kh, sh, ph), _window(width, ow, kw, sw, pw)):
+            value = float(x[n, c, h, w])
+            if best is None or value > best or (value != value and best == best):  # only NaN differs from itself
+                best = value
+                argmax[n, c, oh, ow] = h * width + w
+        y[n, c, oh, ow] = best
+    return y, argmax
+
+
+def max_pool2d_backward(dy: Array, argmax: Array, input_shape: tuple[int, ...]) -> Array:
+    """Gradient of `max_pool2d_forward`: only a window's maximum moves its output, so it gets the whole gradient.
+
+    Parameters
+    ----------
+    dy : ndarray, shape (N, C, OH, OW)
+        Gradient of the loss with respect to the output.
+    argmax : ndarray of int, shape (N, C, OH, OW)
+        From the forward pass.
+    input_shape : tuple
+        (N, C, H, W)
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+    """
+    dx = np.zeros(input_shape)
+    width = input_shape[3]
+    for n, c, oh, ow in np.ndindex(dy.shape):
+        h, w = divmod(int(argmax[n, c, oh, ow]), width)
+        dx[n, c, h, w] += float(dy[n, c, oh, ow])
+    return dx
+
+
+# ------------------------------------------------------------------------------------- Affine and ReLU
+
+
+def affine_forward(x: Array, weight: Array, bias: Array) -> Array:
+    """Affine map: ``y[n, m] = bias[m] + sum over d of x[n, d] * weight[d, m]``.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, ...)
+        Flattened to (N, D).
+    weight : ndarray, shape (D, M)
+    bias : ndarray, shape (M,)
+
+    Returns
+    -------
+    ndarray, shape (N, M)
+    """
+    features, outputs = weight.shape
+    x = x.reshape(len(x), features)
+    y = np.zeros((len(x), outputs))
+    for n, m in np.ndindex(y.shape):
+        total = float(bias[m])
+        for d in range(features):
+            total += float(x[n, d]) * float(weight[d, m])
+        y[n, m] = total
+    return y
+
+
+def affine_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Gradients of `affine_forward`.
+
+    ``dx[n, d] += dy[n, m] * weight[d, m]``, ``dweight[d, m] += dy[n, m] * x[n, d]``, ``dbias[m] += dy[n, m]``.
+
+    Parameters
+    ----------
+    dy : ndarray, shape (N, M)
+        Gradient of the loss with respect to the output.
+    x : ndarray, shape (N, ...)
+    weight : ndarray, shape (D, M)
+
+    Returns
+    -------
+    dx : ndarray, of the shape of x
+    dweight : ndarray, shape (D, M)
+    dbias : ndarray, shape (M,)
+    """
+    features, outputs = weight.shape
+    shape = x.shape
+    x = x.reshape(len(x), features)
+    dx, dweight, dbias = np.zeros(x.shape), np.zeros(weight.shape), np.zeros(outputs)
+    for n, m in np.ndindex(dy.shape):
+        g = float(dy[n, m])
+        dbias[m] += g
+        for d in range(features):
+            dx[n, d] += g * float(weight[d, m])
+            dweight[d, m] += g * float(x[n, d])
+    return dx.reshape(shape), dweight, dbias
+
+
+def relu_forward(x: Array) -> Array:
+    """Rectified linear unit: ``y = x`` where x is above 0, else 0; NaN stays NaN.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+    """
+    y = np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        value = float(x[index])
+        y[index] = 0.0 if value <= 0 else value
+    return y
+
+
+def relu_backward(dy: Array, y: Array) -> Array:
+    """Gradient of `relu_forward`: ``dx = dy`` where the unit is open (y above 0, or NaN), 0 where it is closed.
+
+    Parameters
+    ----------
+    dy : ndarray, any shape
+        Gradient of the loss with respect to the output.
+    y : ndarray, of the shape of dy
+        Output of the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+    """
+    dx = np.zeros(dy.shape)
+    for index in np.ndindex(dy.shape):
+        dx[index] = 0.0 if float(y[index]) <= 0 else float(dy[index])
+    return dx
+
+
+# ---------------------------------------------------------------------------------------- softmax loss
+
+
+def softmax_loss(scores: Array, labels: Array) -> tuple[float, Array]:
+    """Softmax loss: the mean over the examples of minus the log of the probability given to the right class.
+
+    With ``p[n, k] = exp(scores[n, k]) / sum over j of exp(scores[n, j])``:
+    ``loss = -(1 / N) * sum over n of log(p[n, labels[n]])``, and
+    ``dscores[n, k] = (p[n, k] - 1 if k == labels[n] else p[n, k]) / N``.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (N, K)
+    labels : ndarray of int, shape (N,)
+
+    Returns
+    -------
+    loss : float
+    dscores : ndarray, shape (N, K)
+    """
+    n_examples, classes = scores.shape
+    loss = 0.0
+    dscores = np.zeros(scores.shape)
+    for n in range(n_examples):
+        row = [float(scores[n, k]) for k in range(classes)]
+        largest = max(row)  # exp(s - largest) cannot overflow, and the factor exp(-largest) cancels
+        total = sum(exp(s - largest) for s in row)
+        for k in range(classes):
+            probability = exp(row[k] - largest) / total
+            dscores[n, k] = (probability - (k == labels[n])) / n_examples
+        loss += (log(total) - (row[labels[n]] - largest)) / n_examples
+    return loss, dscores

@@ -1,0 +1,296 @@
+"""Solver: trains a model with minibatches, keeps the histories and the best parameters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.functional import FloatArray, IntArray, as_count, as_labels, as_number
+from convnet.models import Sequential
+from convnet.optimizers import Optimizer
+from convnet.schedules import Schedule
+
+__all__ = ["Callback", "Solver"]
+
+
+class Callback:
+    """Base of the callbacks; override what you need. Every method gets the Solver, whose state it may read."""
+
+    def on_train_start(self, solver: "Solver") -> None:
+        """Be called when `Solver.train` begins, after the first accuracy check."""
+
+    def on_iteration_end(self, solver: "Solver") -> None:
+        """Be called after each minibatch's update."""
+
+    def on_epoch_end(self, solver: "Solver") -> None:
+        """Be called after each epoch's accuracy check."""
+
+    def on_train_end(self, solver: "Solver") -> None:
+        """Be called when `Solver.train` ends, by an error too."""
+
+
+class Solver:
+    """Train a classification model, and predict with it.
+
+    An epoch goes through the training set once, in a new random order, ``ceil(N / batch_size)`` minibatches without
+    replacement, the last one the shorter rest. Before the first minibatch and after every epoch the accuracy is
+    checked; the parameters with the best validation accuracy are kept, and restored when training ends.
+
+    Parameters
+    ----------
+    model : Sequential
+        Trained in place.
+    data : mapping of str to ndarray
+        ``x_train``, ``y_train``, ``x_validation``, ``y_validation`` as `preprocess` returns them; other keys are
+        ignored.
+    optimizer : Optimizer
+        The update rule.
+    schedule : callable, optional
+        ``schedule(epoch) -> factor`` on the learning rate, called with the fractional epoch before each minibatch.
+    batch_size : int
+        Examples of a minibatch.
+    epochs : int
+        How many epochs `train` goes to.
+    seed : int
+        Random seed of the order of the minibatches and of the sample for the training accuracy.
+    callbacks : sequence of Callback
+        Called in order.
+    num_train_check : int or None
+        How many training examples, drawn once, the training accuracy is checked on; None for all of them.
+
+    Attributes
+    ----------
+    iteration, epoch : int
+        Minibatches and whole epochs done.
+    iterations_per_epoch, num_iterations : int
+        ``ceil(N / batch_size)``, and that times `epochs`.
+    loss_history : list of float
+        The loss of every iteration.
+    train_accuracy_history, validation_accuracy_history : list of float
+        As fractions: before the first iteration, and after every epoch.
+    best_validation_accuracy : float
+    best_params : dict of str to ndarray
+        Copies of the parameters that reached it.
+
+    Raises
+    ------
+    ValueError
+        If a data array is missing or empty, shapes or labels do not fit the model, or a number is out of range.
+    TypeError
+        If an argument is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        data: Mapping[str, npt.NDArray[Any]],
+        optimizer: Optimizer,
+        *,
+        schedule: Schedule | None = None,
+        batch_size: int = 50,
+        epochs: int = 10,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+        num_train_check: int | None = 1000,
+    ) -> None:
+        self.model = model
+        self.data = {part: _labelled(model, data, part) for part in ("train", "validation")}
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.batch_size = as_count(batch_size, "batch_size")
+        self.epochs = as_count(epochs, "epochs")
+        self.seed = as_count(seed, "seed", 0)
+        self.callbacks = list(callbacks)
+        self.num_train_check = None if num_train_check is None else as_count(num_train_check, "num_train_check")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was trained: counters, histories, random streams, best parameters. The model is left as it is."""
+        count = len(self.data["train"][0])
+        self.iteration = 0
+        self.iterations_per_epoch = -(-count // self.batch_size)
+        self.loss_history: list[float] = []
+        self.train_accuracy_history: list[float] = []
+        self.validation_accuracy_history: list[float] = []
+        self.best_validation_accuracy = -1.0
+        self.best_params: dict[str, FloatArray] = {}
+        self._finite_params = _copies(self.model.params)
+        shuffling, sampling = np.random.SeedSequence(self.seed).spawn(2)
+        self._shuffling = np.random.default_rng(shuffling)
+        self._order = np.arange(0)
+        chosen = np.arange(count)
+        if self.num_train_check is not None and self.num_train_check < count:
+            chosen = np.sort(np.random.default_rng(sampling).choice(count, self.num_train_check, replace=False))
+        self._train_check = chosen
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done."""
+        return self.iteration // self.iterations_per_epoch
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations of all epochs."""
+        return self.epochs * self.iterations_per_epoch
+
+    # ------------------------------------------------------------------------------------------ training
+
+    def train(self) -> None:
+        """Train up to `epochs` epochs, from where the Solver stands, and restore the best parameters.
+
+        Called again after it finished, it does nothing, unless `epochs` was raised or `reset` called. After an
+        interrupt it goes on where it was.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss or a parameter is not finite any more. The model then has the parameters of the last accuracy
+            check at which all was finite, at worst the initial ones.
+        """
+        if not self.validation_accuracy_history:
+            self._check()
+        try:
+            self._call("on_train_start")
+            while self.iteration < self.num_iterations:
+                self.step()
+                self._call("on_iteration_end")
+                if self.iteration % self.iterations_per_epoch == 0:
+                    self._check()
+                    self._call("on_epoch_end")
+        finally:
+            self._call("on_train_end")
+        self.model.load_params(self.best_params)
+
+    def step(self) -> float:
+        """Make a single gradient update on the next minibatch.
+
+        Returns
+        -------
+        float
+            The minibatch's loss before the update.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is not finite, see `train`.
+        """
+        position = self.iteration % self.iterations_per_epoch
+        if position == 0 or not len(self._order):
+            self._order = self._shuffling.permutation(len(self.data["train"][0]))
+        chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
+        x, labels = (array[chosen] for array in self.data["train"])
+        factor = 1.0 if self.schedule is None else self.schedule(self.iteration / self.iterations_per_epoch)
+        self.optimizer.rate_factor = as_number(factor, "the schedule's factor", at_least=0)
+        # What overflows is found by the loss, and reported below in one sentence instead of in NumPy's many.
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss, grads = self.model.loss(x, labels)
+            if not np.isfinite(loss):
+                self._diverged(x, f"the loss of iteration {self.iteration + 1} is {loss}")
+            self.optimizer.update(self.model.params, grads)
+        self.loss_history.append(loss)
+        self.iteration += 1
+        return loss
+
+    def _check(self) -> None:
+        """Append the accuracies to the histories, and keep the parameters if they are the best so far."""
+        x, labels = self.data["train"]
+        x, labels = x[self._train_check], labels[self._train_check]
+        with np.errstate(over="ignore", invalid="ignore"):
+            train, train_finite = self._accuracy(x, labels)
+            validation, validation_finite = self._accuracy(*self.data["validation"])
+            params = self.model.params
+            if not (train_finite and validation_finite and all(np.isfinite(p).all() for p in params.values())):
+                suspects = self.data["validation"][0] if train_finite else x
+                self._diverged(suspects, f"not all is finite after iteration {self.iteration}")
+        self._finite_params = _copies(params)
+        self.train_accuracy_history.append(train)
+        self.validation_accuracy_history.append(validation)
+        if validation > self.best_validation_accuracy:
+            self.best_validation_accuracy = validation
+            self.best_params = self._finite_params  # copies, never written to
+
+    def _diverged(self, x: FloatArray, what: str) -> None:
+        """Restore the last finite parameters, and raise an error that says where the first other number appears."""
+        where = self.model.first_non_finite(x)
+        self.model.load_params(self._finite_params)
+        rate = self.optimizer.learning_rate * self.optimizer.rate_factor
+        raise FloatingPointError(
+            f"{what}, at learning rate {rate:g}: {where or 'only the loss'} is the first that is not finite; the "
+            "model has the parameters of the last accuracy check again; try a smaller learning rate"
+        )
+
+    def _call(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+    # ---------------------------------------------------------------------------------------- predicting
+
+    def check_accuracy(
+        self, x: npt.ArrayLike, labels: npt.ArrayLike, num_samples: int | None = None, batch_size: int = 1000
+    ) -> float:
+        """Return the fraction of examples whose label the model predicts.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, ...)
+            Prepared inputs, N at least 1.
+        labels : array_like of int, shape (N,)
+        num_samples : int, optional
+            Check on a random sample of this many examples; the same one each time, by the Solver's random seed. All
+            by default, and where there are no more.
+        batch_size : int
+            Examples that are predicted at a time.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If N is 0, shapes do not fit together, or a label lies outside [0, K).
+        """
+        x = np.asarray(x)
+        labels = as_labels(labels, "check_accuracy", len(x), self.model.num_classes)
+        if not len(x):
+            raise ValueError("check_accuracy: expected at least one example, got none")
+        if num_samples is not None and as_count(num_samples, "num_samples") < len(x):
+            chosen = np.random.default_rng(self.seed).choice(len(x), num_samples, replace=False)
+            x, labels = x[chosen], labels[chosen]
+        return self._accuracy(x, labels, as_count(batch_size, "batch_size"))[0]
+
+    def _accuracy(self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 1000) -> tuple[float, bool]:
+        """Return the fraction of right predictions, and whether all scores are finite."""
+        right, finite = 0, True
+        for start in range(0, len(x), batch_size):
+            part = slice(start, start + batch_size)
+            scores = self.model.scores(x[part])
+            right += int((scores.argmax(axis=1) == labels[part]).sum())
+            finite = finite and bool(np.isfinite(scores).all())
+        return right / len(x), finite
+
+    def predict(self, x: npt.ArrayLike) -> IntArray:
+        """Return the model's label (N,) for each prepared input of x (N, ...)."""
+        return self.model.predict(x)
+
+
+def _copies(params: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    return {name: param.copy() for name, param in params.items()}
+
+
+def _labelled(
+    model: Sequential, data: Mapping[str, npt.NDArray[Any]], part: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return the inputs and labels of a part of the data, after checking them against the model."""
+    try:
+        x, labels = np.asarray(data[f"x_{part}"]), data[f"y_{part}"]
+    except KeyError as error:
+        raise ValueError(f"Solver: expected data with x_{part} and y_{part}, got no {error}") from None
+    if x.shape[1:] != model.input_shape or not len(x):
+        raise ValueError(
+            f"Solver: expected x_{part} of shape (N, {', '.join(map(str, model.input_shape))}), N at least 1, "
+            f"got {x.shape}"
+        )
+    return x, as_labels(labels, f"Solver: y_{part}", len(x), model.num_classes)
