@@ -26,7 +26,6 @@ COMPILER_DIRECTIVES = {
     "initializedcheck": DEBUG,
     "wraparound": False,
     "cdivision": True,
-    "embedsignature": True,
 }
 
 

@@ -137,7 +137,7 @@ def max_pool2d_forward(
     """
     cdef Py_ssize_t height = x.shape[1], width = x.shape[2]
     cdef Py_ssize_t out_h = y.shape[1], out_w = y.shape[2]
-    cdef Py_ssize_t p, oh, ow, h, w, j, top, bottom, offset, first, end
+    cdef Py_ssize_t p, oh, ow, h, j, top, bottom, offset, first, end
     with nogil:
         for p in range(x.shape[0]):
             for oh in range(out_h):

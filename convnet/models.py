@@ -190,13 +190,15 @@ class Sequential:
             layer = self.layers[name]
             # What lies before the first parameters has no use for a gradient.
             first = name == with_params[0]
-            dy, layer_grads = layer.backward(dy, caches.pop(name), need_dx=not first)
-            for key, grad in layer_grads.items():
-                grads[f"{name}.{key}"] = grad
+            dx, layer_grads = layer.backward(dy, caches.pop(name), need_dx=not first)
+            for key, param in layer.params.items():
+                full_name = f"{name}.{key}"
+                grad = grads[full_name] = as_real(layer_grads[key], full_name, param.dtype)
                 if key == "weight" and self.l2:
-                    loss += _kernels.add_l2(self.l2, layer.params[key].reshape(-1), grad.reshape(-1))
-            if first:
+                    loss += _kernels.add_l2(self.l2, param.reshape(-1), grad.reshape(-1))
+            if dx is None or first:
                 break
+            dy = dx
         return loss, {name: grads[name] for name in self.params}
 
     def first_non_finite(self, x: npt.ArrayLike) -> str | None:

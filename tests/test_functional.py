@@ -1,0 +1,269 @@
+"""The checked functions and their kernels, against the plain loops of convnet.naive."""
+
+import numpy as np
+import pytest
+from cases import CONVOLUTIONS, POOLINGS, tolerance
+
+from convnet import functional, naive
+
+
+def normal(rng, shape, dtype):
+    return rng.standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize(("x_shape", "weight_shape", "stride", "padding"), CONVOLUTIONS)
+def test_convolution_equals_the_loops(rng, dtype, x_shape, weight_shape, stride, padding):
+    x, weight = normal(rng, x_shape, dtype), normal(rng, weight_shape, dtype)
+    bias = normal(rng, weight_shape[0], dtype)
+    y = functional.conv2d_forward(x, weight, bias, stride=stride, padding=padding)
+    expected = naive.conv2d_forward(x, weight, bias, stride=stride, padding=padding)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, expected, **tolerance(dtype))
+    assert y.shape == expected.shape
+
+    dy = normal(rng, y.shape, dtype)
+    gradients = functional.conv2d_backward(dy, x, weight, stride=stride, padding=padding)
+    oracle = naive.conv2d_backward(dy, x, weight, stride=stride, padding=padding)
+    for gradient, true, like in zip(gradients, oracle, (x, weight, bias), strict=True):
+        assert gradient.dtype == dtype
+        assert gradient.shape == like.shape
+        np.testing.assert_allclose(gradient, true, **tolerance(dtype))
+    without = functional.conv2d_backward(dy, x, weight, stride=stride, padding=padding, need_dx=False)
+    assert without[0] is None
+    np.testing.assert_array_equal(without[1], gradients[1])
+
+
+@pytest.mark.parametrize("images_of_a_block", [1, 2, 3])
+def test_convolution_is_the_same_in_blocks(rng, monkeypatch, images_of_a_block):
+    x, weight = normal(rng, (5, 2, 6, 7), np.float64), normal(rng, (3, 2, 3, 2), np.float64)
+    monkeypatch.setattr(functional, "COLS_BYTES", images_of_a_block * 12 * 6 * 8 * 8)
+    y = functional.conv2d_forward(x, weight, np.ones(3), padding=1)
+    np.testing.assert_allclose(y, naive.conv2d_forward(x, weight, np.ones(3), padding=1), **tolerance(np.float64))
+    dy = normal(rng, y.shape, np.float64)
+    for got, true in zip(
+        functional.conv2d_backward(dy, x, weight, padding=1),
+        naive.conv2d_backward(dy, x, weight, padding=1),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, true, **tolerance(np.float64))
+
+
+@pytest.mark.parametrize(("shape", "kernel_size", "stride", "padding"), POOLINGS)
+def test_max_pooling_equals_the_loops(rng, dtype, shape, kernel_size, stride, padding):
+    x = rng.integers(-3, 4, shape).astype(dtype)  # few values, so that there are ties
+    y, argmax = functional.max_pool2d_forward(x, kernel_size, stride=stride, padding=padding)
+    expected, indices = naive.max_pool2d_forward(x, kernel_size, stride=stride, padding=padding)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(argmax, indices)
+    assert y.shape == expected.shape
+
+    dy = normal(rng, y.shape, dtype)
+    dx = functional.max_pool2d_backward(dy, argmax, shape)
+    assert dx.dtype == dtype
+    assert dx.shape == shape
+    np.testing.assert_allclose(dx, naive.max_pool2d_backward(dy, indices, shape), **tolerance(dtype))
+
+
+@pytest.mark.parametrize("fill", [np.nan, -np.inf, np.inf], ids=str)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_max_pooling_of_special_values(rng, dtype, fill, stride):
+    x = normal(rng, (3, 2, 7, 6), dtype)
+    x[rng.random(x.shape) < 0.4] = fill
+    x[0, 0] = fill
+    y, argmax = functional.max_pool2d_forward(x, 3, stride=stride, padding=1)
+    expected, indices = naive.max_pool2d_forward(x, 3, stride=stride, padding=1)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(argmax, indices)
+
+
+@pytest.mark.parametrize(("n", "d", "m"), [(4, 6, 3), (1, 1, 1), (0, 5, 2), (3, 7, 1)])
+def test_affine_equals_the_loops(rng, dtype, n, d, m):
+    x, weight, bias = normal(rng, (n, d), dtype), normal(rng, (d, m), dtype), normal(rng, m, dtype)
+    y = functional.affine_forward(x, weight, bias)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, naive.affine_forward(x, weight, bias), **tolerance(dtype))
+    dy = normal(rng, (n, m), dtype)
+    gradients = functional.affine_backward(dy, x, weight)
+    oracle = naive.affine_backward(dy, x, weight)
+    for gradient, true, like in zip(gradients, oracle, (x, weight, bias), strict=True):
+        assert gradient.dtype == dtype
+        assert gradient.shape == like.shape
+        np.testing.assert_allclose(gradient, true, **tolerance(dtype))
+    assert functional.affine_backward(dy, x, weight, need_dx=False)[0] is None
+
+
+def test_affine_flattens_all_axes_after_the_first(rng):
+    x, weight = normal(rng, (3, 2, 4, 5), np.float64), normal(rng, (40, 3), np.float64)
+    y = functional.affine_forward(x, weight, np.zeros(3))
+    np.testing.assert_allclose(y, naive.affine_forward(x, weight, np.zeros(3)), **tolerance(np.float64))
+    dx, _, _ = functional.affine_backward(y, x, weight)
+    assert dx.shape == x.shape
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (3, 5), (2, 3, 4, 5)])
+def test_relu_equals_the_loops(rng, dtype, shape):
+    x = rng.integers(-2, 3, shape).astype(dtype)
+    x[rng.random(shape) < 0.2] = np.nan
+    y = functional.relu_forward(x)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, naive.relu_forward(x))
+    dy = normal(rng, shape, dtype)
+    dx = functional.relu_backward(dy, y)
+    assert dx.dtype == dtype
+    np.testing.assert_array_equal(dx, naive.relu_backward(dy, y))
+    np.testing.assert_array_equal(dx, functional.relu_backward(dy, x))
+
+
+def test_softmax_is_the_ratio_of_exponentials(rng, dtype):
+    scores = normal(rng, (5, 4), dtype)
+    exact = np.exp(scores.astype(np.longdouble))
+    probabilities = functional.softmax(scores)
+    assert probabilities.dtype == dtype
+    np.testing.assert_allclose(probabilities, exact / exact.sum(axis=1, keepdims=True), **tolerance(dtype))
+    np.testing.assert_allclose(functional.softmax(scores + 1000), probabilities, rtol=1e-3)
+    assert functional.softmax(np.zeros((0, 4))).shape == (0, 4)
+
+
+# Every function, called with arrays of one layout, has to give the bytes that it gives for contiguous arrays.
+CALLS = {
+    "conv2d_forward": lambda a: functional.conv2d_forward(a(3, 2, 6, 5), a(4, 2, 3, 2), a(4), stride=2, padding=1),
+    "conv2d_backward": lambda a: functional.conv2d_backward(a(2, 3, 5, 5), a(2, 2, 6, 5), a(3, 2, 2, 1)),
+    "max_pool2d_forward": lambda a: functional.max_pool2d_forward(a(2, 3, 6, 5), 2),
+    "max_pool2d_backward": lambda a: functional.max_pool2d_backward(a(1, 1, 2, 2), a(1, 1, 2, 2, ints=4), (1, 1, 4, 4)),
+    "affine_forward": lambda a: functional.affine_forward(a(3, 2, 4), a(8, 5), a(5)),
+    "affine_backward": lambda a: functional.affine_backward(a(3, 5), a(3, 2, 4), a(8, 5)),
+    "relu_forward": lambda a: functional.relu_forward(a(3, 4)),
+    "relu_backward": lambda a: functional.relu_backward(a(3, 4), a(3, 4)),
+    "softmax": lambda a: functional.softmax(a(3, 4)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_layout_does_not_matter_and_arguments_stay_as_they_are(dtype, layout, call):
+    def run(arrange):
+        rng, given = np.random.default_rng(7), []
+
+        def make(*shape, ints=0):
+            values = rng.integers(0, ints, shape) if ints else rng.standard_normal(shape).astype(dtype)
+            array = arrange(values)
+            given.append((array, values))
+            return array
+
+        result = call(make)
+        for array, values in given:
+            np.testing.assert_array_equal(array, values)
+        return result if isinstance(result, tuple) else (result,)
+
+    for got, expected in zip(run(layout), run(np.ascontiguousarray), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+        assert got.flags.c_contiguous
+
+
+def test_the_weight_decides_the_dtype(rng):
+    images = rng.integers(0, 256, (2, 1, 5, 5)).astype(np.uint8)
+    for weight_dtype, result in ((np.float32, np.float32), (np.float64, np.float64), (np.float16, np.float32)):
+        weight = np.ones((2, 1, 3, 3), weight_dtype)
+        assert functional.conv2d_forward(images, weight, np.zeros(2)).dtype == result
+        assert functional.affine_forward(images, np.ones((25, 2), weight_dtype), np.zeros(2)).dtype == result
+    assert functional.relu_forward(images).dtype == np.float32
+    assert functional.max_pool2d_forward(images.astype(np.float64), 2)[0].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.ones((2, 1, 5, 5), bool), np.ones((2, 1, 5, 5), complex), np.full((2, 1, 5, 5), "1"), [[[[object()]]]]]
+)
+def test_what_is_not_a_real_number_is_refused(wrong):
+    for call in (
+        lambda: functional.conv2d_forward(wrong, np.ones((2, 1, 3, 3)), np.zeros(2)),
+        lambda: functional.max_pool2d_forward(wrong, 2),
+        lambda: functional.affine_forward(wrong, np.ones((25, 2)), np.zeros(2)),
+        lambda: functional.relu_forward(wrong),
+    ):
+        with pytest.raises(TypeError, match="x: expected real numbers, got dtype"):
+            call()
+
+
+X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: functional.conv2d_forward(X, W, np.zeros(4)),
+            ValueError,
+            r"^Conv2D: weight expects 3 input channels, got x of shape \(8, 1, 28, 28\)$",
+        ),
+        (lambda: functional.conv2d_forward(X, W[0], np.zeros(4)), ValueError, r"expected shape \(F, C, KH, KW\), got"),
+        (
+            lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(3)),
+            ValueError,
+            r"bias: expected shape \(4,\), got \(3,\)",
+        ),
+        (lambda: functional.conv2d_forward(X, W[:0], np.zeros(0)), ValueError, "expected no empty axis"),
+        (
+            lambda: functional.conv2d_forward(X[..., :3], W[:, :1], np.zeros(4)),
+            ValueError,
+            r"output width = floor\(\(3 \+ 2\*0 - 5\) / 1\) \+ 1 = -1, expected at least 1",
+        ),
+        (
+            lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), stride=0),
+            ValueError,
+            "stride: expected .* at least 1",
+        ),
+        (
+            lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), padding=-1),
+            ValueError,
+            "padding: expected .* at least 0",
+        ),
+        (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), stride=1.5), TypeError, "pair of ints, got 1.5"),
+        (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), stride=True), TypeError, "pair of ints, got True"),
+        (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), stride=(1, 2, 3)), ValueError, "pair of ints"),
+        (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), padding="same"), TypeError, "got 'same'"),
+        (lambda: functional.conv2d_backward(X, X, W[:, :1]), ValueError, r"dy: expected shape \(8, 4, 24, 24\), got"),
+        (
+            lambda: functional.max_pool2d_forward(X[0], 2),
+            ValueError,
+            r"x: expected shape \(N, C, H, W\), got \(1, 28, 28\)",
+        ),
+        (lambda: functional.max_pool2d_forward(X, 2, padding=2), ValueError, "at most half the kernel"),
+        (lambda: functional.max_pool2d_forward(X, 29), ValueError, r"floor\(\(28 \+ 2\*0 - 29\) / 29\) \+ 1 = 0"),
+        (lambda: functional.max_pool2d_backward(X, X, X.shape), TypeError, "argmax: expected integers"),
+        (
+            lambda: functional.max_pool2d_backward(X, np.full(X.shape, 784), X.shape),
+            ValueError,
+            r"indices in \[0, 784\)",
+        ),
+        (
+            lambda: functional.max_pool2d_backward(X, np.full(X.shape, -1), X.shape),
+            ValueError,
+            r"indices in \[0, 784\)",
+        ),
+        (
+            lambda: functional.max_pool2d_backward(X, np.zeros((8, 1, 2, 2), int), X.shape),
+            ValueError,
+            "argmax: expected shape",
+        ),
+        (
+            lambda: functional.affine_forward(X, np.ones((5, 2)), np.zeros(2)),
+            ValueError,
+            "expects 5 input features, got x",
+        ),
+        (lambda: functional.affine_forward(np.ones(5), np.ones((5, 2)), np.zeros(2)), ValueError, "input features"),
+        (
+            lambda: functional.affine_backward(np.ones((2, 3)), np.ones((2, 5)), np.ones((5, 2))),
+            ValueError,
+            "dy: expected shape",
+        ),
+        (
+            lambda: functional.relu_backward(np.ones((1, 3)), np.ones((2, 3))),
+            ValueError,
+            r"expected shape \(2, 3\), got \(1, 3\)",
+        ),
+        (lambda: functional.softmax(np.ones(3)), ValueError, r"expected shape \(N, K\), got \(3,\)"),
+    ],
+)
+def test_wrong_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

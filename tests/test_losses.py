@@ -1,0 +1,69 @@
+"""The loss functions."""
+
+import numpy as np
+import pytest
+from cases import tolerance
+
+from convnet import gradient_error, naive, softmax_loss
+
+
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (1, 2), (5, 3), (7, 10), (3, 100)])
+def test_softmax_loss_equals_the_loops(rng, dtype, n, k):
+    scores = (3 * rng.standard_normal((n, k))).astype(dtype)
+    labels = rng.integers(0, k, n)
+    loss, dscores = softmax_loss(scores, labels)
+    expected, gradient = naive.softmax_loss(scores, labels)
+    assert isinstance(loss, float)
+    assert dscores.dtype == dtype
+    assert loss == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(dscores, gradient, **tolerance(dtype))
+
+
+def test_softmax_loss_is_right_where_exponentials_overflow_or_vanish():
+    scores = np.array([[1e4, 0.0, -1e4], [-1e30, 0.0, 1.0]])
+    loss, dscores = softmax_loss(scores, [1, 2])
+    assert loss == pytest.approx((1e4 + np.log1p(np.exp(-1.0))) / 2)
+    assert np.isfinite(dscores).all()
+    np.testing.assert_allclose(dscores.sum(axis=1), 0, atol=1e-12)
+
+
+def test_softmax_loss_keeps_small_gradients():
+    # The probability of the right class is within 1e-9 of 1; in float32 `p - 1` alone would be 0 or 6e-8.
+    _, dscores = softmax_loss(np.array([[21.0, 0.0]], np.float32), [0])
+    assert dscores[0, 0] == pytest.approx(-1 / (1 + np.exp(21.0)), rel=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_softmax_loss_of_what_is_not_finite_is_not_finite(bad):
+    assert not np.isfinite(softmax_loss([[0.0, bad], [0.0, 1.0]], [0, 1])[0])
+
+
+def test_softmax_gradient(rng):
+    scores, labels = rng.standard_normal((6, 5)), rng.integers(0, 5, 6)
+    gradient = softmax_loss(scores, labels)[1]
+    assert gradient_error(lambda: softmax_loss(scores, labels)[0], scores, gradient, rng=rng) < 1e-7
+
+
+def test_layout_does_not_matter(rng, dtype, layout):
+    scores, labels = rng.standard_normal((4, 6)).astype(dtype), rng.integers(0, 6, 4)
+    loss, _ = softmax_loss(layout(scores), layout(labels))
+    assert loss == pytest.approx(naive.softmax_loss(scores, labels)[0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "error", "message"),
+    [
+        (np.ones((0, 3)), [], ValueError, r"expected scores of shape \(N, K\) with N and K at least 1, got \(0, 3\)"),
+        (np.ones((2, 0)), [0, 0], ValueError, "at least 1, got"),
+        (np.ones(3), [0], ValueError, r"got \(3,\)"),
+        (np.ones((2, 3)), [0], ValueError, r"labels of shape \(2,\), got shape \(1,\)"),
+        (np.ones((2, 3)), [0, 3], ValueError, r"labels in \[0, 3\), got 3"),
+        (np.ones((2, 3)), [-1, 0], ValueError, r"labels in \[0, 3\), got -1"),
+        (np.ones((2, 3)), [0.0, 1.0], TypeError, "integer labels, got dtype float64"),
+        (np.ones((2, 3)), [True, False], TypeError, "integer labels, got dtype bool"),
+        (np.ones((2, 3), complex), [0, 1], TypeError, "real numbers, got dtype complex128"),
+    ],
+)
+def test_wrong_arguments_are_named(scores, labels, error, message):
+    with pytest.raises(error, match=message):
+        softmax_loss(scores, labels)

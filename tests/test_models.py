@@ -1,0 +1,276 @@
+"""Sequential and ConvNet1."""
+
+import pickle
+import threading
+
+import numpy as np
+import pytest
+from cases import tolerance
+
+from convnet import Affine, Conv2D, ConvNet1, Layer, MaxPool2D, ReLU, Sequential, gradient_error, naive
+
+
+def small(dtype=np.float64, l2=0.0, seed=3):
+    return ConvNet1(
+        (2, 8, 7),
+        num_filters=3,
+        kernel_size=(3, 2),
+        padding=1,
+        hidden_size=6,
+        num_classes=4,
+        l2=l2,
+        seed=seed,
+        dtype=dtype,
+    )
+
+
+def batch(rng, n=5, dtype=np.float64):
+    return rng.standard_normal((n, 2, 8, 7)).astype(dtype), rng.integers(0, 4, n)
+
+
+def loss_by_loops(params, x, labels, l2):
+    y = naive.conv2d_forward(x, params["conv1.weight"], params["conv1.bias"], padding=1)
+    y, _ = naive.max_pool2d_forward(naive.relu_forward(y), 2)
+    y = naive.relu_forward(naive.affine_forward(y, params["affine1.weight"], params["affine1.bias"]))
+    scores = naive.affine_forward(y, params["affine2.weight"], params["affine2.bias"])
+    penalty = sum(0.5 * l2 * (w.astype(np.float64) ** 2).sum() for name, w in params.items() if "weight" in name)
+    return naive.softmax_loss(scores, labels)[0] + penalty, scores
+
+
+def test_convnet1_has_the_missions_sizes():
+    model = ConvNet1()
+    assert {name: param.shape for name, param in model.params.items()} == {
+        "conv1.weight": (32, 1, 7, 7),
+        "conv1.bias": (32,),
+        "affine1.weight": (6272, 500),
+        "affine1.bias": (500,),
+        "affine2.weight": (500, 10),
+        "affine2.bias": (10,),
+    }
+    assert [type(layer) for layer in model.layers.values()] == [Conv2D, ReLU, MaxPool2D, Affine, ReLU, Affine]
+    assert all(param.dtype == np.float32 for param in model.params.values())
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_loss_and_scores_equal_the_loops(rng, dtype, l2):
+    model = small(dtype, l2)
+    x, labels = batch(rng, dtype=dtype)
+    loss, grads = model.loss(x, labels)
+    expected, scores = loss_by_loops(model.params, x, labels, l2)
+    assert isinstance(loss, float)
+    assert loss == pytest.approx(expected, rel=1e-5 if dtype == np.float32 else 1e-12)
+    np.testing.assert_allclose(model.scores(x), scores, **tolerance(dtype))
+    assert list(grads) == list(model.params)
+    for name, param in model.params.items():
+        assert grads[name].shape == param.shape
+        assert grads[name].dtype == dtype
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_gradients_are_derivatives(rng, l2):
+    model = small(l2=l2)
+    x, labels = batch(rng)
+    _, grads = model.loss(x, labels)
+    for name, param in model.params.items():
+        assert gradient_error(lambda: model.loss(x, labels)[0], param, grads[name], rng=rng) <= 1e-7, name
+
+
+def test_gradients_are_fresh_arrays(rng):
+    model = small()
+    x, labels = batch(rng)
+    _, first = model.loss(x, labels)
+    kept = {name: grad.copy() for name, grad in first.items()}
+    model.loss(*batch(rng))
+    for name, grad in first.items():
+        np.testing.assert_array_equal(grad, kept[name])
+        assert not any(np.shares_memory(grad, param) for param in model.params.values())
+
+
+def test_layers_before_the_first_parameters_are_not_asked_for_gradients(rng):
+    class NoBackward(ReLU):
+        def backward(self, dy, cache, *, need_dx=True):
+            raise AssertionError("asked")
+
+    model = Sequential([NoBackward(), Affine(6, 3, rng=rng, dtype=np.float64), ReLU()], (6,))
+    x = rng.standard_normal((4, 6))
+    _, grads = model.loss(x, [0, 1, 2, 0])
+    weight = model.params["affine1.weight"]
+    assert gradient_error(lambda: model.loss(x, [0, 1, 2, 0])[0], weight, grads["affine1.weight"], rng=rng) < 1e-7
+
+
+def test_predictions_agree_with_each_other(rng):
+    model = small(np.float32)
+    x, _ = batch(rng, 7, np.float32)
+    scores = model.scores(x)
+    np.testing.assert_array_equal(model.predict(x), scores.argmax(axis=1))
+    probabilities = model.probabilities(x)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), scores.argmax(axis=1))
+    assert model.scores(x[:0]).shape == (0, 4)
+    assert model.predict(x[:0]).shape == (0,)
+
+
+def test_many_images_are_scored_in_pieces(rng):
+    model = small(np.float64)
+    x, _ = batch(rng, 231)
+    np.testing.assert_allclose(model.scores(x), np.concatenate([model.scores(row[None]) for row in x]), rtol=1e-12)
+
+
+def test_predict_images_prepares_them():
+    class Halved:
+        def apply(self, images):
+            return (images[:, None] / 2).astype(np.float32)
+
+    model = ConvNet1((1, 8, 8), num_filters=2, kernel_size=3, padding=1, hidden_size=5, num_classes=3)
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
+    with pytest.raises(ValueError, match="the model has no statistics"):
+        model.predict_images(images)
+    model.statistics = Halved()
+    np.testing.assert_array_equal(model.predict_images(images), model.predict(images[:, None] / 2))
+
+
+def test_threads_may_predict_with_one_model(rng):
+    model = small(np.float32)
+    x, _ = batch(rng, 150, np.float32)
+    expected, results = model.scores(x).tobytes(), []
+    threads = [threading.Thread(target=lambda: results.append(model.scores(x).tobytes())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [expected] * 4
+
+
+def test_same_seed_same_bytes(dtype):
+    for a, b in zip(small(dtype).params.values(), small(dtype).params.values(), strict=True):
+        assert a.tobytes() == b.tobytes()
+    assert small(dtype).params["conv1.weight"].tobytes() != small(dtype, seed=4).params["conv1.weight"].tobytes()
+
+
+def test_pickle(rng):
+    model = small(l2=0.5)
+    x, labels = batch(rng)
+    copy = pickle.loads(pickle.dumps(model))
+    assert copy.scores(x).tobytes() == model.scores(x).tobytes()
+    assert copy.loss(x, labels)[0] == model.loss(x, labels)[0]
+    assert repr(copy) == repr(model)
+
+
+def test_params_are_the_layers_own_and_cannot_be_replaced_by_mistake(rng):
+    model = small()
+    assert model.params["conv1.weight"] is model.layers["conv1"].params["weight"]
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        model.params["conv1.weight"] = np.zeros(3)
+    other = small(seed=9)
+    model.load_params(other.params)
+    x, _ = batch(rng)
+    assert model.scores(x).tobytes() == other.scores(x).tobytes()
+
+
+def test_load_params_refuses_what_does_not_fit_and_changes_nothing():
+    model = small()
+    before = {name: param.copy() for name, param in model.params.items()}
+    wrong = {name: np.zeros(param.shape) for name, param in model.params.items()}
+    with pytest.raises(ValueError, match=r"affine2.bias: expected shape \(4,\), got \(5,\)"):
+        model.load_params(wrong | {"affine2.bias": np.zeros(5)})
+    with pytest.raises(ValueError, match="expected the parameters"):
+        model.load_params({"conv1.weight": np.zeros(3)})
+    for name, param in model.params.items():
+        np.testing.assert_array_equal(param, before[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [("conv1.weight", "the parameter conv1.weight"), ("affine2.bias", "the parameter affine2.bias")],
+)
+def test_first_non_finite_names_the_parameter(rng, name, where):
+    model = small()
+    x, _ = batch(rng)
+    assert model.first_non_finite(x) is None
+    model.params[name].flat[0] = np.nan
+    assert model.first_non_finite(x) == where
+
+
+def test_first_non_finite_names_the_output(rng):
+    model = small(np.float32)
+    x, _ = batch(rng, dtype=np.float32)
+    model.params["affine1.weight"][...] = 3e38
+    with np.errstate(all="ignore"):
+        assert model.first_non_finite(x) == "the output of affine1"
+    x[0, 0, 0, 0] = np.inf
+    assert model.first_non_finite(x) == "the input"
+
+
+R = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Sequential([], (3,)), ValueError, "at least one layer"),
+        (lambda: Sequential(["conv"], (3,)), TypeError, "expected layer 1 to be a convnet.Layer, got 'conv'"),
+        (lambda: Sequential([layer := ReLU(), layer], (3,)), ValueError, r"layer 2, ReLU\(\), is in the model already"),
+        (
+            lambda: Sequential([Conv2D(1, 2, 7, rng=R), MaxPool2D(2)], (1, 5, 9)),
+            ValueError,
+            r"^layer conv1, given one example of shape \(1, 5, 9\): Conv2D: output height = "
+            r"floor\(\(5 \+ 2\*0 - 7\) / 1\) \+ 1 = -1, expected at least 1$",
+        ),
+        (lambda: Sequential([Conv2D(3, 2, 3, rng=R)], (1, 9, 9)), ValueError, "layer conv1.*expects 3 input channels"),
+        (
+            lambda: Sequential([ReLU(), Affine(5, 3, rng=R)], (1, 2, 2)),
+            ValueError,
+            r"layer affine1.*expects 5 input features, got 1 \* 2 \* 2 = 4",
+        ),
+        (lambda: Sequential([MaxPool2D(3)], (4,)), ValueError, r"layer pool1.*expected x of shape \(N, C, H, W\)"),
+        (lambda: Sequential([MaxPool2D(2)], (1, 4, 4)), ValueError, r"a score for each class, got shape \(1, 2, 2\)"),
+        (
+            lambda: Sequential([Affine(2, 3, rng=R)], (2,), l2=-1),
+            ValueError,
+            "l2: expected a finite number of at least 0",
+        ),
+        (lambda: Sequential([Affine(2, 3, rng=R)], (2,), l2="no"), TypeError, "l2: expected a real number, got 'no'"),
+        (
+            lambda: Sequential([Affine(2, 3, rng=R), Affine(3, 3, rng=R, dtype=np.float64)], (2,)),
+            ValueError,
+            r"parameters of one dtype, got \['float32', 'float64'\]",
+        ),
+        (lambda: ConvNet1((28, 28)), ValueError, r"expected an input shape \(C, H, W\), got \(28, 28\)"),
+        (lambda: ConvNet1((1, 3, 3), padding=0), ValueError, "layer conv1.*output height"),
+        (lambda: ConvNet1((1, 8, 8), pool_size=9), ValueError, "layer pool1.*output height"),
+        (lambda: ConvNet1(hidden_size=0), ValueError, "out_features: expected at least 1"),
+        (
+            lambda: small().loss(np.zeros((3, 2, 8, 8)), [0, 1, 2]),
+            ValueError,
+            r"of shape \(N, 2, 8, 7\), got \(3, 2, 8, 8\)",
+        ),
+        (lambda: small().loss(np.zeros((0, 2, 8, 7)), []), ValueError, "N and K at least 1"),
+        (lambda: small().loss(np.zeros((2, 2, 8, 7)), [0, 4]), ValueError, r"labels in \[0, 4\), got 4"),
+        (lambda: small().scores(np.zeros((2, 8, 7))), ValueError, r"expected x of shape \(N, 2, 8, 7\)"),
+        (lambda: small().scores(np.zeros((1, 2, 8, 7), bool)), TypeError, "real numbers, got dtype bool"),
+    ],
+)
+def test_wrong_arguments_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_users_layers_work(rng):
+    class Scale(Layer):
+        kind = "scale"
+
+        def __init__(self, size):
+            self.params = {"weight": np.full(size, 2.0)}
+
+        def forward(self, x, rng=None):
+            return x * self.params["weight"], x
+
+        def backward(self, dy, cache, *, need_dx=True):
+            return dy * self.params["weight"], {"weight": np.asfortranarray((dy * cache).sum(axis=0))}
+
+    model = Sequential([Scale(6), Affine(6, 4, rng=rng, dtype=np.float64), Scale(4)], (6,), l2=0.3)
+    assert list(model.params) == ["scale1.weight", "affine1.weight", "affine1.bias", "scale2.weight"]
+    x, labels = rng.standard_normal((3, 6)), [0, 1, 3]
+    _, grads = model.loss(x, labels)
+    for name, param in model.params.items():
+        assert gradient_error(lambda: model.loss(x, labels)[0], param, grads[name], rng=rng) < 1e-7, name

@@ -1,0 +1,96 @@
+"""The plain loops, against numbers worked out by hand and their own derivatives."""
+
+import numpy as np
+import pytest
+
+from convnet import gradient_error, naive
+
+
+def test_convolution_by_hand():
+    x = np.array([[[[1.0, 2, 3], [4, 5, 6]]]])
+    weight = np.array([[[[1.0, 10], [100, 1000]]]])
+    np.testing.assert_array_equal(naive.conv2d_forward(x, weight, np.array([0.5])), [[[[5421.5, 6532.5]]]])
+    padded = naive.conv2d_forward(x, weight, np.array([0.0]), stride=(2, 3), padding=1)
+    # Windows at rows -1 and 1, columns -1 and 2: only what lies inside counts.
+    np.testing.assert_array_equal(padded, [[[[1000, 300], [40, 6]]]])
+
+
+def test_convolution_adds_channels_and_keeps_filters_apart(rng):
+    x = rng.standard_normal((2, 3, 4, 5))
+    weight = rng.standard_normal((2, 3, 2, 3))
+    bias = rng.standard_normal(2)
+    y = naive.conv2d_forward(x, weight, bias)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (2, 3), axis=(2, 3))
+    np.testing.assert_allclose(y, np.einsum("nchwij,fcij->nfhw", windows, weight) + bias[:, None, None], rtol=1e-12)
+
+
+def test_pooling_by_hand():
+    x = np.array([[[[1.0, 5, 5, 2], [5, 0, 1, 9], [3, 3, 7, 7]]]])
+    y, argmax = naive.max_pool2d_forward(x, 2)
+    np.testing.assert_array_equal(y, [[[[5, 9]]]])
+    np.testing.assert_array_equal(argmax, [[[[1, 7]]]])  # of the two fives the first in row order
+    dx = naive.max_pool2d_backward(np.array([[[[10.0, 20]]]]), argmax, x.shape)
+    np.testing.assert_array_equal(dx, [[[[0, 10, 0, 0], [0, 0, 0, 20], [0, 0, 0, 0]]]])
+
+
+def test_pooling_pads_with_minus_infinity():
+    y, argmax = naive.max_pool2d_forward(np.full((1, 1, 2, 2), -3.0), 2, padding=1)
+    np.testing.assert_array_equal(y, np.full((1, 1, 2, 2), -3.0))
+    np.testing.assert_array_equal(argmax.ravel(), [0, 1, 2, 3])
+
+
+def test_softmax_loss_by_hand():
+    loss, dscores = naive.softmax_loss(np.log([[1.0, 3.0], [1.0, 1.0]]), np.array([1, 0]))
+    assert loss == pytest.approx((np.log(4 / 3) + np.log(2)) / 2)
+    np.testing.assert_allclose(dscores, [[0.125, -0.125], [-0.25, 0.25]], atol=1e-15)
+    assert naive.softmax_loss(np.zeros((3, 7)), np.array([0, 3, 6]))[0] == pytest.approx(np.log(7))
+    assert naive.softmax_loss(np.array([[1e5, 0.0]]), np.array([1]))[0] == pytest.approx(1e5)
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1), ((1, 3), (2, 0)), (3, 2)])
+def test_convolution_gradients_are_derivatives(rng, stride, padding):
+    x, weight, bias = rng.standard_normal((2, 2, 5, 6)), rng.standard_normal((3, 2, 3, 2)), rng.standard_normal(3)
+    dy = rng.standard_normal(naive.conv2d_forward(x, weight, bias, stride=stride, padding=padding).shape)
+    gradients = naive.conv2d_backward(dy, x, weight, stride=stride, padding=padding)
+    for array, gradient in zip((x, weight, bias), gradients, strict=True):
+        error = gradient_error(
+            lambda: float((dy * naive.conv2d_forward(x, weight, bias, stride=stride, padding=padding)).sum()),
+            array,
+            gradient,
+            rng=rng,
+            directions=5,
+        )
+        assert error < 1e-7
+
+
+def test_affine_relu_and_pooling_gradients_are_derivatives(rng):
+    x = rng.permutation(np.arange(-20.0, 20.0)).reshape(2, 2, 2, 5) + 0.5  # no ties, nothing near 0
+    weight, bias = rng.standard_normal((20, 3)), rng.standard_normal(3)
+    dy = rng.standard_normal((2, 3))
+    for array, gradient in zip((x, weight, bias), naive.affine_backward(dy, x, weight), strict=True):
+        assert (
+            gradient_error(
+                lambda: float((dy * naive.affine_forward(x, weight, bias)).sum()),
+                array,
+                gradient,
+                rng=rng,
+                directions=5,
+            )
+            < 1e-7
+        )
+    dy = rng.standard_normal(x.shape)
+    relu = naive.relu_backward(dy, naive.relu_forward(x))
+    assert gradient_error(lambda: float((dy * naive.relu_forward(x)).sum()), x, relu, rng=rng) < 1e-7
+    y, argmax = naive.max_pool2d_forward(x, (2, 3), stride=1)
+    dy = rng.standard_normal(y.shape)
+    pooled = naive.max_pool2d_backward(dy, argmax, x.shape)
+    assert (
+        gradient_error(lambda: float((dy * naive.max_pool2d_forward(x, (2, 3), stride=1)[0]).sum()), x, pooled, rng=rng)
+        < 1e-7
+    )
+
+
+def test_softmax_gradient_is_its_derivative(rng):
+    scores, labels = rng.standard_normal((4, 5)), rng.integers(0, 5, 4)
+    gradient = naive.softmax_loss(scores, labels)[1]
+    assert gradient_error(lambda: naive.softmax_loss(scores, labels)[0], scores, gradient, rng=rng) < 1e-7

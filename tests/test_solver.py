@@ -1,0 +1,313 @@
+"""The Solver's bookkeeping, its errors, and the progress bar."""
+
+import io
+import re
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from convnet import SGD, Affine, Callback, EpochDecay, ProgressBar, ReLU, Sequential, Solver
+
+
+def make_data(rng, n=23, dtype=np.float32):
+    """Return three classes that a small network can tell apart: the largest of three sums."""
+    x = rng.standard_normal((n + 40, 6)).astype(dtype)
+    y = (x[:, :3] + x[:, 3:]).argmax(axis=1)
+    return {"x_train": x[:n], "y_train": y[:n], "x_validation": x[n:], "y_validation": y[n:]}
+
+
+def make_model(seed=0, dtype=np.float32, l2=0.0):
+    rng = np.random.default_rng(seed)
+    return Sequential([Affine(6, 16, rng=rng, dtype=dtype), ReLU(), Affine(16, 3, rng=rng, dtype=dtype)], (6,), l2=l2)
+
+
+class Recorder(Callback):
+    def __init__(self):
+        self.events = []
+
+    def on_train_start(self, solver):
+        self.events.append("start")
+
+    def on_iteration_end(self, solver):
+        self.events.append(("iteration", solver.iteration))
+
+    def on_epoch_end(self, solver):
+        self.events.append(("epoch", solver.epoch))
+
+    def on_train_end(self, solver):
+        self.events.append("end")
+
+
+def test_histories_counters_and_callbacks(rng):
+    recorder = Recorder()
+    solver = Solver(make_model(), make_data(rng), SGD(0.1), batch_size=10, epochs=3, callbacks=[recorder])
+    assert (solver.iterations_per_epoch, solver.num_iterations) == (3, 9)
+    solver.train()
+    assert (solver.iteration, solver.epoch) == (9, 3)
+    assert len(solver.loss_history) == 9
+    assert len(solver.train_accuracy_history) == len(solver.validation_accuracy_history) == 4
+    assert recorder.events == [
+        "start",
+        *(("iteration", i) for i in (1, 2, 3)),
+        ("epoch", 1),
+        *(("iteration", i) for i in (4, 5, 6)),
+        ("epoch", 2),
+        *(("iteration", i) for i in (7, 8, 9)),
+        ("epoch", 3),
+        "end",
+    ]
+    solver.train()
+    assert solver.iteration == 9
+    solver.epochs = 4
+    solver.train()
+    assert solver.iteration == 12
+
+
+def test_a_step_is_gradient_descent_on_the_minibatch(rng):
+    data = make_data(rng, 8)
+    model, twin = make_model(l2=0.01), make_model(l2=0.01)
+    loss = Solver(model, data, SGD(0.3), batch_size=8).step()
+    expected, grads = twin.loss(data["x_train"], data["y_train"])  # one minibatch of everything: the order is no matter
+    assert loss == pytest.approx(expected, rel=1e-6)
+    for name, param in model.params.items():
+        np.testing.assert_allclose(param, twin.params[name] - 0.3 * grads[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"), [(23, 10, [10, 10, 3]), (20, 10, [10, 10]), (3, 50, [3]), (5, 1, [1] * 5)]
+)
+def test_every_epoch_sees_every_example_once_in_a_new_order(rng, monkeypatch, n, batch_size, sizes):
+    data = make_data(rng, n)
+    data["x_train"] = np.arange(n, dtype=np.float32)[:, None] * np.ones((1, 6), np.float32)
+    model = make_model()
+    seen = []
+    monkeypatch.setattr(
+        model, "loss", lambda x, labels: (seen.append(x[:, 0].tolist()), Sequential.loss(model, x, labels))[1]
+    )
+    solver = Solver(model, data, SGD(1e-9), batch_size=batch_size)
+    for _ in range(2 * len(sizes)):
+        solver.step()
+    assert [len(batch) for batch in seen] == 2 * sizes
+    epochs = [list(chain(*seen[: len(sizes)])), list(chain(*seen[len(sizes) :]))]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(n))
+    if n > 10:
+        assert epochs[0] != epochs[1]
+
+
+def test_schedule_gets_the_fractional_epoch_and_scales_the_rate(rng):
+    asked, rates = [], []
+
+    class Spy(SGD):
+        def _update(self, params, grads, rate):
+            rates.append(rate)
+
+    solver = Solver(
+        make_model(),
+        make_data(rng, 20),
+        Spy(0.5),
+        schedule=lambda epoch: (asked.append(epoch), EpochDecay(0.1)(epoch))[1],
+        batch_size=5,
+        epochs=2,
+    )
+    solver.train()
+    assert asked == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75]
+    np.testing.assert_allclose(rates, [0.5] * 4 + [0.05] * 4)
+
+
+def test_best_parameters_are_copies_and_are_restored(rng):
+    data, kept = make_data(rng), []
+
+    class Keep(Callback):
+        def on_epoch_end(self, solver):
+            kept.append(
+                (
+                    {name: param.copy() for name, param in solver.model.params.items()},
+                    solver.validation_accuracy_history[-1],
+                )
+            )
+            if solver.epoch == 3:
+                for param in solver.model.params.values():
+                    param *= -1  # from here on it gets worse
+
+    model = make_model()
+    solver = Solver(model, data, SGD(0.2), batch_size=10, epochs=4, callbacks=[Keep()])
+    solver.train()
+    best = max(range(len(kept)), key=lambda epoch: kept[epoch][1])
+    assert solver.best_validation_accuracy == max(solver.validation_accuracy_history) == kept[best][1]
+    for name, param in model.params.items():
+        np.testing.assert_array_equal(param, kept[best][0][name])
+        assert not np.shares_memory(param, solver.best_params[name])
+    assert solver.check_accuracy(data["x_validation"], data["y_validation"]) == solver.best_validation_accuracy
+
+
+def test_training_learns(rng):
+    data = make_data(rng, 400)
+    solver = Solver(make_model(), data, SGD(0.3), batch_size=20, epochs=30)
+    solver.train()
+    assert solver.validation_accuracy_history[0] < 0.7
+    assert solver.best_validation_accuracy >= 0.9
+    np.testing.assert_array_equal(solver.predict(data["x_validation"]), solver.model.predict(data["x_validation"]))
+
+
+def test_same_seed_same_bytes(rng):
+    data = make_data(rng, 50)
+
+    def run(seed):
+        solver = Solver(make_model(), data, SGD(0.1), batch_size=7, epochs=3, seed=seed, num_train_check=20)
+        solver.train()
+        return solver.loss_history, solver.train_accuracy_history, [p.tobytes() for p in solver.model.params.values()]
+
+    assert run(5) == run(5)
+    assert run(5)[0] != run(6)[0]
+
+
+def test_reset_starts_over_with_the_same_order(rng):
+    data = make_data(rng, 50)
+    model = make_model()
+    start = {name: param.copy() for name, param in model.params.items()}
+    solver = Solver(model, data, SGD(0.1), batch_size=7, epochs=2)
+    solver.train()
+    first = solver.loss_history
+    model.load_params(start)
+    solver.reset()
+    assert (solver.iteration, solver.loss_history, solver.best_params) == (0, [], {})
+    solver.train()
+    assert solver.loss_history == first
+
+
+def test_an_interrupted_run_goes_on_where_it_was(rng):
+    data = make_data(rng, 50)
+
+    class Interrupt(Callback):
+        def on_iteration_end(self, solver):
+            if solver.iteration == 11 and not self.done:
+                self.done = True
+                raise KeyboardInterrupt
+
+        done = False
+
+    whole = Solver(make_model(), data, SGD(0.1), batch_size=7, epochs=3)
+    whole.train()
+    broken = Solver(make_model(), data, SGD(0.1), batch_size=7, epochs=3, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        broken.train()
+    broken.train()
+    assert broken.loss_history == whole.loss_history
+    for name, param in whole.model.params.items():
+        assert param.tobytes() == broken.model.params[name].tobytes()
+
+
+def test_check_accuracy_in_batches_and_on_a_sample(rng):
+    data = make_data(rng, 100)
+    solver = Solver(make_model(), data, SGD(0.1))
+    x, labels = data["x_train"], data["y_train"]
+    exact = np.mean([int(solver.model.predict(x[i : i + 1])[0]) == labels[i] for i in range(100)])
+    assert solver.check_accuracy(x, labels) == solver.check_accuracy(x, labels, batch_size=7) == exact
+    sampled = solver.check_accuracy(x, labels, num_samples=10)
+    assert sampled in {i / 10 for i in range(11)}
+    assert sampled == solver.check_accuracy(x, labels, num_samples=10)
+    assert solver.check_accuracy(x, labels, num_samples=1000) == exact
+    with pytest.raises(ValueError, match="at least one example"):
+        solver.check_accuracy(x[:0], labels[:0])
+
+
+def test_divergence_is_named_and_the_last_finite_parameters_come_back(rng):
+    data = make_data(rng)
+    model = make_model()
+    start = {name: param.copy() for name, param in model.params.items()}
+    solver = Solver(model, data, SGD(1e30), batch_size=10, epochs=3)
+    with pytest.raises(
+        FloatingPointError,
+        match=r"the loss of iteration [23] is (nan|inf), at learning rate 1e\+30: the (output|parameter)",
+    ):
+        solver.train()
+    for name, param in model.params.items():
+        np.testing.assert_array_equal(param, start[name])
+
+
+def test_divergence_after_a_good_epoch_keeps_that_epoch(rng):
+    data, kept = make_data(rng), {}
+
+    class Break(Callback):
+        def on_epoch_end(self, solver):
+            kept.update({name: param.copy() for name, param in solver.model.params.items()})
+
+        def on_iteration_end(self, solver):
+            if solver.iteration == 5:
+                solver.model.params["affine2.weight"][0, 0] = np.nan
+
+    model = make_model()
+    solver = Solver(model, data, SGD(0.1), batch_size=10, epochs=3, callbacks=[Break()])
+    with pytest.raises(FloatingPointError, match=r"iteration 6 is nan.*the parameter affine2.weight is the first"):
+        solver.train()
+    for name, param in model.params.items():
+        np.testing.assert_array_equal(param, kept[name])
+    assert len(solver.loss_history) == 5
+
+
+def test_divergence_in_the_last_update_is_found_by_the_accuracy_check(rng):
+    class Break(Callback):
+        def on_iteration_end(self, solver):
+            if solver.iteration == solver.num_iterations:
+                solver.model.params["affine1.bias"][2] = np.inf
+
+    model = make_model()
+    solver = Solver(model, make_data(rng), SGD(0.1), batch_size=10, epochs=1, callbacks=[Break()])
+    with pytest.raises(FloatingPointError, match=r"after iteration 3.*the parameter affine1.bias"):
+        solver.train()
+    assert all(np.isfinite(param).all() for param in model.params.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x_train": None}, "expected data with x_train and y_train, got no 'x_train'"),
+        (
+            {"x_train": np.zeros((0, 6)), "y_train": np.zeros(0, int)},
+            r"x_train of shape \(N, 6\), N at least 1, got \(0, 6\)",
+        ),
+        ({"x_validation": np.zeros((40, 5))}, r"x_validation of shape \(N, 6\)"),
+        ({"y_train": np.zeros(5, int)}, r"y_train: expected labels of shape \(23,\), got shape \(5,\)"),
+        ({"y_validation": np.full(40, 3)}, r"y_validation: expected labels in \[0, 3\), got 3"),
+    ],
+)
+def test_wrong_data_is_named(rng, change, message):
+    data = {key: value for key, value in (make_data(rng) | change).items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        Solver(make_model(), data, SGD(0.1))
+
+
+@pytest.mark.parametrize("option", [{"batch_size": 0}, {"epochs": 0}, {"seed": -1}, {"num_train_check": 0}])
+def test_wrong_numbers_are_named(rng, option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}: expected at least"):
+        Solver(make_model(), make_data(rng), SGD(0.1), **option)
+
+
+LINE = re.compile(
+    r"epoch \d/2: loss \d\.\d{4}, training accuracy \d+\.\d\d%, validation accuracy \d+\.\d\d%, \d+\.\d s"
+)
+
+
+def test_progress_is_one_line_an_epoch_in_a_file(rng):
+    output = io.StringIO()
+    solver = Solver(make_model(), make_data(rng), SGD(0.1), batch_size=10, epochs=2, callbacks=[ProgressBar(output)])
+    solver.train()
+    lines = output.getvalue().splitlines()
+    assert len(lines) == 2
+    assert all(LINE.fullmatch(line) for line in lines)
+
+
+def test_progress_is_a_bar_on_a_terminal(rng):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    output = Terminal()
+    solver = Solver(make_model(), make_data(rng), SGD(0.1), batch_size=10, epochs=2, callbacks=[ProgressBar(output)])
+    solver.train()
+    text = output.getvalue()
+    assert "6/6" in text
+    assert "100%" in text
+    assert len(LINE.findall(text)) == 2
