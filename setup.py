@@ -62,7 +62,14 @@ class BuildExt(build_ext):
 
 setup(
     ext_modules=cythonize(
-        [Extension("convnet._kernels", ["convnet/_kernels.pyx"])],
+        [
+            Extension(
+                "convnet._kernels",
+                ["convnet/_kernels.pyx"],
+                include_dirs=["convnet"],
+                depends=["convnet/_simd.h", "convnet/_simd_tile.h"],
+            )
+        ],
         build_dir="build/cython",
         force=True,
         compiler_directives=COMPILER_DIRECTIVES,

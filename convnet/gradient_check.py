@@ -1,5 +1,7 @@
 """Numerical gradients: the way to check that a backward pass is the derivative of its forward pass."""
 
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
 from collections.abc import Callable
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Initial values of parameters."""
 
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
 import numpy as np
 import numpy.typing as npt
 

@@ -4,8 +4,10 @@ A layer keeps nothing between its forward and backward pass; what the backward p
 `forward` returns.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -320,6 +322,50 @@ class MaxPool2D(Layer):
         self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
         return functional.max_pool2d_backward(dy, *cache), {}
+
+
+class FusedConvReLUPool(Layer):
+    """A Conv2D of stride 1, a ReLU and a MaxPool2D of 2x2 windows, computed in one pass over memory.
+
+    Equal within rounding to the three layers one after the other. A `Sequential` puts it in their place by itself.
+
+    Parameters
+    ----------
+    conv, pool
+        The layers; `params` are the convolution's own.
+    """
+
+    def __init__(self, conv: Conv2D, pool: MaxPool2D) -> None:
+        self.conv, self.pool = conv, pool
+        self.params = conv.params
+
+    @staticmethod
+    def fits(layers: Sequence[Layer]) -> bool:
+        """Return whether a run of layers can be fused."""
+        if [type(layer) for layer in layers] != [Conv2D, ReLU, MaxPool2D]:
+            return False
+        conv, _, pool = cast(tuple[Conv2D, ReLU, MaxPool2D], tuple(layers))
+        return (
+            conv.stride == (1, 1)
+            and (pool.kernel_size, pool.stride, pool.padding) == ((2, 2), (2, 2), (0, 0))
+            and functional.can_fuse(conv.params["weight"])
+        )
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.pool.output_shape(self.conv.output_shape(input_shape))
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
+        y, codes = functional.conv_relu_pool_forward(x, **self.params, padding=self.conv.padding)
+        return y, (codes, x)
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        codes, x = cache
+        dx, dweight, dbias = functional.conv_relu_pool_backward(
+            dy, codes, x, self.params["weight"], padding=self.conv.padding, need_dx=need_dx
+        )
+        return dx, {"weight": dweight, "bias": dbias}
 
 
 class ReLU(Layer):

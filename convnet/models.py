@@ -1,15 +1,17 @@
 """Models: Sequential, a stack of layers with a loss, and ConvNet1."""
 
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.functional import FloatArray, IntArray, Pair, as_count, as_number, as_real, softmax
-from convnet.layers import Affine, Conv2D, Layer, MaxPool2D, ReLU
+from convnet.layers import Affine, Conv2D, FusedConvReLUPool, Layer, MaxPool2D, ReLU
 from convnet.losses import softmax_loss
 
 __all__ = ["ConvNet1", "Sequential"]
@@ -45,6 +47,9 @@ class Sequential:
         Regularisation strength: the loss includes ``0.5 * l2 * sum(weight ** 2)`` over weights, not biases.
     rng : numpy.random.Generator, optional
         Handed to the layers' `forward`, for those with randomness.
+    fuse : bool
+        Whether a convolution, a ReLU and a max pooling in a row may be computed in one pass, where they have the sizes
+        for it; the results are equal within rounding.
 
     Attributes
     ----------
@@ -78,6 +83,7 @@ class Sequential:
         loss: Loss = softmax_loss,
         l2: float = 0.0,
         rng: np.random.Generator | None = None,
+        fuse: bool = True,
     ) -> None:
         self.layers = MappingProxyType(_name_layers(layers))
         self.input_shape = tuple(as_count(size, "input_shape") for size in input_shape)
@@ -85,6 +91,7 @@ class Sequential:
         self.loss_function = loss
         self.l2 = as_number(l2, "l2", at_least=0)
         self.rng = rng
+        self.fuse = bool(fuse)
         self.statistics: Preparation | None = None
         self.class_names: Sequence[str] | None = None
         dtypes = {param.dtype for param in self.params.values()}
@@ -179,18 +186,19 @@ class Sequential:
             If x does not hold real numbers or `labels` integers.
         """
         y = self._check_input(x)
-        caches = {}
-        for name, layer in self.layers.items():
-            y, caches[name] = layer.forward(y, self.rng)
+        stages = self._stages()
+        caches = []
+        for _, layer in stages:
+            y, cache = layer.forward(y, self.rng)
+            caches.append(cache)
         loss, dy = self.loss_function(y, labels)
 
-        with_params = [name for name, layer in self.layers.items() if layer.params]
+        first_with_params = next((name for name, layer in stages if layer.params), None)
         grads: dict[str, FloatArray] = {}
-        for name in reversed(list(self.layers) if with_params else []):
-            layer = self.layers[name]
+        for name, layer in reversed(stages if first_with_params else []):
             # What lies before the first parameters has no use for a gradient.
-            first = name == with_params[0]
-            dx, layer_grads = layer.backward(dy, caches.pop(name), need_dx=not first)
+            first = name == first_with_params
+            dx, layer_grads = layer.backward(dy, caches.pop(), need_dx=not first)
             for key, param in layer.params.items():
                 full_name = f"{name}.{key}"
                 grad = grads[full_name] = as_real(layer_grads[key], full_name, param.dtype)
@@ -265,9 +273,22 @@ class Sequential:
         return self.predict(self.statistics.apply(images))
 
     def _forward(self, x: FloatArray) -> FloatArray:
-        for layer in self.layers.values():
+        for _, layer in self._stages():
             x = layer(x)
         return x
+
+    def _stages(self) -> list[tuple[str, Layer]]:
+        """Return what is executed, with names: the layers, but for runs of three that are fused into one."""
+        names = list(self.layers)
+        stages: list[tuple[str, Layer]] = []
+        while names:
+            run = [self.layers[name] for name in names[:3]]
+            if self.fuse and FusedConvReLUPool.fits(run):
+                stages.append((names[0], FusedConvReLUPool(cast(Conv2D, run[0]), cast(MaxPool2D, run[2]))))
+                del names[:3]
+            else:
+                stages.append((names.pop(0), run[0]))
+        return stages
 
     def _check_input(self, x: npt.ArrayLike) -> FloatArray:
         params = self.params
@@ -331,6 +352,8 @@ class ConvNet1(Sequential):
         Random seed of the initial weights, which are He normal.
     dtype : float32 or float64
         Of the parameters, and so of the computation.
+    fuse : bool
+        See `Sequential`.
 
     Raises
     ------
@@ -358,6 +381,7 @@ class ConvNet1(Sequential):
         l2: float = 1e-4,
         seed: int = 0,
         dtype: npt.DTypeLike = np.float32,
+        fuse: bool = True,
     ) -> None:
         if len(input_shape) != 3:
             raise ValueError(f"ConvNet1: expected an input shape (C, H, W), got {tuple(input_shape)}")
@@ -373,4 +397,4 @@ class ConvNet1(Sequential):
             ReLU(),
             Affine(hidden_size, num_classes, rng=rng, dtype=dtype),
         ]
-        super().__init__(features + classifier, input_shape, l2=l2, rng=rng)
+        super().__init__(features + classifier, input_shape, l2=l2, rng=rng, fuse=fuse)

@@ -18,6 +18,18 @@ CONVOLUTIONS = [
     pytest.param((1, 1, 1, 1), (1, 1, 1, 1), 1, 0, id="one of everything"),
     pytest.param((0, 3, 5, 4), (2, 3, 3, 2), 1, 1, id="no images"),
 ]
+# (x, weight, padding) of a convolution of stride 1 before a 2x2 max pooling
+FUSED = [
+    pytest.param((2, 1, 28, 28), (32, 1, 7, 7), 3, id="ConvNet1"),
+    pytest.param((3, 1, 9, 12), (5, 1, 3, 5), 0, id="nothing square"),
+    pytest.param((2, 3, 8, 7), (3, 3, 2, 4), (1, 2), id="pairs, odd outputs"),
+    pytest.param((1, 2, 5, 40), (7, 2, 5, 8), 2, id="several tiles in a row"),
+    pytest.param((2, 1, 4, 66), (4, 1, 4, 1), (2, 0), id="whole tiles in a row"),
+    pytest.param((1, 4, 11, 6), (9, 4, 11, 3), (1, 1), id="tall filters"),
+    pytest.param((1, 1, 2, 2), (1, 1, 1, 1), 0, id="one cell"),
+    pytest.param((1, 1, 1, 1), (2, 1, 3, 3), 2, id="kernel above the image"),
+    pytest.param((0, 1, 6, 6), (2, 1, 3, 3), 0, id="no images"),
+]
 # (x, kernel_size, stride, padding)
 POOLINGS = [
     pytest.param((2, 3, 6, 6), 2, None, 0, id="2x2"),

@@ -1,5 +1,7 @@
 """Fixtures that several test files use."""
 
+import gzip
+import struct
 import sys
 from pathlib import Path
 
@@ -11,6 +13,8 @@ ROOT = Path(__file__).parent.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
 
 from cases import LAYOUTS  # noqa: E402
+
+import convnet  # noqa: E402
 
 
 @pytest.fixture
@@ -26,3 +30,20 @@ def dtype(request):
 @pytest.fixture(params=LAYOUTS.values(), ids=LAYOUTS.keys())
 def layout(request):
     return request.param
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    return convnet.load_mnist()
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory, mnist):
+    """Return a folder with the first 3,000 training and 1,000 test digits in four files, two of them gzipped."""
+    folder = tmp_path_factory.mktemp("digits")
+    for part, images, labels, count in (("train", *mnist[:2], 3000), ("t10k", *mnist[2:], 1000)):
+        content = struct.pack(">IIII", 0x803, count, 28, 28) + images[:count].tobytes()
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(content, 1))
+        content = struct.pack(">II", 0x801, count) + labels[:count].astype(np.uint8).tobytes()
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(content)
+    return folder

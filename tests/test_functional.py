@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import CONVOLUTIONS, POOLINGS, tolerance
+from cases import CONVOLUTIONS, FUSED, POOLINGS, tolerance
 
 from convnet import functional, naive
 
@@ -77,6 +77,60 @@ def test_max_pooling_of_special_values(rng, dtype, fill, stride):
     np.testing.assert_array_equal(argmax, indices)
 
 
+@pytest.fixture(params=range(functional.SIMD_LEVEL + 1), ids=lambda level: ("portable", "AVX2", "AVX-512")[level])
+def level(request, monkeypatch):
+    monkeypatch.setattr(functional, "SIMD_LEVEL", request.param)
+
+
+@pytest.mark.usefixtures("level")
+@pytest.mark.parametrize(("x_shape", "weight_shape", "padding"), FUSED)
+def test_fused_convolution_equals_the_loops(rng, x_shape, weight_shape, padding):
+    x, weight = normal(rng, x_shape, np.float32), normal(rng, weight_shape, np.float32)
+    bias = normal(rng, weight_shape[0], np.float32)
+    y, codes = functional.conv_relu_pool_forward(x, weight, bias, padding=padding)
+    conv = naive.conv2d_forward(x, weight, bias, padding=padding)
+    expected, argmax = naive.max_pool2d_forward(naive.relu_forward(conv), 2)
+    assert y.dtype == np.float32
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+    dy = normal(rng, y.shape, np.float32)
+    dconv = naive.relu_backward(naive.max_pool2d_backward(dy, argmax, conv.shape), naive.relu_forward(conv))
+    oracle = naive.conv2d_backward(dconv, x, weight, padding=padding)
+    whole = functional.conv_relu_pool_backward(dy, codes, x, weight, padding=padding)
+    without = functional.conv_relu_pool_backward(dy, codes, x, weight, padding=padding, need_dx=False)
+    assert without[0] is None
+    for gradient, true in [*zip(whole, oracle, strict=True), *zip(without[1:], oracle[1:], strict=True)]:
+        assert gradient.dtype == np.float32
+        assert gradient.shape == true.shape
+        np.testing.assert_allclose(gradient, true, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.usefixtures("level")
+def test_fused_convolution_takes_the_first_of_equals_and_lets_nan_through():
+    x, one = np.zeros((1, 1, 2, 40), np.float32), np.ones((1, 1, 1, 1), np.float32)
+    x[0, 0, :, :10] = [[1, 1, -1, -2, 0, 0, np.nan, 7, 0, 0], [1, 1, -3, -4, 5, 0, 9, np.inf, 0, 0]]
+    y, codes = functional.conv_relu_pool_forward(x, one, [0.0])
+    np.testing.assert_array_equal(y[0, 0, 0, :5], [1, 0, 5, np.nan, 0])
+    closed = 4
+    np.testing.assert_array_equal(codes[0, 0, 0, :5], [0, closed, 2, 0, closed])
+    # Only the third cell has a gradient: 3, times the 5 that was its maximum.
+    dy = np.zeros((1, 1, 1, 20), np.float32)
+    dy[..., 2] = 3
+    _, dweight, dbias = functional.conv_relu_pool_backward(dy, codes, np.nan_to_num(x), one, need_dx=False)
+    assert (dweight.item(), dbias.item()) == (15, 3)
+
+
+@pytest.mark.usefixtures("level")
+def test_fused_convolution_ignores_the_gradient_of_closed_cells(rng):
+    x, weight = normal(rng, (1, 1, 4, 4), np.float32), np.ones((1, 1, 3, 3), np.float32)
+    _, codes = functional.conv_relu_pool_forward(x, weight, [-1e6], padding=1)
+    dy = np.full((1, 1, 2, 2), np.inf)
+    for need_dx in (True, False):
+        gradients = functional.conv_relu_pool_backward(dy, codes, x, weight, padding=1, need_dx=need_dx)
+        assert all(gradient is None or not gradient.any() for gradient in gradients)
+
+
 @pytest.mark.parametrize(("n", "d", "m"), [(4, 6, 3), (1, 1, 1), (0, 5, 2), (3, 7, 1)])
 def test_affine_equals_the_loops(rng, dtype, n, d, m):
     x, weight, bias = normal(rng, (n, d), dtype), normal(rng, (d, m), dtype), normal(rng, m, dtype)
@@ -131,6 +185,9 @@ CALLS = {
     "conv2d_backward": lambda a: functional.conv2d_backward(a(2, 3, 5, 5), a(2, 2, 6, 5), a(3, 2, 2, 1)),
     "max_pool2d_forward": lambda a: functional.max_pool2d_forward(a(2, 3, 6, 5), 2),
     "max_pool2d_backward": lambda a: functional.max_pool2d_backward(a(1, 1, 2, 2), a(1, 1, 2, 2, ints=4), (1, 1, 4, 4)),
+    "conv_relu_pool_forward": lambda a: functional.conv_relu_pool_forward(
+        a(2, 2, 6, 5), np.ones((3, 2, 3, 2), np.float32), a(3), padding=1
+    ),
     "affine_forward": lambda a: functional.affine_forward(a(3, 2, 4), a(8, 5), a(5)),
     "affine_backward": lambda a: functional.affine_backward(a(3, 5), a(3, 2, 4), a(8, 5)),
     "relu_forward": lambda a: functional.relu_forward(a(3, 4)),
@@ -244,6 +301,24 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
             lambda: functional.max_pool2d_backward(X, np.zeros((8, 1, 2, 2), int), X.shape),
             ValueError,
             "argmax: expected shape",
+        ),
+        (
+            lambda: functional.conv_relu_pool_forward(X, np.ones((4, 1, 5, 5)), np.zeros(4)),
+            ValueError,
+            "got float64 of",
+        ),
+        (
+            lambda: functional.conv_relu_pool_forward(X, np.ones((4, 1, 5, 9), np.float32), np.zeros(4)),
+            ValueError,
+            "expected filters that can_fuse accepts",
+        ),
+        (lambda: functional.conv_relu_pool_forward(X, W, np.zeros(4)), ValueError, "expects 3 input channels"),
+        (
+            lambda: functional.conv_relu_pool_backward(
+                np.ones((8, 4, 12, 12)), np.full((8, 4, 12, 12), 5, np.uint8), X, W[:, :1]
+            ),
+            ValueError,
+            "codes: expected at most 4, got 5",
         ),
         (
             lambda: functional.affine_forward(X, np.ones((5, 2)), np.zeros(2)),

@@ -75,6 +75,45 @@ def test_gradients_are_derivatives(rng, l2):
         assert gradient_error(lambda: model.loss(x, labels)[0], param, grads[name], rng=rng) <= 1e-7, name
 
 
+def test_fused_and_unfused_models_agree(rng):
+    shape, labels = (2, 8, 7), rng.integers(0, 4, 5)
+    x = rng.standard_normal((5, *shape)).astype(np.float32)
+
+    def model(fuse):
+        make = np.random.default_rng(1)
+        layers = [Conv2D(2, 6, 3, padding=1, rng=make), ReLU(), MaxPool2D(2), Conv2D(6, 4, 2, rng=make), ReLU()]
+        layers += [MaxPool2D(2), Affine(4, 4, rng=make)]
+        return Sequential(layers, shape, l2=0.1, fuse=fuse)
+
+    fused, plain = model(True), model(False)
+    assert len(fused._stages()) == 3
+    assert len(plain._stages()) == 7
+    np.testing.assert_allclose(fused.scores(x), plain.scores(x), rtol=1e-4, atol=1e-5)
+    loss, grads = fused.loss(x, labels)
+    expected, true = plain.loss(x, labels)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert list(grads) == list(true)
+    for name, grad in grads.items():
+        np.testing.assert_allclose(grad, true[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("conv", "pool", "stages"),
+    [
+        ({"kernel_size": 3}, {"kernel_size": 2}, 2),
+        ({"kernel_size": 3, "dtype": np.float64}, {"kernel_size": 2}, 4),
+        ({"kernel_size": 3, "stride": 2, "padding": 2}, {"kernel_size": 2}, 4),
+        ({"kernel_size": 3}, {"kernel_size": 3, "stride": 1}, 4),
+        ({"kernel_size": 11, "padding": 4}, {"kernel_size": 2}, 4),
+    ],
+)
+def test_only_runs_of_the_right_sizes_are_fused(rng, conv, pool, stages):
+    layers = [Conv2D(1, 1, rng=rng, **conv), ReLU(), MaxPool2D(**pool)]
+    features = int(np.prod(layers[2].output_shape(layers[0].output_shape((1, 6, 6)))))
+    layers.append(Affine(features, 2, rng=rng, dtype=conv.get("dtype", np.float32)))
+    assert len(Sequential(layers, (1, 6, 6))._stages()) == stages
+
+
 def test_gradients_are_fresh_arrays(rng):
     model = small()
     x, labels = batch(rng)

@@ -1,0 +1,127 @@
+"""examples/train.py, run as a user would, and a short real training run."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import convnet
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "train.py"
+
+
+def run(*arguments, **environment):
+    # No DISPLAY: figures have to be drawn without a screen.
+    variables = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "PYTHONPATH")}
+    return subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLE, *map(str, arguments)],
+        env=variables | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_trains_reports_saves_and_draws(tmp_path, digits, mnist):
+    output = tmp_path / "new" / "results"
+    result = run("--data", digits, "--epochs", 3, "--output", output, "--seed", 4, "--target-accuracy", 0.85)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert len(re.findall(r"^epoch [123]/3: loss .*$", result.stdout, re.MULTILINE)) == 3
+    accuracy = float(re.search(r"^test accuracy (\d+\.\d\d)% on 1000 images$", result.stdout, re.MULTILINE)[1])
+    assert {path.name for path in output.iterdir()} == {"model.npz", "examples.png", "training.png", "filters.png"}
+
+    model = convnet.load_model(output / "model.npz")
+    right = model.predict_images(mnist[2][:1000]) == mnist[3][:1000]
+    assert 100 * right.mean() == pytest.approx(accuracy, abs=0.006)
+    for path in output.glob("*.png"):
+        with Image.open(path) as image:
+            image.load()
+            pixels = np.asarray(image.convert("L"))
+        assert min(pixels.shape) >= 600
+        assert len(np.unique(pixels)) > 20
+
+
+def test_same_seed_same_output(tmp_path, digits):
+    def lines(seed, name):
+        result = run("--data", digits, "--epochs", 1, "--seed", seed, "--output", tmp_path / name)
+        assert result.returncode == 0, result.stderr
+        return re.findall(r"loss \d\.\d+|accuracy \d+\.\d+", result.stdout), (
+            tmp_path / name / "model.npz"
+        ).read_bytes()
+
+    first, again, other = lines(1, "a"), lines(1, "b"), lines(2, "c")
+    assert first[0] == again[0]
+    weights = [convnet.load_model(tmp_path / name / "model.npz").params["affine1.weight"].tobytes() for name in "abc"]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+    assert first[0] != other[0]
+
+
+def test_target_accuracy_that_is_missed_fails(tmp_path, digits):
+    result = run("--data", digits, "--epochs", 1, "--output", tmp_path, "--target-accuracy", 1)
+    assert result.returncode == 1
+    assert result.stderr == "the test accuracy is below the target of 100.00%\n"
+    assert (tmp_path / "model.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target-accuracy", "98.8"], "invalid fraction value: '98.8'"),
+        (["--target-accuracy", "nan"], "invalid fraction value: 'nan'"),
+        (["--data", "no/such/folder"], "error: .*train-images-idx3-ubyte: expected this file"),
+        (["--learning-rate", "-1"], "error: learning_rate: expected a finite number above 0, got -1.0"),
+        (["--epochs", "0"], "error: epochs: expected at least 1, got 0"),
+        (["--batch-size", "many"], "invalid int value: 'many'"),
+        (
+            ["--learning-rate", "1e20", "--epochs", "1"],
+            "error: the loss of iteration . is .*try a smaller learning rate",
+        ),
+    ],
+)
+def test_wrong_options_are_one_clear_error(tmp_path, digits, arguments, message):
+    data = [] if "--data" in arguments else ["--data", digits]
+    result = run(*data, *arguments, "--output", tmp_path)
+    assert result.returncode != 0
+    assert re.search(message, result.stderr), result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_without_the_extras_it_trains_and_says_what_is_left_out(tmp_path, digits):
+    # Hides the two from the finder that looks through the installed packages.
+    (tmp_path / "sitecustomize.py").write_text(
+        "from importlib.machinery import PathFinder\n"
+        "find = PathFinder.find_spec\n"
+        "def find_others(name, path=None, target=None):\n"
+        "    return None if name.partition('.')[0] in ('matplotlib', 'tqdm') else find(name, path, target)\n"
+        "PathFinder.find_spec = find_others\n"
+    )
+    output = tmp_path / "results"
+    result = run("--data", digits, "--epochs", 1, "--output", output, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    before, _, after = result.stdout.partition("training for")
+    for package, what in (("matplotlib", "figures"), ("tqdm", "progress bar")):
+        assert f'{package} is not installed, so there will be no {what}: pip install ".[examples]" adds it' in before
+    assert "test accuracy" in after
+    assert {path.name for path in output.iterdir()} == {"model.npz"}
+
+
+def test_short_real_run_reaches_95_percent(mnist):
+    images, labels, test_images, test_labels = mnist
+    data, statistics = convnet.preprocess(images[:11000], labels[:11000], test_images, test_labels, num_test=2000)
+    model = convnet.ConvNet1(hidden_size=100)
+    model.statistics = statistics
+    solver = convnet.Solver(model, data, convnet.SGD(0.05), epochs=2)
+    solver.train()
+    assert solver.check_accuracy(data["x_test"], data["y_test"]) >= 0.95
+    assert (model.predict_images(test_images[:2000]) == test_labels[:2000]).mean() >= 0.95
+
+
+def test_the_example_fits_on_a_page():
+    assert len(EXAMPLE.read_text().splitlines()) <= 120

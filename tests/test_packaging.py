@@ -1,0 +1,167 @@
+"""What an installation holds, how it imports, and that it builds in every documented way."""
+
+import doctest
+import email
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from importlib.metadata import metadata, version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import convnet
+
+ROOT = Path(__file__).parent.parent
+DATA = {
+    f"convnet/data/mnist/{part}-{kind}-ubyte.gz"
+    for part in ("train", "t10k")
+    for kind in ("images-idx3", "labels-idx1")
+}
+
+
+def python(*arguments, cwd=None, executable=sys.executable, **environment):
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [executable, *map(str, arguments)],
+        cwd=cwd,
+        env=variables | environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(convnet.__path__)])
+def test_examples_in_docstrings(name):
+    module = importlib.import_module(f"convnet.{name}")
+    assert doctest.testmod(module).failed == 0
+
+
+def test_every_public_name_has_a_docstring():
+    for name in convnet.__all__:
+        assert getattr(convnet, name).__doc__, name
+
+
+def test_version_and_licence():
+    assert version("convnet") == convnet.__version__
+    assert metadata("convnet")["License-Expression"] == "MIT AND CC-BY-SA-3.0"
+
+
+def test_import_takes_numpy_and_nothing_heavier(tmp_path):
+    code = "import sys, numpy; before = set(sys.modules); import convnet; print(*sorted(set(sys.modules) - before))"
+    result = python("-c", code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    packages = {name.partition(".")[0] for name in result.stdout.split()}
+    own = {"convnet", "numpy", "cython_runtime"}
+    assert not {name for name in packages - own - sys.stdlib_module_names if not name.startswith("_cython_")}
+
+
+def test_import_adds_at_most_50_ms_to_numpys(tmp_path):
+    code = "import time, numpy; start = time.perf_counter(); import convnet; print(time.perf_counter() - start)"
+    seconds = [float(python("-c", code, cwd=tmp_path).stdout) for _ in range(7)]
+    assert np.median(seconds) < 0.05
+
+
+def test_import_from_the_bare_source_says_what_to_do(tmp_path):
+    (tmp_path / "convnet").mkdir()
+    for path in (ROOT / "convnet").glob("*.py"):
+        (tmp_path / "convnet" / path.name).write_text(path.read_text())
+    result = python("-S", "-c", "import convnet", cwd=tmp_path)  # -S: without what is installed
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: convnet's compiled module cannot be loaded")
+    assert "pip install -e ." in last
+    assert str(tmp_path) in last
+
+
+def build_error(tmp_path, **environment):
+    result = python(
+        ROOT / "setup.py", "build_ext", "--build-lib", tmp_path, "--build-temp", tmp_path, cwd=ROOT, **environment
+    )
+    assert result.returncode != 0
+    return result.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_building_without_compiler_or_headers_says_so(tmp_path):
+    pytest.importorskip("Cython")
+    assert "convnet needs a C compiler, and 'no-such-cc' is not on the PATH" in build_error(tmp_path, CC="no-such-cc")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sysconfig\nsysconfig.get_path = lambda name, *a, _old=sysconfig.get_path, **k: "
+        f"{str(tmp_path)!r} if name in ('include', 'platinclude') else _old(name, *a, **k)\n"
+    )
+    message = build_error(tmp_path, PYTHONPATH=str(tmp_path))
+    assert f"convnet needs Python's C headers, and there is no Python.h in {tmp_path}" in message
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clone") / "convnet"
+    result = subprocess.run(["git", "clone", "-q", ROOT, folder], capture_output=True, text=True)
+    if result.returncode:
+        pytest.skip(f"the tests are not in a git clone: {result.stderr.strip()}")
+    return folder
+
+
+def fresh_environment(folder):
+    venv.create(folder, with_pip=True)
+    return folder / "bin" / "python"
+
+
+CHECK = "import convnet, numpy; assert len(convnet.load_mnist()[1]) == 60000; print(convnet.__file__)"
+
+
+@pytest.mark.slow
+def test_sdist_and_wheel(tmp_path, clone):
+    result = python("-m", "build", "--outdir", tmp_path, clone)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (sdist,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert DATA | {"setup.py", "LICENSE", "convnet/_kernels.pyx", "tests/test_solver.py", "examples/train.py"} <= names
+    assert not {name for name in names if name.endswith((".c", ".so"))}
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (description,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        fields = email.message_from_bytes(archive.read(description))
+    assert DATA | {"convnet/py.typed", "convnet/_kernels.pyi", "convnet/__init__.py"} <= names
+    assert [name for name in names if name.startswith("convnet/_kernels") and name.endswith((".so", ".pyd"))]
+    assert not {name for name in names if name.endswith((".pyx", ".c"))}
+    licences = {name.partition("/licenses/")[2] for name in names if "/licenses/" in name}
+    assert licences == {"LICENSE", "convnet/data/mnist/LICENSE"}
+    assert fields["License-Expression"] == "MIT AND CC-BY-SA-3.0"
+    assert wheel.stat().st_size < 15e6
+
+    executable = fresh_environment(tmp_path / "venv")
+    assert python("-m", "pip", "install", "-q", wheel, executable=executable).returncode == 0
+    result = python("-c", CHECK, executable=executable, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [[], ["-e"]], ids=["plain", "editable"])
+def test_install_in_a_fresh_environment(tmp_path, clone, digits, mode):
+    executable = fresh_environment(tmp_path / "venv")
+    result = python("-m", "pip", "install", "-q", *mode, ".", executable=executable, cwd=clone)
+    assert result.returncode == 0, result.stderr
+    assert python("-c", CHECK, executable=executable, cwd=tmp_path).returncode == 0
+    in_the_root = python("-c", CHECK, executable=executable, cwd=clone)
+    if mode:
+        assert in_the_root.returncode == 0
+    else:
+        assert "pip install -e ." in in_the_root.stderr.strip().splitlines()[-1]
+    arguments = ("examples/train.py", "--data", digits, "--epochs", 1, "--output", tmp_path / "results")
+    result = python(*arguments, executable=executable, cwd=clone)
+    assert result.returncode == 0, result.stderr
+    assert "matplotlib is not installed" in result.stdout
+    assert (tmp_path / "results" / "model.npz").exists()
+    assert python("-m", "pip", "install", "-q", "pytest", "pillow", executable=executable).returncode == 0
+    result = python("-m", "pytest", "-q", "tests/test_optimizers.py", executable=executable, cwd=clone)
+    assert result.returncode == 0, result.stdout + result.stderr
