@@ -11,7 +11,6 @@ statistics, ``statistics.mean`` and ``statistics.std``. The JSON object has
 """
 
 import json
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -115,7 +114,9 @@ def load_model(path: PathLike) -> models.Sequential:
         raise FileNotFoundError(f"{path}: expected a model file, but there is no such file") from None
     except KeyError as error:
         raise ValueError(f"{path}: expected a model file of convnet: {error} is missing or unknown") from None
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a malformed archive can raise nearly anything
         raise ValueError(f"{path}: expected a model file of convnet: {error}") from None
 
 
@@ -141,7 +142,9 @@ def _build(arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
     model = model_class.from_layers(stack, header["input_shape"], loss=LOSSES[header["loss"]], l2=header["l2"])
     if (statistics := header["statistics"]) is not None:
         found = _with_prefix(arrays, "statistics")
-        model.statistics = Statistics.from_dict(statistics | {"mean": found.get("mean"), "std": found.get("std")})
+        model.statistics = Statistics.from_dict(
+            statistics | {"image_shape": model.input_shape, "mean": found.get("mean"), "std": found.get("std")}
+        )
     model.class_names = header["class_names"]
     return model
 

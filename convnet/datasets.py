@@ -5,7 +5,7 @@ import os
 import pickle
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
 from typing import IO, Any, Self
@@ -179,6 +179,8 @@ class Statistics:
 
     Parameters
     ----------
+    image_shape : tuple of ints
+        (C, H, W) of the images.
     divide_by_255 : bool
         Whether pixels are divided by 255 first; mean and std are in the unit that this leaves.
     mean : ndarray of float32, shape (C, H, W), or None
@@ -187,6 +189,7 @@ class Statistics:
         The standard deviation to divide by.
     """
 
+    image_shape: tuple[int, int, int]
     divide_by_255: bool
     mean: FloatArray | None
     std: FloatArray | None
@@ -210,12 +213,11 @@ class Statistics:
             If their shape is not that of the training images.
         """
         planes = _channels_first(images)
-        for statistic in (self.mean, self.std):
-            if statistic is not None and statistic.ndim and planes.shape[1:] != statistic.shape:
-                c, h, w = statistic.shape
-                raise ValueError(
-                    f"expected images of shape (N, {h}, {w}{f', {c}' if c > 1 else ''}), got {np.shape(images)}"
-                )
+        if planes.shape[1:] != self.image_shape:
+            c, h, w = self.image_shape
+            raise ValueError(
+                f"expected images of shape (N, {h}, {w}{f', {c}' if c > 1 else ''}), got {np.shape(images)}"
+            )
         prepared = planes.astype(np.float32, order="C")
         if self.divide_by_255:
             prepared /= 255
@@ -227,7 +229,7 @@ class Statistics:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics as a dictionary of arrays, numbers and None."""
-        return {"divide_by_255": self.divide_by_255, "mean": self.mean, "std": self.std}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -238,12 +240,20 @@ class Statistics:
         ValueError
             If the dictionary is not one of `to_dict`.
         """
-        if values.keys() != {"divide_by_255", "mean", "std"} or not isinstance(values["divide_by_255"], bool):
-            raise ValueError(f"expected statistics of divide_by_255, mean and std, got {sorted(values)}")
-        for name, ranks in (("mean", (3,)), ("std", (0, 3))):
+        names = [field.name for field in fields(cls)]
+        if values.keys() != set(names):
+            raise ValueError(f"expected the statistics {', '.join(names)}, got {list(values)}")
+        shape = values["image_shape"]
+        if not (isinstance(shape, tuple) and len(shape) == 3 and all(type(size) is int for size in shape)):
+            raise ValueError(f"expected an image shape (C, H, W), got {shape!r:.60}")
+        if not isinstance(values["divide_by_255"], bool):
+            raise ValueError(f"expected divide_by_255 to be true or false, got {values['divide_by_255']!r:.60}")
+        for name, shapes in (("mean", [shape]), ("std", [(), shape])):
             array = values[name]
-            if array is not None and (getattr(array, "dtype", None) != np.float32 or array.ndim not in ranks):
-                raise ValueError(f"expected the statistic {name} to be float32 of rank {ranks}, got {array!r:.60}")
+            if array is not None and (getattr(array, "dtype", None) != np.float32 or array.shape not in shapes):
+                raise ValueError(
+                    f"expected the statistic {name} to be float32 of shape {shapes[-1]}, got {array!r:.60}"
+                )
         return cls(**values)
 
 
@@ -326,6 +336,7 @@ def preprocess(
     chosen = pixel_deviation if per_pixel_std else np.asarray(deviation)
     std = np.where(chosen < 1, 1, chosen / unit)
     statistics = Statistics(
+        image_shape=train.shape[1:],
         divide_by_255=bool(divide_by_255),
         mean=(mean / unit).astype(np.float32) if subtract_mean else None,
         std=np.asarray(std, np.float32) if divide_by_std else None,

@@ -82,7 +82,7 @@ MALFORMED = {
         idx_bytes(0x0B, "h", (2, 3), range(6))[:-1],
         ["expected 12 bytes", "(2, 3) of int16", "got 11"],
     ),
-    "no content": (idx_bytes(0x08, "B", (9,), []), ["expected 9 bytes", "got 0"]),
+    "no content": (idx_bytes(0x08, "B", (3,), []), ["expected 3 bytes", "got 0"]),
     "one byte too long": (idx_bytes(0x08, "B", (2, 3), range(6)) + b"\0", ["expected 6 bytes", "goes on"]),
     "content after no elements": (idx_bytes(0x08, "B", (0, 28, 28), []) + b"\0", ["expected 0 bytes", "goes on"]),
     "above NumPy's ranks": (idx_bytes(0x08, "B", (1,) * 65, [7]), ["expected a rank", "got shape (1, 1, "]),
@@ -96,11 +96,7 @@ def test_read_idx_refuses_malformed_files(tmp_path, packing, content, fragments)
     path.write_bytes(packing(content))
     with pytest.raises(ValueError, match="odd-file: expected") as caught:
         read_idx(path)
-    message = str(caught.value)
-    if not (packing is bytes and len(content) <= 21 and "got" in fragments[-1] and "bytes" in fragments[0]):
-        assert all(fragment in message for fragment in fragments), message
-    else:  # a plain file's size tells before its content is read
-        assert fragments[0] in message
+    assert all(fragment in str(caught.value) for fragment in fragments), caught.value
 
 
 @pytest.mark.parametrize(
@@ -165,11 +161,6 @@ def test_read_idx_names_a_missing_file(tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------- MNIST
-
-
-@pytest.fixture(scope="module")
-def mnist():
-    return load_mnist()
 
 
 @pytest.mark.parametrize(
@@ -585,7 +576,7 @@ def without(data, key):
         (lambda data, statistics: (data | {"y_test": data["y_test"][1:]}, statistics), ValueError),
         # Fails in the middle of writing: a function of this kind cannot be pickled.
         (
-            lambda data, statistics: (data, Statistics(True, lambda: 0, None)),
+            lambda data, statistics: (data, Statistics((1, 5, 7), True, lambda: 0, None)),
             (pickle.PicklingError, AttributeError, TypeError, ValueError),
         ),
     ],
@@ -659,6 +650,9 @@ def replaced(part, **changes):
         lambda content: content | {"statistics": {}},
         lambda content: content | {"statistics": {1: 2, "mean": None, None: 3}},
         replaced("statistics", more=1),
+        replaced("statistics", image_shape=(5, 7)),
+        replaced("statistics", image_shape=None),
+        replaced("statistics", image_shape=(1, 7, 5)),
         replaced("statistics", divide_by_255=1),
         replaced("statistics", mean=np.zeros((1, 5, 7))),
         replaced("statistics", mean=np.zeros((5, 7), np.float32)),
@@ -670,14 +664,29 @@ def replaced(part, **changes):
         *["list", "none", "no keys", "data alone", "one more key", "data none", "data list", "missing array"],
         *["one more array", "x none", "x string", "x dtype", "x rank", "x byte order", "y dtype", "y rank"],
         *["y length", "y list", "statistics none", "statistics empty", "statistics keys", "statistics more"],
-        *["divide_by_255", "mean dtype", "mean rank", "mean number", "std number", "std rank"],
+        *[
+            "shape rank",
+            "shape none",
+            "shape other",
+            "divide_by_255",
+            "mean dtype",
+            "mean rank",
+            "mean number",
+            "std number",
+            "std rank",
+        ],
     ],
 )
 def test_load_prepared_refuses_other_pickles(tmp_path, small, change):
     data, statistics = small
     content = {
         "data": data,
-        "statistics": {"divide_by_255": True, "mean": statistics.mean, "std": statistics.std},
+        "statistics": {
+            "image_shape": (1, 5, 7),
+            "divide_by_255": True,
+            "mean": statistics.mean,
+            "std": statistics.std,
+        },
     }
     path = tmp_path / "other.pickle"
     path.write_bytes(pickle.dumps(content, protocol=5))

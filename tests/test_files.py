@@ -1,0 +1,155 @@
+"""Files that are written whole or not at all, and pickles that cannot run anything."""
+
+import os
+import pickle
+import subprocess
+
+import numpy as np
+import pytest
+
+from convnet.files import load_pickle, replace_file
+
+
+def test_a_file_is_written_or_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for content in (b"first", b"second"):
+        with replace_file("new.bin") as file:
+            file.write(content)
+        assert (tmp_path / "new.bin").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["new.bin"]
+
+
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_an_error_keeps_what_was_there(tmp_path, before):
+    path = tmp_path / "file"
+    if before is not None:
+        path.write_bytes(before)
+
+    def write():
+        with replace_file(path) as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write()
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == ({"file": before} if before else {})
+
+
+def test_missing_folders_and_folders_are_named(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match=r"file: expected a folder .*absent to write to"),
+        replace_file(tmp_path / "absent" / "file"),
+    ):
+        pass
+    with (
+        pytest.raises(IsADirectoryError, match="expected a file to write, but this is a folder"),
+        replace_file(tmp_path),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_strings_and_arrays_come_back(tmp_path):
+    arrays = {
+        "float32": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "int64": np.arange(4),
+        "big-endian": np.arange(5, dtype=">i2"),
+        "no axis": np.array(2.5),
+        "empty": np.zeros((0, 3), np.float32),
+        "Fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "not contiguous": np.arange(10.0)[::2].copy(),
+    }
+    content = {"arrays": arrays, "others": {"a": 1, "b": 2.5, "c": "text", "d": None, "e": True, "f": [1, (2, 3)]}}
+    path = tmp_path / "good.pickle"
+    path.write_bytes(pickle.dumps(content, protocol=5))
+    loaded = load_pickle(path, "things")
+    assert loaded["others"] == content["others"]
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(loaded["arrays"][name], array)
+        assert loaded["arrays"][name].dtype == array.dtype
+
+
+class Calls:
+    """Pickles to a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+class Plain:
+    pass
+
+
+def hostile(marker):
+    touch = f"open({str(marker)!r}, 'w').close()"
+    return {
+        "os.system": Calls(os.system, f"touch {marker}"),
+        "eval": Calls(eval, touch),
+        "exec": Calls(exec, touch),
+        "popen": Calls(subprocess.Popen, ["touch", str(marker)]),
+        "getattr": Calls(getattr, "x", "upper"),
+        "import": Calls(__import__, "this"),
+        "numpy.load": Calls(np.load, str(marker)),
+        "ndarray": Calls(np.ndarray, (3,)),
+        "memmap": Calls(np.memmap, str(marker), "u1", "w+", 0, (1,)),
+        "set": Calls(set, [1]),
+        "instance": Plain(),
+        "class": Plain,
+        "function": len,
+        "complex": 1j,
+        "objects": np.array([Plain(), None]),
+        "texts": np.array(["a", "b"]),
+        "records": np.zeros(2, [("a", "f4")]),
+        "void": np.zeros(2, "V8"),
+        "date": np.zeros(2, "M8[s]"),
+        "truth": np.zeros(2, bool),
+        "complex numbers": np.zeros(2, complex),
+        "object dtype": np.dtype("O"),
+    }
+
+
+NAMES = sorted(hostile("x"))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_else_is_refused_before_it_runs(tmp_path, name, protocol):
+    marker, path = tmp_path / "marker", tmp_path / "bad.pickle"
+    path.write_bytes(pickle.dumps({"data": hostile(marker)[name]}, protocol=protocol))
+    if name == "object dtype":
+        loaded = load_pickle(path, "data")
+        assert not isinstance(loaded["data"], np.dtype)  # only a stand-in, which nothing takes for a dtype
+    else:
+        with pytest.raises(ValueError, match=r"bad\.pickle: expected a pickle of data: "):
+            load_pickle(path, "data")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80",
+        b"not a pickle",
+        b"cos\nsystem\n(S'true'\ntR.",  # protocol 0 by hand
+        b"\x80\x04\x8c\x05posix\x8c\x06system\x93.",  # the function itself by STACK_GLOBAL
+        b"\x80\x02cnumpy\ndtype\nU\x02f4\x85R}b.",  # a dtype whose state is an empty dictionary
+        b"\x80\x02cnumpy._core.numeric\n_frombuffer\n(U\x04aaaacnumpy\ndtype\nU\x02f4\x85RK\x02\x85U\x01CtR.",  # short
+        b"\x80\x02cnumpy._core.numeric\n_frombuffer\n(U\x04aaaaU\x02f4K\x01\x85U\x01CtR.",  # a dtype that is none
+        b"\x80\x02P1\n.",  # a persistent id
+        b"\x82\x01.",  # an extension code
+    ],
+)
+def test_malformed_pickles_are_one_clear_error(tmp_path, content):
+    path = tmp_path / "bad.pickle"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.pickle: expected a pickle of data: "):
+        load_pickle(path, "data")
+
+
+def test_a_missing_pickle_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent: expected a pickle of data, but there is no such file"):
+        load_pickle(tmp_path / "absent", "data")

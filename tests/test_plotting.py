@@ -1,0 +1,108 @@
+"""The figures."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convnet import SGD, Affine, Sequential, Solver, plot_examples, plot_filters, plot_training
+from convnet.plotting import filter_sheet
+
+
+def drawn(figure):
+    """Return the pixels of a figure saved as PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=80)
+    with Image.open(file) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def trained(rng, iterations=4):
+    data = {"x_train": rng.standard_normal((20, 3)), "y_train": rng.integers(0, 2, 20)}
+    data |= {"x_validation": data["x_train"], "y_validation": data["y_train"]}
+    solver = Solver(Sequential([Affine(3, 2, rng=rng)], (3,)), data, SGD(0.1), batch_size=5, epochs=2)
+    if iterations:
+        solver.train()
+    return solver
+
+
+def test_figures_are_real_images(rng):
+    images = rng.integers(0, 256, (30, 6, 9), dtype=np.uint8)
+    filters = rng.standard_normal((7, 1, 3, 4))
+    for figure in (
+        plot_examples(images, np.arange(30) % 4),
+        plot_examples(np.stack([images] * 3, axis=-1), np.arange(30) % 4, class_names=["a", "b", "c", "d"]),
+        plot_training(trained(rng)),
+        plot_filters(filters, -filters),
+    ):
+        pixels = drawn(figure)
+        assert min(pixels.shape[:2]) > 100
+        assert len(np.unique(pixels)) > 20
+
+
+def test_examples_are_sorted_by_class():
+    images = np.zeros((6, 2, 2), np.uint8)
+    figure = plot_examples(
+        images + np.arange(6, dtype=np.uint8)[:, None, None], [5, 3, 5, 3, 3, 5], examples_per_class=2
+    )
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["3", "5", "", ""]
+    assert [int(axes.images[0].get_array()[0, 0]) for axes in figure.axes] == [1, 0, 3, 2]
+
+
+def test_training_figure_shows_the_histories(rng):
+    solver = trained(rng)
+    above, below = plot_training(solver).axes
+    np.testing.assert_array_equal(above.lines[0].get_ydata(), solver.loss_history)
+    assert above.lines[0].get_linestyle() == "None"
+    np.testing.assert_allclose(below.lines[0].get_ydata(), 100 * np.array(solver.train_accuracy_history))
+    np.testing.assert_allclose(below.lines[1].get_ydata(), 100 * np.array(solver.validation_accuracy_history))
+    np.testing.assert_array_equal(below.lines[1].get_xdata(), [0, 1, 2])
+    for axes in (above, below):
+        assert axes.get_xlabel()
+        assert axes.get_ylabel()
+
+
+@pytest.mark.parametrize(("count", "side"), [(1, 1), (2, 2), (5, 3), (32, 6), (36, 6)])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_filters_are_laid_out_on_a_square_grid(rng, count, side, channels):
+    weight = rng.standard_normal((count, channels, 3, 4))
+    sheet = filter_sheet(weight)
+    rows = -(-count // side)
+    assert sheet.shape[:2] == (rows * 4 - 1, side * 5 - 1)
+    for index in range(rows * side):
+        top, left = index // side * 4, index % side * 5
+        tile = sheet[top : top + 3, left : left + 4]
+        if index >= count:
+            assert (tile == 1).all()
+            continue
+        values = weight[index].transpose(1, 2, 0) if channels == 3 else weight[index].mean(axis=0)
+        np.testing.assert_allclose(tile, (values - values.min()) / (values.max() - values.min()), rtol=1e-5, atol=1e-6)
+
+
+def test_a_constant_filter_is_drawn_too():
+    assert np.isfinite(filter_sheet(np.full((2, 1, 3, 3), 7.0))).all()
+
+
+def test_wrong_arguments_are_named(rng):
+    with pytest.raises(ValueError, match=r"expected images \(N, H, W\) or \(N, H, W, 3\) and labels \(N,\), got"):
+        plot_examples(np.zeros((3, 4, 4)), [0, 1])
+    with pytest.raises(ValueError, match="expected a Solver that has trained"):
+        plot_training(trained(rng, iterations=0))
+    with pytest.raises(ValueError, match="expected two arrays of one shape"):
+        plot_filters(np.zeros((2, 1, 3, 3)), np.zeros((2, 1, 3, 4)))
+
+
+def test_without_matplotlib_the_error_says_how_to_get_it(tmp_path):
+    (tmp_path / "matplotlib").mkdir()
+    (tmp_path / "matplotlib" / "__init__.py").write_text("raise ImportError('hidden')")
+    code = (
+        "import sys; sys.path.insert(0, '.'); import convnet, numpy; convnet.plot_filters(*numpy.ones((2, 1, 1, 2, 2)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: figures need matplotlib: pip install")
