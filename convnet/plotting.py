@@ -19,15 +19,16 @@ TRAINING = "#dd8452"
 VALIDATION = "#55a868"
 
 
-def _figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of the given size in inches."""
+def _figure(width: float, height: float, gap: float = 0.02) -> "Figure":
+    """Return an empty figure of the given size in inches, with a gap between its panels as a fraction of theirs."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise ImportError(
             'figures need matplotlib: pip install "convnet[examples]", or pip install ".[examples]" in a clone'
         ) from None
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=gap, hspace=gap))
 
 
 def plot_examples(
@@ -108,13 +109,24 @@ def plot_training(solver: Solver) -> "Figure":
     above.plot(iterations, solver.loss_history, ".", color=DOTS, markersize=2, alpha=0.5, rasterized=True)
     above.set(title="Training loss", xlabel="iteration", ylabel="loss of the minibatch", yscale="log")
 
+    lowest = 100.0
     for name, history, colour in (
         ("training", solver.train_accuracy_history, TRAINING),
         ("validation", solver.validation_accuracy_history, VALIDATION),
     ):
         percent = 100 * np.array(history)
         below.plot(np.arange(len(percent)), percent, "o-", color=colour, label=f"{name}, at last {percent[-1]:.1f} %")
-    below.set(title="Accuracy", xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
+        lowest = min(lowest, *percent[1:])
+    title = "Accuracy"
+    if lowest > 90:
+        # From the tenth of the untrained model to 100 % nothing could be told apart: the figure begins higher.
+        start = (100 * solver.train_accuracy_history[0], 100 * solver.validation_accuracy_history[0])
+        title += f" (before training {start[0]:.1f} % and {start[1]:.1f} %, below the figure)"
+        margin = 0.1 * (100 - lowest)
+        below.set_ylim(lowest - margin, 100 + margin)
+    else:
+        below.set_ylim(0, 102)
+    below.set(title=title, xlabel="epoch", ylabel="accuracy (%)")
     below.xaxis.get_major_locator().set_params(integer=True)
     below.legend(loc="lower right")
     for axes in (above, below):
@@ -146,7 +158,7 @@ def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike) -> "Figure":
     shapes = [weight.shape for weight in panels.values()]
     if shapes[0] != shapes[1] or len(shapes[0]) != 4 or 0 in shapes[0]:
         raise ValueError(f"plot_filters: expected two arrays of one shape (F, C, KH, KW), got {shapes[0]}, {shapes[1]}")
-    figure = _figure(9, 4.8)
+    figure = _figure(9, 4.8, gap=0.08)
     for axes, (name, weight) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         axes.imshow(filter_sheet(weight), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(f"{name} filters")

@@ -2,18 +2,21 @@
 
 import io
 import json
+import struct
 import zipfile
 
 import numpy as np
 import pytest
 
 from convnet import (
+    SGD,
     Affine,
     Conv2D,
     ConvNet1,
     MaxPool2D,
     ReLU,
     Sequential,
+    Statistics,
     load_model,
     preprocess,
     save_model,
@@ -237,3 +240,229 @@ def test_flipped_bytes_give_a_model_or_a_clear_error(tmp_path):
         except ValueError as error:
             refused += "model.npz: expected a model file of convnet" in str(error)
     assert refused > 150
+
+
+# ----------------------------------------------------------------------------------- more of what comes back
+
+
+def test_a_loaded_model_trains_on_as_the_saved_one(tmp_path, dtype):
+    model = convnet1(dtype)
+    save_model(model, str(tmp_path / "model"))
+    loaded = load_model(str(tmp_path / "model"))
+    x = np.random.default_rng(0).standard_normal((3, 1, 9, 8))
+    for one in (model, loaded):
+        SGD(0.1).update(one.params, one.loss(x, [0, 1, 2])[1])
+    assert loaded.scores(x).tobytes() == model.scores(x).tobytes()
+
+
+def test_a_model_of_colour_images_predicts_the_same(tmp_path):
+    rng = np.random.default_rng(4)
+    model = Sequential([Conv2D(3, 2, (2, 3), stride=(1, 2), rng=rng), ReLU(), Affine(2 * 4 * 3, 5, rng=rng)], (3, 5, 7))
+    for param in model.params.values():
+        param += rng.standard_normal(param.shape).astype(np.float32)
+    images = rng.integers(0, 256, (20, 5, 7, 3), dtype=np.uint8)
+    model.statistics = preprocess(images, [0] * 20, images, [0] * 20, num_validation=1, num_test=None)[1]
+    model.class_names = ("a", "b", "c", "d", "e")
+    save_model(model, tmp_path / "model.npz")
+    loaded = load_model(tmp_path / "model.npz")
+    assert loaded.statistics.mean.tobytes() == model.statistics.mean.tobytes()
+    assert loaded.statistics.std.tobytes() == model.statistics.std.tobytes()
+    assert loaded.predict_images(images).tolist() == model.predict_images(images).tolist()
+    assert len(set(loaded.predict_images(images).tolist())) > 1
+    assert list(loaded.class_names) == ["a", "b", "c", "d", "e"]
+
+
+def test_parameters_written_on_another_machine_come_back(tmp_path):
+    model, path = convnet1(), tmp_path / "model.npz"
+    changed(path, arrays={name: param.astype(">f4") for name, param in model.params.items()})
+    loaded = load_model(path)
+    for name, param in model.params.items():
+        assert loaded.params[name].tobytes() == param.tobytes()
+        assert loaded.params[name].dtype.isnative
+
+
+# -------------------------------------------------------------------------------------- more of what is refused
+
+
+class OtherSequential(Sequential):
+    pass
+
+
+def test_a_model_of_another_class_cannot_be_saved(tmp_path):
+    model = OtherSequential([Affine(72, 4, rng=np.random.default_rng(0))], (1, 9, 8))
+    with pytest.raises(TypeError, match="expected the model to be one of Sequential, ConvNet1, got OtherSequential"):
+        save_model(model, tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_cannot_be_saved_in_a_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"):
+        save_model(convnet1(), tmp_path / "absent" / "model.npz")
+
+
+@pytest.mark.parametrize(
+    "statistics",
+    [
+        Statistics((1, 9, 9), True, np.zeros((1, 9, 9), np.float32), None),
+        Statistics((1, 9, 9), True, None, None),
+        Statistics((1, 9, 8), True, np.zeros((1, 9, 8)), None),
+        Statistics((1, 9, 8), True, None, np.ones(8, np.float32)),
+    ],
+    ids=["size", "size without arrays", "dtype", "rank"],
+)
+def test_statistics_that_could_not_be_loaded_again_are_not_saved(tmp_path, statistics):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"old")
+    model = convnet1()
+    model.statistics = statistics
+    with pytest.raises((ValueError, TypeError), match="statistic|expected"):
+        save_model(model, path)
+    assert path.read_bytes() == b"old"
+
+
+HEADER_KEYS = ["format", "version", "model", "input_shape", "l2", "loss", "layers", "statistics", "class_names"]
+
+
+@pytest.mark.parametrize("key", HEADER_KEYS)
+def test_a_header_without_one_of_its_entries_is_named(tmp_path, key):
+    path = tmp_path / "model.npz"
+    changed(path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = json.loads(arrays["header"].tobytes())
+    assert sorted(header) == sorted(HEADER_KEYS)
+    del header[key]
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=rf"model\.npz: expected a model file of convnet: '{key}' is missing"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arrays": {"header": np.frombuffer(b"[" * 100_000, np.uint8)}},
+        {"arrays": {"header": np.frombuffer(b"null", np.uint8)}},
+        {"arrays": {"header": np.zeros(3)}},
+        {"l2": 10**400},
+        {"l2": -1},
+        {"l2": float("nan")},
+        {"input_shape": [1, 9]},
+        {"input_shape": ["1", "9", "8"]},
+        {"model": ["ConvNet1"]},
+        {"version": "1"},
+        {"layers": [{}]},
+        {"layers": [LAYER | {"class": "MaxPool2D", "hyperparameters": {"kernel_size": 0}}]},
+        {"layers": [LAYER | {"class": "MaxPool2D", "hyperparameters": {"kernel_size": [2, 2, 2]}}]},
+        {"layers": [LAYER | {"name": None}] * 2},
+        {"arrays": {"affine1.weight": np.zeros((49, 5), np.float32)}},
+        {"arrays": {name: np.zeros(shape) for name, shape in (("affine2.weight", (5, 4)), ("affine2.bias", (4,)))}},
+        {"arrays": {"conv1.weight": np.zeros((3, 1, 3, 3), bool)}},
+        {"arrays": {"conv1.weight": np.full((3, 1, 3, 3), "a")}},
+        {"arrays": {"conv1.weight": np.zeros((3, 1, 3, 3), np.int64)}},
+        {"arrays": {"conv1.weight": np.full((3, 1, 3, 3), None)}},
+        {"arrays": {"conv1.more": np.zeros(3, np.float32)}},
+        {"class_names": 5},
+        {"class_names": ["too", "few"]},
+        {"class_names": [1, 2, 3, 4]},
+        {"class_names": "four"},
+    ],
+    ids=[
+        *["deep header", "header null", "header floats", "l2 huge", "l2 negative", "l2 nan", "shape rank"],
+        *["shape strings", "model list", "version string", "layer empty", "kernel 0", "kernel triple", "layer no name"],
+        *["do not fit", "dtypes differ", "booleans", "strings", "integers", "objects", "one more parameter"],
+        *["names number", "names few", "names no strings", "names a string"],
+    ],
+)
+def test_more_wrong_model_files_are_named(tmp_path, change):
+    path = tmp_path / "model.npz"
+    changed(path, **change)
+    with pytest.raises(ValueError, match=r"model\.npz: expected a model file of convnet"):
+        load_model(path)
+
+
+def test_every_truncation_is_one_clear_error(tmp_path):
+    path = tmp_path / "model.npz"
+    save_model(convnet1(), path)
+    whole = path.read_bytes()
+    for size in [*range(0, len(whole), 37), *range(len(whole) - 25, len(whole))]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"model\.npz: expected a model file of convnet"):
+            load_model(path)
+
+
+def test_other_files_are_called_no_archives_without_bad_advice(tmp_path):
+    array = io.BytesIO()
+    np.save(array, np.zeros(3))
+    path = tmp_path / "model.npz"
+    for content in (b"hello", b"PNG or any other file\n" * 9, array.getvalue()):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"model\.npz: .*not an \.npz archive") as caught:
+            load_model(path)
+        assert "allow_pickle" not in str(caught.value)
+
+
+# Where the zip format keeps things: in the first entry of the archive's directory, and in the record at its end.
+@pytest.mark.parametrize(
+    ("signature", "offset", "letter", "value"),
+    [
+        (b"PK\1\2", 6, "H", 99),
+        (b"PK\1\2", 8, "H", 1),
+        (b"PK\1\2", 10, "H", zipfile.ZIP_DEFLATED),
+        (b"PK\1\2", 10, "H", zipfile.ZIP_BZIP2),
+        (b"PK\1\2", 10, "H", zipfile.ZIP_LZMA),
+        (b"PK\1\2", 10, "H", 99),
+        (b"PK\1\2", 42, "I", 2**31),
+        (b"PK\5\6", 12, "I", 2**31),
+        (b"PK\5\6", 16, "I", 2**31),
+    ],
+    ids=[
+        "version",
+        "encrypted",
+        "deflate",
+        "bzip2",
+        "lzma",
+        "method 99",
+        "entry's place",
+        "length",
+        "directory's place",
+    ],
+)
+def test_broken_archives_are_named(tmp_path, signature, offset, letter, value):
+    path = tmp_path / "model.npz"
+    save_model(convnet1(), path)
+    broken = bytearray(path.read_bytes())
+    struct.pack_into(f"<{letter}", broken, broken.index(signature) + offset, value)
+    path.write_bytes(broken)
+    with pytest.raises(ValueError, match=r"model\.npz: expected a model file of convnet"):
+        load_model(path)
+
+
+def npy(text, content=b""):
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode() + content
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        b"",
+        b"no array",
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3, }"),
+        npy("{'descr': '<f4', 'fortran_order': False"),
+        npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({2**50},)}}"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4,)}", bytes(15)),
+        npy("{'descr': '|O', 'fortran_order': False, 'shape': (4,)}", b"cos\nsystem\n(S'true'\ntR."),
+    ],
+    ids=["empty", "text", "bracket", "cut header", "petabytes", "cut content", "objects"],
+)
+def test_whole_archives_of_broken_arrays_are_named(tmp_path, member):
+    path = tmp_path / "model.npz"
+    save_model(convnet1(), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for name in ("header.npy", "affine2.bias.npy"):
+        with zipfile.ZipFile(path, "w") as archive:
+            for other, content in (members | {name: member}).items():
+                archive.writestr(other, content)
+        with pytest.raises(ValueError, match=r"model\.npz: expected a model file of convnet"):
+            load_model(path)

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and pickles that cannot run anything."""
 
+import importlib
 import os
 import pickle
 import subprocess
@@ -153,3 +154,153 @@ def test_malformed_pickles_are_one_clear_error(tmp_path, content):
 def test_a_missing_pickle_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent: expected a pickle of data, but there is no such file"):
         load_pickle(tmp_path / "absent", "data")
+
+
+# ------------------------------------------------------------------------------------- more of replace_file
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_the_old_content_is_there_until_the_new_one_is_whole(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with replace_file(str(path)) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    with pytest.raises(error), replace_file(path) as file:
+        raise error
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == {"file": b"new"}
+
+
+# -------------------------------------------------------------------------------------- more of load_pickle
+
+
+def pickled_function(function, *arguments):
+    """Return an object that stands where a pickle expects a function, and pickles to a call."""
+    calls = Calls(function, *arguments)
+    calls.__class__ = type("Callable", (Calls,), {"__call__": lambda self: None})
+    return calls
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("name", ["os.system", "eval", "exec", "popen", "getattr chain"])
+def test_payloads_that_work_in_a_plain_unpickler_are_not_run(tmp_path, name, protocol):
+    marker, path = tmp_path / "marker", tmp_path / "bad.pickle"
+    module = Calls(importlib.import_module, "os")
+    payload = hostile(marker).get(name) or Calls(pickled_function(getattr, module, "system"), f"touch {marker}")
+    content = pickle.dumps(payload, protocol=protocol)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.pickle: .* which is not allowed"):
+        load_pickle(path, "data")
+    assert not marker.exists()
+    result = pickle.loads(content)
+    if isinstance(result, subprocess.Popen):
+        result.wait()
+    assert marker.exists()
+
+
+# NumPy's own functions that arrays are pickled with: names that differ between its releases.
+FROM_BUFFER = np.zeros(1).__reduce_ex__(5)[0]
+RECONSTRUCT = np.zeros(1).__reduce__()[0]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *[Calls(FROM_BUFFER, bytes(16), np.dtype(code), (1,), "C") for code in ("O", "V8", "U4", "S4", "M8[s]", "c8")],
+        Calls(FROM_BUFFER, bytes(16), np.dtype([("a", "O")]), (1,), "C"),
+        Calls(RECONSTRUCT, np.ndarray, (0,), b"b"),
+        np.array([None, 1], object),
+        np.array([], object),
+        {1, 2},
+        frozenset({1, 2}),
+        FROM_BUFFER,
+    ],
+    ids=[
+        "O",
+        "V8",
+        "U4",
+        "S4",
+        "M8",
+        "c8",
+        "record",
+        "reconstruct",
+        "objects",
+        "no objects",
+        "set",
+        "frozenset",
+        "name",
+    ],
+)
+def test_what_is_no_array_of_numbers_is_refused(tmp_path, payload, protocol):
+    path = tmp_path / "bad.pickle"
+    path.write_bytes(pickle.dumps(payload, protocol=protocol))
+    with pytest.raises(ValueError, match=r"bad\.pickle: expected a pickle of data"):
+        load_pickle(path, "data")
+
+
+def test_a_pickle_cannot_change_the_functions_that_read_it(tmp_path):
+    path = tmp_path / "bad.pickle"
+    name = f"{FROM_BUFFER.__module__}\n{FROM_BUFFER.__name__}\n".encode()
+    # The function, then BUILD with a state that sets one of its attributes, then None in its place.
+    path.write_bytes(b"c" + name + b"(N}S'changed'\nS'by a file'\nstb0N.")
+    with pytest.raises(ValueError, match=r"bad\.pickle: expected a pickle of data"):
+        load_pickle(path, "data")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_dictionaries_without_arrays_come_back_at_every_protocol(tmp_path, protocol):
+    content = {
+        "a": {"b": {"c": -1, "d": 2**70}, "e": -0.0},
+        "f": float("inf"),
+        "\N{GREEK SMALL LETTER PI}": "",
+        3: None,
+    }
+    content |= {"true": True, "false": False}
+    path = tmp_path / "good.pickle"
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    assert repr(load_pickle(str(path), "things")) == repr(content)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f8", "i1", "u1", ">i2", "u4", "i8"])
+@pytest.mark.parametrize("shape", [(), (0,), (4,), (2, 3), (3, 0, 2), (2, 3, 4)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_come_back_in_type_shape_and_order(tmp_path, dtype, shape, order):
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype).copy(order)
+    path = tmp_path / "good.pickle"
+    path.write_bytes(pickle.dumps([array], protocol=5))
+    (loaded,) = load_pickle(path, "things")
+    assert loaded.dtype == array.dtype
+    assert loaded.shape == array.shape
+    assert loaded.flags.f_contiguous == array.flags.f_contiguous
+    assert loaded.tolist() == array.tolist()
+
+
+def good_pickle():
+    arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.arange(2)}
+    return pickle.dumps({"arrays": arrays, "name": "text", "number": 2.5, "none": None}, protocol=5)
+
+
+def test_every_truncation_is_one_clear_error(tmp_path):
+    path = tmp_path / "cut.pickle"
+    for size in range(len(good_pickle())):
+        path.write_bytes(good_pickle()[:size])
+        with pytest.raises(ValueError, match=r"cut\.pickle: expected a pickle of data"):
+            load_pickle(path, "data")
+
+
+def test_flipped_bytes_give_a_value_or_a_clear_error(tmp_path):
+    path, rng = tmp_path / "flipped.pickle", np.random.default_rng(1)
+    refused = 0
+    for _ in range(200):
+        broken = bytearray(good_pickle())
+        broken[rng.integers(len(broken))] ^= 1 << rng.integers(8)
+        path.write_bytes(broken)
+        try:
+            load_pickle(path, "data")
+        except ValueError as error:
+            assert "flipped.pickle: expected a pickle of data" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 50

@@ -1,6 +1,7 @@
 """The figures."""
 
 import io
+import os
 import subprocess
 import sys
 
@@ -106,3 +107,124 @@ def test_without_matplotlib_the_error_says_how_to_get_it(tmp_path):
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: figures need matplotlib: pip install")
+
+
+def test_a_figure_has_the_size_it_says(rng, tmp_path):
+    images = rng.integers(0, 256, (8, 4, 4), dtype=np.uint8)
+    for figure in (plot_examples(images, np.arange(8) % 2), plot_filters(*rng.standard_normal((2, 3, 3, 2, 2)))):
+        figure.savefig(tmp_path / "figure.png", dpi=50)
+        with Image.open(tmp_path / "figure.png") as image:
+            assert image.format == "PNG"
+            assert image.size == tuple(int(50 * inches) for inches in figure.get_size_inches())
+
+
+def test_filter_figure_shows_both_sheets(rng):
+    before, after = rng.standard_normal((2, 5, 3, 2, 4))
+    figure = plot_filters(before, after)
+    assert [axes.get_title() for axes in figure.axes] == ["initialised filters", "trained filters"]
+    for axes, weight in zip(figure.axes, (before, after), strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), filter_sheet(weight))
+
+
+@pytest.mark.parametrize("value", [-3.0, 0.0, 7.0])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_constant_filter_is_black_beside_the_others(rng, channels, value):
+    weight = rng.standard_normal((2, channels, 3, 3))
+    weight[1] = value
+    sheet = filter_sheet(weight)
+    assert sheet.shape == ((3, 7, 3) if channels == 3 else (3, 7))
+    assert (sheet[:, 3] == 1).all()
+    assert (sheet[:, 4:] == 0).all()
+    assert sheet[:, :3].min() == 0
+    assert sheet[:, :3].max() == 1
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("tail", [(), (3,)], ids=["grey", "colour"])
+def test_examples_look_the_same_in_every_dtype(rng, dtype, tail):
+    images = rng.integers(0, 256, (2, 3, 3, *tail), dtype=np.uint8)
+    expected = drawn(plot_examples(images, [0, 1], examples_per_class=1))
+    pixels = drawn(plot_examples(images.astype(dtype), [0, 1], examples_per_class=1))
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (np.zeros((2, 4)), [0, 1]),
+        (np.zeros((2, 4, 4)), [0, 1, 2]),
+        (np.zeros((2, 4, 4)), [[0], [1]]),
+        (np.zeros((0, 4, 4)), np.zeros(0, int)),
+        (np.zeros((2, 4, 4, 2), np.uint8), [0, 1]),
+    ],
+    ids=["rank", "labels", "labels' rank", "none", "two channels"],
+)
+def test_examples_that_do_not_fit_are_named(images, labels):
+    with pytest.raises(ValueError, match=r"plot_examples: expected images .* got"):
+        plot_examples(images, labels)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_examples_per_class_has_to_be_a_count(count):
+    with pytest.raises(ValueError, match="examples_per_class: expected at least 1"):
+        plot_examples(np.zeros((2, 4, 4)), [0, 1], examples_per_class=count)
+
+
+def test_steps_without_an_accuracy_check_are_no_training(rng):
+    solver = trained(rng, iterations=0)
+    solver.step()
+    with pytest.raises(ValueError, match="plot_training: expected a Solver"):
+        plot_training(solver)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3), (2, 1, 3, 3, 1), (0, 1, 3, 3), (2, 0, 3, 3), (2, 1, 0, 3)])
+def test_filters_have_four_axes_none_empty(shape):
+    with pytest.raises(ValueError, match="expected two arrays of one shape"):
+        plot_filters(np.zeros(shape), np.zeros(shape))
+    with pytest.raises(TypeError, match="after: expected real numbers"):
+        plot_filters(np.zeros(shape), np.zeros(shape, complex))
+
+
+def in_another_process(code, folder):
+    """Run code with modules of the folder in front of the installed ones, and return the lines that it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_importing_the_package_does_not_import_matplotlib(tmp_path):
+    code = "import sys, convnet; print(*[name for name in sys.modules if name.startswith('matplotlib')])"
+    assert in_another_process(code, tmp_path) == [""]
+
+
+def test_every_figure_says_how_to_get_matplotlib(tmp_path):
+    (tmp_path / "matplotlib").mkdir()
+    (tmp_path / "matplotlib" / "__init__.py").write_text("raise ImportError('hidden')")
+    code = """
+import numpy as np
+from convnet import SGD, Affine, Sequential, Solver, plot_examples, plot_filters, plot_training
+
+rng = np.random.default_rng(0)
+data = {"x_train": np.ones((4, 3)), "y_train": [0, 1, 0, 1], "x_validation": np.ones((1, 3)), "y_validation": [0]}
+solver = Solver(Sequential([Affine(3, 2, rng=rng)], (3,)), data, SGD(0.1), epochs=1)
+solver.train()
+for draw in (
+    lambda: plot_examples(np.zeros((2, 4, 4)), [0, 1]),
+    lambda: plot_training(solver),
+    lambda: plot_filters(np.zeros((2, 1, 3, 3)), np.zeros((2, 1, 3, 3))),
+):
+    try:
+        draw()
+    except ImportError as error:
+        print(error)
+"""
+    lines = in_another_process(code, tmp_path)
+    assert len(lines) == 3
+    assert all('figures need matplotlib: pip install "convnet[examples]"' in line for line in lines)
