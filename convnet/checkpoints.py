@@ -10,8 +10,10 @@ statistics, ``statistics.mean`` and ``statistics.std``. The JSON object has
 - ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
 """
 
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,15 +56,21 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
     for name, layer in model.layers.items():
         _require(type(layer), LAYERS, f"layer {name}")
     _require(model.loss_function, LOSSES, "loss")
-    names = model.class_names
-    if names is not None and (len(names) != model.num_classes or not all(isinstance(name, str) for name in names)):
-        raise ValueError(f"save_model: expected {model.num_classes} class names, got {names!r}")
-
+    _check_class_names(model)
     arrays: dict[str, npt.NDArray[Any]] = dict(model.params)
     statistics = None
     if model.statistics is not None:
         if not isinstance(model.statistics, Statistics):
             raise TypeError(f"save_model: expected statistics from preprocess, got {model.statistics!r}")
+        try:
+            Statistics.from_dict(model.statistics.to_dict())
+        except ValueError as error:
+            raise ValueError(f"save_model: {error}") from None
+        if model.statistics.image_shape != model.input_shape:
+            raise ValueError(
+                f"save_model: expected statistics of images of shape {model.input_shape}, the model's input, "
+                f"got {model.statistics.image_shape}"
+            )
         statistics = {"divide_by_255": model.statistics.divide_by_255}
         for name in ("mean", "std"):
             if (array := getattr(model.statistics, name)) is not None:
@@ -79,7 +87,7 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
             for name, layer in model.layers.items()
         ],
         "statistics": statistics,
-        "class_names": None if names is None else list(names),
+        "class_names": None if model.class_names is None else list(model.class_names),
     }
     encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
     with replace_file(path) as file:
@@ -106,16 +114,16 @@ def load_model(path: PathLike) -> models.Sequential:
         If the file is not a whole model file, or is of a newer version.
     """
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is not an .npz archive")
-            return _build(dict(archive))
+        content = Path(path).read_bytes()  # whole, so that what is an OSError below comes from the content
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: expected a model file, but there is no such file") from None
+    try:
+        if not content.startswith(b"PK"):
+            raise ValueError("it is not an .npz archive")
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return _build(dict(archive))
     except KeyError as error:
         raise ValueError(f"{path}: expected a model file of convnet: {error} is missing or unknown") from None
-    except OSError:
-        raise
     except Exception as error:  # a malformed archive can raise nearly anything
         raise ValueError(f"{path}: expected a model file of convnet: {error}") from None
 
@@ -134,6 +142,9 @@ def _build(arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
         raise ValueError(f"its format is {header['format']!r}")
     if header["version"] != VERSION:
         raise ValueError(f"it is of version {header['version']}, and this release of convnet reads version {VERSION}")
+    for name, array in arrays.items():
+        if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
+            raise ValueError(f"{name}: expected real numbers in float32 or float64, got {array.dtype}")
     model_class = MODELS[header["model"]]
     stack = [
         LAYERS[entry["class"]].from_params(_with_prefix(arrays, entry["name"]), **entry["hyperparameters"])
@@ -146,7 +157,20 @@ def _build(arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
             statistics | {"image_shape": model.input_shape, "mean": found.get("mean"), "std": found.get("std")}
         )
     model.class_names = header["class_names"]
+    _check_class_names(model)
     return model
+
+
+def _check_class_names(model: models.Sequential) -> None:
+    """Raise a ValueError unless the model has no class names or a string for each class."""
+    names = model.class_names
+    if names is not None and not (
+        isinstance(names, Sequence)
+        and not isinstance(names, str)
+        and len(names) == model.num_classes
+        and all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(f"expected {model.num_classes} class names, got {names!r:.60}")
 
 
 def _with_prefix(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:

@@ -72,7 +72,9 @@ def load_pickle(path: PathLike, what: str) -> Any:
     """
     try:
         with open(path, "rb") as file:
-            return _ArrayUnpickler(file).load()
+            content = _ArrayUnpickler(file).load()
+            _check_plain(content)
+            return content
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: expected a pickle of {what}, but there is no such file") from None
     except OSError:
@@ -96,10 +98,33 @@ class _TypeCode:
         return np.dtype((">" if self.order == ">" else "<") + self.code)
 
 
-def _array_from_buffer(buffer: Any, code: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
-    if not isinstance(code, _TypeCode) or not isinstance(shape, tuple):
-        raise pickle.UnpicklingError("expected an array's buffer, type and shape")
-    return np.frombuffer(buffer, code.dtype()).reshape(shape, order="F" if order == "F" else "C")
+class _ArrayFromBuffer:
+    """Stands in for NumPy's _frombuffer; a class with a state of its own, so that no file can set its attributes."""
+
+    def __new__(cls, buffer: Any, code: Any, shape: Any, order: Any) -> npt.NDArray[Any]:  # type: ignore[misc]
+        if not isinstance(code, _TypeCode) or not isinstance(shape, tuple):
+            raise pickle.UnpicklingError("expected an array's buffer, type and shape")
+        return np.frombuffer(buffer, code.dtype()).reshape(shape, order="F" if order == "F" else "C")
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("expected no state")
+
+
+def _check_plain(content: Any) -> None:
+    """Raise an error unless `content` is made of arrays, dictionaries, lists, tuples, strings and numbers alone."""
+    seen: dict[int, Any] = {}
+    todo = [content]
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, dict):
+            todo += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple)):
+            todo += value
+        elif value is not None and not isinstance(value, (str, int, float, np.ndarray)):
+            raise pickle.UnpicklingError(f"it holds a {type(value).__name__}, which is not allowed")
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -107,8 +132,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     NAMES: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy", "dtype"): _TypeCode,
-        ("numpy.core.numeric", "_frombuffer"): _array_from_buffer,
-        ("numpy._core.numeric", "_frombuffer"): _array_from_buffer,
+        ("numpy.core.numeric", "_frombuffer"): _ArrayFromBuffer,
+        ("numpy._core.numeric", "_frombuffer"): _ArrayFromBuffer,
     }
 
     def find_class(self, module: str, name: str) -> Any:

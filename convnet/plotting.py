@@ -63,7 +63,12 @@ def plot_examples(
     """
     images, labels = np.asarray(images), np.asarray(labels)
     rows = as_count(examples_per_class, "examples_per_class")
-    if images.ndim not in (3, 4) or labels.shape != images.shape[:1] or not len(labels):
+    if (
+        images.ndim not in (3, 4)
+        or images.shape[3:] not in ((), (3,))
+        or labels.shape != images.shape[:1]
+        or not len(labels)
+    ):
         raise ValueError(
             f"plot_examples: expected images (N, H, W) or (N, H, W, 3) and labels (N,), got {images.shape} "
             f"and {labels.shape}"
@@ -77,7 +82,9 @@ def plot_examples(
         for row in range(rows):
             grid[row, column].axis("off")
             if row < len(chosen):
-                grid[row, column].imshow(images[chosen[row]], cmap="gray", vmin=0, vmax=255)
+                grid[row, column].imshow(
+                    np.clip(images[chosen[row]], 0, 255).astype(np.uint8), cmap="gray", vmin=0, vmax=255
+                )
     return figure
 
 
@@ -100,7 +107,7 @@ def plot_training(solver: Solver) -> "Figure":
     ImportError
         If matplotlib is not installed.
     """
-    if not solver.loss_history:
+    if not (solver.loss_history and solver.validation_accuracy_history):
         raise ValueError("plot_training: expected a Solver that has trained, got one without a history")
     figure = _figure(8, 7)
     above, below = figure.subplots(2, 1)

@@ -120,12 +120,8 @@ NAMES = sorted(hostile("x"))
 def test_everything_else_is_refused_before_it_runs(tmp_path, name, protocol):
     marker, path = tmp_path / "marker", tmp_path / "bad.pickle"
     path.write_bytes(pickle.dumps({"data": hostile(marker)[name]}, protocol=protocol))
-    if name == "object dtype":
-        loaded = load_pickle(path, "data")
-        assert not isinstance(loaded["data"], np.dtype)  # only a stand-in, which nothing takes for a dtype
-    else:
-        with pytest.raises(ValueError, match=r"bad\.pickle: expected a pickle of data: "):
-            load_pickle(path, "data")
+    with pytest.raises(ValueError, match=r"bad\.pickle: expected a pickle of data: "):
+        load_pickle(path, "data")
     assert not marker.exists()
 
 
@@ -176,11 +172,11 @@ def test_the_old_content_is_there_until_the_new_one_is_whole(tmp_path, error):
 # -------------------------------------------------------------------------------------- more of load_pickle
 
 
-def pickled_function(function, *arguments):
-    """Return an object that stands where a pickle expects a function, and pickles to a call."""
-    calls = Calls(function, *arguments)
-    calls.__class__ = type("Callable", (Calls,), {"__call__": lambda self: None})
-    return calls
+class CallsForFunction(Calls):
+    """Stands where a pickle expects a function, and pickles to the call that returns it."""
+
+    def __call__(self):
+        raise AssertionError("called while pickling")
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -188,7 +184,7 @@ def pickled_function(function, *arguments):
 def test_payloads_that_work_in_a_plain_unpickler_are_not_run(tmp_path, name, protocol):
     marker, path = tmp_path / "marker", tmp_path / "bad.pickle"
     module = Calls(importlib.import_module, "os")
-    payload = hostile(marker).get(name) or Calls(pickled_function(getattr, module, "system"), f"touch {marker}")
+    payload = hostile(marker).get(name) or Calls(CallsForFunction(getattr, module, "system"), f"touch {marker}")
     content = pickle.dumps(payload, protocol=protocol)
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"bad\.pickle: .* which is not allowed"):
@@ -284,18 +280,18 @@ def good_pickle():
 
 
 def test_every_truncation_is_one_clear_error(tmp_path):
-    path = tmp_path / "cut.pickle"
-    for size in range(len(good_pickle())):
-        path.write_bytes(good_pickle()[:size])
+    path, whole = tmp_path / "cut.pickle", good_pickle()
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
         with pytest.raises(ValueError, match=r"cut\.pickle: expected a pickle of data"):
             load_pickle(path, "data")
 
 
 def test_flipped_bytes_give_a_value_or_a_clear_error(tmp_path):
-    path, rng = tmp_path / "flipped.pickle", np.random.default_rng(1)
+    path, whole, rng = tmp_path / "flipped.pickle", good_pickle(), np.random.default_rng(1)
     refused = 0
     for _ in range(200):
-        broken = bytearray(good_pickle())
+        broken = bytearray(whole)
         broken[rng.integers(len(broken))] ^= 1 << rng.integers(8)
         path.write_bytes(broken)
         try:
