@@ -1,7 +1,7 @@
 """Train ConvNet1 on the MNIST digits, test it, save it, and draw what it learned.
 
 python examples/train.py
-python examples/train.py --epochs 3 --learning-rate 0.1 --output results/quick
+python examples/train.py --epochs 3 --output results/quick
 """
 
 import argparse
@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--epochs", type=int, default=10, help="passes over the training images (default: 10)")
     parser.add_argument("--batch-size", type=int, default=50, help="images of a minibatch (default: 50)")
-    parser.add_argument("--learning-rate", type=float, default=0.05, help="of the first epoch (default: 0.05)")
+    parser.add_argument("--learning-rate", type=float, default=0.1, help="of the first epoch (default: 0.1)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--output", type=Path, default=Path("results"), metavar="DIR", help="folder for the results")
     parser.add_argument("--target-accuracy", type=fraction, metavar="FRACTION", help="fail below this test accuracy")
