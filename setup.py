@@ -52,10 +52,10 @@ class BuildExt(build_ext):
             )
 
     def require_headers(self):
-        folders = [Path(folder) for folder in {sysconfig.get_path("include"), sysconfig.get_path("platinclude")}]
-        if not any((folder / "Python.h").is_file() for folder in folders):
+        folders = dict.fromkeys(sysconfig.get_path(name) for name in ("include", "platinclude"))
+        if not any((Path(folder) / "Python.h").is_file() for folder in folders):
             raise PlatformError(
-                f"convnet needs Python's C headers, and there is no Python.h in {folders[0]}: install them "
+                f"convnet needs Python's C headers, and there is no Python.h in {' or '.join(folders)}: install them "
                 "(Debian and Ubuntu: apt install python3-dev; Fedora: dnf install python3-devel)"
             )
 

@@ -26,8 +26,8 @@ def run(seed: int, output: str) -> tuple[int, str, float, float]:
         text = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    return process.returncode, text, time.perf_counter() - start, kilobytes / 1024
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return process.returncode, text, time.perf_counter() - start, peak / 1e6
 
 
 def main() -> int:

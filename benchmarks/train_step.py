@@ -109,6 +109,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="thread counts (default 1 2)")
     options = parser.parse_args()
 
+    if torch.version.cuda is not None:
+        sys.exit(f"expected a CPU build of PyTorch, got {torch.__version__} with CUDA {torch.version.cuda}")
     data, _ = convnet.preprocess(*convnet.load_mnist())
     batches = [
         (data["x_train"][start : start + BATCH], data["y_train"][start : start + BATCH])

@@ -9,7 +9,7 @@
 __version__ = "0.1.0"
 
 try:
-    from convnet import _kernels as _kernels
+    import convnet._kernels  # noqa: F401
 except ImportError as error:
     from pathlib import Path
 

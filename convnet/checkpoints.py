@@ -104,7 +104,7 @@ def load_model(path: PathLike) -> models.Sequential:
     Returns
     -------
     Sequential
-        A ConvNet1 where one was saved.
+        A ConvNet1 where one was saved; whether it fuses layers is not saved, and it does.
 
     Raises
     ------

@@ -254,6 +254,8 @@ class Statistics:
                 raise ValueError(
                     f"expected the statistic {name} to be float32 of shape {shapes[-1]}, got {array!r:.60}"
                 )
+        if values["std"] is not None and not (values["std"] > 0).all():
+            raise ValueError("expected a standard deviation above 0")
         return cls(**values)
 
 
@@ -297,7 +299,7 @@ def preprocess(
     subtract_mean : bool
         Subtract the mean training image.
     divide_by_std : bool
-        Divide by the standard deviation of all training pixels, one number.
+        Divide by the standard deviation of all training pixels, one number; by 1 where all pixels are equal.
     per_pixel_std : bool
         Divide by each pixel's own standard deviation instead, where one below 1/255 (a single grey level) counts as
         1: some pixels hardly ever vary.
@@ -327,14 +329,18 @@ def preprocess(
     kept = len(train) - as_count(num_validation, "num_validation", 0)
     if kept < 1:
         raise ValueError(f"num_validation: expected fewer than the {len(train)} training images, got {num_validation}")
+    if not len(test):
+        raise ValueError("preprocess: expected at least one test image, got none")
     tested = len(test) if num_test is None else as_count(num_test, "num_test")
     if tested > len(test):
         raise ValueError(f"num_test: expected at most the {len(test)} test images, got {num_test}")
 
     unit = 255.0 if divide_by_255 else 1.0
     mean, deviation, pixel_deviation = _moments(train[:kept])
-    chosen = pixel_deviation if per_pixel_std else np.asarray(deviation)
-    std = np.where(chosen < 1, 1, chosen / unit)
+    if per_pixel_std:
+        std = np.where(pixel_deviation < 1, 1, pixel_deviation / unit)
+    else:
+        std = np.asarray(deviation / unit or 1.0)
     statistics = Statistics(
         image_shape=train.shape[1:],
         divide_by_255=bool(divide_by_255),
@@ -396,10 +402,12 @@ def save_prepared(path: PathLike, data: Mapping[str, npt.NDArray[Any]], statisti
     Raises
     ------
     ValueError
-        If `data` has not the six arrays of `preprocess`.
+        If `data` and `statistics` are not those that `preprocess` makes.
     """
-    content = {"data": {key: np.ascontiguousarray(data[key]) for key in data}, "statistics": statistics.to_dict()}
-    _check_data(content["data"], "save_prepared")
+    if not isinstance(statistics, Statistics):
+        raise ValueError(f"save_prepared: expected statistics from preprocess, got {statistics!r:.60}")
+    content = {"data": _contiguous(data), "statistics": _contiguous(statistics.to_dict())}
+    _check_prepared(content["data"], content["statistics"], "save_prepared")
     with replace_file(path) as file:
         pickle.dump(content, file, protocol=5)
 
@@ -431,11 +439,29 @@ def load_prepared(path: PathLike) -> tuple[dict[str, npt.NDArray[Any]], Statisti
         raise ValueError(f"{path}: expected a pickle of prepared data, a dictionary of data and statistics")
     if not isinstance(content["statistics"], dict):
         raise ValueError(f"{path}: expected statistics in a dictionary, got {type(content['statistics']).__name__}")
-    _check_data(content["data"], str(path))
+    return content["data"], _check_prepared(content["data"], content["statistics"], str(path))
+
+
+def _contiguous(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dictionary whose arrays are contiguous, as the unpickler wants them."""
+    return {
+        key: np.asarray(value, order="C") if isinstance(value, np.ndarray) else value for key, value in values.items()
+    }
+
+
+def _check_prepared(data: Any, statistics: Mapping[str, Any], what: str) -> Statistics:
+    """Return the statistics after checking them and the data, and that they are of the same images."""
+    _check_data(data, what)
     try:
-        return content["data"], Statistics.from_dict(content["statistics"])
+        checked = Statistics.from_dict(statistics)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{what}: {error}") from None
+    if data["x_train"].shape[1:] != checked.image_shape:
+        raise ValueError(
+            f"{what}: expected data and statistics of one image shape, got {data['x_train'].shape[1:]} "
+            f"and {checked.image_shape}"
+        )
+    return checked
 
 
 def _check_data(data: Any, what: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ def replace_file(path: PathLike) -> Iterator[IO[bytes]]:
         raise FileNotFoundError(f"{path}: expected a folder {path.parent} to write to, but there is none")
     if path.is_dir():
         raise IsADirectoryError(f"{path}: expected a file to write, but this is a folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file

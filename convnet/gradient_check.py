@@ -3,6 +3,7 @@
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
 from collections.abc import Callable
+from math import inf, isfinite
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def gradient_error(
     -------
     float
         The largest difference found, divided by the norm of `gradient` (by 1 where that is 0). A right gradient of a
-        smooth function in float64 stays below 1e-7 with the default step.
+        smooth function in float64 stays below 1e-7 with the default step. Infinite if a loss or gradient is not finite.
 
     Raises
     ------
@@ -76,5 +77,8 @@ def gradient_error(
             below = function()
         finally:
             array[...] = original
-        worst = max(worst, abs((above - below) / (2 * h) - float((gradient * direction).sum())))
+        error = abs((above - below) / (2 * h) - float((gradient * direction).sum()))
+        if not isfinite(error):
+            return inf
+        worst = max(worst, error)
     return worst / (float(np.linalg.norm(gradient)) or 1.0)

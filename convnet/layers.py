@@ -78,6 +78,8 @@ class Layer:
         for name, array in arrays.items():
             if array.ndim != expected[name]:
                 raise ValueError(f"{cls.__name__}: {name}: expected {expected[name]} axes, got shape {array.shape}")
+            if 0 in array.shape:
+                raise ValueError(f"{cls.__name__}: {name}: expected no empty axis, got shape {array.shape}")
         if len({array.dtype for array in arrays.values()}) > 1:
             raise ValueError(f"{cls.__name__}: expected parameters of one dtype")
         return arrays
@@ -303,10 +305,7 @@ class MaxPool2D(Layer):
         self.kernel_size = as_pair(kernel_size, "MaxPool2D: kernel_size", 1)
         self.stride = self.kernel_size if stride is None else as_pair(stride, "MaxPool2D: stride", 1)
         self.padding = as_pair(padding, "MaxPool2D: padding", 0)
-        if 2 * self.padding[0] > self.kernel_size[0] or 2 * self.padding[1] > self.kernel_size[1]:
-            raise ValueError(
-                f"MaxPool2D: expected padding of at most half the kernel {self.kernel_size}, got {self.padding}"
-            )
+        functional.check_pool_padding(self.kernel_size, self.padding, "MaxPool2D")
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
@@ -331,12 +330,12 @@ class FusedConvReLUPool(Layer):
 
     Parameters
     ----------
-    conv, pool
-        The layers; `params` are the convolution's own.
+    conv : Conv2D
+        The first of them; `params` are its own.
     """
 
-    def __init__(self, conv: Conv2D, pool: MaxPool2D) -> None:
-        self.conv, self.pool = conv, pool
+    def __init__(self, conv: Conv2D) -> None:
+        self.conv = conv
         self.params = conv.params
 
     @staticmethod
@@ -350,9 +349,6 @@ class FusedConvReLUPool(Layer):
             and (pool.kernel_size, pool.stride, pool.padding) == ((2, 2), (2, 2), (0, 0))
             and functional.can_fuse(conv.params["weight"])
         )
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.pool.output_shape(self.conv.output_shape(input_shape))
 
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
         y, codes = functional.conv_relu_pool_forward(x, **self.params, padding=self.conv.padding)

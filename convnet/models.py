@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.functional import FloatArray, IntArray, Pair, as_count, as_number, as_real, softmax
+from convnet.functional import FloatArray, IntArray, Pair, as_count, as_number, as_real, as_shape, softmax
 from convnet.layers import Affine, Conv2D, FusedConvReLUPool, Layer, MaxPool2D, ReLU
 from convnet.losses import softmax_loss
 
@@ -86,7 +86,7 @@ class Sequential:
         fuse: bool = True,
     ) -> None:
         self.layers = MappingProxyType(_name_layers(layers))
-        self.input_shape = tuple(as_count(size, "input_shape") for size in input_shape)
+        self.input_shape = as_shape(input_shape, "input_shape")
         self.output_shapes = _chain_shapes(self.layers, self.input_shape)
         self.loss_function = loss
         self.l2 = as_number(l2, "l2", at_least=0)
@@ -201,11 +201,13 @@ class Sequential:
             dx, layer_grads = layer.backward(dy, caches.pop(), need_dx=not first)
             for key, param in layer.params.items():
                 full_name = f"{name}.{key}"
-                grad = grads[full_name] = as_real(layer_grads[key], full_name, param.dtype)
+                grad = grads[full_name] = _own_gradient(layer_grads.get(key), param, full_name)
                 if key == "weight" and self.l2:
                     loss += _kernels.add_l2(self.l2, param.reshape(-1), grad.reshape(-1))
-            if dx is None or first:
+            if first:
                 break
+            if dx is None:
+                raise ValueError(f"{name}: expected backward to return dx, got None")
             dy = dx
         return loss, {name: grads[name] for name in self.params}
 
@@ -284,7 +286,7 @@ class Sequential:
         while names:
             run = [self.layers[name] for name in names[:3]]
             if self.fuse and FusedConvReLUPool.fits(run):
-                stages.append((names[0], FusedConvReLUPool(cast(Conv2D, run[0]), cast(MaxPool2D, run[2]))))
+                stages.append((names[0], FusedConvReLUPool(cast(Conv2D, run[0]))))
                 del names[:3]
             else:
                 stages.append((names.pop(0), run[0]))
@@ -302,8 +304,20 @@ class Sequential:
         return array
 
 
+def _own_gradient(gradient: npt.ArrayLike | None, param: FloatArray, name: str) -> FloatArray:
+    """Return a layer's gradient as a fresh array like the parameter, after checking its shape."""
+    if gradient is None or np.shape(gradient) != param.shape:
+        came = "none" if gradient is None else f"shape {np.shape(gradient)}"
+        raise ValueError(f"{name}: expected a gradient of the parameter's shape {param.shape}, got {came}")
+    array = as_real(gradient, name, param.dtype)
+    # The library's layers return arrays that nobody else holds; one that is a view may be somebody's.
+    return array if array is gradient and array.base is None else array.copy()
+
+
 def _name_layers(layers: Sequence[Layer]) -> dict[str, Layer]:
     """Return the layers by kind and running number, in order."""
+    if not isinstance(layers, Sequence):
+        raise TypeError(f"Sequential: expected a sequence of layers, got {layers!r}")
     if not layers:
         raise ValueError("Sequential: expected at least one layer")
     named: dict[str, Layer] = {}
@@ -383,15 +397,14 @@ class ConvNet1(Sequential):
         dtype: npt.DTypeLike = np.float32,
         fuse: bool = True,
     ) -> None:
-        if len(input_shape) != 3:
-            raise ValueError(f"ConvNet1: expected an input shape (C, H, W), got {tuple(input_shape)}")
-        rng = np.random.default_rng(seed)
+        input_shape = as_shape(input_shape, "ConvNet1: input_shape (C, H, W)", axes=3)
+        rng = np.random.default_rng(as_count(seed, "seed", 0))
         features = [
             Conv2D(input_shape[0], num_filters, kernel_size, stride=stride, padding=padding, rng=rng, dtype=dtype),
             ReLU(),
             MaxPool2D(pool_size, stride=pool_stride),
         ]
-        *_, pooled = _chain_shapes(_name_layers(features), tuple(input_shape)).values()
+        *_, pooled = _chain_shapes(_name_layers(features), input_shape).values()
         classifier = [
             Affine(int(np.prod(pooled)), hidden_size, rng=rng, dtype=dtype),
             ReLU(),

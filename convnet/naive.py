@@ -1,7 +1,7 @@
 """The layer functions as plain loops: the formulas to read, and the oracle that the tests hold the fast ones against.
 
 Each function takes and returns what its fast namesake in `convnet.functional` does (`softmax_loss`: the one in
-`convnet.losses`). Nothing here is fast, nothing is checked, and every result is float64.
+`convnet.losses`), but for `need_dx`. Nothing here is fast, nothing is checked, and every result is float64.
 
 Axes: N images, C channels of H x W pixels, F filters of KH x KW weights, outputs of OH x OW, K classes, D features
 in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / stride) + 1``.

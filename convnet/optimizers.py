@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from convnet import _kernels
 from convnet.functional import FloatArray, as_number
 
 __all__ = ["SGD", "Optimizer"]
+
+DTYPES = (np.float32, np.float64)
 
 
 class Optimizer:
@@ -51,6 +55,8 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: parameters and gradients differ in the names {odd}")
         for name, param in params.items():
             grad = grads[name]
+            if not all(isinstance(a, np.ndarray) and a.dtype in DTYPES and a.dtype.isnative for a in (param, grad)):
+                raise ValueError(f"{type(self).__name__}: expected {name} and its gradient in float32 or float64")
             if param.shape != grad.shape or param.dtype != grad.dtype:
                 raise ValueError(
                     f"{type(self).__name__}: expected the gradient of {name} to be {param.dtype} of shape "

@@ -73,7 +73,14 @@ def plot_examples(
             f"plot_examples: expected images (N, H, W) or (N, H, W, 3) and labels (N,), got {images.shape} "
             f"and {labels.shape}"
         )
+    if images.dtype.kind not in "iuf" or not np.isfinite(images).all():
+        raise ValueError(f"plot_examples: expected finite pixels from 0 to 255, got {images.dtype}")
     classes = np.unique(labels)
+    if class_names is not None and not (classes[0] >= 0 and classes[-1] < len(class_names)):
+        raise ValueError(
+            f"plot_examples: expected a name for each label, got {len(class_names)} names and labels "
+            f"from {classes[0]} to {classes[-1]}"
+        )
     figure = _figure(0.65 * len(classes) + 0.2, 0.65 * rows + 0.4)
     grid = figure.subplots(rows, len(classes), squeeze=False)
     for column, label in enumerate(classes):
@@ -116,20 +123,19 @@ def plot_training(solver: Solver) -> "Figure":
     above.plot(iterations, solver.loss_history, ".", color=DOTS, markersize=2, alpha=0.5, rasterized=True)
     above.set(title="Training loss", xlabel="iteration", ylabel="loss of the minibatch", yscale="log")
 
-    lowest = 100.0
     for name, history, colour in (
         ("training", solver.train_accuracy_history, TRAINING),
         ("validation", solver.validation_accuracy_history, VALIDATION),
     ):
         percent = 100 * np.array(history)
         below.plot(np.arange(len(percent)), percent, "o-", color=colour, label=f"{name}, at last {percent[-1]:.1f} %")
-        lowest = min(lowest, *percent[1:])
     title = "Accuracy"
+    lowest = 100 * min(solver.train_accuracy_history[1:] + solver.validation_accuracy_history[1:], default=0)
     if lowest > 90:
         # From the tenth of the untrained model to 100 % nothing could be told apart: the figure begins higher.
         start = (100 * solver.train_accuracy_history[0], 100 * solver.validation_accuracy_history[0])
         title += f" (before training {start[0]:.1f} % and {start[1]:.1f} %, below the figure)"
-        margin = 0.1 * (100 - lowest)
+        margin = 0.1 * (100 - lowest) + 0.01
         below.set_ylim(lowest - margin, 100 + margin)
     else:
         below.set_ylim(0, 102)
@@ -163,6 +169,8 @@ def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike) -> "Figure":
     """
     panels = {"initialised": as_real(before, "before"), "trained": as_real(after, "after")}
     shapes = [weight.shape for weight in panels.values()]
+    if not all(np.isfinite(weight).all() for weight in panels.values()):
+        raise ValueError("plot_filters: expected finite filters, got NaN or infinity")
     if shapes[0] != shapes[1] or len(shapes[0]) != 4 or 0 in shapes[0]:
         raise ValueError(f"plot_filters: expected two arrays of one shape (F, C, KH, KW), got {shapes[0]}, {shapes[1]}")
     figure = _figure(9, 4.8, gap=0.08)

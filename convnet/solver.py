@@ -94,6 +94,13 @@ class Solver:
         callbacks: Sequence[Callback] = (),
         num_train_check: int | None = 1000,
     ) -> None:
+        for name, value, kind in (("model", model, Sequential), ("optimizer", optimizer, Optimizer)):
+            if not isinstance(value, kind):
+                raise TypeError(f"Solver: expected {name} to be a {kind.__name__}, got {value!r:.60}")
+        if schedule is not None and not callable(schedule):
+            raise TypeError(f"Solver: expected schedule to be callable, got {schedule!r:.60}")
+        if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
+            raise TypeError(f"Solver: expected callbacks to be a sequence of Callback, got {callbacks!r:.60}")
         self.model = model
         self.data = {part: _labelled(model, data, part) for part in ("train", "validation")}
         self.optimizer = optimizer
@@ -118,11 +125,12 @@ class Solver:
         self._finite_params = _copies(self.model.params)
         shuffling, sampling = np.random.SeedSequence(self.seed).spawn(2)
         self._shuffling = np.random.default_rng(shuffling)
-        self._order = np.arange(0)
-        chosen = np.arange(count)
+        self._order, self._order_epoch = np.arange(0), -1
+        self._checked_iteration = -1
+        self._train_check: slice | IntArray = slice(None)
         if self.num_train_check is not None and self.num_train_check < count:
-            chosen = np.sort(np.random.default_rng(sampling).choice(count, self.num_train_check, replace=False))
-        self._train_check = chosen
+            chosen = np.random.default_rng(sampling).choice(count, self.num_train_check, replace=False)
+            self._train_check = np.sort(chosen)
 
     @property
     def epoch(self) -> int:
@@ -148,15 +156,13 @@ class Solver:
             If the loss or a parameter is not finite any more. The model then has the parameters of the last accuracy
             check at which all was finite, at worst the initial ones.
         """
-        if not self.validation_accuracy_history:
-            self._check()
+        self._check_if_due()
         try:
             self._call("on_train_start")
             while self.iteration < self.num_iterations:
                 self.step()
                 self._call("on_iteration_end")
-                if self.iteration % self.iterations_per_epoch == 0:
-                    self._check()
+                if self._check_if_due():
                     self._call("on_epoch_end")
         finally:
             self._call("on_train_end")
@@ -176,8 +182,8 @@ class Solver:
             If the loss is not finite, see `train`.
         """
         position = self.iteration % self.iterations_per_epoch
-        if position == 0 or not len(self._order):
-            self._order = self._shuffling.permutation(len(self.data["train"][0]))
+        if self._order_epoch != self.epoch:
+            self._order, self._order_epoch = self._shuffling.permutation(len(self.data["train"][0])), self.epoch
         chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
         x, labels = (array[chosen] for array in self.data["train"])
         factor = 1.0 if self.schedule is None else self.schedule(self.iteration / self.iterations_per_epoch)
@@ -192,8 +198,13 @@ class Solver:
         self.iteration += 1
         return loss
 
-    def _check(self) -> None:
-        """Append the accuracies to the histories, and keep the parameters if they are the best so far."""
+    def _check_if_due(self) -> bool:
+        """At the start and after an epoch, once: append the accuracies, and keep the parameters if they are the best.
+
+        Return whether it was due. A check that was interrupted is due still.
+        """
+        if self.iteration % self.iterations_per_epoch or self._checked_iteration == self.iteration:
+            return False
         x, labels = self.data["train"]
         x, labels = x[self._train_check], labels[self._train_check]
         with np.errstate(over="ignore", invalid="ignore"):
@@ -202,13 +213,15 @@ class Solver:
             params = self.model.params
             if not (train_finite and validation_finite and all(np.isfinite(p).all() for p in params.values())):
                 suspects = self.data["validation"][0] if train_finite else x
-                self._diverged(suspects, f"not all is finite after iteration {self.iteration}")
+                self._diverged(suspects[: self.batch_size], f"not all is finite after iteration {self.iteration}")
         self._finite_params = _copies(params)
         self.train_accuracy_history.append(train)
         self.validation_accuracy_history.append(validation)
         if validation > self.best_validation_accuracy:
             self.best_validation_accuracy = validation
             self.best_params = self._finite_params  # copies, never written to
+        self._checked_iteration = self.iteration
+        return True
 
     def _diverged(self, x: FloatArray, what: str) -> None:
         """Restore the last finite parameters, and raise an error that says where the first other number appears."""
@@ -253,6 +266,8 @@ class Solver:
             If N is 0, shapes do not fit together, or a label lies outside [0, K).
         """
         x = np.asarray(x)
+        if not x.ndim:
+            raise ValueError(f"check_accuracy: expected inputs of shape (N, ...), got {x!r}")
         labels = as_labels(labels, "check_accuracy", len(x), self.model.num_classes)
         if not len(x):
             raise ValueError("check_accuracy: expected at least one example, got none")

@@ -11,5 +11,5 @@ import sys
 from PIL import Image
 
 with Image.open(sys.argv[1]) as image:
-    image.convert("RGB").resize((image.width * 2 // 3, image.height * 2 // 3), Image.LANCZOS).quantize(64).save(sys.argv[2], optimize=True)
+    image.convert("RGB").resize((image.width * 2 // 3, image.height * 2 // 3), Image.LANCZOS).quantize(256).save(sys.argv[2], optimize=True)
 CONVERT

@@ -46,7 +46,7 @@ def main() -> int:
 
     # 1. Data: 60,000 digits to train with, of which the last 1,000 are held back for validation, and 10,000 to test.
     print(f"loading {options.data or 'the MNIST digits'}")
-    images, labels, test_images, test_labels = convnet.load_mnist(options.data)
+    images, labels, test_images, test_labels = convnet.load_mnist(options.data, num_classes=256)
     data, statistics = convnet.preprocess(images, labels, test_images, test_labels, num_test=None)
     for name, array in data.items():
         print(f"  {name}: {array.shape}")

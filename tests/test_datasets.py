@@ -385,7 +385,7 @@ def test_preprocess_takes_the_steps_that_are_switched_on(
     unit = 255 if divide_by_255 else 1
     mean = train[:12].mean(axis=0) / unit if subtract_mean else 0
     deviation = np.std(train[:12], axis=0) if per_pixel_std else np.std(train[:12])
-    std = np.where(deviation < 1, 1, deviation / unit) if divide_by_std else 1
+    std = np.where(per_pixel_std & (deviation < 1), 1, deviation / unit) if divide_by_std else 1
     if per_pixel_std:
         assert (deviation < 1).any()
         assert ((deviation >= 1) & (deviation < 2)).any()
@@ -492,6 +492,17 @@ def test_statistics_refuse_images_of_another_size(shape, subtract_mean):
     _, statistics = preprocess(*small_data(), num_validation=4, num_test=None, subtract_mean=subtract_mean)
     with pytest.raises(ValueError, match=r"expected images of shape \(N, 5, 7\)"):
         statistics.apply(np.zeros(shape, np.uint8))
+
+
+def test_faint_images_are_normalised_too_and_constant_ones_stay():
+    rng = np.random.default_rng(0)
+    labels = np.zeros(9, int)
+    faint = rng.integers(0, 2, (9, 5, 7), dtype=np.uint8)
+    data, _ = preprocess(faint, labels, faint, labels, num_validation=1, num_test=1, subtract_mean=False)
+    assert data["x_train"].std() == pytest.approx(1, rel=1e-5)
+    constant = np.full((9, 5, 7), 51, np.uint8)
+    data, _ = preprocess(constant, labels, constant, labels, num_validation=1, num_test=1, subtract_mean=False)
+    np.testing.assert_allclose(data["x_train"], 0.2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (2, 5, 7, 1, 1)])

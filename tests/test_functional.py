@@ -227,6 +227,12 @@ def test_the_weight_decides_the_dtype(rng):
     assert functional.max_pool2d_forward(images.astype(np.float64), 2)[0].dtype == np.float64
 
 
+def test_what_float32_cannot_hold_becomes_infinite_without_a_warning():
+    weight = np.ones((1, 1), np.float32)
+    np.testing.assert_array_equal(functional.affine_forward([[1e300]], weight, [0]), [[np.inf]])
+    assert np.isnan(functional.softmax([[np.inf, 0.0]])[0, 0])
+
+
 @pytest.mark.parametrize(
     "wrong", [np.ones((2, 1, 5, 5), bool), np.ones((2, 1, 5, 5), complex), np.full((2, 1, 5, 5), "1"), [[[[object()]]]]]
 )
@@ -267,18 +273,39 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
         (
             lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), stride=0),
             ValueError,
-            "stride: expected .* at least 1",
+            "stride: expected .* from 1 to 2147483647, got 0",
         ),
         (
             lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), padding=-1),
             ValueError,
-            "padding: expected .* at least 0",
+            "padding: expected .* from 0 to",
         ),
         (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), stride=1.5), TypeError, "pair of ints, got 1.5"),
         (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), stride=True), TypeError, "pair of ints, got True"),
         (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), stride=(1, 2, 3)), ValueError, "pair of ints"),
         (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), padding="same"), TypeError, "got 'same'"),
         (lambda: functional.conv2d_backward(X, X, W[:, :1]), ValueError, r"dy: expected shape \(8, 4, 24, 24\), got"),
+        (lambda: functional.max_pool2d_forward(X, 2, stride=2**63 - 1), ValueError, "from 1 to 2147483647"),
+        (
+            lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), padding=2**70),
+            ValueError,
+            "from 0 to 2147483647",
+        ),
+        (lambda: functional.max_pool2d_forward(X[:, :, :0], 2, padding=1), ValueError, "at least one pixel"),
+        (
+            lambda: functional.max_pool2d_backward(
+                np.ones((1, 1, 1, 1)), np.full((1, 1, 1, 1), 2**31 + 5), (1, 1, 65536, 32769)
+            ),
+            ValueError,
+            r"fewer than 2\*\*31 pixels",
+        ),
+        (lambda: functional.max_pool2d_backward(X, X.astype(int), 5), ValueError, "a shape of 4 axes, got 5"),
+        (
+            lambda: functional.max_pool2d_backward(X, X.astype(int), np.array([8, 2, 28, 28])),
+            ValueError,
+            r"dy: expected shape \(8, 2, OH, OW\)",
+        ),
+        (lambda: functional.relu_forward([[1.0], [1.0, 2.0]]), ValueError, "lists of different lengths"),
         (
             lambda: functional.max_pool2d_forward(X[0], 2),
             ValueError,

@@ -21,6 +21,13 @@ def test_right_and_wrong_gradients(rng):
     np.testing.assert_array_equal(x, before)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_never_passes(rng, value):
+    x = np.ones(3)
+    assert gradient_error(lambda: value, x, np.zeros(3), rng=rng) == np.inf
+    assert gradient_error(lambda: 0.0, x, np.full(3, value), rng=rng) == np.inf
+
+
 def test_array_is_restored_when_the_function_raises(rng):
     x = np.ones(3)
     with pytest.raises(ZeroDivisionError):

@@ -218,6 +218,41 @@ def test_load_params_refuses_what_does_not_fit_and_changes_nothing():
         np.testing.assert_array_equal(param, before[name])
 
 
+class Wrong(Affine):
+    """An Affine layer whose gradients are changed before they are returned."""
+
+    def __init__(self, change, **options):
+        super().__init__(3, 3, rng=np.random.default_rng(0), dtype=np.float64)
+        self.change = change
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return self.change(*super().backward(dy, cache, need_dx=need_dx))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda dx, grads: (dx, grads | {"weight": np.ones(1)}),
+            r"affine2.weight: expected .*\(3, 3\), got shape \(1,\)",
+        ),
+        (lambda dx, grads: (dx, {"weight": grads["weight"]}), r"affine2.bias: expected .*\(3,\), got none"),
+        (lambda dx, grads: (None, grads), "affine2: expected backward to return dx, got None"),
+    ],
+)
+def test_a_users_layer_with_wrong_gradients_is_named(rng, change, message):
+    model = Sequential([Affine(3, 3, rng=rng, dtype=np.float64), Wrong(change)], (3,), l2=0.1)
+    with pytest.raises(ValueError, match=message):
+        model.loss(np.ones((2, 3)), [0, 1])
+
+
+def test_a_users_gradient_is_not_written_to(rng):
+    stored = np.zeros((3, 3))
+    model = Sequential([Wrong(lambda dx, grads: (dx, grads | {"weight": stored[:]}))], (3,), l2=1.0)
+    model.loss(np.ones((2, 3)), [0, 1])
+    assert not stored.any()
+
+
 @pytest.mark.parametrize(
     ("name", "where"),
     [("conv1.weight", "the parameter conv1.weight"), ("affine2.bias", "the parameter affine2.bias")],
@@ -274,7 +309,15 @@ R = np.random.default_rng(0)
             ValueError,
             r"parameters of one dtype, got \['float32', 'float64'\]",
         ),
-        (lambda: ConvNet1((28, 28)), ValueError, r"expected an input shape \(C, H, W\), got \(28, 28\)"),
+        (
+            lambda: ConvNet1((28, 28)),
+            ValueError,
+            r"\(C, H, W\): expected a shape of 3 axes, got \(28, 28\)",
+        ),
+        (lambda: ConvNet1(28), ValueError, "expected a shape of 3 axes, got 28"),
+        (lambda: ConvNet1(seed=-1), ValueError, "seed: expected at least 0, got -1"),
+        (lambda: Sequential([Affine(2, 3, rng=R)], 2), ValueError, "input_shape: expected a shape, got 2"),
+        (lambda: Sequential(5, (2,)), TypeError, "expected a sequence of layers, got 5"),
         (lambda: ConvNet1((1, 3, 3), padding=0), ValueError, "layer conv1.*output height"),
         (lambda: ConvNet1((1, 8, 8), pool_size=9), ValueError, "layer pool1.*output height"),
         (lambda: ConvNet1(hidden_size=0), ValueError, "out_features: expected at least 1"),

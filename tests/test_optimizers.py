@@ -43,6 +43,14 @@ def test_parameters_have_to_be_contiguous_and_writeable(param):
         SGD(0.1).update({"a": param}, {"a": np.ones((4, 2))})
 
 
+@pytest.mark.parametrize("wrong", [np.ones(2, np.float16), np.ones(2, int), np.ones(2, ">f8"), [1.0, 1.0]])
+def test_other_arrays_are_refused_before_anything_changes(wrong):
+    params = {"a": np.zeros(3), "b": wrong}
+    with pytest.raises(ValueError, match="SGD: expected b and its gradient in float32 or float64"):
+        SGD(0.1).update(params, {"a": np.ones(3), "b": wrong})
+    assert not params["a"].any()
+
+
 @pytest.mark.parametrize("rate", [0, -1, np.nan, np.inf])
 def test_learning_rate_has_to_be_finite_and_above_0(rate):
     with pytest.raises(ValueError, match="learning_rate: expected a finite number above 0"):

@@ -68,6 +68,13 @@ def test_training_figure_shows_the_histories(rng):
         assert axes.get_ylabel()
 
 
+def test_training_figure_of_an_interrupted_epoch(rng):
+    solver = trained(rng, iterations=0)
+    solver._check_if_due()
+    solver.step()
+    assert len(np.unique(drawn(plot_training(solver)))) > 20
+
+
 @pytest.mark.parametrize(("count", "side"), [(1, 1), (2, 2), (5, 3), (32, 6), (36, 6)])
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_filters_are_laid_out_on_a_square_grid(rng, count, side, channels):

@@ -199,6 +199,29 @@ def test_an_interrupted_run_goes_on_where_it_was(rng):
         assert param.tobytes() == broken.model.params[name].tobytes()
 
 
+def test_an_interrupted_accuracy_check_is_made_again(rng, monkeypatch):
+    data = make_data(rng, 20)
+    whole = Solver(make_model(), data, SGD(0.1), batch_size=5, epochs=2)
+    whole.train()
+    broken = Solver(make_model(), data, SGD(0.1), batch_size=5, epochs=2)
+    scores, calls = broken.model.scores, []
+
+    def interrupted(x):
+        calls.append(len(x))
+        if len(calls) in (2, 5):  # the first check's validation images, and those of the check after epoch 1
+            raise KeyboardInterrupt
+        return scores(x)
+
+    monkeypatch.setattr(broken.model, "scores", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            broken.train()
+    broken.train()
+    assert broken.validation_accuracy_history == whole.validation_accuracy_history
+    assert broken.train_accuracy_history == whole.train_accuracy_history
+    assert broken.loss_history == whole.loss_history
+
+
 def test_check_accuracy_in_batches_and_on_a_sample(rng):
     data = make_data(rng, 100)
     solver = Solver(make_model(), data, SGD(0.1))
@@ -277,6 +300,21 @@ def test_wrong_data_is_named(rng, change, message):
     data = {key: value for key, value in (make_data(rng) | change).items() if value is not None}
     with pytest.raises(ValueError, match=message):
         Solver(make_model(), data, SGD(0.1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda data: Solver("model", data, SGD(0.1)),
+        lambda data: Solver(make_model(), data, 0.1),
+        lambda data: Solver(make_model(), data, SGD(0.1), schedule=0.5),
+        lambda data: Solver(make_model(), data, SGD(0.1), callbacks=ProgressBar()),
+        lambda data: Solver(make_model(), data, SGD(0.1), callbacks=[3]),
+    ],
+)
+def test_wrong_types_are_named(rng, wrong):
+    with pytest.raises(TypeError, match="Solver: expected"):
+        wrong(make_data(rng))
 
 
 @pytest.mark.parametrize("option", [{"batch_size": 0}, {"epochs": 0}, {"seed": -1}, {"num_train_check": 0}])
