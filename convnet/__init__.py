@@ -19,34 +19,48 @@ except ImportError as error:
     ) from None
 
 from convnet import functional, naive
-from convnet.callbacks import ProgressBar
+from convnet.augmentation import Augmentation
+from convnet.callbacks import EarlyStopping, FilterAnimation, ProgressBar
 from convnet.checkpoints import load_model, save_model
 from convnet.datasets import Statistics, load_mnist, load_prepared, preprocess, read_idx, save_prepared
 from convnet.gradient_check import gradient_error
 from convnet.initializers import he_normal
-from convnet.layers import Affine, Conv2D, Layer, MaxPool2D, ReLU
-from convnet.losses import softmax_loss
+from convnet.layers import Affine, AveragePool2D, Conv2D, Dropout, Layer, MaxPool2D, ReLU, Sigmoid
+from convnet.losses import softmax_loss, svm_loss
 from convnet.models import ConvNet1, Sequential
-from convnet.optimizers import SGD, Optimizer
-from convnet.plotting import plot_examples, plot_filters, plot_training
-from convnet.schedules import EpochDecay
+from convnet.optimizers import SGD, Adam, Momentum, Optimizer, RMSProp
+from convnet.plotting import plot_confusion, plot_curves, plot_errors, plot_examples, plot_filters, plot_training
+from convnet.schedules import Constant, CosineDecay, EpochDecay, OneCycle, StepDecay
 from convnet.solver import Callback, Solver
 
 __all__ = [
     "SGD",
+    "Adam",
     "Affine",
+    "Augmentation",
+    "AveragePool2D",
     "Callback",
+    "Constant",
     "Conv2D",
     "ConvNet1",
+    "CosineDecay",
+    "Dropout",
+    "EarlyStopping",
     "EpochDecay",
+    "FilterAnimation",
     "Layer",
     "MaxPool2D",
+    "Momentum",
+    "OneCycle",
     "Optimizer",
     "ProgressBar",
+    "RMSProp",
     "ReLU",
     "Sequential",
+    "Sigmoid",
     "Solver",
     "Statistics",
+    "StepDecay",
     "functional",
     "gradient_error",
     "he_normal",
@@ -54,6 +68,9 @@ __all__ = [
     "load_model",
     "load_prepared",
     "naive",
+    "plot_confusion",
+    "plot_curves",
+    "plot_errors",
     "plot_examples",
     "plot_filters",
     "plot_training",
@@ -62,4 +79,5 @@ __all__ = [
     "save_model",
     "save_prepared",
     "softmax_loss",
+    "svm_loss",
 ]

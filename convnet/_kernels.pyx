@@ -1,4 +1,4 @@
-"""Typed loops over memoryviews: im2col, pooling, ReLU, softmax loss and parameter updates.
+"""Typed loops over memoryviews: im2col, pooling, ReLU, losses, warping of images and parameter updates.
 
 Every function is one body for float32 and float64 (the fused ones are for float32 alone), works on C-contiguous
 arrays that its caller in this package has checked and allocated, releases the GIL, and neither raises nor allocates.
@@ -6,7 +6,7 @@ arrays that its caller in this package has checked and allocated, releases the G
 """
 
 from cython cimport floating
-from libc.math cimport exp, log
+from libc.math cimport exp, floor, log, sqrt, sqrtf
 from libc.stdint cimport int32_t, uint8_t
 
 cdef extern from "_simd.h" nogil:
@@ -186,6 +186,100 @@ def max_pool2d_backward(
                 dx[p, argmax[p, o]] += dy[p, o]
 
 
+# ---------------------------------------------------------------------------------------- average pooling
+
+cdef inline void add_to_windows(
+    const floating[:, :, ::1] x,     # IN (P, H, W)
+    floating[:, :, ::1] y,           # INOUT (P, OH, OW)
+    Py_ssize_t p, Py_ssize_t oh, Py_ssize_t h,
+    Py_ssize_t first, Py_ssize_t end, Py_ssize_t stride, Py_ssize_t offset,
+) noexcept nogil:
+    """Add x[p, h, ow * stride + offset] to output row oh, columns first to end."""
+    cdef Py_ssize_t ow
+    for ow in range(first, end):
+        y[p, oh, ow] += x[p, h, ow * stride + offset]
+
+
+def average_pool2d_forward(
+    const floating[:, :, ::1] x not None,    # IN (P, H, W), P = N * C planes
+    const floating[:, ::1] counts not None,  # IN (OH, OW), what each window's sum is divided by
+    floating[:, :, ::1] y not None,          # OUT (P, OH, OW)
+    Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+    Py_ssize_t stride_h, Py_ssize_t stride_w,
+    Py_ssize_t padding_h, Py_ssize_t padding_w,
+):
+    """y[p, oh, ow] = the sum of the window's elements that lie inside x, divided by counts[oh, ow].
+
+    A row of outputs at a time, as max_pool2d_forward, and for the same reason.
+    """
+    cdef Py_ssize_t height = x.shape[1], width = x.shape[2]
+    cdef Py_ssize_t out_h = y.shape[1], out_w = y.shape[2]
+    cdef Py_ssize_t p, oh, ow, h, j, top, bottom, offset, first, end
+    with nogil:
+        for p in range(x.shape[0]):
+            for oh in range(out_h):
+                top = max(oh * stride_h - padding_h, 0)
+                bottom = min(oh * stride_h - padding_h + kernel_h, height)
+                for ow in range(out_w):
+                    y[p, oh, ow] = 0
+                for h in range(top, bottom):
+                    for j in range(kernel_w):
+                        offset = j - padding_w
+                        first = first_inside(offset, stride_w, out_w)
+                        end = end_inside(offset, stride_w, width, first, out_w)
+                        if stride_w == 1:
+                            add_to_windows(x, y, p, oh, h, first, end, 1, offset)
+                        elif stride_w == 2:
+                            add_to_windows(x, y, p, oh, h, first, end, 2, offset)
+                        else:
+                            add_to_windows(x, y, p, oh, h, first, end, stride_w, offset)
+                for ow in range(out_w):
+                    y[p, oh, ow] /= counts[oh, ow]
+
+
+cdef inline void add_from_windows(
+    const floating[:, :, ::1] dy,    # IN (P, OH, OW)
+    const floating[:, ::1] counts,   # IN (OH, OW)
+    floating[:, :, ::1] dx,          # INOUT (P, H, W)
+    Py_ssize_t p, Py_ssize_t oh, Py_ssize_t h,
+    Py_ssize_t first, Py_ssize_t end, Py_ssize_t stride, Py_ssize_t offset,
+) noexcept nogil:
+    """Add the share of output row oh, columns first to end, to dx[p, h, ow * stride + offset]."""
+    cdef Py_ssize_t ow
+    for ow in range(first, end):
+        dx[p, h, ow * stride + offset] += dy[p, oh, ow] / counts[oh, ow]
+
+
+def average_pool2d_backward(
+    const floating[:, :, ::1] dy not None,   # IN (P, OH, OW)
+    const floating[:, ::1] counts not None,  # IN (OH, OW), as in the forward pass
+    floating[:, :, ::1] dx not None,         # INOUT (P, H, W), added to
+    Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+    Py_ssize_t stride_h, Py_ssize_t stride_w,
+    Py_ssize_t padding_h, Py_ssize_t padding_w,
+):
+    """Add dy[p, oh, ow] / counts[oh, ow] to every element of dx that lies in that window."""
+    cdef Py_ssize_t height = dx.shape[1], width = dx.shape[2]
+    cdef Py_ssize_t out_h = dy.shape[1], out_w = dy.shape[2]
+    cdef Py_ssize_t p, oh, h, j, top, bottom, offset, first, end
+    with nogil:
+        for p in range(dy.shape[0]):
+            for oh in range(out_h):
+                top = max(oh * stride_h - padding_h, 0)
+                bottom = min(oh * stride_h - padding_h + kernel_h, height)
+                for h in range(top, bottom):
+                    for j in range(kernel_w):
+                        offset = j - padding_w
+                        first = first_inside(offset, stride_w, out_w)
+                        end = end_inside(offset, stride_w, width, first, out_w)
+                        if stride_w == 1:
+                            add_from_windows(dy, counts, dx, p, oh, h, first, end, 1, offset)
+                        elif stride_w == 2:
+                            add_from_windows(dy, counts, dx, p, oh, h, first, end, 2, offset)
+                        else:
+                            add_from_windows(dy, counts, dx, p, oh, h, first, end, stride_w, offset)
+
+
 # ------------------------------------------------------------- convolution, ReLU and 2x2 max pooling fused
 
 def simd_level():
@@ -293,7 +387,7 @@ def relu_backward(
             dx[i] = 0 if y[i] <= 0 else gradient
 
 
-# ------------------------------------------------------------------------------------------- softmax loss
+# ------------------------------------------------------------------------------------------------- losses
 
 def softmax_loss(
     const floating[:, ::1] scores not None,      # IN (N, K)
@@ -320,6 +414,70 @@ def softmax_loss(
                 dscores[n, k] = <floating>((probability - (k == labels[n])) / count)
             loss += log(total) - (scores[n, labels[n]] - largest)
     return loss / count
+
+
+def svm_loss(
+    const floating[:, ::1] scores not None,      # IN (N, K)
+    const Py_ssize_t[::1] labels not None,       # IN (N,), in [0, K)
+    double margin,
+    floating[:, ::1] dscores not None,           # OUT (N, K)
+):
+    """Return mean_n(sum over k != labels[n] of max(0, scores[n, k] - scores[n, labels[n]] + margin)).
+
+    dscores becomes its gradient; a term that is exactly 0 has none. What is not finite makes the loss so. The sum is
+    in float64.
+    """
+    cdef Py_ssize_t count = scores.shape[0], classes = scores.shape[1]
+    cdef Py_ssize_t n, k, label, wrong
+    cdef double right, term, loss = 0.0
+    with nogil:
+        for n in range(count):
+            label = labels[n]
+            right = scores[n, label]
+            wrong = 0
+            for k in range(classes):
+                dscores[n, k] = 0
+                term = scores[n, k] - right + margin
+                if k == label or term <= 0:      # not so for NaN, which is added
+                    continue
+                loss += term
+                wrong += 1
+                dscores[n, k] = <floating>(1.0 / count)
+            dscores[n, label] = <floating>(-(<double>wrong) / count)
+            loss += 0 * right                    # 0, but for an infinite right score, which leaves no term
+    return loss / count
+
+
+# ------------------------------------------------------------------------------------------------ warping
+
+def warp(
+    const floating[:, :, :, ::1] x not None,     # IN (N, C, H, W)
+    const double[:, :, ::1] maps not None,       # IN (N, 2, 3)
+    floating[:, :, :, ::1] y not None,           # OUT (N, C, H, W)
+):
+    """y[n, c, h, w] = x[n, c] at row a, column b, where (a, b) = maps[n] @ (h, w, 1).
+
+    Between pixels the four neighbours are weighted bilinearly; outside the image its nearest pixel counts.
+    """
+    cdef Py_ssize_t height = x.shape[2], width = x.shape[3]
+    cdef Py_ssize_t n, c, h, w, top, left, bottom, right
+    cdef double row, column
+    cdef floating down, across, above, below
+    with nogil:
+        for n in range(x.shape[0]):
+            for h in range(height):
+                for w in range(width):
+                    row = maps[n, 0, 0] * h + maps[n, 0, 1] * w + maps[n, 0, 2]
+                    column = maps[n, 1, 0] * h + maps[n, 1, 1] * w + maps[n, 1, 2]
+                    row = min(max(row, 0.0), <double>(height - 1))
+                    column = min(max(column, 0.0), <double>(width - 1))
+                    top, left = <Py_ssize_t>floor(row), <Py_ssize_t>floor(column)
+                    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+                    down, across = <floating>(row - top), <floating>(column - left)
+                    for c in range(x.shape[1]):
+                        above = (1 - across) * x[n, c, top, left] + across * x[n, c, top, right]
+                        below = (1 - across) * x[n, c, bottom, left] + across * x[n, c, bottom, right]
+                        y[n, c, h, w] = (1 - down) * above + down * below
 
 
 # -------------------------------------------------------------------------------------- parameter updates
@@ -351,3 +509,75 @@ def add_l2(
             squares += <double>weight[i] * weight[i]
             dweight[i] += a * weight[i]
     return 0.5 * l2 * squares
+
+
+cdef inline floating root(floating x) noexcept nogil:
+    """Return the square root in the precision of x."""
+    if floating is float:
+        return sqrtf(x)
+    else:
+        return sqrt(x)
+
+
+def momentum_update(
+    double rate, double momentum, bint nesterov,
+    const floating[::1] grad not None,       # IN (M,)
+    floating[::1] velocity not None,         # INOUT (M,)
+    floating[::1] param not None,            # INOUT (M,)
+):
+    """velocity = momentum * velocity + grad; param -= rate * velocity.
+
+    With Nesterov's momentum param -= rate * (momentum * velocity + grad), with the new velocity.
+    """
+    cdef Py_ssize_t i
+    cdef floating step = <floating>rate, decay = <floating>momentum, gradient
+    with nogil:
+        for i in range(param.shape[0]):
+            gradient = grad[i]
+            velocity[i] = decay * velocity[i] + gradient
+            param[i] -= step * (decay * velocity[i] + gradient if nesterov else velocity[i])
+
+
+def rmsprop_update(
+    double rate, double decay, double epsilon,
+    const floating[::1] grad not None,       # IN (M,)
+    floating[::1] mean_square not None,      # INOUT (M,)
+    floating[::1] param not None,            # INOUT (M,)
+):
+    """mean_square = decay * mean_square + (1 - decay) * grad ** 2;
+    param -= rate * grad / (sqrt(mean_square) + epsilon).
+    """
+    cdef Py_ssize_t i
+    cdef floating step = <floating>rate, old = <floating>decay, new = <floating>(1 - decay), eps = <floating>epsilon
+    cdef floating gradient
+    with nogil:
+        for i in range(param.shape[0]):
+            gradient = grad[i]
+            mean_square[i] = old * mean_square[i] + new * gradient * gradient
+            param[i] -= step * gradient / (root(mean_square[i]) + eps)
+
+
+def adam_update(
+    double step,                             # rate / (1 - beta1 ** steps)
+    double correction,                       # sqrt(1 - beta2 ** steps)
+    double shrink,                           # 1 - rate * weight_decay
+    double beta1, double beta2, double epsilon,
+    const floating[::1] grad not None,       # IN (M,)
+    floating[::1] mean not None,             # INOUT (M,)
+    floating[::1] mean_square not None,      # INOUT (M,)
+    floating[::1] param not None,            # INOUT (M,)
+):
+    """mean = beta1 * mean + (1 - beta1) * grad; mean_square = beta2 * mean_square + (1 - beta2) * grad ** 2;
+    param = shrink * param - step * mean / (sqrt(mean_square) / correction + epsilon).
+    """
+    cdef Py_ssize_t i
+    cdef floating old1 = <floating>beta1, new1 = <floating>(1 - beta1)
+    cdef floating old2 = <floating>beta2, new2 = <floating>(1 - beta2)
+    cdef floating keep = <floating>shrink, eps = <floating>epsilon
+    cdef floating scale = <floating>(1 / correction), factor = <floating>step, gradient
+    with nogil:
+        for i in range(param.shape[0]):
+            gradient = grad[i]
+            mean[i] = old1 * mean[i] + new1 * gradient
+            mean_square[i] = old2 * mean_square[i] + new2 * gradient * gradient
+            param[i] = keep * param[i] - factor * mean[i] / (root(mean_square[i]) * scale + eps)

@@ -1,12 +1,44 @@
 """Callbacks for a Solver."""
 
+import io
 import sys
 import time
 from typing import Any, TextIO
 
+import numpy as np
+
+from convnet.files import PathLike, replace_file
+from convnet.functional import as_count
+from convnet.plotting import filter_sheet
 from convnet.solver import Callback, Solver
 
-__all__ = ["ProgressBar"]
+__all__ = ["EarlyStopping", "FilterAnimation", "ProgressBar"]
+
+
+class EarlyStopping(Callback):
+    """End the training when the validation accuracy has not risen above its best for some epochs.
+
+    The Solver restores the best parameters in any case.
+
+    Parameters
+    ----------
+    patience : int
+        How many epochs in a row without a new best end the training.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `patience` is not an integer of at least 1.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = as_count(patience, "patience")
+
+    def on_epoch_end(self, solver: Solver) -> None:
+        """Stop the Solver if it is time."""
+        history = solver.validation_accuracy_history
+        if len(history) - 1 - int(np.argmax(history)) >= self.patience:
+            solver.stop()
 
 
 class ProgressBar(Callback):
@@ -64,3 +96,99 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class FilterAnimation(Callback):
+    """An animated GIF of a convolution's filters while they train.
+
+    A frame is taken before the first iteration and then at even distances; each filter is scaled to its own range.
+    The file is written after every epoch, so that it can be looked at during the training, and at its end.
+
+    Parameters
+    ----------
+    path : path
+        The file; an existing one is replaced when the new one is complete.
+    layer : str
+        The convolution's name in the model.
+    frames : int
+        About how many frames the whole training gives.
+    max_bytes : int
+        If the file would be larger, every second frame is left out, again until it fits.
+
+    Raises
+    ------
+    ImportError
+        If Pillow is not installed.
+    ValueError, TypeError
+        If a number is out of range; when training starts, if the model has no such convolution.
+    """
+
+    def __init__(self, path: PathLike, *, layer: str = "conv1", frames: int = 100, max_bytes: int = 3_000_000) -> None:
+        try:
+            import PIL  # noqa: F401
+        except ImportError:
+            raise ImportError(
+                'an animation needs Pillow: pip install "convnet[examples]", or pip install ".[examples]" in a clone'
+            ) from None
+        self.path = path
+        self.layer = layer
+        self.frames = as_count(frames, "frames", 2)
+        self.max_bytes = as_count(max_bytes, "max_bytes")
+        self._images: list[Any] = []
+        self._next = 0
+
+    def on_train_start(self, solver: Solver) -> None:
+        """Take the first frame."""
+        weight = solver.model.params.get(f"{self.layer}.weight")
+        if weight is None or weight.ndim != 4:
+            raise ValueError(f"FilterAnimation: expected a model with a convolution {self.layer!r}, got {solver.model}")
+        if solver.iteration == 0:
+            self._images, self._next = [], 0
+        self._take(solver)
+        self._write()  # at once, so that a path that cannot be written is known now
+
+    def on_iteration_end(self, solver: Solver) -> None:
+        """Take a frame if it is time."""
+        self._take(solver)
+
+    def on_epoch_end(self, solver: Solver) -> None:
+        """Write the file."""
+        self._write()
+
+    def on_train_end(self, solver: Solver) -> None:
+        """Write the file, with the filters of the last iteration."""
+        if self._images:  # none where the training could not start
+            self._next = min(self._next, solver.iteration)
+            self._take(solver)
+            self._write()
+
+    def _take(self, solver: Solver) -> None:
+        if solver.iteration < self._next:
+            return
+        from PIL import Image, ImageDraw, ImageFont
+
+        self._next = solver.iteration + -(-solver.num_iterations // (self.frames - 1))
+        sheet = filter_sheet(solver.model.params[f"{self.layer}.weight"])
+        zoom = max(1, 376 // max(sheet.shape[:2]))
+        pixels = (255 * sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)).astype(np.uint8)
+        filters, caption = Image.fromarray(pixels), 24
+        image = Image.new(filters.mode, (max(filters.width, 160), filters.height + caption), "white")
+        image.paste(filters, (0, caption))
+        text = f"iteration {solver.iteration:,}"
+        ImageDraw.Draw(image).text((2, 2), text, fill="black", font=ImageFont.load_default(16))
+        self._images.append(image)
+
+    def _write(self) -> None:
+        images = self._images
+        while len(content := _animated_gif(images)) > self.max_bytes and len(images) > 2:
+            images = images[:-1:2] + images[-1:]
+        with replace_file(self.path) as file:
+            file.write(content)
+
+
+def _animated_gif(images: list[Any]) -> bytes:
+    """Return the images, in turn for a tenth of a second each and the last one for two seconds, as an endless GIF."""
+    file = io.BytesIO()
+    durations = [100] * (len(images) - 1) + [2000]
+    images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
+    return file.getvalue()

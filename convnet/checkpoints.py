@@ -5,14 +5,17 @@ UTF-8; the others are the parameters by their names in the model, such as ``conv
 statistics, ``statistics.mean`` and ``statistics.std``. The JSON object has
 
 - ``format``: ``"convnet model"``, and ``version``: 1;
-- ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``; ``loss``: ``"softmax_loss"``;
+- ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
+- ``loss``: ``"softmax_loss"`` or ``"svm_loss"``; ``loss_arguments``: an object, such as ``{"margin": 2.0}``;
 - ``layers``: in order, objects of ``name``, ``class`` and ``hyperparameters``;
 - ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
 """
 
+import inspect
 import io
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ import numpy.typing as npt
 from convnet import layers, losses, models
 from convnet.datasets import Statistics
 from convnet.files import PathLike, replace_file
+from convnet.functional import as_number
 
 __all__ = ["load_model", "save_model"]
 
@@ -29,8 +33,19 @@ FORMAT, VERSION = "convnet model", 1
 
 # The one place where names in a file turn into classes of this library.
 MODELS = {cls.__name__: cls for cls in (models.Sequential, models.ConvNet1)}
-LAYERS = {cls.__name__: cls for cls in (layers.Conv2D, layers.ReLU, layers.MaxPool2D, layers.Affine)}
-LOSSES = {function.__name__: function for function in (losses.softmax_loss,)}
+LAYERS: dict[str, type[layers.Layer]] = {
+    cls.__name__: cls
+    for cls in (
+        layers.Conv2D,
+        layers.Affine,
+        layers.MaxPool2D,
+        layers.AveragePool2D,
+        layers.ReLU,
+        layers.Sigmoid,
+        layers.Dropout,
+    )
+}
+LOSSES: dict[str, models.Loss] = {function.__name__: function for function in (losses.softmax_loss, losses.svm_loss)}
 
 
 def save_model(model: models.Sequential, path: PathLike) -> None:
@@ -55,7 +70,10 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
     _require(type(model), MODELS, "model")
     for name, layer in model.layers.items():
         _require(type(layer), LAYERS, f"layer {name}")
-    _require(model.loss_function, LOSSES, "loss")
+    loss, loss_arguments = model.loss_function, dict[str, Any]()
+    if isinstance(model.loss_function, partial) and not model.loss_function.args:
+        loss, loss_arguments = model.loss_function.func, model.loss_function.keywords
+    _require(loss, LOSSES, "loss")
     _check_class_names(model)
     arrays: dict[str, npt.NDArray[Any]] = dict(model.params)
     statistics = None
@@ -81,7 +99,8 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
         "model": type(model).__name__,
         "input_shape": model.input_shape,
         "l2": model.l2,
-        "loss": model.loss_function.__name__,
+        "loss": loss.__name__,
+        "loss_arguments": {name: float(value) for name, value in loss_arguments.items()},
         "layers": [
             {"name": name, "class": type(layer).__name__, "hyperparameters": layer.hyperparameters()}
             for name, layer in model.layers.items()
@@ -150,7 +169,8 @@ def _build(arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
         LAYERS[entry["class"]].from_params(_with_prefix(arrays, entry["name"]), **entry["hyperparameters"])
         for entry in header["layers"]
     ]
-    model = model_class.from_layers(stack, header["input_shape"], loss=LOSSES[header["loss"]], l2=header["l2"])
+    loss = _loss(LOSSES[header["loss"]], header["loss_arguments"])
+    model = model_class.from_layers(stack, header["input_shape"], loss=loss, l2=header["l2"])
     if (statistics := header["statistics"]) is not None:
         found = _with_prefix(arrays, "statistics")
         model.statistics = Statistics.from_dict(
@@ -159,6 +179,13 @@ def _build(arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
     model.class_names = header["class_names"]
     _check_class_names(model)
     return model
+
+
+def _loss(function: models.Loss, arguments: Mapping[str, float]) -> models.Loss:
+    """Return a loss with its further arguments, after checking that they are its own and numbers."""
+    inspect.signature(function).bind("scores", "labels", **arguments)
+    numbers = {name: as_number(value, name) for name, value in arguments.items()}
+    return partial(function, **numbers) if numbers else function
 
 
 def _check_class_names(model: models.Sequential) -> None:

@@ -8,6 +8,8 @@ parameters compute in the dtype of `weight`; the others keep float32 and float64
 N = 0 is allowed everywhere.
 """
 
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
 import operator
 from collections.abc import Iterator, Sequence
 from math import inf, isfinite
@@ -21,18 +23,25 @@ from convnet import _kernels
 __all__ = [
     "affine_backward",
     "affine_forward",
+    "average_pool2d_backward",
+    "average_pool2d_forward",
     "can_fuse",
     "conv2d_backward",
     "conv2d_forward",
     "conv_output_shape",
     "conv_relu_pool_backward",
     "conv_relu_pool_forward",
+    "dropout_backward",
+    "dropout_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "pool_output_shape",
     "relu_backward",
     "relu_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
     "softmax",
+    "warp",
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -91,7 +100,13 @@ def as_shape(value: Sequence[int], what: str, axes: int | None = None, minimum: 
 
 
 def as_number(
-    value: float, what: str, *, above: float = -inf, at_least: float = -inf, at_most: float | None = None
+    value: float,
+    what: str,
+    *,
+    above: float = -inf,
+    at_least: float = -inf,
+    at_most: float = inf,
+    below: float = inf,
 ) -> float:
     """Return a finite real number within the bounds as a float; `what` names it in the error."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -100,11 +115,18 @@ def as_number(
         number = float(value)
     except OverflowError:
         number = inf
-    if not (isfinite(number) and number > above and number >= at_least and (at_most is None or number <= at_most)):
-        low = f"above {above:g}" if above > -inf else f"of at least {at_least:g}"
-        high = "" if at_most is None else f" and at most {at_most:g}"
-        raise ValueError(f"{what}: expected a finite number {low}{high}, got {value!r}")
+    if not (isfinite(number) and above < number < below and at_least <= number <= at_most):
+        bounds = {"above": above, "of at least": at_least, "below": below, "at most": at_most}
+        wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if isfinite(bound))
+        raise ValueError(f"{what}: expected a finite number {wanted}, got {value!r}")
     return number
+
+
+def as_flag(value: bool, what: str) -> bool:
+    """Return True or False as a bool; `what` names it in the error."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what}: expected True or False, got {value!r}")
+    return bool(value)
 
 
 def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None) -> FloatArray:
@@ -118,10 +140,11 @@ def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None)
         raise ValueError(f"{what}: expected an array of real numbers, got lists of different lengths") from None
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{what}: expected real numbers, got dtype {array.dtype}")
-    if dtype is None:
-        dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.float32
+    wanted = np.dtype(array.dtype if dtype is None else dtype).newbyteorder("=")
+    if wanted not in (np.float32, np.float64):
+        wanted = np.dtype(np.float32)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-        return np.asarray(array, dtype=np.dtype(dtype).newbyteorder("="), order="C")
+        return np.asarray(array, dtype=wanted, order="C")
 
 
 def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> IntArray:
@@ -333,7 +356,7 @@ def conv2d_backward(
     return dx, np.ascontiguousarray(dweight.T).reshape(weight.shape), dbias
 
 
-# ------------------------------------------------------------------------------------------ max pooling
+# ---------------------------------------------------------------------------------------------- pooling
 
 
 def check_pool_padding(kernel_size: tuple[int, int], padding: tuple[int, int], what: str) -> None:
@@ -347,7 +370,7 @@ def pool_output_shape(
     kernel_size: tuple[int, int],
     stride: tuple[int, int],
     padding: tuple[int, int],
-    what: str = "MaxPool2D",
+    what: str,
 ) -> tuple[int, int, int]:
     """Return the shape (C, OH, OW) of a pooling's output for one image.
 
@@ -407,18 +430,34 @@ def max_pool2d_forward(
     TypeError
         If x does not hold real numbers, or another argument is not an int or a pair of ints.
     """
-    x = as_real(x, "MaxPool2D: x")
-    kernel = as_pair(kernel_size, "MaxPool2D: kernel_size", 1)
-    stride = kernel if stride is None else as_pair(stride, "MaxPool2D: stride", 1)
-    padding = as_pair(padding, "MaxPool2D: padding", 0)
-    _check_shape(x, ("N", "C", "H", "W"), "MaxPool2D: x")
+    x, kernel, stride, padding, (oh, ow) = _pool_arguments(x, kernel_size, stride, padding, "MaxPool2D")
     n, c, h, w = x.shape
-    _, oh, ow = pool_output_shape((c, h, w), kernel, stride, padding)
     _check_pixels(h, w)
     y = np.empty((n * c, oh, ow), x.dtype)
     argmax = np.empty((n * c, oh, ow), np.int32)
     _kernels.max_pool2d_forward(x.reshape(n * c, h, w), y, argmax, *kernel, *stride, *padding)
     return y.reshape(n, c, oh, ow), argmax.reshape(n, c, oh, ow)
+
+
+def _pool_arguments(
+    x: npt.ArrayLike, kernel_size: Pair, stride: Pair | None, padding: Pair, what: str
+) -> tuple[FloatArray, tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
+    x = as_real(x, f"{what}: x")
+    _check_shape(x, ("N", "C", "H", "W"), f"{what}: x")
+    kernel, stride, padding = pool_sizes(kernel_size, stride, padding, what)
+    return x, kernel, stride, padding, pool_output_shape(x.shape[1:], kernel, stride, padding, what)[1:]
+
+
+def pool_sizes(
+    kernel_size: Pair, stride: Pair | None, padding: Pair, what: str
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Return kernel size, stride and padding as pairs; the stride is the kernel size by default."""
+    kernel = as_pair(kernel_size, f"{what}: kernel_size", 1)
+    return (
+        kernel,
+        kernel if stride is None else as_pair(stride, f"{what}: stride", 1),
+        as_pair(padding, f"{what}: padding", 0),
+    )
 
 
 def _check_pixels(height: int, width: int) -> None:
@@ -467,6 +506,117 @@ def max_pool2d_backward(dy: npt.ArrayLike, argmax: npt.ArrayLike, input_shape: t
     indices = np.ascontiguousarray(indices, dtype=np.int32)
     _kernels.max_pool2d_backward(dy.reshape(n * c, outputs), indices.reshape(n * c, outputs), dx)
     return dx.reshape(n, c, h, w)
+
+
+def average_pool2d_forward(
+    x: npt.ArrayLike,
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    count_padding: bool = True,
+) -> FloatArray:
+    """Mean of each window.
+
+    ``y[n, c, oh, ow] = (1 / count) * sum over i, j of x[n, c, oh * stride + i - padding, ow * stride + j - padding]``,
+    with 0 outside of x.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, C, H, W)
+        Images.
+    kernel_size : int or pair of ints
+        Height KH and width KW of a window.
+    stride : int or pair of ints, optional
+        Step between windows; the kernel size by default.
+    padding : int or pair of ints
+        Zeros added on each side, at most half the kernel.
+    count_padding : bool
+        Whether the count is KH * KW everywhere, or else the number of the window's elements that lie inside x.
+
+    Returns
+    -------
+    ndarray, shape (N, C, OH, OW)
+
+    Raises
+    ------
+    ValueError
+        If x is not of four axes, the padding is above half the kernel, or an output size is below 1.
+    TypeError
+        If x does not hold real numbers, or another argument is not an int or a pair of ints.
+
+    Notes
+    -----
+    Y. LeCun et al., "Backpropagation applied to handwritten zip code recognition", 1989, and LeNet after it, average
+    before they subsample.
+    """
+    x, kernel, stride, padding, (oh, ow) = _pool_arguments(x, kernel_size, stride, padding, "AveragePool2D")
+    n, c, h, w = x.shape
+    counts = _window_counts((h, w), (oh, ow), kernel, stride, padding, count_padding).astype(x.dtype)
+    y = np.empty((n * c, oh, ow), x.dtype)
+    _kernels.average_pool2d_forward(x.reshape(n * c, h, w), counts, y, *kernel, *stride, *padding)
+    return y.reshape(n, c, oh, ow)
+
+
+def average_pool2d_backward(
+    dy: npt.ArrayLike,
+    input_shape: tuple[int, ...],
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    count_padding: bool = True,
+) -> FloatArray:
+    """Gradient of `average_pool2d_forward`: each element of a window gets an equal share, ``dy / count``.
+
+    Parameters
+    ----------
+    dy : array_like, shape (N, C, OH, OW)
+        Gradient of the loss with respect to the output.
+    input_shape : tuple
+        (N, C, H, W) of the forward pass's x.
+    kernel_size, stride, padding, count_padding
+        As in the forward pass.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together.
+    TypeError
+        If `dy` does not hold real numbers, or another argument is not an int or a pair of ints.
+    """
+    n, c, h, w = as_shape(input_shape, "AveragePool2D: input_shape (N, C, H, W)", axes=4, minimum=0)
+    kernel, stride, padding = pool_sizes(kernel_size, stride, padding, "AveragePool2D")
+    dy = as_real(dy, "AveragePool2D: dy")
+    _, oh, ow = pool_output_shape((c, h, w), kernel, stride, padding, "AveragePool2D")
+    _check_shape(dy, (n, c, oh, ow), "AveragePool2D: dy")
+    counts = _window_counts((h, w), (oh, ow), kernel, stride, padding, count_padding).astype(dy.dtype)
+    dx = np.zeros((n * c, h, w), dy.dtype)
+    _kernels.average_pool2d_backward(dy.reshape(n * c, oh, ow), counts, dx, *kernel, *stride, *padding)
+    return dx.reshape(n, c, h, w)
+
+
+def _window_counts(
+    size: tuple[int, int],
+    outputs: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    count_padding: bool,
+) -> npt.NDArray[np.int64]:
+    """Return (OH, OW): how many elements the mean of each window is over."""
+    if as_flag(count_padding, "AveragePool2D: count_padding"):
+        return np.full(outputs, kernel[0] * kernel[1], np.int64)
+    inside = []
+    for axis in range(2):
+        start = np.arange(outputs[axis]) * stride[axis] - padding[axis]
+        inside.append(np.minimum(start + kernel[axis], size[axis]) - np.maximum(start, 0))
+    counts: npt.NDArray[np.int64] = inside[0][:, None] * inside[1]
+    return counts
 
 
 # ------------------------------------------------------ convolution, ReLU and 2x2 max pooling in one pass
@@ -584,7 +734,7 @@ def _fused_arguments(
     x, weight, _, padding, shape = _conv_arguments(x, weight, 1, padding)
     if not can_fuse(weight):
         raise ValueError(f"Conv2D: expected filters that can_fuse accepts, got {weight.dtype} of shape {weight.shape}")
-    return x, weight, padding, pool_output_shape(shape, (2, 2), (2, 2), (0, 0))
+    return x, weight, padding, pool_output_shape(shape, (2, 2), (2, 2), (0, 0), "MaxPool2D")
 
 
 def _padded(x: FloatArray, padding: tuple[int, int]) -> FloatArray:
@@ -593,7 +743,7 @@ def _padded(x: FloatArray, padding: tuple[int, int]) -> FloatArray:
     return np.zeros((c, h + 2 * padding[0], w + 2 * padding[1] + _kernels.SLACK), np.float32)
 
 
-# ------------------------------------------------------------------------------------ Affine and ReLU
+# ------------------------------------------------------------------------------ Affine and activations
 
 
 def _affine_arguments(x: npt.ArrayLike, weight: npt.ArrayLike) -> tuple[FloatArray, FloatArray, tuple[int, ...]]:
@@ -722,6 +872,161 @@ def relu_backward(dy: npt.ArrayLike, y: npt.ArrayLike) -> FloatArray:
     return dx
 
 
+def sigmoid_forward(x: npt.ArrayLike) -> FloatArray:
+    """Logistic sigmoid: ``y = 1 / (1 + exp(-x))``.
+
+    Computed from ``exp(-abs(x))``, which never overflows: at the lower end y goes down to the smallest number of its
+    dtype, and not to 0 at once.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+        In [0, 1], and NaN where x is NaN.
+
+    Raises
+    ------
+    TypeError
+        If x does not hold real numbers.
+
+    Notes
+    -----
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", 1986,
+    equation 2.
+    """
+    x = as_real(x, "Sigmoid: x")
+    exponential = _exp_of_minus_abs(x)
+    y = np.where(x >= 0, x.dtype.type(1), exponential)
+    exponential += 1
+    y /= exponential
+    return y
+
+
+def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
+    """Gradient of `sigmoid_forward`: ``dx = dy * y * (1 - y)``, computed as ``dy * e / (1 + e)**2``, e = exp(-abs(x)).
+
+    The second form keeps its precision where y rounds to 1: there ``1 - y`` would be 0.
+
+    Parameters
+    ----------
+    dy : array_like, any shape
+        Gradient of the loss with respect to the output.
+    x : array_like, of the shape of dy
+        Input of the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    dy = as_real(dy, "Sigmoid: dy")
+    x = as_real(x, "Sigmoid: x", dy.dtype)
+    _check_shape(dy, x.shape, "Sigmoid: dy")
+    dx = _exp_of_minus_abs(x)
+    divisor = dx + 1
+    divisor *= divisor
+    dx /= divisor
+    dx *= dy
+    return dx
+
+
+def _exp_of_minus_abs(x: FloatArray) -> FloatArray:
+    result: FloatArray = np.abs(x)
+    np.negative(result, out=result)
+    return np.exp(result, out=result)
+
+
+# ---------------------------------------------------------------------------------------------- dropout
+
+
+def dropout_forward(
+    x: npt.ArrayLike, rate: float, rng: np.random.Generator
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Inverted dropout: 0 with probability `rate`, ``x / (1 - rate)`` otherwise, so that the mean stays.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+    rate : float
+        In [0, 1).
+    rng : numpy.random.Generator
+        Draws a number in [0, 1) for each element of x, in order; below `rate` the element is dropped.
+
+    Returns
+    -------
+    y : ndarray, of the shape of x
+    kept : ndarray of bool, of the shape of x
+        For the backward pass.
+
+    Raises
+    ------
+    ValueError
+        If `rate` lies outside [0, 1).
+    TypeError
+        If x does not hold real numbers, or `rng` is not a Generator.
+
+    Notes
+    -----
+    N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, "Dropout: a simple way to prevent neural
+    networks from overfitting", 2014; section 10 has the form that scales when training.
+    """
+    x, rate = as_real(x, "Dropout: x"), as_number(rate, "Dropout: rate", at_least=0, below=1)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"Dropout: expected a numpy.random.Generator to draw with, got {rng!r}")
+    kept = rng.random(x.shape) >= rate
+    return _scale_kept(x, kept, rate), kept
+
+
+def dropout_backward(dy: npt.ArrayLike, kept: npt.NDArray[np.bool_], rate: float) -> FloatArray:
+    """Gradient of `dropout_forward`: 0 where the element was dropped, ``dy / (1 - rate)`` elsewhere.
+
+    Parameters
+    ----------
+    dy : array_like, any shape
+        Gradient of the loss with respect to the output.
+    kept : ndarray of bool, of the shape of dy
+        From the forward pass.
+    rate : float
+        In [0, 1), as in the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or `rate` lies outside [0, 1).
+    TypeError
+        If `dy` does not hold real numbers or `kept` bools.
+    """
+    dy, kept = as_real(dy, "Dropout: dy"), np.asarray(kept)
+    rate = as_number(rate, "Dropout: rate", at_least=0, below=1)
+    if kept.dtype != np.bool_:
+        raise TypeError(f"Dropout: kept: expected bool, got dtype {kept.dtype}")
+    _check_shape(dy, kept.shape, "Dropout: dy")
+    return _scale_kept(dy, kept, rate)
+
+
+def _scale_kept(x: FloatArray, kept: npt.NDArray[np.bool_], rate: float) -> FloatArray:
+    # Not a product with 0 and 1: a dropped infinity is 0, not NaN.
+    y = np.zeros_like(x)
+    np.divide(x, 1 - rate, out=y, where=kept)
+    return y
+
+
+# ---------------------------------------------------------------------------------------------- softmax
+
+
 def softmax(scores: npt.ArrayLike) -> FloatArray:
     """Probabilities of the classes: ``exp(scores[n, k]) / sum over j of exp(scores[n, j])``.
 
@@ -747,3 +1052,42 @@ def softmax(scores: npt.ArrayLike) -> FloatArray:
         exponentials: FloatArray = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
         exponentials /= exponentials.sum(axis=1, keepdims=True)
     return exponentials
+
+
+# ---------------------------------------------------------------------------------------------- warping
+
+
+def warp(x: npt.ArrayLike, maps: npt.ArrayLike) -> FloatArray:
+    """Move the pixels of images: each output pixel is read where an affine map sends it.
+
+    ``y[n, c, h, w] = x[n, c]`` at row a and column b, where ``(a, b) = maps[n] @ (h, w, 1)``: bilinear between pixels,
+    and outside the image that of its nearest pixel.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, C, H, W)
+        Images of at least one pixel.
+    maps : array_like, shape (N, 2, 3)
+        For each image the map from the output's to the input's rows and columns.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, or a map's number is above 2**31 - 1 in size or not finite.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    x, maps = as_real(x, "warp: x"), as_real(maps, "warp: maps", np.float64).astype(np.float64, copy=False)
+    _check_shape(x, ("N", "C", "H", "W"), "warp: x")
+    _check_shape(maps, (len(x), 2, 3), "warp: maps")
+    if 0 in x.shape[2:]:
+        raise ValueError(f"warp: expected images of at least one pixel, got shape {x.shape}")
+    if not (np.abs(maps) <= LARGEST).all():
+        raise ValueError(f"warp: maps: expected numbers from -{LARGEST} to {LARGEST}")
+    y = np.empty_like(x)
+    _kernels.warp(x, maps, y)
+    return y

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import functional
-from convnet.functional import FloatArray, Pair, as_count, as_pair, as_real
+from convnet.functional import FloatArray, Pair, as_count, as_flag, as_number, as_pair, as_real
 from convnet.initializers import he_normal
 
-__all__ = ["Affine", "Conv2D", "Layer", "MaxPool2D", "ReLU"]
+__all__ = ["Affine", "AveragePool2D", "Conv2D", "Dropout", "Layer", "MaxPool2D", "ReLU", "Sigmoid"]
 
 Shape = tuple[int, ...]
 
@@ -93,6 +93,10 @@ class Layer:
             If the layer cannot take such an input; the message shows the arithmetic.
         """
         return input_shape
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        """Return how many multiplications with a weight, each with an addition, the output for one example takes."""
+        return 0
 
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
         """Return the output for x, as for training, and the cache that `backward` needs.
@@ -203,6 +207,10 @@ class Conv2D(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         return functional.conv_output_shape(input_shape, self.params["weight"].shape, self.stride, self.padding)
 
+    def multiply_adds(self, input_shape: Shape) -> int:
+        _, oh, ow = self.output_shape(input_shape)
+        return self.params["weight"].size * oh * ow
+
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
         return functional.conv2d_forward(x, **self.params, stride=self.stride, padding=self.padding), x
 
@@ -270,6 +278,9 @@ class Affine(Layer):
             raise ValueError(f"Affine: weight expects {d} input features, got {sizes} = {features}")
         return (m,)
 
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return self.params["weight"].size
+
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
         return functional.affine_forward(x, **self.params), x
 
@@ -280,7 +291,27 @@ class Affine(Layer):
         return dx, {"weight": dweight, "bias": dbias}
 
 
-class MaxPool2D(Layer):
+class _Pool2D(Layer):
+    """What the poolings have in common: windows, and the shape of the output."""
+
+    kind = "pool"
+
+    def __init__(self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.kernel_size, self.stride, self.padding = functional.pool_sizes(kernel_size, stride, padding, name)
+        functional.check_pool_padding(self.kernel_size, self.padding, name)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return functional.pool_output_shape(
+            input_shape, self.kernel_size, self.stride, self.padding, type(self).__name__
+        )
+
+
+class MaxPool2D(_Pool2D):
     """Largest element of each window of images (N, C, H, W); see `functional.max_pool2d_forward`.
 
     Parameters
@@ -298,21 +329,6 @@ class MaxPool2D(Layer):
         If an argument is not an integer (or pair) of the right range.
     """
 
-    kind = "pool"
-
-    def __init__(self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0) -> None:
-        super().__init__()
-        self.kernel_size = as_pair(kernel_size, "MaxPool2D: kernel_size", 1)
-        self.stride = self.kernel_size if stride is None else as_pair(stride, "MaxPool2D: stride", 1)
-        self.padding = as_pair(padding, "MaxPool2D: padding", 0)
-        functional.check_pool_padding(self.kernel_size, self.padding, "MaxPool2D")
-
-    def hyperparameters(self) -> dict[str, Any]:
-        return {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return functional.pool_output_shape(input_shape, self.kernel_size, self.stride, self.padding)
-
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
         y, argmax = functional.max_pool2d_forward(x, self.kernel_size, stride=self.stride, padding=self.padding)
         return y, (argmax, np.shape(x))
@@ -321,6 +337,44 @@ class MaxPool2D(Layer):
         self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
         return functional.max_pool2d_backward(dy, *cache), {}
+
+
+class AveragePool2D(_Pool2D):
+    """Mean of each window of images (N, C, H, W); see `functional.average_pool2d_forward`.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of ints
+        Height and width of a window.
+    stride : int or pair of ints, optional
+        Step between windows; the kernel size by default.
+    padding : int or pair of ints
+        Zeros added on each side, at most half the kernel.
+    count_padding : bool
+        Whether the padding's zeros count as elements of the mean.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not an integer (or pair) of the right range.
+    """
+
+    def __init__(
+        self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, count_padding: bool = True
+    ) -> None:
+        super().__init__(kernel_size, stride=stride, padding=padding)
+        self.count_padding = as_flag(count_padding, "AveragePool2D: count_padding")
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return super().hyperparameters() | {"count_padding": self.count_padding}
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Shape]:
+        return functional.average_pool2d_forward(x, **self.hyperparameters()), np.shape(x)
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: Shape, *, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        return functional.average_pool2d_backward(dy, cache, **self.hyperparameters()), {}
 
 
 class FusedConvReLUPool(Layer):
@@ -377,3 +431,58 @@ class ReLU(Layer):
         self, dy: npt.ArrayLike, cache: FloatArray, *, need_dx: bool = True
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
         return functional.relu_backward(dy, cache), {}
+
+
+class Sigmoid(Layer):
+    """Logistic sigmoid ``y = 1 / (1 + exp(-x))``, for inputs of any shape; see `functional.sigmoid_forward`."""
+
+    kind = "sigmoid"
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
+        return functional.sigmoid_forward(x), x
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: npt.ArrayLike, *, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        return functional.sigmoid_backward(dy, cache), {}
+
+
+class Dropout(Layer):
+    """Inverted dropout of elements, when training only; see `functional.dropout_forward`.
+
+    ``layer(x)``, for prediction, is x; ``layer.forward(x, rng)``, for training, draws from `rng`.
+
+    Parameters
+    ----------
+    rate : float
+        Probability, in [0, 1), with which an element becomes 0; the others are divided by ``1 - rate``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `rate` is not a number in [0, 1).
+    """
+
+    kind = "dropout"
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = as_number(rate, "Dropout: rate", at_least=0, below=1)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"rate": self.rate}
+
+    def __call__(self, x: npt.ArrayLike) -> FloatArray:
+        return as_real(x, "Dropout: x")
+
+    def forward(
+        self, x: npt.ArrayLike, rng: np.random.Generator | None = None
+    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        if rng is None:
+            raise TypeError("Dropout: expected forward(x, rng) with a numpy.random.Generator to draw with, got none")
+        return functional.dropout_forward(x, self.rate, rng)
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: npt.NDArray[np.bool_], *, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        return functional.dropout_backward(dy, cache, self.rate), {}

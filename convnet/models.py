@@ -3,15 +3,25 @@
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.functional import FloatArray, IntArray, Pair, as_count, as_number, as_real, as_shape, softmax
-from convnet.layers import Affine, Conv2D, FusedConvReLUPool, Layer, MaxPool2D, ReLU
+from convnet.functional import FloatArray, IntArray, Pair, as_count, as_flag, as_number, as_real, as_shape, softmax
+from convnet.layers import (
+    Affine,
+    AveragePool2D,
+    Conv2D,
+    Dropout,
+    FusedConvReLUPool,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Sigmoid,
+)
 from convnet.losses import softmax_loss
 
 __all__ = ["ConvNet1", "Sequential"]
@@ -46,7 +56,7 @@ class Sequential:
     l2 : float
         Regularisation strength: the loss includes ``0.5 * l2 * sum(weight ** 2)`` over weights, not biases.
     rng : numpy.random.Generator, optional
-        Handed to the layers' `forward`, for those with randomness.
+        Handed to the layers' `forward`, for those with randomness, such as Dropout; ``default_rng(0)`` by default.
     fuse : bool
         Whether a convolution, a ReLU and a max pooling in a row may be computed in one pass, where they have the sizes
         for it; the results are equal within rounding.
@@ -72,7 +82,7 @@ class Sequential:
         If there are no layers, one occurs twice, shapes do not fit together (the message names the layer and shows
         the arithmetic), the last output is not a vector of scores, or the parameters differ in dtype.
     TypeError
-        If a layer is not a `Layer`.
+        If a layer is not a `Layer`, the loss does not give a number and a gradient, or `rng` is not a Generator.
     """
 
     def __init__(
@@ -90,8 +100,10 @@ class Sequential:
         self.output_shapes = _chain_shapes(self.layers, self.input_shape)
         self.loss_function = loss
         self.l2 = as_number(l2, "l2", at_least=0)
-        self.rng = rng
-        self.fuse = bool(fuse)
+        self.rng = np.random.default_rng(0) if rng is None else rng
+        if not isinstance(self.rng, np.random.Generator):
+            raise TypeError(f"{type(self).__name__}: expected rng to be a numpy.random.Generator, got {rng!r:.60}")
+        self.fuse = as_flag(fuse, f"{type(self).__name__}: fuse")
         self.statistics: Preparation | None = None
         self.class_names: Sequence[str] | None = None
         dtypes = {param.dtype for param in self.params.values()}
@@ -105,6 +117,7 @@ class Sequential:
                 f"{type(self).__name__}: expected the last layer to give a score for each class, got shape {last}"
             )
         self.num_classes = last[0]
+        _check_loss(loss, self.num_classes, f"{type(self).__name__}: loss")
 
     @classmethod
     def from_layers(cls, layers: Sequence[Layer], input_shape: Sequence[int], **options: Any) -> Self:
@@ -128,6 +141,24 @@ class Sequential:
     def __repr__(self) -> str:
         lines = [f"  {name}: {layer!r} -> {self.output_shapes[name]}" for name, layer in self.layers.items()]
         return "\n".join([f"{type(self).__name__}, input {self.input_shape}, l2 {self.l2:g}", *lines])
+
+    def summary(self) -> str:
+        """Return a table: each layer's output shape, parameters, and multiply-adds for one example."""
+        rows: list[tuple[str, ...]] = [("layer", "class", "output shape", "parameters", "multiply-adds")]
+        rows.append(("input", "", str(self.input_shape), "0", "0"))
+        totals = [0, 0]
+        shape = self.input_shape
+        for name, layer in self.layers.items():
+            counts = [sum(param.size for param in layer.params.values()), layer.multiply_adds(shape)]
+            totals = [total + count for total, count in zip(totals, counts, strict=True)]
+            shape = self.output_shapes[name]
+            rows.append((name, type(layer).__name__, str(shape), *(f"{count:,}" for count in counts)))
+        rows.append(("total", "", "", *(f"{total:,}" for total in totals)))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(row, "<<<>>", widths, strict=True))
+            for row in rows
+        )
 
     @property
     def params(self) -> Mapping[str, FloatArray]:
@@ -304,6 +335,21 @@ class Sequential:
         return array
 
 
+def _check_loss(loss: Loss, num_classes: int, what: str) -> None:
+    """Raise a TypeError unless the loss of a trial, one example with equal scores, is a number and its gradient."""
+    try:
+        value, dscores = loss(np.zeros((1, num_classes)), np.zeros(1, np.intp))
+        fits = np.ndim(value) == 0 and np.shape(dscores) == (1, num_classes)
+    except Exception as error:
+        raise TypeError(
+            f"{what}: expected a function such as softmax_loss, got {loss!r:.60}, which raised {error!r:.200}"
+        ) from error
+    if not fits:
+        raise TypeError(
+            f"{what}: expected a function like softmax_loss, (scores, labels) -> (loss, dscores), got {loss!r:.60}"
+        )
+
+
 def _own_gradient(gradient: npt.ArrayLike | None, param: FloatArray, name: str) -> FloatArray:
     """Return a layer's gradient as a fresh array like the parameter, after checking its shape."""
     if gradient is None or np.shape(gradient) != param.shape:
@@ -345,8 +391,14 @@ def _chain_shapes(layers: Mapping[str, Layer], input_shape: tuple[int, ...]) -> 
     return shapes
 
 
+ACTIVATIONS = (ReLU, Sigmoid)
+POOLINGS = (MaxPool2D, AveragePool2D)
+
+
 class ConvNet1(Sequential):
-    """Conv - ReLU - max pooling - Affine - ReLU - Affine - softmax loss, with L2 regularisation.
+    """Conv - activation - pooling - Affine - activation - dropout - Affine - loss, with L2 regularisation.
+
+    The defaults are the tutorial's: ReLU, max pooling, no dropout, softmax loss.
 
     Parameters
     ----------
@@ -354,16 +406,24 @@ class ConvNet1(Sequential):
         (C, H, W) of one image.
     num_filters, kernel_size, stride, padding
         Of the convolution.
+    activation : ReLU, Sigmoid, or an object of one of them
+        Applied after the convolution and after the first Affine layer.
+    pooling : MaxPool2D, AveragePool2D, or an object of one of them
+        A class is made with `pool_size` and `pool_stride`; an object has its own.
     pool_size, pool_stride
-        Of the max pooling; the stride is the size by default.
+        Of the pooling; 2, and the stride the size, by default.
     hidden_size : int
         Outputs of the first Affine layer.
+    dropout : Dropout, optional
+        Such as ``Dropout(0.5)``: applied before the second Affine layer; none by default.
     num_classes : int
-        Outputs of the second.
+        Outputs of the second Affine layer.
+    loss : callable
+        ``softmax_loss``, ``svm_loss``, or one of your own, see `Sequential`.
     l2 : float
         Regularisation strength, see `Sequential`.
     seed : int
-        Random seed of the initial weights, which are He normal.
+        Random seed of the initial weights, which are He normal, and of dropout.
     dtype : float32 or float64
         Of the parameters, and so of the computation.
     fuse : bool
@@ -372,12 +432,12 @@ class ConvNet1(Sequential):
     Raises
     ------
     ValueError, TypeError
-        If a size is out of range or sizes do not fit together.
+        If a size is out of range, sizes do not fit together, or an activation, pooling, dropout or loss is none.
 
     Notes
     -----
     The model is that of V. N. Sichkar, "Neural networks for computer vision in autonomous vehicles and robotics",
-    2018, DOI 10.5281/zenodo.1317904.
+    2018, DOI 10.5281/zenodo.1317904, with every option of its table.
     """
 
     def __init__(
@@ -388,10 +448,14 @@ class ConvNet1(Sequential):
         kernel_size: Pair = 7,
         stride: Pair = 1,
         padding: Pair = 3,
-        pool_size: Pair = 2,
+        activation: type[Layer] | Layer = ReLU,
+        pooling: type[Layer] | Layer = MaxPool2D,
+        pool_size: Pair | None = None,
         pool_stride: Pair | None = None,
         hidden_size: int = 500,
+        dropout: Dropout | None = None,
         num_classes: int = 10,
+        loss: Loss = softmax_loss,
         l2: float = 1e-4,
         seed: int = 0,
         dtype: npt.DTypeLike = np.float32,
@@ -399,15 +463,35 @@ class ConvNet1(Sequential):
     ) -> None:
         input_shape = as_shape(input_shape, "ConvNet1: input_shape (C, H, W)", axes=3)
         rng = np.random.default_rng(as_count(seed, "seed", 0))
+        if isinstance(pooling, Layer) and (pool_size is not None or pool_stride is not None):
+            raise ValueError(f"ConvNet1: expected no pool_size and pool_stride beside the object {pooling!r}")
+        if not isinstance(dropout, (Dropout, NoneType)):
+            raise TypeError(f"ConvNet1: expected dropout to be None or such as Dropout(0.5), got {dropout!r:.60}")
+        pool_options = {"kernel_size": 2 if pool_size is None else pool_size, "stride": pool_stride}
         features = [
             Conv2D(input_shape[0], num_filters, kernel_size, stride=stride, padding=padding, rng=rng, dtype=dtype),
-            ReLU(),
-            MaxPool2D(pool_size, stride=pool_stride),
+            _chosen(activation, ACTIVATIONS, "activation"),
+            _chosen(pooling, POOLINGS, "pooling", **pool_options),
         ]
         *_, pooled = _chain_shapes(_name_layers(features), input_shape).values()
         classifier = [
             Affine(int(np.prod(pooled)), hidden_size, rng=rng, dtype=dtype),
-            ReLU(),
+            _chosen(activation, ACTIVATIONS, "activation"),
+            *([] if dropout is None else [Dropout(dropout.rate)]),
             Affine(hidden_size, num_classes, rng=rng, dtype=dtype),
         ]
-        super().__init__(features + classifier, input_shape, l2=l2, rng=rng, fuse=fuse)
+        super().__init__(features + classifier, input_shape, loss=loss, l2=l2, rng=rng, fuse=fuse)
+
+
+def _chosen(choice: type[Layer] | Layer, classes: tuple[type[Layer], ...], what: str, **options: Any) -> Layer:
+    """Return a new layer: a class made with the options, or a copy of an object; anything else is a TypeError."""
+    for cls in classes:
+        if choice is cls:
+            return cls(**options)
+        if type(choice) is cls:
+            return cls.from_params({}, **choice.hyperparameters())
+    names = " or ".join(cls.__name__ for cls in classes)
+    raise TypeError(
+        f"ConvNet1: expected {what} to be {names}, the class or an object of it, got {choice!r:.60}; "
+        "layers of your own go into a Sequential"
+    )

@@ -1,14 +1,16 @@
 """The layer functions as plain loops: the formulas to read, and the oracle that the tests hold the fast ones against.
 
-Each function takes and returns what its fast namesake in `convnet.functional` does (`softmax_loss`: the one in
+Each function takes and returns what its fast namesake in `convnet.functional` does (the losses: that in
 `convnet.losses`), but for `need_dx`. Nothing here is fast, nothing is checked, and every result is float64.
 
 Axes: N images, C channels of H x W pixels, F filters of KH x KW weights, outputs of OH x OW, K classes, D features
 in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / stride) + 1``.
 """
 
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
 from itertools import product
-from math import exp, log
+from math import exp, floor, log
 from typing import Any
 
 import numpy as np
@@ -17,13 +19,21 @@ import numpy.typing as npt
 __all__ = [
     "affine_backward",
     "affine_forward",
+    "average_pool2d_backward",
+    "average_pool2d_forward",
     "conv2d_backward",
     "conv2d_forward",
+    "dropout_backward",
+    "dropout_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "relu_backward",
     "relu_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
     "softmax_loss",
+    "svm_loss",
+    "warp",
 ]
 
 Array = npt.NDArray[Any]
@@ -109,7 +119,7 @@ def conv2d_backward(
     return dx, dweight, dbias
 
 
-# ------------------------------------------------------------------------------------------ max pooling
+# ---------------------------------------------------------------------------------------------- pooling
 
 
 def _window(size: int, out: int, kernel: int, stride: int, padding: int) -> range:
@@ -181,7 +191,76 @@ def max_pool2d_backward(dy: Array, argmax: Array, input_shape: tuple[int, ...]) 
     return dx
 
 
-# ------------------------------------------------------------------------------------- Affine and ReLU
+def average_pool2d_forward(
+    x: Array, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, count_padding: bool = True
+) -> Array:
+    """Mean of each window, with 0 outside of x.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W)
+    kernel_size : int or pair of ints
+    stride : int or pair of ints, optional
+        The kernel size by default.
+    padding : int or pair of ints
+    count_padding : bool
+        Whether the padding's zeros count: the sum is divided by KH * KW, or else by the number of elements inside x.
+
+    Returns
+    -------
+    ndarray, shape (N, C, OH, OW)
+    """
+    kh, kw = _pair(kernel_size)
+    (sh, sw), (ph, pw) = _pair(kernel_size if stride is None else stride), _pair(padding)
+    n_images, channels, height, width = x.shape
+    out_h = (height + 2 * ph - kh) // sh + 1
+    out_w = (width + 2 * pw - kw) // sw + 1
+    y = np.zeros((n_images, channels, out_h, out_w))
+    for n, c, oh, ow in np.ndindex(y.shape):
+        inside = [
+            float(x[n, c, h, w]) for h, w in product(_window(height, oh, kh, sh, ph), _window(width, ow, kw, sw, pw))
+        ]
+        y[n, c, oh, ow] = sum(inside) / (kh * kw if count_padding else len(inside))
+    return y
+
+
+def average_pool2d_backward(
+    dy: Array,
+    input_shape: tuple[int, ...],
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    count_padding: bool = True,
+) -> Array:
+    """Gradient of `average_pool2d_forward`: every element moves the mean by 1 / count, so each gets dy / count.
+
+    Parameters
+    ----------
+    dy : ndarray, shape (N, C, OH, OW)
+        Gradient of the loss with respect to the output.
+    input_shape : tuple
+        (N, C, H, W)
+    kernel_size, stride, padding, count_padding
+        As in the forward pass.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+    """
+    kh, kw = _pair(kernel_size)
+    (sh, sw), (ph, pw) = _pair(kernel_size if stride is None else stride), _pair(padding)
+    dx = np.zeros(input_shape)
+    height, width = input_shape[2:]
+    for n, c, oh, ow in np.ndindex(dy.shape):
+        rows, columns = _window(height, oh, kh, sh, ph), _window(width, ow, kw, sw, pw)
+        count = kh * kw if count_padding else len(rows) * len(columns)
+        for h, w in product(rows, columns):
+            dx[n, c, h, w] += float(dy[n, c, oh, ow]) / count
+    return dx
+
+
+# ------------------------------------------------------------------------------ Affine and activations
 
 
 def affine_forward(x: Array, weight: Array, bias: Array) -> Array:
@@ -278,7 +357,98 @@ def relu_backward(dy: Array, y: Array) -> Array:
     return dx
 
 
-# ---------------------------------------------------------------------------------------- softmax loss
+def sigmoid_forward(x: Array) -> Array:
+    """Logistic sigmoid: ``y = 1 / (1 + exp(-x))``, for x below 0 in the form ``exp(x) / (1 + exp(x))``.
+
+    The exponent is never positive, so that nothing overflows.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+    """
+    y = np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        value = float(x[index])
+        y[index] = exp(value) / (1 + exp(value)) if value < 0 else 1 / (1 + exp(-value))
+    return y
+
+
+def sigmoid_backward(dy: Array, x: Array) -> Array:
+    """Gradient of `sigmoid_forward`: ``dx = dy * y * (1 - y)``, where ``1 - y`` is the sigmoid of -x.
+
+    Parameters
+    ----------
+    dy : ndarray, any shape
+        Gradient of the loss with respect to the output.
+    x : ndarray, of the shape of dy
+        Input of the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+    """
+    y, one_minus_y = sigmoid_forward(x), sigmoid_forward(-x)
+    dx = np.zeros(dy.shape)
+    for index in np.ndindex(dy.shape):
+        dx[index] = float(dy[index]) * y[index] * one_minus_y[index]
+    return dx
+
+
+# ---------------------------------------------------------------------------------------------- dropout
+
+
+def dropout_forward(x: Array, rate: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Inverted dropout: throw for every element; drop it with probability `rate`, else divide it by ``1 - rate``.
+
+    The mean over all throws is x, so that nothing has to be scaled when predicting.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+    rate : float
+        In [0, 1).
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    y : ndarray, of the shape of x
+    kept : ndarray of bool, of the shape of x
+    """
+    y, kept = np.zeros(x.shape), np.zeros(x.shape, bool)
+    for index in np.ndindex(x.shape):
+        kept[index] = rng.random() >= rate
+        if kept[index]:
+            y[index] = float(x[index]) / (1 - rate)
+    return y, kept
+
+
+def dropout_backward(dy: Array, kept: Array, rate: float) -> Array:
+    """Gradient of `dropout_forward`: a dropped element moves nothing, a kept one its output by 1 / (1 - rate).
+
+    Parameters
+    ----------
+    dy : ndarray, any shape
+        Gradient of the loss with respect to the output.
+    kept : ndarray of bool, of the shape of dy
+        From the forward pass.
+    rate : float
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+    """
+    dx = np.zeros(dy.shape)
+    for index in np.ndindex(dy.shape):
+        if kept[index]:
+            dx[index] = float(dy[index]) / (1 - rate)
+    return dx
+
+
+# ----------------------------------------------------------------------------------------------- losses
 
 
 def softmax_loss(scores: Array, labels: Array) -> tuple[float, Array]:
@@ -310,3 +480,65 @@ def softmax_loss(scores: Array, labels: Array) -> tuple[float, Array]:
             dscores[n, k] = (probability - (k == labels[n])) / n_examples
         loss += (log(total) - (row[labels[n]] - largest)) / n_examples
     return loss, dscores
+
+
+def svm_loss(scores: Array, labels: Array, margin: float = 1.0) -> tuple[float, Array]:
+    """Multi-class SVM loss: every wrong class pays what it lacks of scoring `margin` less than the right one.
+
+    ``loss = (1 / N) * sum over n, k != labels[n] of max(0, scores[n, k] - scores[n, labels[n]] + margin)``. A term
+    above 0 has the gradient 1 / N with respect to the wrong score and -1 / N with respect to the right one.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (N, K)
+    labels : ndarray of int, shape (N,)
+    margin : float
+
+    Returns
+    -------
+    loss : float
+    dscores : ndarray, shape (N, K)
+    """
+    n_examples, classes = scores.shape
+    loss = 0.0
+    dscores = np.zeros(scores.shape)
+    for n, k in product(range(n_examples), range(classes)):
+        right = labels[n]
+        term = float(scores[n, k]) - float(scores[n, right]) + margin
+        if k != right and term > 0:
+            loss += term / n_examples
+            dscores[n, k] += 1 / n_examples
+            dscores[n, right] -= 1 / n_examples
+    return loss, dscores
+
+
+# ---------------------------------------------------------------------------------------------- warping
+
+
+def warp(x: Array, maps: Array) -> Array:
+    """Read each output pixel (h, w) of image n at row a and column b, where ``(a, b) = maps[n] @ (h, w, 1)``.
+
+    Between pixels, the four around (a, b) are weighted by how near they are (bilinear interpolation); outside the
+    image its nearest pixel counts.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W)
+    maps : ndarray, shape (N, 2, 3)
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+    """
+    y = np.zeros(x.shape)
+    height, width = x.shape[2:]
+    for n, c, h, w in np.ndindex(y.shape):
+        row, column = (
+            min(max(float(coefficients @ np.array([h, w, 1.0])), 0.0), size - 1.0)
+            for coefficients, size in zip(maps[n], (height, width), strict=True)
+        )
+        for i, j in product((floor(row), floor(row) + 1), (floor(column), floor(column) + 1)):
+            weight = (1 - abs(row - i)) * (1 - abs(column - j))
+            if weight > 0:  # a neighbour beyond the edge has none
+                y[n, c, h, w] += weight * float(x[n, c, i, j])
+    return y

@@ -1,22 +1,33 @@
 """Figures, drawn by matplotlib without a screen; it is imported only when a figure is drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.functional import as_count, as_real
+from convnet.functional import IntArray, as_count, as_labels, as_real
 from convnet.solver import Solver
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_examples", "plot_filters", "plot_training"]
+__all__ = [
+    "filter_sheet",
+    "plot_confusion",
+    "plot_curves",
+    "plot_errors",
+    "plot_examples",
+    "plot_filters",
+    "plot_training",
+]
 
 DOTS = "#4c72b0"
 TRAINING = "#dd8452"
 VALIDATION = "#55a868"
+
+# More classes than anyone can tell apart in a confusion matrix; its memory grows with their square.
+MAX_CLASSES = 200
 
 
 def _figure(width: float, height: float, gap: float = 0.02) -> "Figure":
@@ -63,18 +74,7 @@ def plot_examples(
     """
     images, labels = np.asarray(images), np.asarray(labels)
     rows = as_count(examples_per_class, "examples_per_class")
-    if (
-        images.ndim not in (3, 4)
-        or images.shape[3:] not in ((), (3,))
-        or labels.shape != images.shape[:1]
-        or not len(labels)
-    ):
-        raise ValueError(
-            f"plot_examples: expected images (N, H, W) or (N, H, W, 3) and labels (N,), got {images.shape} "
-            f"and {labels.shape}"
-        )
-    if images.dtype.kind not in "iuf" or not np.isfinite(images).all():
-        raise ValueError(f"plot_examples: expected finite pixels from 0 to 255, got {images.dtype}")
+    _check_images(images, labels, "plot_examples")
     classes = np.unique(labels)
     if class_names is not None and not (classes[0] >= 0 and classes[-1] < len(class_names)):
         raise ValueError(
@@ -89,10 +89,26 @@ def plot_examples(
         for row in range(rows):
             grid[row, column].axis("off")
             if row < len(chosen):
-                grid[row, column].imshow(
-                    np.clip(images[chosen[row]], 0, 255).astype(np.uint8), cmap="gray", vmin=0, vmax=255
-                )
+                _show(grid[row, column], images[chosen[row]])
     return figure
+
+
+def _check_images(images: npt.NDArray[Any], labels: npt.NDArray[Any], what: str) -> None:
+    if (
+        images.ndim not in (3, 4)
+        or images.shape[3:] not in ((), (3,))
+        or labels.shape != images.shape[:1]
+        or not len(labels)
+    ):
+        raise ValueError(
+            f"{what}: expected images (N, H, W) or (N, H, W, 3) and labels (N,), got {images.shape} and {labels.shape}"
+        )
+    if images.dtype.kind not in "iuf" or not np.isfinite(images).all():
+        raise ValueError(f"{what}: expected finite pixels from 0 to 255, got {images.dtype}")
+
+
+def _show(axes: Any, image: npt.NDArray[Any]) -> None:
+    axes.imshow(np.clip(image, 0, 255).astype(np.uint8), cmap="gray", vmin=0, vmax=255)
 
 
 def plot_training(solver: Solver) -> "Figure":
@@ -145,6 +161,169 @@ def plot_training(solver: Solver) -> "Figure":
     for axes in (above, below):
         axes.grid(alpha=0.3)
     return figure
+
+
+def plot_curves(
+    panels: Mapping[str, Mapping[str, npt.ArrayLike]], x: npt.ArrayLike, *, xlabel: str, ylabel: str
+) -> "Figure":
+    """Draw curves for comparison, a panel a group, all on one scale.
+
+    Parameters
+    ----------
+    panels : mapping of str to mapping of str to array_like, shape (M,)
+        The curves by their panel's title and their own name.
+    x : array_like, shape (M,)
+        The common abscissa.
+    xlabel, ylabel : str
+        Of the axes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no panel, or a curve has not as many points as x.
+    ImportError
+        If matplotlib is not installed.
+    """
+    x = as_real(x, "plot_curves: x")
+    if not panels:
+        raise ValueError("plot_curves: expected at least one panel, got none")
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = _figure(4.2 * columns, 3.6 * rows + 0.2, gap=0.06)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (title, curves) in zip(grid, panels.items(), strict=False):
+        for name, values in curves.items():
+            y = as_real(values, f"plot_curves: {name}")
+            if y.shape != x.shape:
+                raise ValueError(f"plot_curves: {name}: expected {x.size} points, got shape {y.shape}")
+            axes.plot(x, y, linewidth=1.6, label=name)
+        axes.set_title(title)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.tick_params(labelbottom=True, labelleft=True)
+        axes.legend(loc="lower right", fontsize=9)
+        axes.grid(alpha=0.3)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    return figure
+
+
+def plot_confusion(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, *, class_names: Sequence[str] | None = None
+) -> "Figure":
+    """Draw the confusion matrix: how many examples of each class were predicted as which.
+
+    The shade counts the errors; the right predictions, on the diagonal, are left white, because next to them no error
+    would be seen.
+
+    Parameters
+    ----------
+    labels, predictions : array_like of int, shape (N,)
+        The right classes and the predicted ones; without names at most 199.
+    class_names : sequence of str, optional
+        The labels by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, there is no example, or a label has no name.
+    TypeError
+        If labels or predictions are not integers.
+    ImportError
+        If matplotlib is not installed.
+    """
+    labels, predictions, names = _checked_predictions(labels, predictions, class_names, "plot_confusion")
+    classes = len(names)
+    counts = np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+    errors = counts.copy()
+    np.fill_diagonal(errors, 0)
+    side = max(4.0, 0.55 * classes + 1.6)
+    figure = _figure(side, side)
+    axes = figure.subplots()
+    axes.imshow(np.ma.masked_equal(errors, 0), cmap="Oranges", vmin=0, vmax=max(1, 1.6 * errors.max()))
+    for true, predicted in np.ndindex(counts.shape):
+        if count := counts[true, predicted]:
+            weight = "bold" if true == predicted else "normal"
+            axes.text(predicted, true, str(count), ha="center", va="center", fontsize=9, fontweight=weight)
+    axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 3 else 0)
+    axes.set_yticks(range(classes), names)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(f"{errors.sum():,} errors in {len(labels):,} images ({errors.sum() / len(labels):.2%})")
+    return figure
+
+
+def plot_errors(
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    max_errors: int = 120,
+) -> "Figure":
+    """Draw a sheet of the misclassified images, each with what it is and what was predicted.
+
+    Parameters
+    ----------
+    images : array_like, shape (N, H, W) or (N, H, W, 3)
+        Pixels from 0 to 255.
+    labels, predictions : array_like of int, shape (N,)
+        The right classes and the predicted ones; without names at most 199.
+    class_names : sequence of str, optional
+        The labels by default.
+    max_errors : int
+        The first this many are drawn; the title tells of how many.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together, there is no example, or a label has no name.
+    TypeError
+        If labels or predictions are not integers.
+    ImportError
+        If matplotlib is not installed.
+    """
+    images = np.asarray(images)
+    labels, predictions, names = _checked_predictions(labels, predictions, class_names, "plot_errors")
+    _check_images(images, labels, "plot_errors")
+    wrong = np.flatnonzero(labels != predictions)
+    drawn = wrong[: as_count(max_errors, "max_errors")]
+    columns = min(12, max(5, len(drawn)))
+    rows = max(1, -(-len(drawn) // columns))
+    figure = _figure(0.8 * columns + 0.2, 1.0 * rows + 0.6)
+    first = f", the first {len(drawn):,}" if len(drawn) < len(wrong) else ""
+    figure.suptitle(f"{len(wrong):,} errors in {len(labels):,} images{first}: true \u2192 predicted")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, index in zip(grid, drawn, strict=False):
+        _show(axes, images[index])
+        axes.set_title(f"{names[labels[index]]} \u2192 {names[predictions[index]]}", fontsize=9)
+    return figure
+
+
+def _checked_predictions(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, class_names: Sequence[str] | None, what: str
+) -> tuple[IntArray, IntArray, Sequence[str]]:
+    """Return labels and predictions as index arrays of one length, and a name for every class."""
+    count = np.size(labels)
+    if not count:
+        raise ValueError(f"{what}: expected at least one example, got none")
+    limit = MAX_CLASSES if class_names is None else len(class_names)
+    labels = as_labels(labels, f"{what}: labels", count, limit)
+    predictions = as_labels(predictions, f"{what}: predictions", count, limit)
+    classes = range(int(max(labels.max(), predictions.max())) + 1)
+    return labels, predictions, [str(label) for label in classes] if class_names is None else class_names
 
 
 def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike) -> "Figure":

@@ -1,7 +1,9 @@
 """Solver: trains a model with minibatches, keeps the histories and the best parameters."""
 
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +16,26 @@ from convnet.schedules import Schedule
 __all__ = ["Callback", "Solver"]
 
 
+class Augment(Protocol):
+    """What a Solver's `augmentation` has to be able to do."""
+
+    def __call__(self, x: FloatArray, rng: np.random.Generator, /) -> FloatArray:
+        """Return inputs of the shape of x."""
+
+
 class Callback:
     """Base of the callbacks; override what you need. Every method gets the Solver, whose state it may read."""
 
-    def on_train_start(self, solver: "Solver") -> None:
+    def on_train_start(self, solver: Solver) -> None:
         """Be called when `Solver.train` begins, after the first accuracy check."""
 
-    def on_iteration_end(self, solver: "Solver") -> None:
+    def on_iteration_end(self, solver: Solver) -> None:
         """Be called after each minibatch's update."""
 
-    def on_epoch_end(self, solver: "Solver") -> None:
+    def on_epoch_end(self, solver: Solver) -> None:
         """Be called after each epoch's accuracy check."""
 
-    def on_train_end(self, solver: "Solver") -> None:
+    def on_train_end(self, solver: Solver) -> None:
         """Be called when `Solver.train` ends, by an error too."""
 
 
@@ -45,7 +54,8 @@ class Solver:
         ``x_train``, ``y_train``, ``x_validation``, ``y_validation`` as `preprocess` returns them; other keys are
         ignored.
     optimizer : Optimizer
-        The update rule.
+        The update rule, without a state of earlier training; one that is to go on from a state is given it, with
+        ``load_state``, after the Solver is made.
     schedule : callable, optional
         ``schedule(epoch) -> factor`` on the learning rate, called with the fractional epoch before each minibatch.
     batch_size : int
@@ -53,9 +63,11 @@ class Solver:
     epochs : int
         How many epochs `train` goes to.
     seed : int
-        Random seed of the order of the minibatches and of the sample for the training accuracy.
+        Random seed of the order of the minibatches, the augmentation, and the sample for the training accuracy.
     callbacks : sequence of Callback
         Called in order.
+    augmentation : callable, optional
+        ``augmentation(x, rng) -> x`` for the inputs of each minibatch, such as an `Augmentation`.
     num_train_check : int or None
         How many training examples, drawn once, the training accuracy is checked on; None for all of them.
 
@@ -76,7 +88,8 @@ class Solver:
     Raises
     ------
     ValueError
-        If a data array is missing or empty, shapes or labels do not fit the model, or a number is out of range.
+        If a data array is missing or empty, shapes or labels do not fit the model, a number is out of range, or the
+        optimizer has a state.
     TypeError
         If an argument is of the wrong type.
     """
@@ -92,15 +105,22 @@ class Solver:
         epochs: int = 10,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
+        augmentation: Augment | None = None,
         num_train_check: int | None = 1000,
     ) -> None:
         for name, value, kind in (("model", model, Sequential), ("optimizer", optimizer, Optimizer)):
             if not isinstance(value, kind):
                 raise TypeError(f"Solver: expected {name} to be a {kind.__name__}, got {value!r:.60}")
-        if schedule is not None and not callable(schedule):
-            raise TypeError(f"Solver: expected schedule to be callable, got {schedule!r:.60}")
+        for name, function in (("schedule", schedule), ("augmentation", augmentation)):
+            if function is not None and not callable(function):
+                raise TypeError(f"Solver: expected {name} to be callable, got {function!r:.60}")
         if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
             raise TypeError(f"Solver: expected callbacks to be a sequence of Callback, got {callbacks!r:.60}")
+        if optimizer.state:
+            raise ValueError(
+                f"Solver: expected an optimizer without the state of earlier training, got {optimizer!r} with one; "
+                "make a new one, or give it the state, with load_state, after the Solver is made"
+            )
         self.model = model
         self.data = {part: _labelled(model, data, part) for part in ("train", "validation")}
         self.optimizer = optimizer
@@ -109,11 +129,16 @@ class Solver:
         self.epochs = as_count(epochs, "epochs")
         self.seed = as_count(seed, "seed", 0)
         self.callbacks = list(callbacks)
+        self.augmentation = augmentation
         self.num_train_check = None if num_train_check is None else as_count(num_train_check, "num_train_check")
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was trained: counters, histories, random streams, best parameters. The model is left as it is."""
+        """Forget what was trained: counters, histories, random streams, best parameters, the optimizer's state.
+
+        The model is left as it is.
+        """
+        self.optimizer.state.clear()
         count = len(self.data["train"][0])
         self.iteration = 0
         self.iterations_per_epoch = -(-count // self.batch_size)
@@ -123,10 +148,11 @@ class Solver:
         self.best_validation_accuracy = -1.0
         self.best_params: dict[str, FloatArray] = {}
         self._finite_params = _copies(self.model.params)
-        shuffling, sampling = np.random.SeedSequence(self.seed).spawn(2)
-        self._shuffling = np.random.default_rng(shuffling)
+        shuffling, sampling, augmenting = np.random.SeedSequence(self.seed).spawn(3)
+        self._shuffling, self._augmenting = np.random.default_rng(shuffling), np.random.default_rng(augmenting)
         self._order, self._order_epoch = np.arange(0), -1
         self._checked_iteration = -1
+        self._stopping = False
         self._train_check: slice | IntArray = slice(None)
         if self.num_train_check is not None and self.num_train_check < count:
             chosen = np.random.default_rng(sampling).choice(count, self.num_train_check, replace=False)
@@ -148,7 +174,7 @@ class Solver:
         """Train up to `epochs` epochs, from where the Solver stands, and restore the best parameters.
 
         Called again after it finished, it does nothing, unless `epochs` was raised or `reset` called. After an
-        interrupt it goes on where it was.
+        interrupt, or after `stop`, it goes on where it was.
 
         Raises
         ------
@@ -156,10 +182,11 @@ class Solver:
             If the loss or a parameter is not finite any more. The model then has the parameters of the last accuracy
             check at which all was finite, at worst the initial ones.
         """
+        self._stopping = False
         self._check_if_due()
         try:
             self._call("on_train_start")
-            while self.iteration < self.num_iterations:
+            while self.iteration < self.num_iterations and not self._stopping:
                 self.step()
                 self._call("on_iteration_end")
                 if self._check_if_due():
@@ -167,6 +194,10 @@ class Solver:
         finally:
             self._call("on_train_end")
         self.model.load_params(self.best_params)
+
+    def stop(self) -> None:
+        """Let `train` end after the current iteration, as a callback may wish; the best parameters are restored."""
+        self._stopping = True
 
     def step(self) -> float:
         """Make a single gradient update on the next minibatch.
@@ -180,12 +211,19 @@ class Solver:
         ------
         FloatingPointError
             If the loss is not finite, see `train`.
+        ValueError
+            If the augmentation changes the shape.
         """
         position = self.iteration % self.iterations_per_epoch
         if self._order_epoch != self.epoch:
             self._order, self._order_epoch = self._shuffling.permutation(len(self.data["train"][0])), self.epoch
         chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
         x, labels = (array[chosen] for array in self.data["train"])
+        if self.augmentation is not None:
+            augmented = self.augmentation(x, self._augmenting)
+            if np.shape(augmented) != x.shape:
+                raise ValueError(f"augmentation: expected x of shape {x.shape}, got {np.shape(augmented)}")
+            x = augmented
         factor = 1.0 if self.schedule is None else self.schedule(self.iteration / self.iterations_per_epoch)
         self.optimizer.rate_factor = as_number(factor, "the schedule's factor", at_least=0)
         # What overflows is found by the loss, and reported below in one sentence instead of in NumPy's many.

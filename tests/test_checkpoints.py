@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,16 +12,20 @@ import pytest
 from convnet import (
     SGD,
     Affine,
+    AveragePool2D,
     Conv2D,
     ConvNet1,
+    Dropout,
     MaxPool2D,
     ReLU,
     Sequential,
+    Sigmoid,
     Statistics,
     load_model,
     preprocess,
     save_model,
     softmax_loss,
+    svm_loss,
 )
 
 
@@ -42,6 +47,20 @@ def stack(dtype=np.float32):
     return Sequential(layers, (1, 9, 8))
 
 
+def other_options(dtype=np.float32):
+    return ConvNet1(
+        (1, 9, 8),
+        num_filters=3,
+        kernel_size=3,
+        hidden_size=5,
+        num_classes=4,
+        activation=Sigmoid,
+        pooling=AveragePool2D(3, stride=2, padding=1, count_padding=False),
+        loss=partial(svm_loss, margin=0.5),
+        dtype=dtype,
+    )
+
+
 def some_images(count=6):
     return np.random.default_rng(3).integers(0, 256, (count, 9, 8), dtype=np.uint8)
 
@@ -51,7 +70,7 @@ def some_statistics(**options):
     return preprocess(some_images(), labels, some_images(), labels, num_validation=2, num_test=None, **options)[1]
 
 
-@pytest.mark.parametrize("make", [convnet1, stack])
+@pytest.mark.parametrize("make", [convnet1, stack, other_options])
 def test_a_model_comes_back_the_same(tmp_path, dtype, make):
     model = make(dtype)
     save_model(model, tmp_path / "model.npz")
@@ -105,6 +124,7 @@ def test_the_file_is_as_documented(tmp_path):
         "input_shape": [1, 9, 8],
         "l2": 0.25,
         "loss": "softmax_loss",
+        "loss_arguments": {},
         "layers": [
             {"name": "conv1", "class": "Conv2D", "hyperparameters": {"stride": [1, 1], "padding": [1, 1]}},
             {"name": "relu1", "class": "ReLU", "hyperparameters": {}},
@@ -137,6 +157,7 @@ def unsaveable():
     layers = [Affine(72, 4, rng=np.random.default_rng(0)), OtherReLU()]
     yield Sequential(layers, (1, 9, 8)), TypeError, "expected the layer relu1 to be one of"
     yield Sequential(layers[:1], (1, 9, 8), loss=other_loss), TypeError, "expected the loss to be one of .*other_loss"
+    yield Sequential(layers[:1], (1, 9, 8), loss=partial(other_loss)), TypeError, "got other_loss"
     model = convnet1()
     model.class_names = ["only", "three", "names"]
     yield model, ValueError, "expected 4 class names"
@@ -178,6 +199,10 @@ LAYER = {"name": "relu1", "class": "ReLU", "hyperparameters": {}}
         ({"format": "another"}, "its format is 'another'"),
         ({"model": "Model"}, "'Model' is missing or unknown"),
         ({"loss": "eval"}, "'eval' is missing or unknown"),
+        ({"loss_arguments": {"margin": 2}}, "got an unexpected keyword argument 'margin'"),
+        ({"loss": "svm_loss", "loss_arguments": {"margin": "wide"}}, "margin: expected a real number, got 'wide'"),
+        ({"loss": "svm_loss", "loss_arguments": {"margin": -1}}, "margin: expected a finite number above 0"),
+        ({"layers": [LAYER | {"class": "Dropout", "hyperparameters": {"rate": 2}}]}, "rate: expected a finite number"),
         ({"layers": [LAYER | {"class": "os"}]}, "'os' is missing or unknown"),
         ({"layers": [LAYER]}, "a score for each class"),
         ({"layers": []}, "at least one layer"),
@@ -320,7 +345,18 @@ def test_statistics_that_could_not_be_loaded_again_are_not_saved(tmp_path, stati
     assert path.read_bytes() == b"old"
 
 
-HEADER_KEYS = ["format", "version", "model", "input_shape", "l2", "loss", "layers", "statistics", "class_names"]
+HEADER_KEYS = [
+    "format",
+    "version",
+    "model",
+    "input_shape",
+    "l2",
+    "loss",
+    "loss_arguments",
+    "layers",
+    "statistics",
+    "class_names",
+]
 
 
 @pytest.mark.parametrize("key", HEADER_KEYS)
@@ -466,3 +502,13 @@ def test_whole_archives_of_broken_arrays_are_named(tmp_path, member):
                 archive.writestr(other, content)
         with pytest.raises(ValueError, match=r"model\.npz: expected a model file of convnet"):
             load_model(path)
+
+
+def test_a_loaded_model_with_dropout_predicts_and_trains(tmp_path):
+    model = ConvNet1((1, 9, 8), num_filters=3, kernel_size=3, hidden_size=50, num_classes=4, dropout=Dropout(0.5))
+    save_model(model, tmp_path / "model.npz")
+    loaded = load_model(tmp_path / "model.npz")
+    assert repr(loaded) == repr(model)
+    x, labels = np.random.default_rng(0).standard_normal((6, 1, 9, 8)), np.arange(6) % 4
+    assert loaded.scores(x).tobytes() == model.scores(x).tobytes()
+    assert loaded.loss(x, labels)[0] != loaded.loss(x, labels)[0]  # each time other units are dropped

@@ -65,6 +65,33 @@ def test_max_pooling_equals_the_loops(rng, dtype, shape, kernel_size, stride, pa
     np.testing.assert_allclose(dx, naive.max_pool2d_backward(dy, indices, shape), **tolerance(dtype))
 
 
+@pytest.mark.parametrize("count_padding", [True, False])
+@pytest.mark.parametrize(("shape", "kernel_size", "stride", "padding"), POOLINGS)
+def test_average_pooling_equals_the_loops(rng, dtype, shape, kernel_size, stride, padding, count_padding):
+    x = normal(rng, shape, dtype)
+    options = {"stride": stride, "padding": padding, "count_padding": count_padding}
+    y = functional.average_pool2d_forward(x, kernel_size, **options)
+    expected = naive.average_pool2d_forward(x, kernel_size, **options)
+    assert y.dtype == dtype
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, **tolerance(dtype))
+
+    dy = normal(rng, y.shape, dtype)
+    dx = functional.average_pool2d_backward(dy, shape, kernel_size, **options)
+    assert dx.dtype == dtype
+    assert dx.shape == shape
+    np.testing.assert_allclose(dx, naive.average_pool2d_backward(dy, shape, kernel_size, **options), **tolerance(dtype))
+    # The pooling is linear, so that its gradient is its adjoint: <pool(x), dy> == <x, dx>.
+    left, right = (y.astype(np.float64) * dy).sum(), (x.astype(np.float64) * dx).sum()
+    assert left == pytest.approx(right, rel=1e-4 if dtype == np.float32 else 1e-11, abs=1e-4)
+
+
+def test_average_pooling_lets_nan_and_infinity_through(dtype):
+    x = np.ones((1, 1, 4, 6), dtype)
+    x[0, 0, 1, 1], x[0, 0, 3, 2] = np.nan, np.inf
+    np.testing.assert_array_equal(functional.average_pool2d_forward(x, 2)[0, 0], [[np.nan, 1, 1], [1, np.inf, 1]])
+
+
 @pytest.mark.parametrize("fill", [np.nan, -np.inf, np.inf], ids=str)
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_max_pooling_of_special_values(rng, dtype, fill, stride):
@@ -169,6 +196,78 @@ def test_relu_equals_the_loops(rng, dtype, shape):
     np.testing.assert_array_equal(dx, functional.relu_backward(dy, x))
 
 
+@pytest.mark.parametrize("shape", [(0,), (1,), (3, 5), (2, 3, 4, 5)])
+def test_sigmoid_equals_the_loops(rng, dtype, shape):
+    x = (5 * rng.standard_normal(shape)).astype(dtype)
+    y = functional.sigmoid_forward(x)
+    assert y.dtype == dtype
+    assert y.shape == shape
+    np.testing.assert_allclose(y, naive.sigmoid_forward(x), rtol=1e-6 if dtype == np.float32 else 1e-14)
+    dy = normal(rng, shape, dtype)
+    dx = functional.sigmoid_backward(dy, x)
+    assert dx.dtype == dtype
+    np.testing.assert_allclose(dx, naive.sigmoid_backward(dy, x), rtol=1e-5 if dtype == np.float32 else 1e-13)
+
+
+def test_sigmoid_is_stable_at_both_ends(dtype):
+    far = 80.0 if dtype == np.float32 else 700.0
+    x = np.array([-np.inf, -1e30, -far, 0, far, 1e30, np.inf, np.nan], dtype)
+    y = functional.sigmoid_forward(x)
+    np.testing.assert_array_equal(y[[0, 1, 3, 4, 5, 6, 7]], [0, 0, 0.5, 1, 1, 1, np.nan])
+    assert y[2] == pytest.approx(np.exp(-far), rel=1e-5)
+    dx = functional.sigmoid_backward(np.ones_like(x), x)
+    np.testing.assert_array_equal(dx[[0, 1, 3, 5, 6, 7]], [0, 0, 0.25, 0, 0, np.nan])
+    # Where y rounds to 1, its derivative is still the small number that it is.
+    np.testing.assert_allclose(dx[[2, 4]], np.exp(-far), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [0, 0.25, 0.9])
+@pytest.mark.parametrize("shape", [(0,), (1,), (3, 5), (2, 3, 4, 5)])
+def test_dropout_equals_the_loops(rng, dtype, shape, rate):
+    x, dy = normal(rng, shape, dtype), normal(rng, shape, dtype)
+    y, kept = functional.dropout_forward(x, rate, np.random.default_rng(3))
+    expected, throws = naive.dropout_forward(x, rate, np.random.default_rng(3))
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(kept, throws)
+    np.testing.assert_allclose(y, expected, **tolerance(dtype))
+    dx = functional.dropout_backward(dy, kept, rate)
+    assert dx.dtype == dtype
+    np.testing.assert_allclose(dx, naive.dropout_backward(dy, throws, rate), **tolerance(dtype))
+
+
+def test_dropout_drops_what_is_not_finite_too():
+    y, kept = functional.dropout_forward(np.full(100, np.inf), 0.5, np.random.default_rng(0))
+    np.testing.assert_array_equal(y, np.where(kept, np.inf, 0))
+
+
+def shift_map(rows, columns):
+    """Return the map that moves an image down and to the right by so many pixels."""
+    return [[1, 0, -rows], [0, 1, -columns]]
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 5, 7), (3, 3, 4, 4), (1, 2, 1, 6), (2, 1, 1, 1), (0, 1, 3, 3)])
+def test_warp_equals_the_loops(rng, dtype, shape):
+    x, maps = normal(rng, shape, dtype), np.eye(2, 3) + 0.3 * rng.standard_normal((shape[0], 2, 3))
+    maps[:, :, 2] += rng.integers(-2, 3, (shape[0], 2))
+    y = functional.warp(x, maps)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, naive.warp(x, maps), **tolerance(dtype))
+
+
+def test_warp_shifts_with_the_edge_repeated(rng, dtype):
+    x = normal(rng, (2, 3, 5, 4), dtype)
+    y = functional.warp(x, [shift_map(2, -1), shift_map(0, 0)])
+    down_and_left = np.pad(x[0], ((0, 0), (2, 0), (0, 1)), mode="edge")[:, :5, 1:]
+    np.testing.assert_array_equal(y[0], down_and_left)
+    np.testing.assert_array_equal(y[1], x[1])
+
+
+def test_warp_turns_by_a_right_angle(rng):
+    x = normal(rng, (1, 2, 5, 5), np.float64)
+    turned = functional.warp(x, [[[0, 1, 0], [-1, 0, 4]]])
+    np.testing.assert_allclose(turned, np.rot90(x, axes=(2, 3)), rtol=1e-12)
+
+
 def test_softmax_is_the_ratio_of_exponentials(rng, dtype):
     scores = normal(rng, (5, 4), dtype)
     exact = np.exp(scores.astype(np.longdouble))
@@ -188,6 +287,13 @@ CALLS = {
     "conv_relu_pool_forward": lambda a: functional.conv_relu_pool_forward(
         a(2, 2, 6, 5), np.ones((3, 2, 3, 2), np.float32), a(3), padding=1
     ),
+    "average_pool2d_forward": lambda a: functional.average_pool2d_forward(a(2, 3, 6, 5), 3, padding=1),
+    "average_pool2d_backward": lambda a: functional.average_pool2d_backward(a(2, 3, 3, 2), (2, 3, 6, 5), 2),
+    "sigmoid_forward": lambda a: functional.sigmoid_forward(a(3, 4)),
+    "sigmoid_backward": lambda a: functional.sigmoid_backward(a(3, 4), a(3, 4)),
+    "dropout_forward": lambda a: functional.dropout_forward(a(3, 4), 0.5, np.random.default_rng(0))[0],
+    "dropout_backward": lambda a: functional.dropout_backward(a(3, 4), np.eye(3, 4, dtype=bool), 0.5),
+    "warp": lambda a: functional.warp(a(2, 1, 4, 5), a(2, 2, 3)),
     "affine_forward": lambda a: functional.affine_forward(a(3, 2, 4), a(8, 5), a(5)),
     "affine_backward": lambda a: functional.affine_backward(a(3, 5), a(3, 2, 4), a(8, 5)),
     "relu_forward": lambda a: functional.relu_forward(a(3, 4)),
@@ -363,6 +469,32 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
             ValueError,
             r"expected shape \(2, 3\), got \(1, 3\)",
         ),
+        (lambda: functional.average_pool2d_forward(X[0], 2), ValueError, r"AveragePool2D: x: expected shape"),
+        (lambda: functional.average_pool2d_forward(X, 29), ValueError, "AveragePool2D: output height = floor"),
+        (lambda: functional.average_pool2d_forward(X, 2, padding=2), ValueError, "at most half the kernel"),
+        (lambda: functional.average_pool2d_forward(X, 2, count_padding=1), TypeError, "expected True or False, got 1"),
+        (
+            lambda: functional.average_pool2d_backward(X, X.shape, 2),
+            ValueError,
+            r"AveragePool2D: dy: expected shape \(8, 1, 14, 14\), got \(8, 1, 28, 28\)",
+        ),
+        (
+            lambda: functional.sigmoid_backward(np.ones(2), np.ones(3)),
+            ValueError,
+            r"Sigmoid: dy: expected shape \(3,\)",
+        ),
+        (
+            lambda: functional.dropout_forward(X, 1, np.random.default_rng(0)),
+            ValueError,
+            "at least 0 and below 1, got 1",
+        ),
+        (lambda: functional.dropout_forward(X, 0.5, 0), TypeError, "numpy.random.Generator to draw with, got 0"),
+        (lambda: functional.dropout_backward(X, np.ones(X.shape), 0.5), TypeError, "kept: expected bool, got dtype"),
+        (lambda: functional.dropout_backward(X, np.ones(3, bool), 0.5), ValueError, "Dropout: dy: expected shape"),
+        (lambda: functional.warp(X, np.ones((2, 2, 3))), ValueError, r"warp: maps: expected shape \(8, 2, 3\)"),
+        (lambda: functional.warp(X, np.full((8, 2, 3), np.nan)), ValueError, "warp: maps: expected numbers from"),
+        (lambda: functional.warp(X, np.full((8, 2, 3), 1e308)), ValueError, "warp: maps: expected numbers from"),
+        (lambda: functional.warp(X[:, :, :0], np.ones((8, 2, 3))), ValueError, "at least one pixel"),
         (lambda: functional.softmax(np.ones(3)), ValueError, r"expected shape \(N, K\), got \(3,\)"),
     ],
 )

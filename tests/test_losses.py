@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import tolerance
 
-from convnet import gradient_error, naive, softmax_loss
+from convnet import gradient_error, naive, softmax_loss, svm_loss
 
 
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (1, 2), (5, 3), (7, 10), (3, 100)])
@@ -33,23 +33,52 @@ def test_softmax_loss_keeps_small_gradients():
     assert dscores[0, 0] == pytest.approx(-1 / (1 + np.exp(21.0)), rel=1e-5)
 
 
+@pytest.mark.parametrize("margin", [1.0, 0.25, 3])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (1, 2), (5, 3), (7, 10), (3, 100)])
+def test_svm_loss_equals_the_loops(rng, dtype, n, k, margin):
+    scores = (3 * rng.standard_normal((n, k))).astype(dtype)
+    labels = rng.integers(0, k, n)
+    loss, dscores = svm_loss(scores, labels, margin)
+    expected, gradient = naive.svm_loss(scores, labels, margin)
+    assert isinstance(loss, float)
+    assert dscores.dtype == dtype
+    assert loss == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(dscores, gradient, **tolerance(dtype))
+
+
+def test_svm_loss_has_no_gradient_where_the_margin_is_just_kept():
+    loss, dscores = svm_loss([[2.0, 1.0, 3.0]], [0])
+    assert loss == 2
+    np.testing.assert_array_equal(dscores, [[-1, 0, 1]])
+
+
+LOSSES = [softmax_loss, svm_loss, lambda scores, labels: svm_loss(scores, labels, margin=0.5)]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_softmax_loss_of_what_is_not_finite_is_not_finite(bad):
-    assert not np.isfinite(softmax_loss([[0.0, bad], [0.0, 1.0]], [0, 1])[0])
+def test_loss_of_what_is_not_finite_is_not_finite(loss, bad):
+    for label in (0, 1):
+        assert not np.isfinite(loss([[0.0, bad], [0.0, 1.0]], [label, 0])[0])
 
 
-def test_softmax_gradient(rng):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradient_is_the_derivative(rng, loss):
     scores, labels = rng.standard_normal((6, 5)), rng.integers(0, 5, 6)
-    gradient = softmax_loss(scores, labels)[1]
-    assert gradient_error(lambda: softmax_loss(scores, labels)[0], scores, gradient, rng=rng) < 1e-7
+    gradient = loss(scores, labels)[1]
+    assert gradient_error(lambda: loss(scores, labels)[0], scores, gradient, rng=rng) < 1e-7
 
 
-def test_layout_does_not_matter(rng, dtype, layout):
+@pytest.mark.parametrize("loss", LOSSES[:2])
+def test_layout_does_not_matter(rng, dtype, layout, loss):
     scores, labels = rng.standard_normal((4, 6)).astype(dtype), rng.integers(0, 6, 4)
-    loss, _ = softmax_loss(layout(scores), layout(labels))
-    assert loss == pytest.approx(naive.softmax_loss(scores, labels)[0], rel=1e-6)
+    expected = getattr(naive, loss.__name__)(scores, labels)
+    value, dscores = loss(layout(scores), layout(labels))
+    assert value == pytest.approx(expected[0], rel=1e-6)
+    np.testing.assert_allclose(dscores, expected[1], **tolerance(dtype))
 
 
+@pytest.mark.parametrize("loss", LOSSES[:2])
 @pytest.mark.parametrize(
     ("scores", "labels", "error", "message"),
     [
@@ -64,6 +93,12 @@ def test_layout_does_not_matter(rng, dtype, layout):
         (np.ones((2, 3), complex), [0, 1], TypeError, "real numbers, got dtype complex128"),
     ],
 )
-def test_wrong_arguments_are_named(scores, labels, error, message):
-    with pytest.raises(error, match=message):
-        softmax_loss(scores, labels)
+def test_wrong_arguments_are_named(loss, scores, labels, error, message):
+    with pytest.raises(error, match=f"{loss.__name__}.*{message}"):
+        loss(scores, labels)
+
+
+@pytest.mark.parametrize("margin", [0, -1, np.nan, np.inf])
+def test_margin_has_to_be_finite_and_above_0(margin):
+    with pytest.raises(ValueError, match="svm_loss: margin: expected a finite number above 0"):
+        svm_loss(np.ones((1, 2)), [0], margin)

@@ -7,7 +7,22 @@ import numpy as np
 import pytest
 from cases import tolerance
 
-from convnet import Affine, Conv2D, ConvNet1, Layer, MaxPool2D, ReLU, Sequential, gradient_error, naive
+from convnet import (
+    Affine,
+    AveragePool2D,
+    Conv2D,
+    ConvNet1,
+    Dropout,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    gradient_error,
+    naive,
+    softmax_loss,
+    svm_loss,
+)
 
 
 def small(dtype=np.float64, l2=0.0, seed=3):
@@ -73,6 +88,87 @@ def test_gradients_are_derivatives(rng, l2):
     _, grads = model.loss(x, labels)
     for name, param in model.params.items():
         assert gradient_error(lambda: model.loss(x, labels)[0], param, grads[name], rng=rng) <= 1e-7, name
+
+
+def test_convnet1_takes_every_option_of_the_table():
+    model = ConvNet1((2, 8, 7), activation=Sigmoid, pooling=AveragePool2D, dropout=Dropout(0.2), loss=svm_loss)
+    classes = [Conv2D, Sigmoid, AveragePool2D, Affine, Sigmoid, Dropout, Affine]
+    assert [type(layer) for layer in model.layers.values()] == classes
+    assert model.layers["pool1"].hyperparameters()["kernel_size"] == (2, 2)
+    assert model.layers["dropout1"].rate == 0.2
+    assert model.loss_function is svm_loss
+
+
+def test_convnet1_takes_objects_and_leaves_them_alone():
+    activation, pooling, dropout = Sigmoid(), AveragePool2D(3, stride=2, padding=1, count_padding=False), Dropout(0.2)
+    models = [ConvNet1(activation=activation, pooling=pooling, dropout=dropout) for _ in range(2)]
+    for model in models:
+        assert repr(model.layers["pool1"]) == repr(pooling)
+        layers = list(model.layers.values())
+        assert not any(layer is given for layer in layers for given in (activation, pooling, dropout))
+        assert len({id(layer) for layer in layers}) == len(layers)
+
+
+def test_pool_size_and_stride_go_to_either_pooling():
+    for pooling in (MaxPool2D, AveragePool2D):
+        layer = ConvNet1(pooling=pooling, pool_size=(3, 2), pool_stride=2).layers["pool1"]
+        assert (type(layer), layer.kernel_size, layer.stride) == (pooling, (3, 2), (2, 2))
+
+
+def test_dropout_is_off_when_predicting_and_follows_the_seed_when_training(rng):
+    x, labels = rng.standard_normal((5, 2, 8, 7)), rng.integers(0, 10, 5)
+
+    def make(seed, dropout):
+        return ConvNet1((2, 8, 7), hidden_size=40, dropout=dropout, seed=seed, dtype=np.float64)
+
+    assert make(1, Dropout(0.5)).scores(x).tobytes() == make(1, None).scores(x).tobytes()
+    model, again = make(1, Dropout(0.5)), make(1, Dropout(0.5))
+    losses = [model.loss(x, labels)[0] for _ in range(3)]
+    assert losses == [again.loss(x, labels)[0] for _ in range(3)]
+    assert len(set(losses)) == 3
+
+
+def other_stack(dtype=np.float64):
+    """Return a network of three-channel images with every layer of the library, and seven classes."""
+    rng = np.random.default_rng(4)
+    layers = [
+        Conv2D(3, 4, (3, 2), stride=(2, 1), padding=(1, 0), rng=rng, dtype=dtype),
+        Sigmoid(),
+        AveragePool2D((2, 3), stride=1, padding=(1, 0), count_padding=False),
+        Conv2D(4, 5, 3, padding=2, rng=rng, dtype=dtype),
+        ReLU(),
+        MaxPool2D(3, stride=2, padding=1),
+        Dropout(0.25),
+        Affine(5 * 4 * 4, 9, rng=rng, dtype=dtype),
+        Sigmoid(),
+        Affine(9, 7, rng=rng, dtype=dtype),
+    ]
+    return Sequential(layers, (3, 9, 8), loss=svm_loss, l2=0.01, rng=np.random.default_rng(9))
+
+
+def test_gradients_of_another_stack_are_derivatives(rng):
+    model = other_stack()
+    x, labels = rng.standard_normal((4, 3, 9, 8)), np.array([0, 6, 3, 3])
+
+    def loss():
+        model.rng = np.random.default_rng(9)  # the same units are dropped each time
+        return model.loss(x, labels)
+
+    _, grads = loss()
+    for name, param in model.params.items():
+        assert gradient_error(lambda: loss()[0], param, grads[name], rng=rng) <= 1e-7, name
+
+
+def test_summary_shows_shapes_parameters_and_multiply_adds():
+    lines = [line.split() for line in ConvNet1(hidden_size=100).summary().splitlines()]
+    assert lines[0] == ["layer", "class", "output", "shape", "parameters", "multiply-adds"]
+    assert lines[1] == ["input", "(1,", "28,", "28)", "0", "0"]
+    assert lines[2] == ["conv1", "Conv2D", "(32,", "28,", "28)", "1,600", "1,229,312"]
+    assert lines[3] == ["relu1", "ReLU", "(32,", "28,", "28)", "0", "0"]
+    assert lines[5] == ["affine1", "Affine", "(100,)", "627,300", "627,200"]
+    assert lines[-1] == ["total", "629,910", "1,857,512"]
+    assert sum(param.size for param in ConvNet1(hidden_size=100).params.values()) == 629_910
+    assert len({len(line) for line in other_stack().summary().splitlines()}) == 1
 
 
 def test_fused_and_unfused_models_agree(rng):
@@ -320,6 +416,24 @@ R = np.random.default_rng(0)
         (lambda: Sequential(5, (2,)), TypeError, "expected a sequence of layers, got 5"),
         (lambda: ConvNet1((1, 3, 3), padding=0), ValueError, "layer conv1.*output height"),
         (lambda: ConvNet1((1, 8, 8), pool_size=9), ValueError, "layer pool1.*output height"),
+        (lambda: ConvNet1(activation="relu"), TypeError, "expected activation to be ReLU or Sigmoid, .* got 'relu'"),
+        (lambda: ConvNet1(activation=MaxPool2D), TypeError, "expected activation to be ReLU or Sigmoid"),
+        (lambda: ConvNet1(activation=Dropout(0.5)), TypeError, "expected activation to be ReLU or Sigmoid"),
+        (lambda: ConvNet1(pooling="max"), TypeError, "expected pooling to be MaxPool2D or AveragePool2D"),
+        (lambda: ConvNet1(pooling=ReLU), TypeError, "expected pooling to be MaxPool2D or AveragePool2D"),
+        (lambda: ConvNet1(pooling=MaxPool2D(2), pool_size=2), ValueError, "no pool_size and pool_stride beside"),
+        (lambda: ConvNet1(dropout=0.5), TypeError, r"dropout to be None or such as Dropout\(0.5\), got 0.5"),
+        (lambda: ConvNet1(dropout=Dropout), TypeError, "dropout to be None or such as"),
+        (lambda: ConvNet1(loss="svm"), TypeError, "loss: expected a function such as softmax_loss, got 'svm'"),
+        (lambda: ConvNet1(loss=ReLU), TypeError, "loss: expected a function such as softmax_loss"),
+        (
+            lambda: ConvNet1(loss=lambda scores, labels: (0.0, labels)),
+            TypeError,
+            r"like softmax_loss, \(scores, labels\)",
+        ),
+        (lambda: ConvNet1(loss=lambda scores, labels: softmax_loss), TypeError, "loss: expected a function"),
+        (lambda: ConvNet1(fuse="yes"), TypeError, "fuse: expected True or False, got 'yes'"),
+        (lambda: Sequential([ReLU()], (2,), rng=3), TypeError, "rng to be a numpy.random.Generator, got 3"),
         (lambda: ConvNet1(hidden_size=0), ValueError, "out_features: expected at least 1"),
         (
             lambda: small().loss(np.zeros((3, 2, 8, 8)), [0, 1, 2]),

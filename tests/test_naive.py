@@ -94,3 +94,53 @@ def test_softmax_gradient_is_its_derivative(rng):
     scores, labels = rng.standard_normal((4, 5)), rng.integers(0, 5, 4)
     gradient = naive.softmax_loss(scores, labels)[1]
     assert gradient_error(lambda: naive.softmax_loss(scores, labels)[0], scores, gradient, rng=rng) < 1e-7
+
+
+def test_average_pooling_by_hand():
+    x = np.array([[[[1.0, 2, 3], [4, 5, 9]]]])
+    np.testing.assert_array_equal(naive.average_pool2d_forward(x, (2, 1)), [[[[2.5, 3.5, 6]]]])
+    padded = naive.average_pool2d_forward(x, 2, padding=1)
+    np.testing.assert_array_equal(padded, [[[[0.25, 1.25], [1, 3.5]]]])
+    inside = naive.average_pool2d_forward(x, 2, padding=1, count_padding=False)
+    np.testing.assert_array_equal(inside, [[[[1, 2.5], [4, 7]]]])
+    dx = naive.average_pool2d_backward(np.array([[[[4.0, 8], [12, 16]]]]), x.shape, 2, padding=1, count_padding=False)
+    np.testing.assert_array_equal(dx, [[[[4, 4, 4], [12, 8, 8]]]])
+
+
+@pytest.mark.parametrize("count_padding", [True, False])
+def test_average_pooling_gradient_is_the_derivative(rng, count_padding):
+    x, options = rng.standard_normal((2, 2, 5, 6)), {"stride": (2, 1), "padding": 1, "count_padding": count_padding}
+    dy = rng.standard_normal(naive.average_pool2d_forward(x, 3, **options).shape)
+    dx = naive.average_pool2d_backward(dy, x.shape, 3, **options)
+    loss = lambda: float((dy * naive.average_pool2d_forward(x, 3, **options)).sum())  # noqa: E731
+    assert gradient_error(loss, x, dx, rng=rng) < 1e-7
+
+
+def test_sigmoid_by_hand(rng):
+    x = np.log([[3.0, 1.0, 1 / 9]])
+    np.testing.assert_allclose(naive.sigmoid_forward(x), [[0.75, 0.5, 0.1]], rtol=1e-14)
+    np.testing.assert_allclose(naive.sigmoid_backward(np.ones((1, 3)), x), [[0.1875, 0.25, 0.09]], rtol=1e-14)
+    np.testing.assert_array_equal(naive.sigmoid_forward(np.array([-1e5, 1e5])), [0, 1])
+
+
+def test_dropout_by_hand():
+    y, kept = naive.dropout_forward(np.arange(1.0, 1001), 0.2, np.random.default_rng(0))
+    assert 150 < (~kept).sum() < 250
+    np.testing.assert_allclose(y, np.where(kept, np.arange(1, 1001) * 1.25, 0))
+    np.testing.assert_allclose(naive.dropout_backward(np.ones(1000), kept, 0.2), np.where(kept, 1.25, 0))
+
+
+def test_svm_loss_by_hand():
+    scores = np.array([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]])
+    # Terms above 0: 2.9; none; 6.3 and 6.6.
+    loss, dscores = naive.svm_loss(scores, np.array([0, 1, 2]))
+    assert loss == pytest.approx((2.9 + 0 + 12.9) / 3)
+    np.testing.assert_allclose(dscores * 3, [[-1, 1, 0], [0, 0, 0], [1, 1, -2]], atol=1e-12)
+    assert naive.svm_loss(np.zeros((2, 4)), np.array([1, 2]), 0.5)[0] == pytest.approx(1.5)
+
+
+def test_warp_by_hand():
+    x = np.array([[[[0.0, 10], [20, 40]]]])
+    half = naive.warp(x, np.array([[[1, 0, 0.5], [0, 1, 0.25]]]))
+    # Rows 0.5 and 1 (the last), columns 0.25 and 1.
+    np.testing.assert_allclose(half, [[[[13.75, 25], [25, 40]]]])

@@ -1,13 +1,11 @@
-"""The Solver's bookkeeping, its errors, and the progress bar."""
+"""The Solver's bookkeeping and its errors."""
 
-import io
-import re
 from itertools import chain
 
 import numpy as np
 import pytest
 
-from convnet import SGD, Affine, Callback, EpochDecay, ProgressBar, ReLU, Sequential, Solver
+from convnet import SGD, Adam, Affine, Callback, EpochDecay, ReLU, Sequential, Solver
 
 
 def make_data(rng, n=23, dtype=np.float32):
@@ -100,8 +98,9 @@ def test_schedule_gets_the_fractional_epoch_and_scales_the_rate(rng):
     asked, rates = [], []
 
     class Spy(SGD):
-        def _update(self, params, grads, rate):
-            rates.append(rate)
+        def update_param(self, name, param, grad, state, rate):
+            if name == "affine1.bias":
+                rates.append(rate)
 
     solver = Solver(
         make_model(),
@@ -175,6 +174,59 @@ def test_reset_starts_over_with_the_same_order(rng):
     assert (solver.iteration, solver.loss_history, solver.best_params) == (0, [], {})
     solver.train()
     assert solver.loss_history == first
+
+
+def test_a_stopped_run_restores_the_best_and_goes_on(rng):
+    class StopAt(Callback):
+        def on_iteration_end(self, solver):
+            if solver.iteration == 4:
+                solver.stop()
+
+    solver = Solver(make_model(), make_data(rng), Adam(0.01), batch_size=10, epochs=3, callbacks=[StopAt()])
+    solver.train()
+    assert (solver.iteration, len(solver.validation_accuracy_history)) == (4, 2)
+    for name, param in solver.model.params.items():
+        np.testing.assert_array_equal(param, solver.best_params[name])
+    solver.train()
+    assert (solver.iteration, len(solver.validation_accuracy_history)) == (9, 4)
+
+
+def test_augmentation_is_applied_to_minibatches_alone_and_follows_the_seed(rng):
+    data = make_data(rng)
+
+    def add_noise(x, rng):
+        calls.append(x.copy())
+        return x + rng.standard_normal(x.shape).astype(x.dtype)
+
+    def losses(augmentation, seed=0):
+        solver = Solver(make_model(), data, SGD(0.1), batch_size=10, epochs=2, seed=seed, augmentation=augmentation)
+        solver.train()
+        return solver.loss_history
+
+    calls = []
+    first = losses(add_noise)
+    assert [len(x) for x in calls] == [10, 10, 3] * 2
+    np.testing.assert_array_equal(np.sort(np.concatenate(calls[:3]), axis=0), np.sort(data["x_train"], axis=0))
+    assert first == losses(add_noise)
+    assert first != losses(add_noise, seed=1)
+    assert losses(lambda x, rng: x) == losses(None)
+
+
+def test_an_augmentation_that_changes_the_shape_is_named(rng):
+    solver = Solver(make_model(), make_data(rng), SGD(0.1), augmentation=lambda x, rng: x[:, :5])
+    with pytest.raises(ValueError, match=r"augmentation: expected x of shape \(23, 6\), got \(23, 5\)"):
+        solver.train()
+
+
+def test_an_optimizer_with_a_state_is_refused_and_reset_clears_it(rng):
+    data, optimizer = make_data(rng), Adam(0.01)
+    solver = Solver(make_model(), data, optimizer, epochs=1)
+    solver.train()
+    assert optimizer.state
+    with pytest.raises(ValueError, match=r"optimizer without the state of earlier training, got Adam\(0.01.* with one"):
+        Solver(make_model(), data, optimizer)
+    solver.reset()
+    assert not optimizer.state
 
 
 def test_an_interrupted_run_goes_on_where_it_was(rng):
@@ -308,7 +360,8 @@ def test_wrong_data_is_named(rng, change, message):
         lambda data: Solver("model", data, SGD(0.1)),
         lambda data: Solver(make_model(), data, 0.1),
         lambda data: Solver(make_model(), data, SGD(0.1), schedule=0.5),
-        lambda data: Solver(make_model(), data, SGD(0.1), callbacks=ProgressBar()),
+        lambda data: Solver(make_model(), data, SGD(0.1), callbacks=Recorder()),
+        lambda data: Solver(make_model(), data, SGD(0.1), augmentation=2),
         lambda data: Solver(make_model(), data, SGD(0.1), callbacks=[3]),
     ],
 )
@@ -321,31 +374,3 @@ def test_wrong_types_are_named(rng, wrong):
 def test_wrong_numbers_are_named(rng, option):
     with pytest.raises(ValueError, match=f"{next(iter(option))}: expected at least"):
         Solver(make_model(), make_data(rng), SGD(0.1), **option)
-
-
-LINE = re.compile(
-    r"epoch \d/2: loss \d\.\d{4}, training accuracy \d+\.\d\d%, validation accuracy \d+\.\d\d%, \d+\.\d s"
-)
-
-
-def test_progress_is_one_line_an_epoch_in_a_file(rng):
-    output = io.StringIO()
-    solver = Solver(make_model(), make_data(rng), SGD(0.1), batch_size=10, epochs=2, callbacks=[ProgressBar(output)])
-    solver.train()
-    lines = output.getvalue().splitlines()
-    assert len(lines) == 2
-    assert all(LINE.fullmatch(line) for line in lines)
-
-
-def test_progress_is_a_bar_on_a_terminal(rng):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    output = Terminal()
-    solver = Solver(make_model(), make_data(rng), SGD(0.1), batch_size=10, epochs=2, callbacks=[ProgressBar(output)])
-    solver.train()
-    text = output.getvalue()
-    assert "6/6" in text
-    assert "100%" in text
-    assert len(LINE.findall(text)) == 2

@@ -1,0 +1,149 @@
+"""The callbacks: progress, early stopping, the filters' animation."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convnet import SGD, Affine, Conv2D, EarlyStopping, FilterAnimation, ProgressBar, ReLU, Sequential, Solver
+
+
+def make_solver(rng, epochs=3, callbacks=(), rate=0.1, channels=1, filters=5):
+    """Return a Solver of a small convolution on images that are told apart by their brighter half."""
+    x = rng.standard_normal((63, channels, 6, 5)).astype(np.float32)
+    y = (x[:, :, :3].sum(axis=(1, 2, 3)) > x[:, :, 3:].sum(axis=(1, 2, 3))).astype(int)
+    data = {"x_train": x[:23], "y_train": y[:23], "x_validation": x[23:], "y_validation": y[23:]}
+    layers = [Conv2D(channels, filters, 3, rng=rng), ReLU(), Affine(filters * 4 * 3, 2, rng=rng)]
+    model = Sequential(layers, (channels, 6, 5))
+    return Solver(model, data, SGD(rate), batch_size=10, epochs=epochs, callbacks=callbacks)
+
+
+LINE = re.compile(
+    r"epoch \d/2: loss \d\.\d{4}, training accuracy \d+\.\d\d%, validation accuracy \d+\.\d\d%, \d+\.\d s"
+)
+
+
+def test_progress_is_one_line_an_epoch_in_a_file(rng):
+    output = io.StringIO()
+    make_solver(rng, 2, [ProgressBar(output)]).train()
+    lines = output.getvalue().splitlines()
+    assert len(lines) == 2
+    assert all(LINE.fullmatch(line) for line in lines)
+
+
+def test_progress_is_a_bar_on_a_terminal(rng):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    output = Terminal()
+    make_solver(rng, 2, [ProgressBar(output)]).train()
+    text = output.getvalue()
+    assert "6/6" in text
+    assert "100%" in text
+    assert len(LINE.findall(text)) == 2
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "epochs"),
+    [
+        ([0.5, 0.6, 0.7, 0.8, 0.9, 0.95], 1, 5),
+        ([0.5, 0.6, 0.6, 0.9, 0.9, 0.9], 1, 2),
+        ([0.5, 0.6, 0.6, 0.9, 0.9, 0.9], 2, 5),
+        ([0.5, 0.6, 0.6, 0.9, 0.8, 0.8], 2, 5),
+        ([0.9, 0.1, 0.2, 0.3, 0.4, 0.5], 3, 3),
+        ([0.9, 0.1, 0.2, 0.3, 0.4, 0.5], 6, 5),
+    ],
+)
+def test_early_stopping_waits_for_its_patience(rng, monkeypatch, accuracies, patience, epochs):
+    solver = make_solver(rng, 5, [EarlyStopping(patience)])
+    given = iter(np.repeat(accuracies, 2))  # of the training, then of the validation examples
+    monkeypatch.setattr(solver, "_accuracy", lambda x, labels: (float(next(given)), True))
+    solver.train()
+    assert solver.epoch == epochs
+    assert solver.validation_accuracy_history == accuracies[: epochs + 1]
+
+
+def frames_of(path):
+    with Image.open(path) as image:
+        frames = []
+        for index in range(image.n_frames):
+            image.seek(index)
+            frames.append((np.asarray(image.convert("RGB")), image.info["duration"]))
+        return frames, image.info.get("loop")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_filter_animation_shows_the_filters_from_first_to_last(rng, tmp_path, channels):
+    path = tmp_path / "filters.gif"
+    solver = make_solver(rng, 4, [FilterAnimation(path, frames=5)], channels=channels)
+    weights = [solver.model.params["conv1.weight"].copy()]
+    solver.train()
+    frames, loop = frames_of(path)
+    assert loop == 0
+    assert 4 <= len(frames) <= 6
+    assert frames[-1][1] >= 2000
+    assert all(duration == 100 for _, duration in frames[:-1])
+    # Five filters of 3 x 3 on a grid of 2 x 3 with lines between: a sheet of 7 x 11.
+    weights.append(solver.model.params["conv1.weight"])
+    zoom = 376 // 11
+    for (pixels, _), weight in zip((frames[0], frames[-1]), weights, strict=True):
+        assert pixels.shape == (24 + 7 * zoom, 11 * zoom, 3)
+        first = pixels[24 : 24 + 3 * zoom : zoom, : 3 * zoom : zoom].astype(float)
+        tile = weight[0].transpose(1, 2, 0) if channels == 3 else weight[0, 0][:, :, None]
+        low, high = weight[0].min(), weight[0].max()
+        if solver.best_validation_accuracy == solver.validation_accuracy_history[-1] or weight is weights[0]:
+            # GIF has 256 colours a frame, so that coloured filters are near, not equal.
+            np.testing.assert_allclose(first, np.broadcast_to(255 * (tile - low) / (high - low), first.shape), atol=12)
+    assert not np.array_equal(frames[0][0], frames[-1][0])
+
+
+def test_filter_animation_is_written_while_training_goes_on(rng, tmp_path):
+    path, sizes = tmp_path / "filters.gif", []
+
+    class Look(FilterAnimation):
+        def on_iteration_end(self, solver):
+            super().on_iteration_end(solver)
+            sizes.append(len(frames_of(path)[0]))
+
+    make_solver(rng, 3, [Look(path)]).train()
+    assert sizes[0] == 1
+    assert sizes[-1] > sizes[3] > 1
+
+
+def test_filter_animation_leaves_out_frames_to_stay_below_its_size(rng, tmp_path):
+    full, small = tmp_path / "full.gif", tmp_path / "small.gif"
+    make_solver(np.random.default_rng(0), 20, [FilterAnimation(full)]).train()
+    limit = full.stat().st_size // 2
+    make_solver(np.random.default_rng(0), 20, [FilterAnimation(small, max_bytes=limit)]).train()
+    assert small.stat().st_size <= limit
+    (all_frames, _), (frames, _) = frames_of(full), frames_of(small)
+    assert 2 < len(frames) < len(all_frames)
+    for index in (0, -1):
+        np.testing.assert_array_equal(frames[index][0], all_frames[index][0])
+
+
+def test_filter_animation_says_at_once_what_cannot_be(rng, tmp_path):
+    solver = make_solver(rng, 1, [FilterAnimation(tmp_path / "no" / "such.gif")])
+    with pytest.raises(FileNotFoundError, match="expected a folder"):
+        solver.train()
+    assert solver.iteration == 0
+    solver = make_solver(rng, 1, [FilterAnimation(tmp_path / "a.gif", layer="conv2")])
+    with pytest.raises(ValueError, match="expected a model with a convolution 'conv2'"):
+        solver.train()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: EarlyStopping(0), ValueError, "patience: expected at least 1, got 0"),
+        (lambda: EarlyStopping(2.5), TypeError, "patience: expected an integer, got 2.5"),
+        (lambda: FilterAnimation("a.gif", frames=1), ValueError, "frames: expected at least 2, got 1"),
+        (lambda: FilterAnimation("a.gif", max_bytes=0), ValueError, "max_bytes: expected at least 1, got 0"),
+    ],
+)
+def test_wrong_arguments_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
