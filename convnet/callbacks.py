@@ -18,7 +18,7 @@ __all__ = ["EarlyStopping", "FilterAnimation", "ProgressBar"]
 class EarlyStopping(Callback):
     """End the training when the validation accuracy has not risen above its best for some epochs.
 
-    The Solver restores the best parameters in any case.
+    A Solver that restores the best parameters, as it does by default, then has those of before these epochs.
 
     Parameters
     ----------
@@ -29,6 +29,10 @@ class EarlyStopping(Callback):
     ------
     ValueError, TypeError
         If `patience` is not an integer of at least 1.
+
+    Notes
+    -----
+    L. Prechelt, "Early stopping, but when?", 1998, compares criteria of this kind.
     """
 
     def __init__(self, patience: int) -> None:
@@ -111,7 +115,7 @@ class FilterAnimation(Callback):
     layer : str
         The convolution's name in the model.
     frames : int
-        About how many frames the whole training gives.
+        How many frames the whole training gives, unless it has fewer iterations.
     max_bytes : int
         If the file would be larger, every second frame is left out, again until it fits.
 
@@ -135,7 +139,7 @@ class FilterAnimation(Callback):
         self.frames = as_count(frames, "frames", 2)
         self.max_bytes = as_count(max_bytes, "max_bytes")
         self._images: list[Any] = []
-        self._next = 0
+        self._last = -1
 
     def on_train_start(self, solver: Solver) -> None:
         """Take the first frame."""
@@ -143,13 +147,15 @@ class FilterAnimation(Callback):
         if weight is None or weight.ndim != 4:
             raise ValueError(f"FilterAnimation: expected a model with a convolution {self.layer!r}, got {solver.model}")
         if solver.iteration == 0:
-            self._images, self._next = [], 0
+            self._images = []
         self._take(solver)
         self._write()  # at once, so that a path that cannot be written is known now
 
     def on_iteration_end(self, solver: Solver) -> None:
         """Take a frame if it is time."""
-        self._take(solver)
+        frame, last = ((i * (self.frames - 1)) // solver.num_iterations for i in (solver.iteration, self._last))
+        if frame > last:
+            self._take(solver)
 
     def on_epoch_end(self, solver: Solver) -> None:
         """Write the file."""
@@ -158,16 +164,14 @@ class FilterAnimation(Callback):
     def on_train_end(self, solver: Solver) -> None:
         """Write the file, with the filters of the last iteration."""
         if self._images:  # none where the training could not start
-            self._next = min(self._next, solver.iteration)
-            self._take(solver)
+            if solver.iteration > self._last:
+                self._take(solver)
             self._write()
 
     def _take(self, solver: Solver) -> None:
-        if solver.iteration < self._next:
-            return
         from PIL import Image, ImageDraw, ImageFont
 
-        self._next = solver.iteration + -(-solver.num_iterations // (self.frames - 1))
+        self._last = solver.iteration
         sheet = filter_sheet(solver.model.params[f"{self.layer}.weight"])
         zoom = max(1, 376 // max(sheet.shape[:2]))
         pixels = (255 * sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)).astype(np.uint8)

@@ -429,6 +429,10 @@ def max_pool2d_forward(
         If x is not of four axes, the padding is above half the kernel, or an output size is below 1.
     TypeError
         If x does not hold real numbers, or another argument is not an int or a pair of ints.
+
+    Notes
+    -----
+    M. Riesenhuber, T. Poggio, "Hierarchical models of object recognition in cortex", 1999.
     """
     x, kernel, stride, padding, (oh, ow) = _pool_arguments(x, kernel_size, stride, padding, "MaxPool2D")
     n, c, h, w = x.shape
@@ -547,8 +551,7 @@ def average_pool2d_forward(
 
     Notes
     -----
-    Y. LeCun et al., "Backpropagation applied to handwritten zip code recognition", 1989, and LeNet after it, average
-    before they subsample.
+    Y. LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990, averages and subsamples.
     """
     x, kernel, stride, padding, (oh, ow) = _pool_arguments(x, kernel_size, stride, padding, "AveragePool2D")
     n, c, h, w = x.shape
@@ -836,6 +839,10 @@ def relu_forward(x: npt.ArrayLike) -> FloatArray:
     ------
     TypeError
         If x does not hold real numbers.
+
+    Notes
+    -----
+    V. Nair, G. E. Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.
     """
     x = as_real(x, "ReLU: x")
     y = np.empty_like(x)

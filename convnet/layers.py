@@ -314,6 +314,8 @@ class _Pool2D(Layer):
 class MaxPool2D(_Pool2D):
     """Largest element of each window of images (N, C, H, W); see `functional.max_pool2d_forward`.
 
+    ``y[n, c, oh, ow] = max over i, j of x[n, c, oh * stride + i - padding, ow * stride + j - padding]``.
+
     Parameters
     ----------
     kernel_size : int or pair of ints
@@ -327,6 +329,10 @@ class MaxPool2D(_Pool2D):
     ------
     ValueError, TypeError
         If an argument is not an integer (or pair) of the right range.
+
+    Notes
+    -----
+    M. Riesenhuber, T. Poggio, "Hierarchical models of object recognition in cortex", 1999.
     """
 
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
@@ -341,6 +347,8 @@ class MaxPool2D(_Pool2D):
 
 class AveragePool2D(_Pool2D):
     """Mean of each window of images (N, C, H, W); see `functional.average_pool2d_forward`.
+
+    ``y[n, c, oh, ow] = (1 / count) * sum over i, j of x[n, c, oh * stride + i - padding, ow * stride + j - padding]``.
 
     Parameters
     ----------
@@ -357,6 +365,10 @@ class AveragePool2D(_Pool2D):
     ------
     ValueError, TypeError
         If an argument is not an integer (or pair) of the right range.
+
+    Notes
+    -----
+    Y. LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990, averages and subsamples.
     """
 
     def __init__(
@@ -419,7 +431,12 @@ class FusedConvReLUPool(Layer):
 
 
 class ReLU(Layer):
-    """Rectified linear unit ``y = max(x, 0)``, for inputs of any shape; see `functional.relu_forward`."""
+    """Rectified linear unit ``y = max(x, 0)``, for inputs of any shape; see `functional.relu_forward`.
+
+    Notes
+    -----
+    V. Nair, G. E. Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.
+    """
 
     kind = "relu"
 
@@ -434,7 +451,12 @@ class ReLU(Layer):
 
 
 class Sigmoid(Layer):
-    """Logistic sigmoid ``y = 1 / (1 + exp(-x))``, for inputs of any shape; see `functional.sigmoid_forward`."""
+    """Logistic sigmoid ``y = 1 / (1 + exp(-x))``, for inputs of any shape; see `functional.sigmoid_forward`.
+
+    Notes
+    -----
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", 1986.
+    """
 
     kind = "sigmoid"
 
@@ -450,17 +472,23 @@ class Sigmoid(Layer):
 class Dropout(Layer):
     """Inverted dropout of elements, when training only; see `functional.dropout_forward`.
 
-    ``layer(x)``, for prediction, is x; ``layer.forward(x, rng)``, for training, draws from `rng`.
+    ``layer.forward(x, rng)``, for training, draws from `rng` which elements become 0; the others become
+    ``x / (1 - rate)``. ``layer(x)``, for prediction, is x.
 
     Parameters
     ----------
     rate : float
-        Probability, in [0, 1), with which an element becomes 0; the others are divided by ``1 - rate``.
+        Probability, in [0, 1), with which an element becomes 0.
 
     Raises
     ------
     ValueError, TypeError
         If `rate` is not a number in [0, 1).
+
+    Notes
+    -----
+    N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, "Dropout: a simple way to prevent neural
+    networks from overfitting", 2014.
     """
 
     kind = "dropout"

@@ -83,6 +83,10 @@ class Sequential:
         the arithmetic), the last output is not a vector of scores, or the parameters differ in dtype.
     TypeError
         If a layer is not a `Layer`, the loss does not give a number and a gradient, or `rng` is not a Generator.
+
+    Notes
+    -----
+    Of L2: A. Krogh, J. A. Hertz, "A simple weight decay can improve generalization", 1992.
     """
 
     def __init__(

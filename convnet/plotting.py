@@ -136,7 +136,8 @@ def plot_training(solver: Solver) -> "Figure":
     above, below = figure.subplots(2, 1)
 
     iterations = np.arange(1, len(solver.loss_history) + 1)
-    above.plot(iterations, solver.loss_history, ".", color=DOTS, markersize=2, alpha=0.5, rasterized=True)
+    size = min(max(200 / len(iterations) ** 0.5, 2), 6)  # thousands of dots small, a hundred large
+    above.plot(iterations, solver.loss_history, ".", color=DOTS, markersize=size, alpha=0.5, rasterized=True)
     above.set(title="Training loss", xlabel="iteration", ylabel="loss of the minibatch", yscale="log")
 
     for name, history, colour in (
@@ -164,7 +165,12 @@ def plot_training(solver: Solver) -> "Figure":
 
 
 def plot_curves(
-    panels: Mapping[str, Mapping[str, npt.ArrayLike]], x: npt.ArrayLike, *, xlabel: str, ylabel: str
+    panels: Mapping[str, Mapping[str, npt.ArrayLike]],
+    x: npt.ArrayLike,
+    *,
+    xlabel: str,
+    ylabel: str,
+    log_scale: bool = False,
 ) -> "Figure":
     """Draw curves for comparison, a panel a group, all on one scale.
 
@@ -176,6 +182,8 @@ def plot_curves(
         The common abscissa.
     xlabel, ylabel : str
         Of the axes.
+    log_scale : bool
+        Whether the ordinate is logarithmic; what is not above 0 is left out then.
 
     Returns
     -------
@@ -194,6 +202,8 @@ def plot_curves(
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = _figure(4.2 * columns, 3.6 * rows + 0.2, gap=0.06)
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (title, curves) in zip(grid, panels.items(), strict=False):
         for name, values in curves.items():
@@ -203,8 +213,13 @@ def plot_curves(
             axes.plot(x, y, linewidth=1.6, label=name)
         axes.set_title(title)
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        if log_scale:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(labelbottom=True, labelleft=True)
-        axes.legend(loc="lower right", fontsize=9)
+        axes.legend(fontsize=9)
         axes.grid(alpha=0.3)
     for axes in grid[len(panels) :]:
         axes.remove()

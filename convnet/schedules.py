@@ -39,6 +39,10 @@ class StepDecay:
     ------
     ValueError
         If a number is out of range.
+
+    Notes
+    -----
+    K. He, X. Zhang, S. Ren, J. Sun, "Deep residual learning for image recognition", 2016, section 4.2, for one.
     """
 
     def __init__(self, every: float, decay: float) -> None:

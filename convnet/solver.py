@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from convnet.functional import FloatArray, IntArray, as_count, as_labels, as_number
+from convnet.functional import FloatArray, IntArray, as_count, as_flag, as_labels, as_number
 from convnet.models import Sequential
 from convnet.optimizers import Optimizer
 from convnet.schedules import Schedule
@@ -44,7 +44,7 @@ class Solver:
 
     An epoch goes through the training set once, in a new random order, ``ceil(N / batch_size)`` minibatches without
     replacement, the last one the shorter rest. Before the first minibatch and after every epoch the accuracy is
-    checked; the parameters with the best validation accuracy are kept, and restored when training ends.
+    checked; the parameters with the best validation accuracy are kept, and by default restored when training ends.
 
     Parameters
     ----------
@@ -68,6 +68,9 @@ class Solver:
         Called in order.
     augmentation : callable, optional
         ``augmentation(x, rng) -> x`` for the inputs of each minibatch, such as an `Augmentation`.
+    restore_best : bool
+        Whether the model has the parameters of the best validation accuracy when `train` ends, or else the last ones,
+        which a schedule that lowers the learning rate to nothing has made the better ones.
     num_train_check : int or None
         How many training examples, drawn once, the training accuracy is checked on; None for all of them.
 
@@ -106,6 +109,7 @@ class Solver:
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
         augmentation: Augment | None = None,
+        restore_best: bool = True,
         num_train_check: int | None = 1000,
     ) -> None:
         for name, value, kind in (("model", model, Sequential), ("optimizer", optimizer, Optimizer)):
@@ -130,6 +134,7 @@ class Solver:
         self.seed = as_count(seed, "seed", 0)
         self.callbacks = list(callbacks)
         self.augmentation = augmentation
+        self.restore_best = as_flag(restore_best, "restore_best")
         self.num_train_check = None if num_train_check is None else as_count(num_train_check, "num_train_check")
         self.reset()
 
@@ -171,7 +176,7 @@ class Solver:
     # ------------------------------------------------------------------------------------------ training
 
     def train(self) -> None:
-        """Train up to `epochs` epochs, from where the Solver stands, and restore the best parameters.
+        """Train up to `epochs` epochs, from where the Solver stands, and restore the best parameters if so wished.
 
         Called again after it finished, it does nothing, unless `epochs` was raised or `reset` called. After an
         interrupt, or after `stop`, it goes on where it was.
@@ -193,10 +198,11 @@ class Solver:
                     self._call("on_epoch_end")
         finally:
             self._call("on_train_end")
-        self.model.load_params(self.best_params)
+        if self.restore_best:
+            self.model.load_params(self.best_params)
 
     def stop(self) -> None:
-        """Let `train` end after the current iteration, as a callback may wish; the best parameters are restored."""
+        """Let `train` end after the current iteration, as a callback may wish."""
         self._stopping = True
 
     def step(self) -> float:

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# Makes the figures of the README: the training figure of examples/train.py with its defaults.
+# Makes the figures of the README: those of examples/train.py and examples/compare_options.py with their defaults.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 python examples/train.py --output "$results"
-python - "$results/training.png" docs/training.png <<'CONVERT'
+python examples/compare_options.py --output "$results"
+python - "$results" docs <<'CONVERT'
 import sys
+from pathlib import Path
 
 from PIL import Image
 
-with Image.open(sys.argv[1]) as image:
-    image.convert("RGB").resize((image.width * 2 // 3, image.height * 2 // 3), Image.LANCZOS).quantize(256).save(sys.argv[2], optimize=True)
+source, target = map(Path, sys.argv[1:])
+for name in ("training.png", "filters.png", "options.png"):
+    with Image.open(source / name) as image:
+        smaller = image.convert("RGB").resize((image.width * 2 // 3, image.height * 2 // 3), Image.LANCZOS)
+        smaller.quantize(256).save(target / name, optimize=True)
 CONVERT

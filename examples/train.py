@@ -1,7 +1,7 @@
 """Train ConvNet1 on the MNIST digits, test it, save it, and draw what it learned.
 
 python examples/train.py
-python examples/train.py --epochs 3 --output results/quick
+python examples/train.py --epochs 3 --output results/quick --filters-gif results/filters.gif
 """
 
 import argparse
@@ -31,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=0.1, help="of the first epoch (default: 0.1)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--output", type=Path, default=Path("results"), metavar="DIR", help="folder for the results")
+    parser.add_argument("--filters-gif", type=Path, metavar="FILE", help="animate the first layer's filters")
     parser.add_argument("--target-accuracy", type=fraction, metavar="FRACTION", help="fail below this test accuracy")
     return parser.parse_args()
 
@@ -56,9 +57,12 @@ def main() -> int:
     model = convnet.ConvNet1(data["x_train"].shape[1:], num_classes=num_classes, seed=options.seed)
     model.statistics = statistics
     filters_before = model.params["conv1.weight"].copy()
-    print(model)
+    print(model.summary())
 
     # 3. Training: vanilla SGD on minibatches, the learning rate 0.8 times as large after every epoch.
+    callbacks: list[convnet.Callback] = [convnet.ProgressBar()]
+    if options.filters_gif is not None:
+        callbacks.append(convnet.FilterAnimation(options.filters_gif))
     solver = convnet.Solver(
         model,
         data,
@@ -67,7 +71,7 @@ def main() -> int:
         batch_size=options.batch_size,
         epochs=options.epochs,
         seed=options.seed,
-        callbacks=[convnet.ProgressBar()],
+        callbacks=callbacks,
     )
     print(f"training for {solver.num_iterations} iterations of {options.batch_size} images")
     solver.train()
@@ -100,5 +104,5 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (OSError, ValueError, FloatingPointError) as error:
+    except (ImportError, OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""examples/train.py, run as a user would, and a short real training run."""
+"""The examples, run as a user would, and a short real training run."""
 
 import os
 import re
@@ -12,24 +12,26 @@ from PIL import Image
 
 import convnet
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "train.py"
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "train.py"
 
 
-def run(*arguments, **environment):
+def run(*arguments, script=EXAMPLE, timeout=300, **environment):
     # No DISPLAY: figures have to be drawn without a screen.
     variables = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "PYTHONPATH")}
     return subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE, *map(str, arguments)],
+        [sys.executable, "-W", "error", ROOT / "examples" / script, *map(str, arguments)],
         env=variables | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
     )
 
 
 def test_trains_reports_saves_and_draws(tmp_path, digits, mnist):
-    output = tmp_path / "new" / "results"
-    result = run("--data", digits, "--epochs", 3, "--output", output, "--seed", 4, "--target-accuracy", 0.85)
+    output, gif = tmp_path / "new" / "results", tmp_path / "filters.gif"
+    options = ["--data", digits, "--epochs", 3, "--seed", 4, "--filters-gif", gif]
+    result = run(*options, "--output", output, "--target-accuracy", 0.85)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert len(re.findall(r"^epoch [123]/3: loss .*$", result.stdout, re.MULTILINE)) == 3
@@ -45,6 +47,16 @@ def test_trains_reports_saves_and_draws(tmp_path, digits, mnist):
             pixels = np.asarray(image.convert("L"))
         assert min(pixels.shape) >= 600
         assert len(np.unique(pixels)) > 20
+    assert gif.stat().st_size <= 3_000_000
+    with Image.open(gif) as image:
+        assert 90 <= image.n_frames <= 100
+
+    result = run(output / "model.npz", "--data", digits, "--output", tmp_path / "errors", script="errors.py")
+    assert result.returncode == 0, result.stderr
+    errors = round(1000 * (1 - accuracy / 100))
+    assert f"test accuracy {accuracy:.2f}%: {errors} errors in 1000 images" in result.stdout
+    assert len(re.findall(r"^  \d taken for \d: \d+ times$", result.stdout, re.MULTILINE)) == 5
+    assert {path.name for path in (tmp_path / "errors").iterdir()} == {"confusion.png", "errors.png"}
 
 
 def test_same_seed_same_output(tmp_path, digits):
@@ -94,18 +106,21 @@ def test_wrong_options_are_one_clear_error(tmp_path, digits, arguments, message)
 
 
 def test_without_the_extras_it_trains_and_says_what_is_left_out(tmp_path, digits):
-    # Hides the two from the finder that looks through the installed packages.
+    # Hides the three from the finder that looks through the installed packages.
     (tmp_path / "sitecustomize.py").write_text(
         "from importlib.machinery import PathFinder\n"
         "find = PathFinder.find_spec\n"
         "def find_others(name, path=None, target=None):\n"
-        "    return None if name.partition('.')[0] in ('matplotlib', 'tqdm') else find(name, path, target)\n"
+        "    return None if name.partition('.')[0] in ('matplotlib', 'tqdm', 'PIL') else find(name, path, target)\n"
         "PathFinder.find_spec = find_others\n"
     )
     output = tmp_path / "results"
     result = run("--data", digits, "--epochs", 1, "--output", output, PYTHONPATH=str(tmp_path))
     assert result.returncode == 0, result.stderr
     before, _, after = result.stdout.partition("training for")
+    result = run("--data", digits, "--filters-gif", tmp_path / "a.gif", PYTHONPATH=str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: an animation needs Pillow: pip install")
     for package, what in (("matplotlib", "figures"), ("tqdm", "progress bar")):
         assert f'{package} is not installed, so there will be no {what}: pip install ".[examples]" adds it' in before
     assert "test accuracy" in after
@@ -121,6 +136,56 @@ def test_short_real_run_reaches_92_percent(mnist):
     solver.train()
     assert solver.check_accuracy(data["x_test"], data["y_test"]) >= 0.92
     assert (model.predict_images(test_images[:2000]) == test_labels[:2000]).mean() >= 0.92
+
+
+def test_small_data_are_learnt_by_heart(tmp_path):
+    result = run("--output", tmp_path, script="overfit_small_data.py")
+    assert result.returncode == 0, result.stderr
+    for line in ("100 images, 50 epochs: training accuracy 100.00%", "10 images, 40 epochs: training accuracy 100.00%"):
+        assert line in result.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"overfit_100.png", "overfit_10.png"}
+
+
+def test_every_row_of_the_table_is_compared(tmp_path):
+    result = run("--output", tmp_path, "--steps", 7, "--hidden-size", 10, script="compare_options.py")
+    assert result.returncode == 0, result.stderr
+    rows = re.findall(r"^(\S.*?\S)  +(\S.*?\S)  +\S+ at \S+ +\S+ +\d+\.\d\d% +\S+ s$", result.stdout, re.MULTILINE)
+    assert {row for row, _ in rows} == {
+        "Weights initialization",
+        "Weights update policy",
+        "Activation function",
+        "Regularization",
+        "Pooling",
+        "Loss function",
+    }
+    options = {"He normal", "Vanilla SGD", "Momentum SGD", "RMSProp", "Adam", "ReLU", "Sigmoid"}
+    assert options | {"L2", "Dropout", "Max", "Average", "Softmax", "SVM"} <= {option for _, option in rows}
+    assert (tmp_path / "options.png").exists()
+
+
+def test_fast_recipe_takes_any_data_and_says_when_it_misses_its_target(digits):
+    result = run("--data", digits, "--target-accuracy", 1, script="fast_recipe.py")
+    assert result.returncode == 1
+    assert result.stderr == "the test accuracy is below the target of 100.00%\n"
+    assert re.search(
+        r"^test accuracy \d\d\.\d\d% on 1000 images, \d+\.\d s from data to test$", result.stdout, re.MULTILINE
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fast_recipe", "fast_recipe_inverted", "fast_recipe_permuted", "two_convolutions"])
+def test_examples_reach_what_they_promise(name):
+    command = [sys.executable, ROOT / "benchmarks" / "examples.py", name, "--seeds", "0"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_missing_model_is_named(tmp_path):
+    result = run(tmp_path / "model.npz", script="errors.py")
+    assert result.returncode == 1
+    assert re.match(
+        r"error: there is no model .*model.npz: python examples/train.py trains and saves one", result.stderr
+    )
 
 
 def test_the_example_fits_on_a_page():

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convnet import SGD, Affine, Sequential, Solver, plot_examples, plot_filters, plot_training
+from convnet import (
+    SGD,
+    Affine,
+    Sequential,
+    Solver,
+    plot_confusion,
+    plot_curves,
+    plot_errors,
+    plot_examples,
+    plot_filters,
+    plot_training,
+)
 from convnet.plotting import filter_sheet
 
 
@@ -216,7 +227,18 @@ def test_every_figure_says_how_to_get_matplotlib(tmp_path):
     (tmp_path / "matplotlib" / "__init__.py").write_text("raise ImportError('hidden')")
     code = """
 import numpy as np
-from convnet import SGD, Affine, Sequential, Solver, plot_examples, plot_filters, plot_training
+from convnet import (
+    SGD,
+    Affine,
+    Sequential,
+    Solver,
+    plot_confusion,
+    plot_curves,
+    plot_errors,
+    plot_examples,
+    plot_filters,
+    plot_training,
+)
 
 rng = np.random.default_rng(0)
 data = {"x_train": np.ones((4, 3)), "y_train": [0, 1, 0, 1], "x_validation": np.ones((1, 3)), "y_validation": [0]}
@@ -235,3 +257,78 @@ for draw in (
     lines = in_another_process(code, tmp_path)
     assert len(lines) == 3
     assert all('figures need matplotlib: pip install "convnet[examples]"' in line for line in lines)
+
+
+def test_curves_have_their_names_and_values(rng):
+    panels = {"first": {"a": [1.0, 2, 3], "b": [3.0, 2, 1]}, "second": {"c": [1.0, 1, 2]}}
+    figure = plot_curves(panels, [0, 10, 20], xlabel="iteration", ylabel="error (%)", log_scale=True)
+    first, second = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["first", "second"]
+    assert [line.get_label() for line in first.lines] == ["a", "b"]
+    np.testing.assert_array_equal(first.lines[1].get_xydata(), [[0, 3], [10, 2], [20, 1]])
+    assert (second.get_xlabel(), second.get_ylabel(), second.get_yscale()) == ("iteration", "error (%)", "log")
+    assert len(np.unique(drawn(figure))) > 20
+    five = plot_curves({str(i): {"a": [1.0]} for i in range(5)}, [0], xlabel="x", ylabel="y")
+    assert len(five.axes) == 5
+
+
+def test_confusion_counts_every_pair():
+    labels, predictions = [0, 0, 0, 1, 2, 2], [0, 0, 1, 1, 0, 0]
+    figure = plot_confusion(labels, predictions)
+    axes = figure.axes[0]
+    counts = {(text.get_position()): text.get_text() for text in axes.texts}
+    assert counts == {(0, 0): "2", (1, 0): "1", (1, 1): "1", (0, 2): "2"}  # by (predicted, true)
+    assert axes.get_title() == "3 errors in 6 images (50.00%)"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "2"]
+    named = plot_confusion(labels, predictions, class_names=["cat", "dog", "horse"])
+    assert [tick.get_text() for tick in named.axes[0].get_yticklabels()] == ["cat", "dog", "horse"]
+    assert len(np.unique(drawn(figure))) > 20
+
+
+def test_errors_are_drawn_with_both_labels(rng):
+    images = rng.integers(0, 256, (7, 4, 5), dtype=np.uint8)
+    labels, predictions = np.array([0, 1, 2, 0, 1, 2, 0]), np.array([0, 2, 2, 1, 1, 0, 0])
+    figure = plot_errors(images, labels, predictions)
+    drawn_axes = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in drawn_axes] == [
+        "1 \N{RIGHTWARDS ARROW} 2",
+        "0 \N{RIGHTWARDS ARROW} 1",
+        "2 \N{RIGHTWARDS ARROW} 0",
+    ]
+    for axes, index in zip(drawn_axes, (1, 3, 5), strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), images[index])
+    assert figure.get_suptitle() == "3 errors in 7 images: true \N{RIGHTWARDS ARROW} predicted"
+    few = plot_errors(images, labels, predictions, class_names=["a", "b", "c"], max_errors=2)
+    assert [axes.get_title()[0] for axes in few.axes if axes.images] == ["b", "a"]
+    assert "the first 2" in few.get_suptitle()
+    none = plot_errors(images, labels, labels)
+    assert "0 errors in 7 images" in none.get_suptitle()
+    drawn(none)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: plot_curves({}, [1], xlabel="x", ylabel="y"), ValueError, "at least one panel"),
+        (lambda: plot_curves({"p": {"c": [1, 2]}}, [1], xlabel="x", ylabel="y"), ValueError, r"c: expected 1 points"),
+        (lambda: plot_confusion([], []), ValueError, "plot_confusion: expected at least one example"),
+        (
+            lambda: plot_confusion([0, 1], [0]),
+            ValueError,
+            r"plot_confusion: predictions: expected labels of shape \(2,\)",
+        ),
+        (lambda: plot_confusion([0.5], [0]), TypeError, "plot_confusion: labels: expected integer labels"),
+        (lambda: plot_confusion([0, 3], [0, 0], class_names=["a", "b"]), ValueError, r"labels in \[0, 2\), got 3"),
+        (lambda: plot_confusion([0, 200], [0, 0]), ValueError, r"labels in \[0, 200\), got 200"),
+        (lambda: plot_errors(np.ones((3, 4, 4)), [0, 1], [0, 1]), ValueError, "plot_errors: expected images"),
+        (
+            lambda: plot_errors(np.ones((1, 4, 4)), [0], [1], max_errors=0),
+            ValueError,
+            "max_errors: expected at least 1",
+        ),
+    ],
+)
+def test_wrong_arguments_of_the_figures_of_predictions_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

@@ -191,6 +191,23 @@ def test_a_stopped_run_restores_the_best_and_goes_on(rng):
     assert (solver.iteration, len(solver.validation_accuracy_history)) == (9, 4)
 
 
+def test_the_last_parameters_stay_if_wished(rng):
+    data, params = make_data(rng), {}
+    for restore in (True, False):
+        solver = Solver(make_model(), data, SGD(0.5), batch_size=5, epochs=8, restore_best=restore)
+        solver.train()
+        params[restore] = {name: param.copy() for name, param in solver.model.params.items()}
+        best = int(np.argmax(solver.validation_accuracy_history))
+        assert best < 8  # otherwise the test could not tell
+        for name, param in solver.best_params.items():
+            assert np.array_equal(param, params[restore][name]) == restore
+    again = Solver(make_model(), data, SGD(0.5), batch_size=5, epochs=8)
+    while again.iteration < again.num_iterations:
+        again.step()
+    for name, param in again.model.params.items():
+        np.testing.assert_array_equal(param, params[False][name])
+
+
 def test_augmentation_is_applied_to_minibatches_alone_and_follows_the_seed(rng):
     data = make_data(rng)
 

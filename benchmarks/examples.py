@@ -1,0 +1,97 @@
+"""Run an example with its defaults for several random seeds: test accuracy, time and peak memory of each.
+
+    pip install ".[examples]"
+    python benchmarks/examples.py train
+    python benchmarks/examples.py fast_recipe --seeds 0 1 2 3 4
+
+Exits with an error unless every run reaches the accuracy on the 10,000 test images that is stated below, within 900 MB.
+"""
+
+import argparse
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import convnet
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+MEGABYTES = 900
+
+
+def invert(images, labels):
+    """Return the digits dark on a light ground."""
+    return 255 - images, labels
+
+
+def permute(images, labels):
+    """Return the digits with their labels exchanged by a fixed permutation."""
+    return images, np.array([3, 8, 5, 0, 9, 1, 7, 2, 6, 4])[labels]
+
+
+# By name: the script, the accuracy that it has to reach, and what is done to the data before.
+MEASUREMENTS = {
+    "train": ("train.py", 0.988, None),
+    "fast_recipe": ("fast_recipe.py", 0.99, None),
+    "fast_recipe_inverted": ("fast_recipe.py", 0.985, invert),
+    "fast_recipe_permuted": ("fast_recipe.py", 0.985, permute),
+    "two_convolutions": ("two_convolutions.py", 0.992, None),
+}
+
+
+def write_changed(change, folder: Path) -> None:
+    """Write the digits, changed, as four IDX files."""
+    x_train, y_train, x_test, y_test = convnet.load_mnist()
+    for part, images, labels in (("train", x_train, y_train), ("t10k", x_test, y_test)):
+        images, labels = change(images, labels)
+        header = struct.pack(">IIII", 0x803, *images.shape)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        header = struct.pack(">II", 0x801, len(labels))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.astype(np.uint8).tobytes())
+
+
+def run(script: str, *arguments: object, cwd: str) -> tuple[int, str, float, float]:
+    """Return the exit status, the output, the seconds and the peak memory in MB of one run."""
+    start = time.perf_counter()
+    command = [sys.executable, EXAMPLES.resolve() / script, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd) as process:
+        text = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return process.returncode, text, time.perf_counter() - start, peak / 1e6
+
+
+def main() -> int:
+    """Run all, print a table, return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", choices=MEASUREMENTS, metavar="NAME", help=", ".join(MEASUREMENTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="random seeds (default 0 1 2)")
+    options = parser.parse_args()
+    failed = False
+    print("| example | seed | test accuracy | time | peak memory |\n| --- | --- | --- | --- | --- |")
+    for name in options.names:
+        script, target, change = MEASUREMENTS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            if change is not None:
+                write_changed(change, Path(folder))
+            for seed in options.seeds:
+                data = [] if change is None else ["--data", folder]
+                status, text, seconds, megabytes = run(
+                    script, *data, "--seed", seed, "--target-accuracy", target, cwd=folder
+                )
+                found = re.search(r"^test accuracy (\S+) on 10000 images", text, re.MULTILINE)
+                failed |= status != 0 or megabytes > MEGABYTES or not found
+                accuracy = found[1] if found else "none"
+                print(f"| {name} | {seed} | {accuracy} | {seconds:.0f} s | {megabytes:.0f} MB |", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

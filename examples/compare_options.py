@@ -1,0 +1,132 @@
+"""Try every option of the library's table, one at a time, from the same start, to see what each of them changes.
+
+All runs have the same random seed, the same minibatches and the same number of steps, and differ from the first, the
+tutorial's own choice, in one option. Optimizers have each their own learning rate: the unit of a step is another.
+600 steps are half an epoch. What is ahead after them need not be ahead after ten epochs; regularisation pays late.
+
+python examples/compare_options.py
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import convnet
+
+SGD = ("SGD at 0.02", lambda: convnet.SGD(0.02))
+DROPOUT = convnet.Dropout(0.5)
+
+# By row of the table: the options' names, their optimizers, and ConvNet1's arguments.
+ROWS = {
+    "Weights initialization": [
+        ("He normal", *SGD, {}),
+    ],
+    "Weights update policy": [
+        ("Vanilla SGD", *SGD, {}),
+        ("Momentum SGD", "Momentum at 0.005", lambda: convnet.Momentum(0.005), {}),
+        ("RMSProp", "RMSProp at 0.0005", lambda: convnet.RMSProp(5e-4), {}),
+        ("Adam", "Adam at 0.001", lambda: convnet.Adam(1e-3), {}),
+    ],
+    "Activation function": [
+        ("ReLU", *SGD, {}),
+        ("Sigmoid", *SGD, {"activation": convnet.Sigmoid}),
+    ],
+    "Regularization": [
+        ("L2", *SGD, {}),
+        ("Dropout", *SGD, {"l2": 0, "dropout": DROPOUT}),
+        ("L2 and Dropout", *SGD, {"dropout": DROPOUT}),
+        ("none", *SGD, {"l2": 0}),
+    ],
+    "Pooling": [
+        ("Max", *SGD, {}),
+        ("Average", *SGD, {"pooling": convnet.AveragePool2D}),
+    ],
+    "Loss function": [
+        ("Softmax", *SGD, {}),
+        ("SVM", *SGD, {"loss": convnet.svm_loss}),
+    ],
+}
+
+
+class AccuracyCurve(convnet.Callback):
+    """Check the validation accuracy every so many steps, and stop after the last one."""
+
+    def __init__(self, every: int, steps: int) -> None:
+        self.every = every
+        self.steps = steps
+        self.accuracies: list[float] = []
+
+    def on_train_start(self, solver: convnet.Solver) -> None:
+        """Check the untrained model."""
+        self.check(solver)
+
+    def on_iteration_end(self, solver: convnet.Solver) -> None:
+        """Check the model if it is time."""
+        if solver.iteration % self.every == 0:
+            self.check(solver)
+        if solver.iteration == self.steps:
+            solver.stop()
+
+    def check(self, solver: convnet.Solver) -> None:
+        """Append the accuracy."""
+        self.accuracies.append(solver.check_accuracy(*solver.data["validation"]))
+
+
+def main() -> None:
+    """Run the example."""
+    parser = argparse.ArgumentParser(description="Compare the options of the library's table in short runs.")
+    parser.add_argument("--steps", type=int, default=600, help="minibatches of 50 images for each (default: 600)")
+    parser.add_argument("--hidden-size", type=int, default=100, help="of ConvNet1 (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("--output", type=Path, default=Path("results"), metavar="DIR", help="folder for the figure")
+    options = parser.parse_args()
+    if options.steps < 1:
+        raise ValueError(f"--steps: expected at least 1, got {options.steps}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    every = max(1, options.steps // 20)
+
+    data, _ = convnet.preprocess(*convnet.load_mnist())
+    curves: dict[str, dict[str, list[float]]] = {}
+    done: dict[str, tuple[str, list[float]]] = {}
+    columns = "{:<23} {:<15} {:<17} {:>10} {:>10} {:>8}"
+    print(columns.format("option", "", "optimizer", "last loss", "accuracy", "time"))
+    for row, choices in ROWS.items():
+        curves[row] = {}
+        for name, rule, make_optimizer, arguments in choices:
+            # The first choice of every row is the same run: it is done once.
+            key = repr((rule, sorted(arguments)))
+            if key not in done:
+                model = convnet.ConvNet1(hidden_size=options.hidden_size, seed=options.seed, **arguments)
+                curve = AccuracyCurve(every, options.steps)
+                epochs = -(-50 * options.steps // len(data["x_train"]))
+                solver = convnet.Solver(
+                    model, data, make_optimizer(), batch_size=50, epochs=epochs, seed=options.seed, callbacks=[curve]
+                )
+                start = time.perf_counter()
+                solver.train()
+                seconds = time.perf_counter() - start
+                last = solver.loss_history[-every:]
+                cells = f"{sum(last) / len(last):.4f}", f"{curve.accuracies[-1]:.2%}", f"{seconds:.1f} s"
+                done[key] = cells, curve.accuracies
+            cells, accuracies = done[key]
+            print(columns.format(row, name, rule, *cells), flush=True)
+            curves[row][f"{name} ({rule})" if row == "Weights update policy" else name] = accuracies
+    print("last loss: the mean over the last twentieth of the steps, in different units for softmax and SVM")
+    print("accuracy: on the 1,000 validation images, whose standard error is about half a percent")
+
+    try:
+        steps = [every * check for check in range(len(accuracies))]
+        errors = {row: {name: [100 - 100 * a for a in y] for name, y in group.items()} for row, group in curves.items()}
+        figure = convnet.plot_curves(errors, steps, xlabel="iteration", ylabel="validation error (%)", log_scale=True)
+        figure.savefig(options.output / "options.png", dpi=150)
+        print(f"saved {options.output / 'options.png'}")
+    except ImportError as error:
+        print(f"no figure: {error}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
