@@ -424,8 +424,8 @@ def svm_loss(
 ):
     """Return mean_n(sum over k != labels[n] of max(0, scores[n, k] - scores[n, labels[n]] + margin)).
 
-    dscores becomes its gradient; a term that is exactly 0 has none. What is not finite makes the loss so. The sum is
-    in float64.
+    dscores becomes its gradient; a term that is exactly 0 has none. NaN, and an infinite score, make the loss not
+    finite, but for minus infinity as a wrong score, which has no term. The sum is in float64.
     """
     cdef Py_ssize_t count = scores.shape[0], classes = scores.shape[1]
     cdef Py_ssize_t n, k, label, wrong
@@ -450,6 +450,11 @@ def svm_loss(
 
 # ------------------------------------------------------------------------------------------------ warping
 
+cdef inline floating between(floating start, floating end, floating part) noexcept nogil:
+    """Return the value at the part of the way; where that is 0 the end does not count, even if it is infinite."""
+    return start if part == 0 else (1 - part) * start + part * end
+
+
 def warp(
     const floating[:, :, :, ::1] x not None,     # IN (N, C, H, W)
     const double[:, :, ::1] maps not None,       # IN (N, 2, 3)
@@ -472,12 +477,12 @@ def warp(
                     row = min(max(row, 0.0), <double>(height - 1))
                     column = min(max(column, 0.0), <double>(width - 1))
                     top, left = <Py_ssize_t>floor(row), <Py_ssize_t>floor(column)
-                    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
                     down, across = <floating>(row - top), <floating>(column - left)
+                    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
                     for c in range(x.shape[1]):
-                        above = (1 - across) * x[n, c, top, left] + across * x[n, c, top, right]
-                        below = (1 - across) * x[n, c, bottom, left] + across * x[n, c, bottom, right]
-                        y[n, c, h, w] = (1 - down) * above + down * below
+                        above = between(x[n, c, top, left], x[n, c, top, right], across)
+                        below = between(x[n, c, bottom, left], x[n, c, bottom, right], across)
+                        y[n, c, h, w] = between(above, below, down)
 
 
 # -------------------------------------------------------------------------------------- parameter updates

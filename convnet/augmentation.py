@@ -14,8 +14,10 @@ __all__ = ["Augmentation"]
 class Augmentation:
     """Shift each image by whole pixels and turn it about its middle, by amounts drawn anew for each image.
 
-    Given to a `Solver`, it is applied to every minibatch. Pixels are interpolated bilinearly, and what comes in from
-    outside is the image's nearest pixel, so that it does not matter whether the ground is dark or light.
+    The image is turned counterclockwise and then shifted: with (h, w) counted from the middle, for the shift (i, j) and
+    the angle a, ``y[h, w] = x[cos(a) * (h - i) + sin(a) * (w - j), cos(a) * (w - j) - sin(a) * (h - i)]``. Pixels are
+    interpolated bilinearly, and what comes in from outside is the image's nearest pixel, so that it does not matter
+    whether the ground is dark or light. Given to a `Solver`, it is applied to every minibatch.
 
     Parameters
     ----------

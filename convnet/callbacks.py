@@ -117,7 +117,7 @@ class FilterAnimation(Callback):
     frames : int
         How many frames the whole training gives, unless it has fewer iterations.
     max_bytes : int
-        If the file would be larger, every second frame is left out, again until it fits.
+        If the file would be larger, every second frame is left out, until it fits or two are left.
 
     Raises
     ------
@@ -143,11 +143,12 @@ class FilterAnimation(Callback):
 
     def on_train_start(self, solver: Solver) -> None:
         """Take the first frame."""
+        if solver.iteration == 0:
+            self._images, self._last = [], -1
         weight = solver.model.params.get(f"{self.layer}.weight")
         if weight is None or weight.ndim != 4:
-            raise ValueError(f"FilterAnimation: expected a model with a convolution {self.layer!r}, got {solver.model}")
-        if solver.iteration == 0:
             self._images = []
+            raise ValueError(f"FilterAnimation: expected a model with a convolution {self.layer!r}, got {solver.model}")
         self._take(solver)
         self._write()  # at once, so that a path that cannot be written is known now
 
@@ -164,15 +165,17 @@ class FilterAnimation(Callback):
     def on_train_end(self, solver: Solver) -> None:
         """Write the file, with the filters of the last iteration."""
         if self._images:  # none where the training could not start
-            if solver.iteration > self._last:
-                self._take(solver)
+            self._take(solver)
             self._write()
 
     def _take(self, solver: Solver) -> None:
+        weight = solver.model.params[f"{self.layer}.weight"]
+        if solver.iteration == self._last or not np.isfinite(weight).all():  # of the second the Solver will tell
+            return
         from PIL import Image, ImageDraw, ImageFont
 
         self._last = solver.iteration
-        sheet = filter_sheet(solver.model.params[f"{self.layer}.weight"])
+        sheet = filter_sheet(weight)
         zoom = max(1, 376 // max(sheet.shape[:2]))
         pixels = (255 * sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)).astype(np.uint8)
         filters, caption = Image.fromarray(pixels), 24

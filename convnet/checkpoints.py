@@ -6,7 +6,8 @@ statistics, ``statistics.mean`` and ``statistics.std``. The JSON object has
 
 - ``format``: ``"convnet model"``, and ``version``: 1;
 - ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
-- ``loss``: ``"softmax_loss"`` or ``"svm_loss"``; ``loss_arguments``: an object, such as ``{"margin": 2.0}``;
+- ``loss``: ``"softmax_loss"`` or ``"svm_loss"``; ``loss_arguments``: an object, such as ``{"margin": 2.0}``, and empty
+  where it is missing;
 - ``layers``: in order, objects of ``name``, ``class`` and ``hyperparameters``;
 - ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
 """
@@ -169,7 +170,7 @@ def _build(arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
         LAYERS[entry["class"]].from_params(_with_prefix(arrays, entry["name"]), **entry["hyperparameters"])
         for entry in header["layers"]
     ]
-    loss = _loss(LOSSES[header["loss"]], header["loss_arguments"])
+    loss = _loss(LOSSES[header["loss"]], header.get("loss_arguments", {}))
     model = model_class.from_layers(stack, header["input_shape"], loss=loss, l2=header["l2"])
     if (statistics := header["statistics"]) is not None:
         found = _with_prefix(arrays, "statistics")

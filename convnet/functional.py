@@ -118,7 +118,7 @@ def as_number(
     if not (isfinite(number) and above < number < below and at_least <= number <= at_most):
         bounds = {"above": above, "of at least": at_least, "below": below, "at most": at_most}
         wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if isfinite(bound))
-        raise ValueError(f"{what}: expected a finite number {wanted}, got {value!r}")
+        raise ValueError(f"{what}: expected a finite number{wanted and ' '}{wanted}, got {value!r}")
     return number
 
 
@@ -939,17 +939,16 @@ def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
     x = as_real(x, "Sigmoid: x", dy.dtype)
     _check_shape(dy, x.shape, "Sigmoid: dy")
     dx = _exp_of_minus_abs(x)
-    divisor = dx + 1
-    divisor *= divisor
-    dx /= divisor
+    dx /= np.square(dx + 1)
     dx *= dy
     return dx
 
 
 def _exp_of_minus_abs(x: FloatArray) -> FloatArray:
-    result: FloatArray = np.abs(x)
-    np.negative(result, out=result)
-    return np.exp(result, out=result)
+    result = np.empty_like(x)  # so that a number stays an array
+    np.negative(np.abs(x, out=result), out=result)
+    np.exp(result, out=result)
+    return result
 
 
 # ---------------------------------------------------------------------------------------------- dropout
@@ -989,7 +988,7 @@ def dropout_forward(
     x, rate = as_real(x, "Dropout: x"), as_number(rate, "Dropout: rate", at_least=0, below=1)
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"Dropout: expected a numpy.random.Generator to draw with, got {rng!r}")
-    kept = rng.random(x.shape) >= rate
+    kept = np.asarray(rng.random(x.shape) >= rate)
     return _scale_kept(x, kept, rate), kept
 
 
@@ -1087,6 +1086,10 @@ def warp(x: npt.ArrayLike, maps: npt.ArrayLike) -> FloatArray:
         If a shape is wrong, or a map's number is above 2**31 - 1 in size or not finite.
     TypeError
         If an array does not hold real numbers.
+
+    Notes
+    -----
+    G. Wolberg, "Digital image warping", 1990: inverse mapping with bilinear interpolation.
     """
     x, maps = as_real(x, "warp: x"), as_real(maps, "warp: maps", np.float64).astype(np.float64, copy=False)
     _check_shape(x, ("N", "C", "H", "W"), "warp: x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, NoneType
 from typing import Any, Protocol, Self, cast
@@ -259,13 +260,14 @@ class Sequential:
             Such as ``"the output of conv1"`` or ``"the parameter affine2.weight"``; None if all is finite.
         """
         y = self._check_input(x)
+        rng = copy.deepcopy(self.rng)
         if not np.isfinite(y).all():
             return "the input"
         for name, layer in self.layers.items():
             for key, param in layer.params.items():
                 if not np.isfinite(param).all():
                     return f"the parameter {name}.{key}"
-            y = layer.forward(y, self.rng)[0]
+            y = layer.forward(y, rng)[0]
             if not np.isfinite(y).all():
                 return f"the output of {name}"
         return None
@@ -340,14 +342,23 @@ class Sequential:
 
 
 def _check_loss(loss: Loss, num_classes: int, what: str) -> None:
-    """Raise a TypeError unless the loss of a trial, one example with equal scores, is a number and its gradient."""
+    """Raise a TypeError unless the loss of a trial, one example with equal scores, is a number and its gradient.
+
+    What the loss itself finds wrong with its arguments, such as a margin below 0, stays the ValueError that it is.
+    """
     try:
         value, dscores = loss(np.zeros((1, num_classes)), np.zeros(1, np.intp))
-        fits = np.ndim(value) == 0 and np.shape(dscores) == (1, num_classes)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
     except Exception as error:
         raise TypeError(
             f"{what}: expected a function such as softmax_loss, got {loss!r:.60}, which raised {error!r:.200}"
         ) from error
+    try:
+        as_number(value, "loss")
+        fits = as_real(dscores, "dscores").shape == (1, num_classes)
+    except (TypeError, ValueError):
+        fits = False
     if not fits:
         raise TypeError(
             f"{what}: expected a function like softmax_loss, (scores, labels) -> (loss, dscores), got {loss!r:.60}"
@@ -469,7 +480,7 @@ class ConvNet1(Sequential):
         rng = np.random.default_rng(as_count(seed, "seed", 0))
         if isinstance(pooling, Layer) and (pool_size is not None or pool_stride is not None):
             raise ValueError(f"ConvNet1: expected no pool_size and pool_stride beside the object {pooling!r}")
-        if not isinstance(dropout, (Dropout, NoneType)):
+        if type(dropout) not in (Dropout, NoneType):
             raise TypeError(f"ConvNet1: expected dropout to be None or such as Dropout(0.5), got {dropout!r:.60}")
         pool_options = {"kernel_size": 2 if pool_size is None else pool_size, "stride": pool_stride}
         features = [

@@ -505,7 +505,9 @@ def svm_loss(scores: Array, labels: Array, margin: float = 1.0) -> tuple[float, 
     for n, k in product(range(n_examples), range(classes)):
         right = labels[n]
         term = float(scores[n, k]) - float(scores[n, right]) + margin
-        if k != right and term > 0:
+        if k == right:
+            loss += 0 * float(scores[n, right])  # 0, or NaN where the right score is not finite
+        elif not term <= 0:  # above 0, or NaN
             loss += term / n_examples
             dscores[n, k] += 1 / n_examples
             dscores[n, right] -= 1 / n_examples

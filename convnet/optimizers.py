@@ -16,6 +16,9 @@ DTYPES = (np.float32, np.float64)
 # The one entry of a state that is not an array like the parameter: how often it was updated.
 STEPS = "steps"
 
+# The least epsilon: a smaller one may be 0 in float32.
+SMALLEST = float(np.finfo(np.float32).tiny)
+
 State = dict[str, npt.NDArray[Any]]
 
 
@@ -69,8 +72,14 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If a parameter's arrays are not those of `state_names`, or not numbers; nothing is changed then.
+            If a parameter's arrays are not those of `state_names`, or not numbers.
+        TypeError
+            If it is not a mapping of mappings. Nothing is changed after an error.
         """
+        if not isinstance(state, Mapping) or not all(isinstance(kept, Mapping) for kept in state.values()):
+            raise TypeError(
+                f"{type(self).__name__}: expected a state, the arrays by name of each parameter, got {state!r:.60}"
+            )
         new: dict[str, State] = {}
         for name, kept in state.items():
             if set(kept) != set(self.state_names):
@@ -85,7 +94,9 @@ class Optimizer:
                     raise ValueError(
                         f"{type(self).__name__}: expected {key} of {name} in float32 or float64, got {array.dtype}"
                     )
-        self.state = new
+            if STEPS in new[name]:
+                new[name][STEPS] = new[name][STEPS].astype(np.int64)
+        self.state = new if self.state_names else {}
 
     def update(self, params: Mapping[str, FloatArray], grads: Mapping[str, FloatArray]) -> None:
         """Update every parameter in place.
@@ -103,6 +114,12 @@ class Optimizer:
             If names, shapes or dtypes differ, a parameter is not contiguous and writeable, or the state is another
             model's; nothing is updated then.
         """
+        if self.state and self.state.keys() != params.keys():
+            odd = sorted(params.keys() ^ self.state.keys())
+            raise ValueError(
+                f"{type(self).__name__}: parameters and state differ in the names {odd}; another model needs an "
+                "optimizer of its own"
+            )
         if params.keys() != grads.keys():
             odd = sorted(params.keys() ^ grads.keys())
             raise ValueError(f"{type(self).__name__}: parameters and gradients differ in the names {odd}")
@@ -165,6 +182,11 @@ class SGD(Optimizer):
     learning_rate : float
         Above 0.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If a hyper-parameter is not a number of its range.
+
     Notes
     -----
     H. Robbins, S. Monro, "A stochastic approximation method", 1951.
@@ -189,6 +211,11 @@ class Momentum(Optimizer):
         In [0, 1).
     nesterov : bool
         Whether the gradient counts as if it had been taken one step of the velocity ahead.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a hyper-parameter is not a number of its range.
 
     Notes
     -----
@@ -224,7 +251,12 @@ class RMSProp(Optimizer):
     decay : float
         In [0, 1).
     epsilon : float
-        Above 0.
+        At least the smallest normal number of float32, about 1.2e-38.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a hyper-parameter is not a number of its range.
 
     Notes
     -----
@@ -237,7 +269,7 @@ class RMSProp(Optimizer):
     def __init__(self, learning_rate: float = 1e-3, *, decay: float = 0.99, epsilon: float = 1e-8) -> None:
         super().__init__(learning_rate)
         self.decay = as_number(decay, "decay", at_least=0, below=1)
-        self.epsilon = as_number(epsilon, "epsilon", above=0)
+        self.epsilon = as_number(epsilon, "epsilon", at_least=SMALLEST)
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"decay": self.decay, "epsilon": self.epsilon}
@@ -261,9 +293,14 @@ class Adam(Optimizer):
     beta1, beta2 : float
         In [0, 1).
     epsilon : float
-        Above 0.
+        At least the smallest normal number of float32, about 1.2e-38.
     weight_decay : float
         At least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a hyper-parameter is not a number of its range.
 
     Notes
     -----
@@ -285,7 +322,7 @@ class Adam(Optimizer):
         super().__init__(learning_rate)
         self.beta1 = as_number(beta1, "beta1", at_least=0, below=1)
         self.beta2 = as_number(beta2, "beta2", at_least=0, below=1)
-        self.epsilon = as_number(epsilon, "epsilon", above=0)
+        self.epsilon = as_number(epsilon, "epsilon", at_least=SMALLEST)
         self.weight_decay = as_number(weight_decay, "weight_decay", at_least=0)
 
     def hyperparameters(self) -> dict[str, Any]:

@@ -138,7 +138,12 @@ def plot_training(solver: Solver) -> "Figure":
     iterations = np.arange(1, len(solver.loss_history) + 1)
     size = min(max(200 / len(iterations) ** 0.5, 2), 6)  # thousands of dots small, a hundred large
     above.plot(iterations, solver.loss_history, ".", color=DOTS, markersize=size, alpha=0.5, rasterized=True)
-    above.set(title="Training loss", xlabel="iteration", ylabel="loss of the minibatch", yscale="log")
+    above.set(title="Training loss", xlabel="iteration", ylabel="loss of the minibatch")
+    positive = [loss for loss in solver.loss_history if loss > 0]
+    if len(positive) == len(solver.loss_history):
+        above.set_yscale("log")
+    else:  # the SVM loss can be 0, which a logarithmic scale leaves out
+        above.set_yscale("symlog", linthresh=min(positive, default=1.0))
 
     for name, history, colour in (
         ("training", solver.train_accuracy_history, TRAINING),
@@ -183,7 +188,7 @@ def plot_curves(
     xlabel, ylabel : str
         Of the axes.
     log_scale : bool
-        Whether the ordinate is logarithmic; what is not above 0 is left out then.
+        Whether the ordinate is logarithmic, where anything is above 0; what is not is left out then.
 
     Returns
     -------
@@ -192,35 +197,39 @@ def plot_curves(
     Raises
     ------
     ValueError
-        If there is no panel, or a curve has not as many points as x.
+        If there is no panel or a panel has no curve, or a curve has not as many points as x.
     ImportError
         If matplotlib is not installed.
     """
     x = as_real(x, "plot_curves: x")
-    if not panels:
-        raise ValueError("plot_curves: expected at least one panel, got none")
+    if x.ndim != 1:
+        raise ValueError(f"plot_curves: expected x of shape (M,), got {x.shape}")
+    if not panels or not all(panels.values()):
+        raise ValueError("plot_curves: expected at least one panel, and a curve in each, got none")
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = _figure(4.2 * columns, 3.6 * rows + 0.2, gap=0.06)
     from matplotlib.ticker import LogLocator, NullFormatter
 
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    largest = 0.0
     for axes, (title, curves) in zip(grid, panels.items(), strict=False):
         for name, values in curves.items():
             y = as_real(values, f"plot_curves: {name}")
             if y.shape != x.shape:
                 raise ValueError(f"plot_curves: {name}: expected {x.size} points, got shape {y.shape}")
             axes.plot(x, y, linewidth=1.6, label=name)
+            largest = max(largest, float(y.max(initial=0)))
         axes.set_title(title)
         axes.set(xlabel=xlabel, ylabel=ylabel)
-        if log_scale:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(labelbottom=True, labelleft=True)
         axes.legend(fontsize=9)
         axes.grid(alpha=0.3)
+    for axes in grid[: len(panels)] if log_scale and largest > 0 else []:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     for axes in grid[len(panels) :]:
         axes.remove()
     return figure
@@ -313,17 +322,20 @@ def plot_errors(
     _check_images(images, labels, "plot_errors")
     wrong = np.flatnonzero(labels != predictions)
     drawn = wrong[: as_count(max_errors, "max_errors")]
-    columns = min(12, max(5, len(drawn)))
+    longest = max(map(len, names))
+    separator = " \u2192 " if longest <= 2 else "\n\u2192 "  # long names stand below each other
+    cell = max(0.8, 0.09 * (longest + 2))
+    columns = max(1, min(int(10 / cell), len(drawn)))
     rows = max(1, -(-len(drawn) // columns))
-    figure = _figure(0.8 * columns + 0.2, 1.0 * rows + 0.6)
+    figure = _figure(max(cell * columns + 0.2, 5.5), (1.0 if longest <= 2 else 1.2) * rows + 0.6)
     first = f", the first {len(drawn):,}" if len(drawn) < len(wrong) else ""
-    figure.suptitle(f"{len(wrong):,} errors in {len(labels):,} images{first}: true \u2192 predicted")
+    figure.suptitle(f"{len(wrong):,} errors in {len(labels):,} images{first}: true \u2192 predicted", fontsize=11)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
     for axes, index in zip(grid, drawn, strict=False):
         _show(axes, images[index])
-        axes.set_title(f"{names[labels[index]]} \u2192 {names[predictions[index]]}", fontsize=9)
+        axes.set_title(f"{names[labels[index]]}{separator}{names[predictions[index]]}", fontsize=9)
     return figure
 
 
@@ -334,6 +346,8 @@ def _checked_predictions(
     count = np.size(labels)
     if not count:
         raise ValueError(f"{what}: expected at least one example, got none")
+    if class_names is not None and len(class_names) > MAX_CLASSES:
+        raise ValueError(f"{what}: expected at most {MAX_CLASSES} class names, got {len(class_names)}")
     limit = MAX_CLASSES if class_names is None else len(class_names)
     labels = as_labels(labels, f"{what}: labels", count, limit)
     predictions = as_labels(predictions, f"{what}: predictions", count, limit)

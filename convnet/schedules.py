@@ -69,6 +69,11 @@ class EpochDecay(StepDecay):
     ------
     ValueError
         If `decay` is outside (0, 1].
+
+    Notes
+    -----
+    The decay of V. N. Sichkar, "Neural networks for computer vision in autonomous vehicles and robotics", 2018,
+    DOI 10.5281/zenodo.1317904.
     """
 
     def __init__(self, decay: float) -> None:
@@ -116,8 +121,9 @@ class CosineDecay:
 class OneCycle:
     """Raise the learning rate from a first factor to 1, then lower it to a last one, each along half a cosine.
 
-    The optimizer's learning rate is the peak, which is reached after ``warmup * epochs`` epochs; after `epochs` epochs
-    the last factor stays. A momentum is not changed with it.
+    With ``done = epoch / epochs``: ``first + (1 - first) * (1 - cos(pi * done / warmup)) / 2`` before ``warmup``, then
+    ``last + (1 - last) * (1 + cos(pi * (done - warmup) / (1 - warmup))) / 2``. The optimizer's learning rate is the
+    peak; after `epochs` epochs the last factor stays. A momentum is not changed with it.
 
     Parameters
     ----------

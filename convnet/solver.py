@@ -54,8 +54,8 @@ class Solver:
         ``x_train``, ``y_train``, ``x_validation``, ``y_validation`` as `preprocess` returns them; other keys are
         ignored.
     optimizer : Optimizer
-        The update rule, without a state of earlier training; one that is to go on from a state is given it, with
-        ``load_state``, after the Solver is made.
+        The update rule, of this Solver alone and without a state of earlier training; one that is to go on from a
+        state is given it, with ``load_state``, after the Solver is made.
     schedule : callable, optional
         ``schedule(epoch) -> factor`` on the learning rate, called with the fractional epoch before each minibatch.
     batch_size : int
@@ -63,7 +63,8 @@ class Solver:
     epochs : int
         How many epochs `train` goes to.
     seed : int
-        Random seed of the order of the minibatches, the augmentation, and the sample for the training accuracy.
+        Random seed of the order of the minibatches, the augmentation, and the sample for the training accuracy;
+        dropout draws from the model's generator.
     callbacks : sequence of Callback
         Called in order.
     augmentation : callable, optional
@@ -141,9 +142,10 @@ class Solver:
     def reset(self) -> None:
         """Forget what was trained: counters, histories, random streams, best parameters, the optimizer's state.
 
-        The model is left as it is.
+        The model is left as it is, its parameters and the generator that its dropout draws from.
         """
         self.optimizer.state.clear()
+        self.optimizer.rate_factor = 1.0
         count = len(self.data["train"][0])
         self.iteration = 0
         self.iterations_per_epoch = -(-count // self.batch_size)
@@ -153,6 +155,7 @@ class Solver:
         self.best_validation_accuracy = -1.0
         self.best_params: dict[str, FloatArray] = {}
         self._finite_params = _copies(self.model.params)
+        self._last_params: dict[str, FloatArray] = {}
         shuffling, sampling, augmenting = np.random.SeedSequence(self.seed).spawn(3)
         self._shuffling, self._augmenting = np.random.default_rng(shuffling), np.random.default_rng(augmenting)
         self._order, self._order_epoch = np.arange(0), -1
@@ -179,7 +182,8 @@ class Solver:
         """Train up to `epochs` epochs, from where the Solver stands, and restore the best parameters if so wished.
 
         Called again after it finished, it does nothing, unless `epochs` was raised or `reset` called. After an
-        interrupt, or after `stop`, it goes on where it was.
+        interrupt, or after `stop`, it goes on where it was: with the parameters of the last iteration, which it
+        kept while the model had the best ones.
 
         Raises
         ------
@@ -188,6 +192,7 @@ class Solver:
             check at which all was finite, at worst the initial ones.
         """
         self._stopping = False
+        self._take_back_last_params()
         self._check_if_due()
         try:
             self._call("on_train_start")
@@ -197,9 +202,18 @@ class Solver:
                 if self._check_if_due():
                     self._call("on_epoch_end")
         finally:
+            self.optimizer.rate_factor = 1.0
             self._call("on_train_end")
         if self.restore_best:
+            self._last_params = _copies(self.model.params)
             self.model.load_params(self.best_params)
+
+    def _take_back_last_params(self) -> None:
+        """Give the model the parameters of the last iteration, if it has the best ones that `train` restored."""
+        params = self.model.params
+        if self._last_params and all(np.array_equal(params[name], best) for name, best in self.best_params.items()):
+            self.model.load_params(self._last_params)
+        self._last_params = {}
 
     def stop(self) -> None:
         """Let `train` end after the current iteration, as a callback may wish."""

@@ -50,27 +50,22 @@ ROWS = {
 
 
 class AccuracyCurve(convnet.Callback):
-    """Check the validation accuracy every so many steps, and stop after the last one."""
+    """Check the validation accuracy at the given steps, and stop after the last of them."""
 
-    def __init__(self, every: int, steps: int) -> None:
-        self.every = every
+    def __init__(self, steps: list[int]) -> None:
         self.steps = steps
         self.accuracies: list[float] = []
 
     def on_train_start(self, solver: convnet.Solver) -> None:
         """Check the untrained model."""
-        self.check(solver)
+        self.on_iteration_end(solver)
 
     def on_iteration_end(self, solver: convnet.Solver) -> None:
         """Check the model if it is time."""
-        if solver.iteration % self.every == 0:
-            self.check(solver)
-        if solver.iteration == self.steps:
+        if solver.iteration in self.steps:
+            self.accuracies.append(solver.check_accuracy(*solver.data["validation"]))
+        if solver.iteration == self.steps[-1]:
             solver.stop()
-
-    def check(self, solver: convnet.Solver) -> None:
-        """Append the accuracy."""
-        self.accuracies.append(solver.check_accuracy(*solver.data["validation"]))
 
 
 def main() -> None:
@@ -84,7 +79,7 @@ def main() -> None:
     if options.steps < 1:
         raise ValueError(f"--steps: expected at least 1, got {options.steps}")
     options.output.mkdir(parents=True, exist_ok=True)
-    every = max(1, options.steps // 20)
+    steps = sorted({round(options.steps * part / 20) for part in range(21)})  # where the accuracy is checked
 
     data, _ = convnet.preprocess(*convnet.load_mnist())
     curves: dict[str, dict[str, list[float]]] = {}
@@ -95,10 +90,10 @@ def main() -> None:
         curves[row] = {}
         for name, rule, make_optimizer, arguments in choices:
             # The first choice of every row is the same run: it is done once.
-            key = repr((rule, sorted(arguments)))
+            key = repr((rule, arguments))
             if key not in done:
                 model = convnet.ConvNet1(hidden_size=options.hidden_size, seed=options.seed, **arguments)
-                curve = AccuracyCurve(every, options.steps)
+                curve = AccuracyCurve(steps)
                 epochs = -(-50 * options.steps // len(data["x_train"]))
                 solver = convnet.Solver(
                     model, data, make_optimizer(), batch_size=50, epochs=epochs, seed=options.seed, callbacks=[curve]
@@ -106,7 +101,7 @@ def main() -> None:
                 start = time.perf_counter()
                 solver.train()
                 seconds = time.perf_counter() - start
-                last = solver.loss_history[-every:]
+                last = solver.loss_history[steps[-2] :]
                 cells = f"{sum(last) / len(last):.4f}", f"{curve.accuracies[-1]:.2%}", f"{seconds:.1f} s"
                 done[key] = cells, curve.accuracies
             cells, accuracies = done[key]
@@ -116,7 +111,6 @@ def main() -> None:
     print("accuracy: on the 1,000 validation images, whose standard error is about half a percent")
 
     try:
-        steps = [every * check for check in range(len(accuracies))]
         errors = {row: {name: [100 - 100 * a for a in y] for name, y in group.items()} for row, group in curves.items()}
         figure = convnet.plot_curves(errors, steps, xlabel="iteration", ylabel="validation error (%)", log_scale=True)
         figure.savefig(options.output / "options.png", dpi=150)

@@ -16,13 +16,21 @@ import convnet
 from convnet import Affine, Conv2D, MaxPool2D, ReLU
 
 
+def fraction(text: str) -> float:
+    """Return the number between 0 and 1 that a text stands for."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError(text)
+    return number
+
+
 def main() -> int:
     """Run the example; return the exit status."""
     parser = argparse.ArgumentParser(description="Train a network of two convolutions on MNIST.")
     parser.add_argument("--epochs", type=int, default=5, help="passes over the training images (default: 5)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--output", type=Path, default=Path("results"), metavar="DIR", help="folder for the model")
-    parser.add_argument("--target-accuracy", type=float, metavar="FRACTION", help="fail below this test accuracy")
+    parser.add_argument("--target-accuracy", type=fraction, metavar="FRACTION", help="fail below this test accuracy")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
 

@@ -78,7 +78,8 @@ def frames_of(path):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_filter_animation_shows_the_filters_from_first_to_last(rng, tmp_path, channels):
     path = tmp_path / "filters.gif"
-    solver = make_solver(rng, 4, [FilterAnimation(path, frames=5)], channels=channels)
+    solver = make_solver(rng, 4, [FilterAnimation(path, frames=5)], channels=channels, rate=1.0)
+    solver.restore_best = False
     weights = [solver.model.params["conv1.weight"].copy()]
     solver.train()
     frames, loop = frames_of(path)
@@ -88,16 +89,31 @@ def test_filter_animation_shows_the_filters_from_first_to_last(rng, tmp_path, ch
     assert all(duration == 100 for _, duration in frames[:-1])
     # Five filters of 3 x 3 on a grid of 2 x 3 with lines between: a sheet of 7 x 11.
     weights.append(solver.model.params["conv1.weight"])
-    zoom = 376 // 11
+    zoom, expected = 376 // 11, []
     for (pixels, _), weight in zip((frames[0], frames[-1]), weights, strict=True):
         assert pixels.shape == (24 + 7 * zoom, 11 * zoom, 3)
         first = pixels[24 : 24 + 3 * zoom : zoom, : 3 * zoom : zoom].astype(float)
         tile = weight[0].transpose(1, 2, 0) if channels == 3 else weight[0, 0][:, :, None]
         low, high = weight[0].min(), weight[0].max()
-        if solver.best_validation_accuracy == solver.validation_accuracy_history[-1] or weight is weights[0]:
-            # GIF has 256 colours a frame, so that coloured filters are near, not equal.
-            np.testing.assert_allclose(first, np.broadcast_to(255 * (tile - low) / (high - low), first.shape), atol=12)
-    assert not np.array_equal(frames[0][0], frames[-1][0])
+        expected.append(np.broadcast_to(255 * (tile - low) / (high - low), first.shape))
+        # GIF has 256 colours a frame, so that coloured filters are near, not equal.
+        np.testing.assert_allclose(first, expected[-1], atol=12)
+    assert np.abs(expected[0] - expected[1]).max() > 30  # the frames of one would not pass as the other's
+
+
+def test_filter_animation_leaves_divergence_to_the_solver(rng, tmp_path):
+    solver = make_solver(rng, 3, [FilterAnimation(tmp_path / "a.gif")], rate=1e38)
+    with pytest.raises(FloatingPointError, match="try a smaller learning rate"):
+        solver.train()
+    assert (tmp_path / "a.gif").exists()
+
+
+def test_filter_animation_takes_no_frame_twice(rng, tmp_path):
+    solver = make_solver(rng, 2, [FilterAnimation(tmp_path / "a.gif", frames=3)])
+    solver.train()
+    before = (tmp_path / "a.gif").read_bytes()
+    solver.train()
+    assert (tmp_path / "a.gif").read_bytes() == before
 
 
 def test_filter_animation_is_written_while_training_goes_on(rng, tmp_path):

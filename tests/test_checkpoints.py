@@ -345,18 +345,7 @@ def test_statistics_that_could_not_be_loaded_again_are_not_saved(tmp_path, stati
     assert path.read_bytes() == b"old"
 
 
-HEADER_KEYS = [
-    "format",
-    "version",
-    "model",
-    "input_shape",
-    "l2",
-    "loss",
-    "loss_arguments",
-    "layers",
-    "statistics",
-    "class_names",
-]
+HEADER_KEYS = ["format", "version", "model", "input_shape", "l2", "loss", "layers", "statistics", "class_names"]
 
 
 @pytest.mark.parametrize("key", HEADER_KEYS)
@@ -366,7 +355,7 @@ def test_a_header_without_one_of_its_entries_is_named(tmp_path, key):
     with np.load(path) as archive:
         arrays = dict(archive)
     header = json.loads(arrays["header"].tobytes())
-    assert sorted(header) == sorted(HEADER_KEYS)
+    assert sorted(header) == sorted([*HEADER_KEYS, "loss_arguments"])
     del header[key]
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     np.savez(path, **arrays)
@@ -502,6 +491,18 @@ def test_whole_archives_of_broken_arrays_are_named(tmp_path, member):
                 archive.writestr(other, content)
         with pytest.raises(ValueError, match=r"model\.npz: expected a model file of convnet"):
             load_model(path)
+
+
+def test_a_file_without_arguments_of_the_loss_has_none(tmp_path):
+    path = tmp_path / "model.npz"
+    changed(path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = json.loads(arrays["header"].tobytes())
+    del header["loss_arguments"]
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(path, **arrays)
+    assert load_model(path).loss_function is softmax_loss
 
 
 def test_a_loaded_model_with_dropout_predicts_and_trains(tmp_path):

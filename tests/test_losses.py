@@ -62,6 +62,17 @@ def test_loss_of_what_is_not_finite_is_not_finite(loss, bad):
         assert not np.isfinite(loss([[0.0, bad], [0.0, 1.0]], [label, 0])[0])
 
 
+@pytest.mark.parametrize(
+    "scores", [[[0.0, -np.inf, 0.5]], [[np.inf, 0.0, 1.0]], [[0.0, np.nan, 1.0]], [[np.nan, 0.0, 1.0]]]
+)
+def test_svm_loss_of_what_is_not_finite_equals_the_loops(scores):
+    with np.errstate(invalid="ignore"):
+        loss, dscores = naive.svm_loss(np.array(scores), [0])
+    value, gradient = svm_loss(scores, [0])
+    np.testing.assert_array_equal(value, loss)
+    np.testing.assert_array_equal(gradient, dscores)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradient_is_the_derivative(rng, loss):
     scores, labels = rng.standard_normal((6, 5)), rng.integers(0, 5, 6)

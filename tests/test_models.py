@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -432,6 +433,15 @@ R = np.random.default_rng(0)
             r"like softmax_loss, \(scores, labels\)",
         ),
         (lambda: ConvNet1(loss=lambda scores, labels: softmax_loss), TypeError, "loss: expected a function"),
+        (lambda: ConvNet1(loss=lambda scores, labels: (None, scores)), TypeError, "loss: expected a function like"),
+        (lambda: ConvNet1(loss=lambda scores, labels: ("x", scores)), TypeError, "loss: expected a function like"),
+        (
+            lambda: ConvNet1(loss=lambda scores, labels: (0.0, scores.astype(str))),
+            TypeError,
+            "expected a function like",
+        ),
+        (lambda: ConvNet1(loss=partial(svm_loss, margin=-1)), ValueError, "loss: svm_loss: margin: .* got -1"),
+        (lambda: ConvNet1(dropout=type("Mine", (Dropout,), {})(0.5)), TypeError, "dropout to be None or such as"),
         (lambda: ConvNet1(fuse="yes"), TypeError, "fuse: expected True or False, got 'yes'"),
         (lambda: Sequential([ReLU()], (2,), rng=3), TypeError, "rng to be a numpy.random.Generator, got 3"),
         (lambda: ConvNet1(hidden_size=0), ValueError, "out_features: expected at least 1"),

@@ -200,6 +200,32 @@ def test_the_state_of_another_model_is_refused_before_anything_changes():
         optimizer.update({"a": np.zeros(3, np.float32)}, {"a": np.ones(3, np.float32)})
 
 
+def test_a_state_of_other_names_is_refused_before_anything_changes():
+    optimizer, params = Momentum(0.1), {"a": np.zeros(3)}
+    for names in (["z"], ["a", "z"]):
+        optimizer.load_state({name: {"velocity": np.ones(3)} for name in names})
+        with pytest.raises(ValueError, match=r"parameters and state differ in the names \['.*z'\]"):
+            optimizer.update(params, {"a": np.ones(3)})
+    assert not params["a"].any()
+
+
+def test_a_loaded_count_is_not_limited_by_its_type():
+    optimizer, other = Adam(0.1), Adam(0.1)
+    params, same = {"a": np.ones(3)}, {"a": np.ones(3)}
+    state = {"mean": np.zeros(3), "mean_square": np.zeros(3)}
+    optimizer.load_state({"a": state | {"steps": np.uint8(255)}})
+    other.load_state({"a": state | {"steps": 255}})
+    optimizer.update(params, {"a": np.ones(3)})
+    other.update(same, {"a": np.ones(3)})
+    np.testing.assert_array_equal(params["a"], same["a"])
+
+
+@pytest.mark.parametrize("state", [None, 3, {"a": 3}, {"a": None}])
+def test_what_is_no_state_is_named(state):
+    with pytest.raises(TypeError, match="Momentum: expected a state, the arrays by name of each parameter, got"):
+        Momentum(0.1).load_state(state)
+
+
 def test_weight_decay_shrinks_the_weights_alone():
     params = {name: np.full(3, 8.0) for name in ("affine1.weight", "affine1.bias", "weight", "weightless")}
     Adam(0.5, weight_decay=0.25).update(params, {name: np.zeros(3) for name in params})
@@ -277,7 +303,8 @@ def test_learning_rate_has_to_be_finite_and_above_0(optimizer, rate):
         (lambda: Momentum(0.1, -0.1), ValueError, "momentum: .* got -0.1"),
         (lambda: Momentum(0.1, nesterov=2), TypeError, "nesterov: expected True or False, got 2"),
         (lambda: RMSProp(decay=1.0), ValueError, "decay: .* got 1.0"),
-        (lambda: RMSProp(epsilon=0), ValueError, "epsilon: expected a finite number above 0, got 0"),
+        (lambda: RMSProp(epsilon=0), ValueError, "epsilon: expected a finite number of at least .*, got 0"),
+        (lambda: Adam(epsilon=1e-50), ValueError, "epsilon: expected a finite number of at least .*, got 1e-50"),
         (lambda: Adam(beta1=1), ValueError, "beta1: .* got 1"),
         (lambda: Adam(beta2=np.nan), ValueError, "beta2: .* got nan"),
         (lambda: Adam(weight_decay=-1), ValueError, "weight_decay: expected a finite number of at least 0, got -1"),

@@ -272,6 +272,34 @@ def test_curves_have_their_names_and_values(rng):
     assert len(five.axes) == 5
 
 
+def test_curves_of_nothing_above_0_are_drawn_without_a_warning():
+    drawn(plot_curves({"p": {"c": [0.0, 0.0]}}, [0, 1], xlabel="x", ylabel="y", log_scale=True))
+
+
+def test_losses_of_0_are_drawn(rng):
+    solver = trained(rng)
+    solver.loss_history = [0.0, 2.0, 0.0, 1.0]
+    figure = plot_training(solver)
+    assert figure.axes[0].get_yscale() == "symlog"
+    drawn(figure)
+    solver.loss_history = [0.0, 0.0]
+    drawn(plot_training(solver))
+
+
+def test_titles_of_long_names_do_not_overlap(rng):
+    images, labels = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), np.arange(40) % 4
+    names = ["T-shirt/top", "Ankle boot", "Pullover", "Sandal"]
+    for count in (3, 40):
+        figure = plot_errors(images, labels, (labels + 1) % 4, class_names=names, max_errors=count)
+        drawn(figure)
+        texts = [axes.title for axes in figure.axes if axes.images] + [figure._suptitle]
+        boxes = [text.get_window_extent() for text in texts]
+        for index, box in enumerate(boxes):
+            assert figure.bbox.x0 <= box.x0
+            assert box.x1 <= figure.bbox.x1
+            assert not any(box.overlaps(other) for other in boxes[:index])
+
+
 def test_confusion_counts_every_pair():
     labels, predictions = [0, 0, 0, 1, 2, 2], [0, 0, 1, 1, 0, 0]
     figure = plot_confusion(labels, predictions)
@@ -311,6 +339,9 @@ def test_errors_are_drawn_with_both_labels(rng):
     ("make", "error", "message"),
     [
         (lambda: plot_curves({}, [1], xlabel="x", ylabel="y"), ValueError, "at least one panel"),
+        (lambda: plot_curves({"p": {}}, [1], xlabel="x", ylabel="y"), ValueError, "a curve in each"),
+        (lambda: plot_curves({"p": {"c": [[1]]}}, [[1]], xlabel="x", ylabel="y"), ValueError, r"x of shape \(M,\)"),
+        (lambda: plot_confusion([0], [0], class_names=["a"] * 201), ValueError, "at most 200 class names, got 201"),
         (lambda: plot_curves({"p": {"c": [1, 2]}}, [1], xlabel="x", ylabel="y"), ValueError, r"c: expected 1 points"),
         (lambda: plot_confusion([], []), ValueError, "plot_confusion: expected at least one example"),
         (

@@ -176,19 +176,48 @@ def test_reset_starts_over_with_the_same_order(rng):
     assert solver.loss_history == first
 
 
-def test_a_stopped_run_restores_the_best_and_goes_on(rng):
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_a_stopped_run_goes_on_where_it_was(rng, restore_best):
     class StopAt(Callback):
         def on_iteration_end(self, solver):
-            if solver.iteration == 4:
+            if solver.iteration in (4, 6):
                 solver.stop()
 
-    solver = Solver(make_model(), make_data(rng), Adam(0.01), batch_size=10, epochs=3, callbacks=[StopAt()])
+    data, params, losses = make_data(rng), [], []
+    for callbacks in ([], [StopAt()]):
+        solver = Solver(
+            make_model(),
+            data,
+            Adam(0.05),
+            batch_size=10,
+            epochs=3,
+            callbacks=callbacks,
+            restore_best=restore_best,
+            schedule=EpochDecay(0.5),
+        )
+        for iterations in (4, 6, 9) if callbacks else (9,):
+            solver.train()
+            assert solver.iteration == iterations
+            assert solver.optimizer.rate_factor == 1
+            if restore_best:
+                for name, param in solver.model.params.items():
+                    np.testing.assert_array_equal(param, solver.best_params[name])
+        params.append({name: param.tobytes() for name, param in solver.model.params.items()})
+        losses.append(solver.loss_history)
+    assert params[0] == params[1]
+    assert losses[0] == losses[1]
+
+
+def test_parameters_that_the_user_loads_after_training_are_trained_on(rng):
+    solver = Solver(make_model(), make_data(rng), SGD(1e-30), epochs=1)
     solver.train()
-    assert (solver.iteration, len(solver.validation_accuracy_history)) == (4, 2)
+    other = {name: np.full_like(param, 0.25) for name, param in solver.model.params.items()}
+    solver.model.load_params(other)
+    solver.epochs = 2
+    solver.restore_best = False
+    solver.train()
     for name, param in solver.model.params.items():
-        np.testing.assert_array_equal(param, solver.best_params[name])
-    solver.train()
-    assert (solver.iteration, len(solver.validation_accuracy_history)) == (9, 4)
+        np.testing.assert_array_equal(param, other[name])
 
 
 def test_the_last_parameters_stay_if_wished(rng):
