@@ -113,14 +113,20 @@ class Solver:
         restore_best: bool = True,
         num_train_check: int | None = 1000,
     ) -> None:
-        for name, value, kind in (("model", model, Sequential), ("optimizer", optimizer, Optimizer)):
+        for name, value, kind, example in (
+            ("model", model, Sequential, "ConvNet1()"),
+            ("optimizer", optimizer, Optimizer, "SGD(0.1)"),
+        ):
             if not isinstance(value, kind):
-                raise TypeError(f"Solver: expected {name} to be a {kind.__name__}, got {value!r:.60}")
-        for name, function in (("schedule", schedule), ("augmentation", augmentation)):
-            if function is not None and not callable(function):
-                raise TypeError(f"Solver: expected {name} to be callable, got {function!r:.60}")
+                raise TypeError(f"Solver: expected {name} to be an object such as {example}, got {value!r:.60}")
+        for name, function, example in (
+            ("schedule", schedule, "EpochDecay(0.8)"),
+            ("augmentation", augmentation, "Augmentation()"),
+        ):
+            if function is not None and (not callable(function) or isinstance(function, type)):
+                raise TypeError(f"Solver: expected {name} to be a function or such as {example}, got {function!r:.60}")
         if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
-            raise TypeError(f"Solver: expected callbacks to be a sequence of Callback, got {callbacks!r:.60}")
+            raise TypeError(f"Solver: expected callbacks to be a sequence of Callback objects, got {callbacks!r:.60}")
         if optimizer.state:
             raise ValueError(
                 f"Solver: expected an optimizer without the state of earlier training, got {optimizer!r} with one; "

@@ -408,6 +408,8 @@ def test_wrong_data_is_named(rng, change, message):
         lambda data: Solver(make_model(), data, SGD(0.1), schedule=0.5),
         lambda data: Solver(make_model(), data, SGD(0.1), callbacks=Recorder()),
         lambda data: Solver(make_model(), data, SGD(0.1), augmentation=2),
+        lambda data: Solver(make_model(), data, SGD(0.1), schedule=EpochDecay),
+        lambda data: Solver(make_model(), data, SGD),
         lambda data: Solver(make_model(), data, SGD(0.1), callbacks=[3]),
     ],
 )
