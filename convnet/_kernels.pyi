@@ -40,7 +40,6 @@ def average_pool2d_forward(
 ) -> None: ...
 def average_pool2d_backward(
     dy: _Float,
-    counts: _Float,
     dx: _Float,
     kernel_h: int,
     kernel_w: int,

@@ -239,26 +239,24 @@ def average_pool2d_forward(
 
 cdef inline void add_from_windows(
     const floating[:, :, ::1] dy,    # IN (P, OH, OW)
-    const floating[:, ::1] counts,   # IN (OH, OW)
     floating[:, :, ::1] dx,          # INOUT (P, H, W)
     Py_ssize_t p, Py_ssize_t oh, Py_ssize_t h,
     Py_ssize_t first, Py_ssize_t end, Py_ssize_t stride, Py_ssize_t offset,
 ) noexcept nogil:
-    """Add the share of output row oh, columns first to end, to dx[p, h, ow * stride + offset]."""
+    """Add output row oh, columns first to end, to dx[p, h, ow * stride + offset]."""
     cdef Py_ssize_t ow
     for ow in range(first, end):
-        dx[p, h, ow * stride + offset] += dy[p, oh, ow] / counts[oh, ow]
+        dx[p, h, ow * stride + offset] += dy[p, oh, ow]
 
 
 def average_pool2d_backward(
-    const floating[:, :, ::1] dy not None,   # IN (P, OH, OW)
-    const floating[:, ::1] counts not None,  # IN (OH, OW), as in the forward pass
+    const floating[:, :, ::1] dy not None,   # IN (P, OH, OW), divided by the windows' counts
     floating[:, :, ::1] dx not None,         # INOUT (P, H, W), added to
     Py_ssize_t kernel_h, Py_ssize_t kernel_w,
     Py_ssize_t stride_h, Py_ssize_t stride_w,
     Py_ssize_t padding_h, Py_ssize_t padding_w,
 ):
-    """Add dy[p, oh, ow] / counts[oh, ow] to every element of dx that lies in that window."""
+    """Add dy[p, oh, ow] to every element of dx that lies in that window."""
     cdef Py_ssize_t height = dx.shape[1], width = dx.shape[2]
     cdef Py_ssize_t out_h = dy.shape[1], out_w = dy.shape[2]
     cdef Py_ssize_t p, oh, h, j, top, bottom, offset, first, end
@@ -273,11 +271,11 @@ def average_pool2d_backward(
                         first = first_inside(offset, stride_w, out_w)
                         end = end_inside(offset, stride_w, width, first, out_w)
                         if stride_w == 1:
-                            add_from_windows(dy, counts, dx, p, oh, h, first, end, 1, offset)
+                            add_from_windows(dy, dx, p, oh, h, first, end, 1, offset)
                         elif stride_w == 2:
-                            add_from_windows(dy, counts, dx, p, oh, h, first, end, 2, offset)
+                            add_from_windows(dy, dx, p, oh, h, first, end, 2, offset)
                         else:
-                            add_from_windows(dy, counts, dx, p, oh, h, first, end, stride_w, offset)
+                            add_from_windows(dy, dx, p, oh, h, first, end, stride_w, offset)
 
 
 # ------------------------------------------------------------- convolution, ReLU and 2x2 max pooling fused

@@ -5,8 +5,9 @@ from __future__ import annotations  # numpy.random is imported when it is used, 
 import numpy as np
 import numpy.typing as npt
 
+from convnet.checks import FloatArray, as_count, as_number, as_real
 from convnet.datasets import Statistics
-from convnet.functional import FloatArray, as_count, as_number, as_real, warp
+from convnet.functional import warp
 
 __all__ = ["Augmentation"]
 

@@ -7,8 +7,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from convnet.checks import as_count
 from convnet.files import PathLike, replace_file
-from convnet.functional import as_count
 from convnet.plotting import filter_sheet
 from convnet.solver import Callback, Solver
 

@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import layers, losses, models
+from convnet.checks import as_number
 from convnet.datasets import Statistics
 from convnet.files import PathLike, replace_file
-from convnet.functional import as_number
 
 __all__ = ["load_model", "save_model"]
 

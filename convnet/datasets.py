@@ -13,8 +13,8 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from convnet.checks import FloatArray, as_count
 from convnet.files import PathLike, load_pickle, replace_file
-from convnet.functional import FloatArray, as_count
 
 __all__ = ["Statistics", "load_mnist", "load_prepared", "preprocess", "read_idx", "save_prepared"]
 

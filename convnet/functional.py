@@ -10,15 +10,25 @@ N = 0 is allowed everywhere.
 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
-import operator
-from collections.abc import Iterator, Sequence
-from math import inf, isfinite
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
+from convnet.checks import (
+    LARGEST,
+    FloatArray,
+    IntArray,
+    Pair,
+    as_flag,
+    as_number,
+    as_pair,
+    as_real,
+    as_shape,
+    check_shape,
+)
 
 __all__ = [
     "affine_backward",
@@ -44,120 +54,15 @@ __all__ = [
     "warp",
 ]
 
-FloatArray = npt.NDArray[np.floating[Any]]
-IntArray = npt.NDArray[np.signedinteger[Any]]
-Pair = int | Sequence[int]
-
 # Bytes of the unfolded input that are made at a time: together with what they are multiplied with they stay in a
 # core's second-level cache. 256 KiB to 2 MiB measured alike, the whole batch of 50 (7.5 MiB) 10 % slower.
 COLS_BYTES = 1 << 20
-
-# Largest stride, padding or size that is accepted: products of two stay within the kernels' 64 bits.
-LARGEST = 2**31 - 1
 
 # The level of _simd.h in use: the highest that this processor runs.
 SIMD_LEVEL = _kernels.simd_level()
 
 
-# ----------------------------------------------------------------------------------------------- checks
-
-
-def as_pair(value: Pair, what: str, minimum: int) -> tuple[int, int]:
-    """Return an int or a pair of ints as a pair; `what` names it in the error."""
-    try:
-        values = list(value) if isinstance(value, Sequence) else [value]
-        if any(isinstance(v, (bool, np.bool_)) for v in values):
-            raise TypeError
-        sizes = [operator.index(v) for v in values]
-    except TypeError:
-        raise TypeError(f"{what}: expected an int or a pair of ints, got {value!r}") from None
-    if len(sizes) not in (1, 2) or not minimum <= min(sizes) <= max(sizes) <= LARGEST:
-        raise ValueError(f"{what}: expected an int or a pair of ints from {minimum} to {LARGEST}, got {value!r}")
-    return sizes[0], sizes[-1]
-
-
-def as_count(value: int, what: str, minimum: int = 1) -> int:
-    """Return an integer of at least `minimum` as an int; `what` names it in the error."""
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{what}: expected an integer, got {value!r}") from None
-    if count < minimum:
-        raise ValueError(f"{what}: expected at least {minimum}, got {count}")
-    if count > LARGEST:
-        raise ValueError(f"{what}: expected at most {LARGEST}, got {count}")
-    return count
-
-
-def as_shape(value: Sequence[int], what: str, axes: int | None = None, minimum: int = 1) -> tuple[int, ...]:
-    """Return a shape as a tuple of ints of at least `minimum`, after checking its number of axes if one is given."""
-    sizes = tuple(value) if isinstance(value, (Sequence, np.ndarray)) and np.ndim(value) == 1 else None
-    if sizes is None or (axes is not None and len(sizes) != axes):
-        raise ValueError(f"{what}: expected a shape{'' if axes is None else f' of {axes} axes'}, got {value!r}")
-    return tuple(as_count(size, what, minimum) for size in sizes)
-
-
-def as_number(
-    value: float,
-    what: str,
-    *,
-    above: float = -inf,
-    at_least: float = -inf,
-    at_most: float = inf,
-    below: float = inf,
-) -> float:
-    """Return a finite real number within the bounds as a float; `what` names it in the error."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{what}: expected a real number, got {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = inf
-    if not (isfinite(number) and above < number < below and at_least <= number <= at_most):
-        bounds = {"above": above, "of at least": at_least, "below": below, "at most": at_most}
-        wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if isfinite(bound))
-        raise ValueError(f"{what}: expected a finite number{wanted and ' '}{wanted}, got {value!r}")
-    return number
-
-
-def as_flag(value: bool, what: str) -> bool:
-    """Return True or False as a bool; `what` names it in the error."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{what}: expected True or False, got {value!r}")
-    return bool(value)
-
-
-def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None) -> FloatArray:
-    """Return `value` as a C-contiguous float array; the same object where it already is one.
-
-    `dtype` is the dtype wanted; without it float32 and float64 stay and the rest becomes float32.
-    """
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{what}: expected an array of real numbers, got lists of different lengths") from None
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{what}: expected real numbers, got dtype {array.dtype}")
-    wanted = np.dtype(array.dtype if dtype is None else dtype).newbyteorder("=")
-    if wanted not in (np.float32, np.float64):
-        wanted = np.dtype(np.float32)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-        return np.asarray(array, dtype=wanted, order="C")
-
-
-def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> IntArray:
-    """Return `count` labels in [0, num_classes) as a contiguous array of the platform's index type."""
-    labels = np.asarray(value)
-    if labels.dtype.kind not in "iu" and labels.size:
-        raise TypeError(f"{what}: expected integer labels, got dtype {labels.dtype}")
-    if labels.shape != (count,):
-        raise ValueError(f"{what}: expected labels of shape ({count},), got shape {labels.shape}")
-    if count and not 0 <= labels.min() <= labels.max() < num_classes:
-        wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise ValueError(f"{what}: expected labels in [0, {num_classes}), got {wrong}")
-    return np.ascontiguousarray(labels, dtype=np.intp)
+# ------------------------------------------------------------------------------------------ convolution
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int, what: str) -> int:
@@ -168,18 +73,6 @@ def output_size(size: int, kernel: int, stride: int, padding: int, what: str) ->
             f"{what} = floor(({size} + 2*{padding} - {kernel}) / {stride}) + 1 = {output}, expected at least 1"
         )
     return output
-
-
-def _check_shape(array: npt.NDArray[Any], expected: tuple[int | str, ...], what: str) -> None:
-    """Raise a ValueError unless `array` has the expected shape; a letter stands for any size."""
-    if array.ndim != len(expected) or any(
-        isinstance(want, int) and want != have for want, have in zip(expected, array.shape, strict=True)
-    ):
-        shape = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
-        raise ValueError(f"{what}: expected shape ({shape}), got {array.shape}")
-
-
-# ------------------------------------------------------------------------------------------ convolution
 
 
 def conv_output_shape(
@@ -217,7 +110,7 @@ def _conv_arguments(
     x: npt.ArrayLike, weight: npt.ArrayLike, stride: Pair, padding: Pair
 ) -> tuple[FloatArray, FloatArray, tuple[int, int], tuple[int, int], tuple[int, int, int]]:
     weight = as_real(weight, "Conv2D: weight")
-    _check_shape(weight, ("F", "C", "KH", "KW"), "Conv2D: weight")
+    check_shape(weight, ("F", "C", "KH", "KW"), "Conv2D: weight")
     if 0 in weight.shape:
         raise ValueError(f"Conv2D: weight: expected no empty axis, got shape {weight.shape}")
     x = as_real(x, "Conv2D: x", weight.dtype)
@@ -286,7 +179,7 @@ def conv2d_forward(
     """
     x, weight, stride, padding, (f, oh, ow) = _conv_arguments(x, weight, stride, padding)
     bias = as_real(bias, "Conv2D: bias", weight.dtype)
-    _check_shape(bias, (f,), "Conv2D: bias")
+    check_shape(bias, (f,), "Conv2D: bias")
     y = np.empty((len(x), f, oh * ow), weight.dtype)
     for images, cols, outputs in _blocks(x, weight, oh, ow):
         _kernels.im2col(x[images], cols, *stride, *padding)
@@ -339,7 +232,7 @@ def conv2d_backward(
     """
     x, weight, stride, padding, (f, oh, ow) = _conv_arguments(x, weight, stride, padding)
     dy = as_real(dy, "Conv2D: dy", weight.dtype)
-    _check_shape(dy, (len(x), f, oh, ow), "Conv2D: dy")
+    check_shape(dy, (len(x), f, oh, ow), "Conv2D: dy")
     dy = dy.reshape(len(x), f, oh * ow)
     dweight = np.zeros((weight[0].size, f), weight.dtype)
     dbias = np.zeros(f, weight.dtype)
@@ -447,7 +340,7 @@ def _pool_arguments(
     x: npt.ArrayLike, kernel_size: Pair, stride: Pair | None, padding: Pair, what: str
 ) -> tuple[FloatArray, tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
     x = as_real(x, f"{what}: x")
-    _check_shape(x, ("N", "C", "H", "W"), f"{what}: x")
+    check_shape(x, ("N", "C", "H", "W"), f"{what}: x")
     kernel, stride, padding = pool_sizes(kernel_size, stride, padding, what)
     return x, kernel, stride, padding, pool_output_shape(x.shape[1:], kernel, stride, padding, what)[1:]
 
@@ -498,11 +391,11 @@ def max_pool2d_backward(dy: npt.ArrayLike, argmax: npt.ArrayLike, input_shape: t
     dy = as_real(dy, "MaxPool2D: dy")
     n, c, h, w = as_shape(input_shape, "MaxPool2D: input_shape (N, C, H, W)", axes=4, minimum=0)
     _check_pixels(h, w)
-    _check_shape(dy, (n, c, "OH", "OW"), "MaxPool2D: dy")
+    check_shape(dy, (n, c, "OH", "OW"), "MaxPool2D: dy")
     indices = np.asarray(argmax)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"MaxPool2D: argmax: expected integers, got dtype {indices.dtype}")
-    _check_shape(indices, dy.shape, "MaxPool2D: argmax")
+    check_shape(indices, dy.shape, "MaxPool2D: argmax")
     if indices.size and not 0 <= indices.min() <= indices.max() < h * w:
         raise ValueError(f"MaxPool2D: argmax: expected indices in [0, {h * w}), got {indices.min()} to {indices.max()}")
     dx = np.zeros((n * c, h * w), dy.dtype)
@@ -596,10 +489,10 @@ def average_pool2d_backward(
     kernel, stride, padding = pool_sizes(kernel_size, stride, padding, "AveragePool2D")
     dy = as_real(dy, "AveragePool2D: dy")
     _, oh, ow = pool_output_shape((c, h, w), kernel, stride, padding, "AveragePool2D")
-    _check_shape(dy, (n, c, oh, ow), "AveragePool2D: dy")
-    counts = _window_counts((h, w), (oh, ow), kernel, stride, padding, count_padding).astype(dy.dtype)
+    check_shape(dy, (n, c, oh, ow), "AveragePool2D: dy")
+    shares = dy / _window_counts((h, w), (oh, ow), kernel, stride, padding, count_padding).astype(dy.dtype)
     dx = np.zeros((n * c, h, w), dy.dtype)
-    _kernels.average_pool2d_backward(dy.reshape(n * c, oh, ow), counts, dx, *kernel, *stride, *padding)
+    _kernels.average_pool2d_backward(shares.reshape(n * c, oh, ow), dx, *kernel, *stride, *padding)
     return dx.reshape(n, c, h, w)
 
 
@@ -666,7 +559,7 @@ def conv_relu_pool_forward(
     """
     x, weight, padding, (f, ph, pw) = _fused_arguments(x, weight, padding)
     bias = as_real(bias, "Conv2D: bias", weight.dtype)
-    _check_shape(bias, (f,), "Conv2D: bias")
+    check_shape(bias, (f,), "Conv2D: bias")
     y = np.empty((len(x), f, ph, pw), np.float32)
     codes = np.empty(y.shape, np.uint8)
     _kernels.conv_relu_pool_forward(SIMD_LEVEL, x, weight, bias, _padded(x, padding), y, codes, *padding)
@@ -710,10 +603,10 @@ def conv_relu_pool_backward(
     """
     x, weight, padding, (f, ph, pw) = _fused_arguments(x, weight, padding)
     dy = as_real(dy, "Conv2D: dy", weight.dtype)
-    _check_shape(dy, (len(x), f, ph, pw), "Conv2D: dy")
+    check_shape(dy, (len(x), f, ph, pw), "Conv2D: dy")
     if codes.dtype != np.uint8:
         raise TypeError(f"Conv2D: codes: expected uint8, got {codes.dtype}")
-    _check_shape(codes, dy.shape, "Conv2D: codes")
+    check_shape(codes, dy.shape, "Conv2D: codes")
     if codes.size and codes.max() > _kernels.CLOSED:
         raise ValueError(f"Conv2D: codes: expected at most {_kernels.CLOSED}, got {codes.max()}")
     if need_dx:
@@ -751,7 +644,7 @@ def _padded(x: FloatArray, padding: tuple[int, int]) -> FloatArray:
 
 def _affine_arguments(x: npt.ArrayLike, weight: npt.ArrayLike) -> tuple[FloatArray, FloatArray, tuple[int, ...]]:
     weight = as_real(weight, "Affine: weight")
-    _check_shape(weight, ("D", "M"), "Affine: weight")
+    check_shape(weight, ("D", "M"), "Affine: weight")
     x = as_real(x, "Affine: x", weight.dtype)
     features = int(np.prod(x.shape[1:]))
     if x.ndim < 2 or features != len(weight):
@@ -783,7 +676,7 @@ def affine_forward(x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike)
     """
     x, weight, _ = _affine_arguments(x, weight)
     bias = as_real(bias, "Affine: bias", weight.dtype)
-    _check_shape(bias, (weight.shape[1],), "Affine: bias")
+    check_shape(bias, (weight.shape[1],), "Affine: bias")
     y = x @ weight
     y += bias
     return y
@@ -819,7 +712,7 @@ def affine_backward(
     """
     x, weight, shape = _affine_arguments(x, weight)
     dy = as_real(dy, "Affine: dy", weight.dtype)
-    _check_shape(dy, (len(x), weight.shape[1]), "Affine: dy")
+    check_shape(dy, (len(x), weight.shape[1]), "Affine: dy")
     dx = (dy @ weight.T).reshape(shape) if need_dx else None
     return dx, x.T @ dy, dy.sum(axis=0)
 
@@ -873,7 +766,7 @@ def relu_backward(dy: npt.ArrayLike, y: npt.ArrayLike) -> FloatArray:
     """
     dy = as_real(dy, "ReLU: dy")
     y = as_real(y, "ReLU: y", dy.dtype)
-    _check_shape(dy, y.shape, "ReLU: dy")
+    check_shape(dy, y.shape, "ReLU: dy")
     dx = np.empty_like(dy)
     _kernels.relu_backward(dy.reshape(-1), y.reshape(-1), dx.reshape(-1))
     return dx
@@ -937,7 +830,7 @@ def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
     """
     dy = as_real(dy, "Sigmoid: dy")
     x = as_real(x, "Sigmoid: x", dy.dtype)
-    _check_shape(dy, x.shape, "Sigmoid: dy")
+    check_shape(dy, x.shape, "Sigmoid: dy")
     dx = _exp_of_minus_abs(x)
     dx /= np.square(dx + 1)
     dx *= dy
@@ -1019,7 +912,7 @@ def dropout_backward(dy: npt.ArrayLike, kept: npt.NDArray[np.bool_], rate: float
     rate = as_number(rate, "Dropout: rate", at_least=0, below=1)
     if kept.dtype != np.bool_:
         raise TypeError(f"Dropout: kept: expected bool, got dtype {kept.dtype}")
-    _check_shape(dy, kept.shape, "Dropout: dy")
+    check_shape(dy, kept.shape, "Dropout: dy")
     return _scale_kept(dy, kept, rate)
 
 
@@ -1053,7 +946,7 @@ def softmax(scores: npt.ArrayLike) -> FloatArray:
         If `scores` does not hold real numbers.
     """
     scores = as_real(scores, "softmax: scores")
-    _check_shape(scores, ("N", "K"), "softmax: scores")
+    check_shape(scores, ("N", "K"), "softmax: scores")
     with np.errstate(invalid="ignore"):  # an infinite score gives NaN
         exponentials: FloatArray = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
         exponentials /= exponentials.sum(axis=1, keepdims=True)
@@ -1092,8 +985,8 @@ def warp(x: npt.ArrayLike, maps: npt.ArrayLike) -> FloatArray:
     G. Wolberg, "Digital image warping", 1990: inverse mapping with bilinear interpolation.
     """
     x, maps = as_real(x, "warp: x"), as_real(maps, "warp: maps", np.float64).astype(np.float64, copy=False)
-    _check_shape(x, ("N", "C", "H", "W"), "warp: x")
-    _check_shape(maps, (len(x), 2, 3), "warp: maps")
+    check_shape(x, ("N", "C", "H", "W"), "warp: x")
+    check_shape(maps, (len(x), 2, 3), "warp: maps")
     if 0 in x.shape[2:]:
         raise ValueError(f"warp: expected images of at least one pixel, got shape {x.shape}")
     if not (np.abs(maps) <= LARGEST).all():

@@ -7,7 +7,7 @@ from math import inf, isfinite
 
 import numpy as np
 
-from convnet.functional import FloatArray, as_count
+from convnet.checks import FloatArray, as_count
 
 __all__ = ["gradient_error"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations  # numpy.random is imported when it is used, 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.functional import FloatArray, as_count
+from convnet.checks import FloatArray, as_count
 
 __all__ = ["he_normal", "parameter_dtype"]
 

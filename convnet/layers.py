@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import functional
-from convnet.functional import FloatArray, Pair, as_count, as_flag, as_number, as_pair, as_real
+from convnet.checks import FloatArray, Pair, as_count, as_flag, as_number, as_pair, as_real
 from convnet.initializers import he_normal
 
 __all__ = ["Affine", "AveragePool2D", "Conv2D", "Dropout", "Layer", "MaxPool2D", "ReLU", "Sigmoid"]

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.functional import FloatArray, IntArray, as_labels, as_number, as_real
+from convnet.checks import FloatArray, IntArray, as_labels, as_number, as_real
 
 __all__ = ["softmax_loss", "svm_loss"]
 

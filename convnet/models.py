@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.functional import FloatArray, IntArray, Pair, as_count, as_flag, as_number, as_real, as_shape, softmax
+from convnet.checks import FloatArray, IntArray, Pair, as_count, as_flag, as_number, as_real, as_shape
+from convnet.functional import softmax
 from convnet.layers import (
     Affine,
     AveragePool2D,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.functional import FloatArray, as_flag, as_number
+from convnet.checks import FloatArray, as_flag, as_number
 
 __all__ = ["SGD", "Adam", "Momentum", "Optimizer", "RMSProp"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.functional import IntArray, as_count, as_labels, as_real
+from convnet.checks import IntArray, as_count, as_labels, as_real
 from convnet.solver import Solver
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ the second epoch. No schedule is a constant factor of 1.
 from collections.abc import Callable
 from math import cos, floor, pi
 
-from convnet.functional import as_count, as_number
+from convnet.checks import as_count, as_number
 
 __all__ = ["Constant", "CosineDecay", "EpochDecay", "OneCycle", "Schedule", "StepDecay"]
 

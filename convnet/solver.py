@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from convnet.functional import FloatArray, IntArray, as_count, as_flag, as_labels, as_number
+from convnet.checks import FloatArray, IntArray, as_count, as_flag, as_labels, as_number
 from convnet.models import Sequential
 from convnet.optimizers import Optimizer
 from convnet.schedules import Schedule

@@ -10,7 +10,7 @@ from cases import CONVOLUTIONS
 
 import convnet
 from convnet import _kernels
-from convnet.functional import as_pair
+from convnet.checks import as_pair
 
 
 def unfold_by_loops(x, kernel, stride, padding):

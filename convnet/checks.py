@@ -1,0 +1,138 @@
+"""Checks of arguments: each returns the argument in the form the library computes with, or says what was expected."""
+
+import operator
+from collections.abc import Sequence
+from math import inf, isfinite
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "LARGEST",
+    "FloatArray",
+    "IntArray",
+    "Pair",
+    "as_count",
+    "as_flag",
+    "as_labels",
+    "as_number",
+    "as_pair",
+    "as_real",
+    "as_shape",
+    "check_shape",
+]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.signedinteger[Any]]
+Pair = int | Sequence[int]
+
+# Largest stride, padding or size that is accepted: products of two stay within the kernels' 64 bits.
+LARGEST = 2**31 - 1
+
+
+def as_pair(value: Pair, what: str, minimum: int) -> tuple[int, int]:
+    """Return an int or a pair of ints as a pair; `what` names it in the error."""
+    try:
+        values = list(value) if isinstance(value, Sequence) else [value]
+        if any(isinstance(v, (bool, np.bool_)) for v in values):
+            raise TypeError
+        sizes = [operator.index(v) for v in values]
+    except TypeError:
+        raise TypeError(f"{what}: expected an int or a pair of ints, got {value!r}") from None
+    if len(sizes) not in (1, 2) or not minimum <= min(sizes) <= max(sizes) <= LARGEST:
+        raise ValueError(f"{what}: expected an int or a pair of ints from {minimum} to {LARGEST}, got {value!r}")
+    return sizes[0], sizes[-1]
+
+
+def as_count(value: int, what: str, minimum: int = 1) -> int:
+    """Return an integer of at least `minimum` as an int; `what` names it in the error."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what}: expected an integer, got {value!r}") from None
+    if count < minimum:
+        raise ValueError(f"{what}: expected at least {minimum}, got {count}")
+    if count > LARGEST:
+        raise ValueError(f"{what}: expected at most {LARGEST}, got {count}")
+    return count
+
+
+def as_shape(value: Sequence[int], what: str, axes: int | None = None, minimum: int = 1) -> tuple[int, ...]:
+    """Return a shape as a tuple of ints of at least `minimum`, after checking its number of axes if one is given."""
+    sizes = tuple(value) if isinstance(value, (Sequence, np.ndarray)) and np.ndim(value) == 1 else None
+    if sizes is None or (axes is not None and len(sizes) != axes):
+        raise ValueError(f"{what}: expected a shape{'' if axes is None else f' of {axes} axes'}, got {value!r}")
+    return tuple(as_count(size, what, minimum) for size in sizes)
+
+
+def as_number(
+    value: float,
+    what: str,
+    *,
+    above: float = -inf,
+    at_least: float = -inf,
+    at_most: float = inf,
+    below: float = inf,
+) -> float:
+    """Return a finite real number within the bounds as a float; `what` names it in the error."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{what}: expected a real number, got {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = inf
+    if not (isfinite(number) and above < number < below and at_least <= number <= at_most):
+        bounds = {"above": above, "of at least": at_least, "below": below, "at most": at_most}
+        wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if isfinite(bound))
+        raise ValueError(f"{what}: expected a finite number{wanted and ' '}{wanted}, got {value!r}")
+    return number
+
+
+def as_flag(value: bool, what: str) -> bool:
+    """Return True or False as a bool; `what` names it in the error."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None) -> FloatArray:
+    """Return `value` as a C-contiguous float array; the same object where it already is one.
+
+    `dtype` is the dtype wanted; without it float32 and float64 stay and the rest becomes float32.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{what}: expected an array of real numbers, got lists of different lengths") from None
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{what}: expected real numbers, got dtype {array.dtype}")
+    wanted = np.dtype(array.dtype if dtype is None else dtype).newbyteorder("=")
+    if wanted not in (np.float32, np.float64):
+        wanted = np.dtype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        return np.asarray(array, dtype=wanted, order="C")
+
+
+def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> IntArray:
+    """Return `count` labels in [0, num_classes) as a contiguous array of the platform's index type."""
+    labels = np.asarray(value)
+    if labels.dtype.kind not in "iu" and labels.size:
+        raise TypeError(f"{what}: expected integer labels, got dtype {labels.dtype}")
+    if labels.shape != (count,):
+        raise ValueError(f"{what}: expected labels of shape ({count},), got shape {labels.shape}")
+    if count and not 0 <= labels.min() <= labels.max() < num_classes:
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise ValueError(f"{what}: expected labels in [0, {num_classes}), got {wrong}")
+    return np.ascontiguousarray(labels, dtype=np.intp)
+
+
+def check_shape(array: npt.NDArray[Any], expected: tuple[int | str, ...], what: str) -> None:
+    """Raise a ValueError unless `array` has the expected shape; a letter stands for any size."""
+    if array.ndim != len(expected) or any(
+        isinstance(want, int) and want != have for want, have in zip(expected, array.shape, strict=True)
+    ):
+        shape = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
+        raise ValueError(f"{what}: expected shape ({shape}), got {array.shape}")
