@@ -18,7 +18,8 @@ __all__ = ["EarlyStopping", "FilterAnimation", "ProgressBar"]
 class EarlyStopping(Callback):
     """End the training when the validation accuracy has not risen above its best for some epochs.
 
-    A Solver that restores the best parameters, as it does by default, then has those of before these epochs.
+    A Solver that restores the best parameters, as it does by default, then has those of before these epochs. With a
+    schedule that lowers the learning rate at the end, such as `OneCycle`, it may end before that pays.
 
     Parameters
     ----------
@@ -148,7 +149,9 @@ class FilterAnimation(Callback):
         weight = solver.model.params.get(f"{self.layer}.weight")
         if weight is None or weight.ndim != 4:
             self._images = []
-            raise ValueError(f"FilterAnimation: expected a model with a convolution {self.layer!r}, got {solver.model}")
+            raise ValueError(
+                f"FilterAnimation: expected a model with a convolution {self.layer!r}, got {list(solver.model.layers)}"
+            )
         self._take(solver)
         self._write()  # at once, so that a path that cannot be written is known now
 

@@ -24,9 +24,9 @@ Shape = tuple[int, ...]
 class Layer:
     """Base of the layers, and what a layer of your own has to provide.
 
-    A subclass gives `forward`, `backward` and, unless its output has the shape of its input, `output_shape`. A layer
-    with parameters puts them into `params`; one with hyper-parameters that is to be saved in a model file returns
-    them from `hyperparameters`.
+    A subclass gives `forward`, `backward` and, unless its output has the shape of its input, `output_shape`. Its
+    constructor calls ``super().__init__()`` first, and puts what is trained into `params`. It goes into a `Sequential`;
+    model files hold the library's own layers alone.
 
     Attributes
     ----------
@@ -34,6 +34,31 @@ class Layer:
         Parameters by name, updated in place by an optimizer; those named ``weight`` are regularised.
     kind : str
         What a model calls layers of this class, with a running number: ``conv1``, ``affine2``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class LeakyReLU(Layer):
+    ...     kind = "leaky"
+    ...
+    ...     def __init__(self, slope=0.1):
+    ...         super().__init__()
+    ...         self.slope = slope
+    ...
+    ...     def forward(self, x, rng=None):
+    ...         return np.where(x > 0, x, self.slope * x), x
+    ...
+    ...     def backward(self, dy, cache, *, need_dx=True):
+    ...         return np.where(cache > 0, dy, self.slope * dy), {}
+
+    Whether its gradient is right, along random directions:
+
+    >>> from convnet import gradient_error
+    >>> rng = np.random.default_rng(0)
+    >>> layer, x, dy = LeakyReLU(), rng.standard_normal((2, 3)), rng.standard_normal((2, 3))
+    >>> dx, _ = layer.backward(dy, layer.forward(x)[1])
+    >>> gradient_error(lambda: float((dy * layer(x)).sum()), x, dx, rng=rng) < 1e-7
+    True
     """
 
     kind: ClassVar[str] = "layer"

@@ -225,8 +225,8 @@ class Sequential:
         y = self._check_input(x)
         stages = self._stages()
         caches = []
-        for _, layer in stages:
-            y, cache = layer.forward(y, self.rng)
+        for name, layer in stages:
+            y, cache = _two(layer.forward(y, self.rng), name, "forward", "(y, cache)")
             caches.append(cache)
         loss, dy = self.loss_function(y, labels)
 
@@ -235,7 +235,7 @@ class Sequential:
         for name, layer in reversed(stages if first_with_params else []):
             # What lies before the first parameters has no use for a gradient.
             first = name == first_with_params
-            dx, layer_grads = layer.backward(dy, caches.pop(), need_dx=not first)
+            dx, layer_grads = _two(layer.backward(dy, caches.pop(), need_dx=not first), name, "backward", "(dx, grads)")
             for key, param in layer.params.items():
                 full_name = f"{name}.{key}"
                 grad = grads[full_name] = _own_gradient(layer_grads.get(key), param, full_name)
@@ -376,6 +376,13 @@ def _own_gradient(gradient: npt.ArrayLike | None, param: FloatArray, name: str) 
     return array if array is gradient and array.base is None else array.copy()
 
 
+def _two(result: Any, name: str, method: str, expected: str) -> tuple[Any, Any]:
+    """Return what a layer's method returned, after checking that it is a pair: an array would be unpacked as one."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{name}: expected {method} to return {expected}, got {type(result).__name__}")
+    return result
+
+
 def _name_layers(layers: Sequence[Layer]) -> dict[str, Layer]:
     """Return the layers by kind and running number, in order."""
     if not isinstance(layers, Sequence):
@@ -387,6 +394,10 @@ def _name_layers(layers: Sequence[Layer]) -> dict[str, Layer]:
     for position, layer in enumerate(layers, 1):
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential: expected layer {position} to be a convnet.Layer, got {layer!r}")
+        if not hasattr(layer, "params"):
+            raise TypeError(
+                f"Sequential: layer {position}, {layer!r}, has no params; its __init__ has to call super().__init__()"
+            )
         if any(layer is other for other in named.values()):
             raise ValueError(f"Sequential: layer {position}, {layer!r}, is in the model already; make a second one")
         counts[layer.kind] = counts.get(layer.kind, 0) + 1

@@ -25,7 +25,8 @@ State = dict[str, npt.NDArray[Any]]
 class Optimizer:
     """Base of the optimizers: checks what comes in, keeps the state, and leaves the rule to `update_param`.
 
-    An optimizer of your own gives `update_param`, and in `state_names` the arrays that it keeps for each parameter.
+    An optimizer of your own gives `update_param`, which changes the parameter's array in place, and in `state_names`
+    the arrays that it keeps for each parameter.
 
     Parameters
     ----------
@@ -44,6 +45,21 @@ class Optimizer:
     state : dict of str to dict of str to ndarray
         By the parameter's name, then by `state_names`; filled by the first update. A copy of it (`copy.deepcopy`),
         given to `load_state`, lets another optimizer go on from there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class SignMomentum(Optimizer):
+    ...     state_names = ("mean",)
+    ...
+    ...     def update_param(self, name, param, grad, state, rate):
+    ...         state["mean"] *= 0.9
+    ...         state["mean"] += 0.1 * grad
+    ...         param -= rate * np.sign(state["mean"])
+    >>> params = {"weight": np.zeros(2)}
+    >>> SignMomentum(0.5).update(params, {"weight": np.array([3.0, -4.0])})
+    >>> params["weight"]
+    array([-0.5,  0.5])
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()

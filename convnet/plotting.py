@@ -1,6 +1,7 @@
 """Figures, drawn by matplotlib without a screen; it is imported only when a figure is drawn."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
 DOTS = "#4c72b0"
 TRAINING = "#dd8452"
 VALIDATION = "#55a868"
+STROKES = ("-", "--", ":", "-.")
 
 # More classes than anyone can tell apart in a confusion matrix; its memory grows with their square.
 MAX_CLASSES = 200
@@ -153,17 +155,17 @@ def plot_training(solver: Solver) -> "Figure":
         below.plot(np.arange(len(percent)), percent, "o-", color=colour, label=f"{name}, at last {percent[-1]:.1f} %")
     title = "Accuracy"
     lowest = 100 * min(solver.train_accuracy_history[1:] + solver.validation_accuracy_history[1:], default=0)
-    if lowest > 90:
+    if lowest > 90 and solver.epoch > 1:
         # From the tenth of the untrained model to 100 % nothing could be told apart: the figure begins higher.
         start = (100 * solver.train_accuracy_history[0], 100 * solver.validation_accuracy_history[0])
-        title += f" (before training {start[0]:.1f} % and {start[1]:.1f} %, below the figure)"
+        title += f" (before training: training {start[0]:.1f} %, validation {start[1]:.1f} %)"
         margin = 0.1 * (100 - lowest) + 0.01
         below.set_ylim(lowest - margin, 100 + margin)
     else:
         below.set_ylim(0, 102)
     below.set(title=title, xlabel="epoch", ylabel="accuracy (%)")
     below.xaxis.get_major_locator().set_params(integer=True)
-    below.legend(loc="lower right")
+    below.legend(loc="best")
     for axes in (above, below):
         axes.grid(alpha=0.3)
     return figure
@@ -208,22 +210,26 @@ def plot_curves(
         raise ValueError("plot_curves: expected at least one panel, and a curve in each, got none")
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure = _figure(4.2 * columns, 3.6 * rows + 0.2, gap=0.06)
+    # The legends stand below the axes, where they hide no curve; the strokes differ, so that no curve hides another.
+    entries = max(len(curves) for curves in panels.values())
+    figure = _figure(4.2 * columns, (3.4 + 0.22 * -(-entries // 2)) * rows + 0.2, gap=0.06)
     from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.transforms import ScaledTranslation
 
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     largest = 0.0
     for axes, (title, curves) in zip(grid, panels.items(), strict=False):
-        for name, values in curves.items():
+        for (name, values), stroke in zip(curves.items(), cycle(STROKES), strict=False):
             y = as_real(values, f"plot_curves: {name}")
             if y.shape != x.shape:
                 raise ValueError(f"plot_curves: {name}: expected {x.size} points, got shape {y.shape}")
-            axes.plot(x, y, linewidth=1.6, label=name)
+            axes.plot(x, y, linestyle=stroke, linewidth=1.6, label=name)
             largest = max(largest, float(y.max(initial=0)))
         axes.set_title(title)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.tick_params(labelbottom=True, labelleft=True)
-        axes.legend(fontsize=9)
+        anchor = axes.transAxes + ScaledTranslation(0, -0.55, figure.dpi_scale_trans)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=anchor, ncols=2, fontsize=9)
         axes.grid(alpha=0.3)
     for axes in grid[: len(panels)] if log_scale and largest > 0 else []:
         axes.set_yscale("log")

@@ -124,7 +124,9 @@ class Solver:
             ("augmentation", augmentation, "Augmentation()"),
         ):
             if function is not None and (not callable(function) or isinstance(function, type)):
-                raise TypeError(f"Solver: expected {name} to be a function or such as {example}, got {function!r:.60}")
+                raise TypeError(
+                    f"Solver: expected {name} to be a function, or an object such as {example}, got {function!r:.60}"
+                )
         if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
             raise TypeError(f"Solver: expected callbacks to be a sequence of Callback objects, got {callbacks!r:.60}")
         if optimizer.state:
@@ -132,6 +134,8 @@ class Solver:
                 f"Solver: expected an optimizer without the state of earlier training, got {optimizer!r} with one; "
                 "make a new one, or give it the state, with load_state, after the Solver is made"
             )
+        if not isinstance(data, Mapping):
+            raise TypeError(f"Solver: expected data to be a dictionary as of preprocess, got a {type(data).__name__}")
         self.model = model
         self.data = {part: _labelled(model, data, part) for part in ("train", "validation")}
         self.optimizer = optimizer
@@ -290,11 +294,12 @@ class Solver:
     def _diverged(self, x: FloatArray, what: str) -> None:
         """Restore the last finite parameters, and raise an error that says where the first other number appears."""
         where = self.model.first_non_finite(x)
+        advice = "look at the data" if where == "the input" else "try a smaller learning rate"
         self.model.load_params(self._finite_params)
         rate = self.optimizer.learning_rate * self.optimizer.rate_factor
         raise FloatingPointError(
             f"{what}, at learning rate {rate:g}: {where or 'only the loss'} is the first that is not finite; the "
-            "model has the parameters of the last accuracy check again; try a smaller learning rate"
+            f"model has the parameters of the last accuracy check again; {advice}"
         )
 
     def _call(self, event: str) -> None:

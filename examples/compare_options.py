@@ -1,8 +1,10 @@
-"""Try every option of the library's table, one at a time, from the same start, to see what each of them changes.
+"""Try the options of ConvNet1, one at a time, from the same start, to see what each of them changes.
 
-All runs have the same random seed, the same minibatches and the same number of steps, and differ from the first, the
-tutorial's own choice, in one option. Optimizers have each their own learning rate: the unit of a step is another.
-600 steps are half an epoch. What is ahead after them need not be ahead after ten epochs; regularisation pays late.
+The rows are those of the table of options in V. N. Sichkar's tutorial (2018, DOI 10.5281/zenodo.1317904). All runs have
+the same random seed, the same minibatches and the same number of steps, and differ from the first, the tutorial's own
+choice, in one option; that first run stands in every row, and is done once. Optimizers have each their own learning
+rate: the unit of a step is another. 600 steps are half an epoch. What is ahead after them need not be ahead after ten
+epochs; regularisation pays late.
 
 python examples/compare_options.py
 """
@@ -70,7 +72,7 @@ class AccuracyCurve(convnet.Callback):
 
 def main() -> None:
     """Run the example."""
-    parser = argparse.ArgumentParser(description="Compare the options of the library's table in short runs.")
+    parser = argparse.ArgumentParser(description="Compare the options of ConvNet1 in short runs.")
     parser.add_argument("--steps", type=int, default=600, help="minibatches of 50 images for each (default: 600)")
     parser.add_argument("--hidden-size", type=int, default=100, help="of ConvNet1 (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
@@ -106,7 +108,7 @@ def main() -> None:
                 done[key] = cells, curve.accuracies
             cells, accuracies = done[key]
             print(columns.format(row, name, rule, *cells), flush=True)
-            curves[row][f"{name} ({rule})" if row == "Weights update policy" else name] = accuracies
+            curves[row][rule if row == "Weights update policy" else name] = accuracies
     print("last loss: the mean over the last twentieth of the steps, in different units for softmax and SVM")
     print("accuracy: on the 1,000 validation images, whose standard error is about half a percent")
 

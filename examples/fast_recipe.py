@@ -1,4 +1,4 @@
-"""The shortest way to 99 % of the MNIST test digits: a fixed recipe of two epochs.
+"""The shortest way to 99 % of the MNIST test digits: two epochs of a small network.
 
 What makes it short, each chosen on images held back from the training set, never on the test images:
 
@@ -7,10 +7,11 @@ What makes it short, each chosen on images held back from the training set, neve
   the last parameters are good ones without averaging or choosing;
 - shifting every image by up to a pixel, which keeps the network from learning the training images by heart.
 
-Nothing in it knows about digits: it takes any images in MNIST's four files.
+Nothing in it knows about digits: it takes any images in MNIST's four files. More epochs reach more.
 
 python examples/fast_recipe.py
 python examples/fast_recipe.py --data DIR
+python examples/fast_recipe.py --epochs 5
 """
 
 import argparse
@@ -23,30 +24,22 @@ import numpy as np
 import convnet
 from convnet import Affine, Conv2D, MaxPool2D, ReLU
 
-EPOCHS = 2
 
-
-def fraction(text: str) -> float:
-    """Return the number between 0 and 1 that a text stands for."""
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise ValueError(text)
-    return number
-
-
-def main() -> int:
-    """Run the example; return the exit status."""
+def main() -> None:
+    """Run the example."""
     parser = argparse.ArgumentParser(description="Train a small network to 99 % of the test digits in two epochs.")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the four IDX files (default: the digits)")
+    parser.add_argument("--epochs", type=int, default=2, help="passes over the training images (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    parser.add_argument("--target-accuracy", type=fraction, metavar="FRACTION", help="fail below this test accuracy")
     options = parser.parse_args()
     start = time.perf_counter()
 
+    # 1. Data. All labels tell how many classes there are; the test images are not looked at before step 4.
     images, labels, test_images, test_labels = convnet.load_mnist(options.data, num_classes=256)
     data, statistics = convnet.preprocess(images, labels, test_images, test_labels, num_test=None)
-    num_classes = int(labels.max()) + 1
+    num_classes = int(max(labels.max(), test_labels.max())) + 1
 
+    # 2. Model: images of 28 x 28 shrink to 14 x 14 and to 7 x 7, while they gain channels.
     rng = np.random.default_rng(options.seed)
     c, h, w = data["x_train"].shape[1:]
     layers = [
@@ -61,14 +54,17 @@ def main() -> int:
         Affine(128, num_classes, rng=rng),
     ]
     model = convnet.Sequential(layers, (c, h, w), l2=1e-4, rng=rng)
+    print(model.summary())
 
+    # 3. Training. The last parameters stay: after this schedule they are the best, and 1,000 validation images are too
+    # few to choose between the last epochs.
     solver = convnet.Solver(
         model,
         data,
         convnet.Momentum(0.05, nesterov=True),
-        schedule=convnet.OneCycle(EPOCHS),
+        schedule=convnet.OneCycle(options.epochs),
         batch_size=100,
-        epochs=EPOCHS,
+        epochs=options.epochs,
         seed=options.seed,
         augmentation=convnet.Augmentation(shift=1, rotation=0, statistics=statistics),
         callbacks=[convnet.ProgressBar()],
@@ -76,18 +72,14 @@ def main() -> int:
     )
     solver.train()
 
-    # The test images are looked at once, here.
+    # 4. Test: the test images are looked at once, here.
     accuracy = solver.check_accuracy(data["x_test"], data["y_test"])
-    seconds = time.perf_counter() - start
-    print(f"test accuracy {accuracy:.2%} on {len(data['x_test'])} images, {seconds:.1f} s from data to test")
-    if options.target_accuracy is not None and accuracy < options.target_accuracy:
-        print(f"the test accuracy is below the target of {options.target_accuracy:.2%}", file=sys.stderr)
-        return 1
-    return 0
+    print(f"test accuracy {accuracy:.2%} on {len(data['x_test'])} images")
+    print(f"{time.perf_counter() - start:.1f} s from data to test")
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        main()
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")

@@ -31,7 +31,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=0.1, help="of the first epoch (default: 0.1)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--output", type=Path, default=Path("results"), metavar="DIR", help="folder for the results")
-    parser.add_argument("--filters-gif", type=Path, metavar="FILE", help="animate the first layer's filters")
+    parser.add_argument(
+        "--filters-gif", type=Path, metavar="FILE", help="write an animation of the first layer's filters"
+    )
     parser.add_argument("--target-accuracy", type=fraction, metavar="FRACTION", help="fail below this test accuracy")
     return parser.parse_args()
 
@@ -44,6 +46,10 @@ def main() -> int:
     for package, what in left_out.items():
         if find_spec(package) is None:
             print(f'{package} is not installed, so there will be no {what}: pip install ".[examples]" adds it')
+
+    callbacks: list[convnet.Callback] = [convnet.ProgressBar()]
+    if options.filters_gif is not None:
+        callbacks.append(convnet.FilterAnimation(options.filters_gif))
 
     # 1. Data: 60,000 digits to train with, of which the last 1,000 are held back for validation, and 10,000 to test.
     print(f"loading {options.data or 'the MNIST digits'}")
@@ -60,9 +66,6 @@ def main() -> int:
     print(model.summary())
 
     # 3. Training: vanilla SGD on minibatches, the learning rate 0.8 times as large after every epoch.
-    callbacks: list[convnet.Callback] = [convnet.ProgressBar()]
-    if options.filters_gif is not None:
-        callbacks.append(convnet.FilterAnimation(options.filters_gif))
     solver = convnet.Solver(
         model,
         data,
@@ -77,7 +80,7 @@ def main() -> int:
     solver.train()
     print(f"best validation accuracy {solver.best_validation_accuracy:.2%}")
 
-    # 4. Test: only now, and only once, the test images are looked at.
+    # 4. Test: only now, and only once, the test images are looked at (their labels told how many classes there are).
     accuracy = solver.check_accuracy(data["x_test"], data["y_test"])
     print(f"test accuracy {accuracy:.2%} on {len(data['x_test'])} images")
 
@@ -94,6 +97,8 @@ def main() -> int:
             figure.savefig(options.output / name, dpi=150)
         results += figures
     print(f"saved in {options.output}: {', '.join(results)}")
+    if options.filters_gif is not None:
+        print(f"saved {options.filters_gif}")
 
     if options.target_accuracy is not None and accuracy < options.target_accuracy:
         print(f"the test accuracy is below the target of {options.target_accuracy:.2%}", file=sys.stderr)

@@ -163,17 +163,15 @@ def test_every_row_of_the_table_is_compared(tmp_path):
     assert (tmp_path / "options.png").exists()
 
 
-def test_fast_recipe_takes_any_data_and_says_when_it_misses_its_target(digits):
-    result = run("--data", digits, "--target-accuracy", 1, script="fast_recipe.py")
-    assert result.returncode == 1
-    assert result.stderr == "the test accuracy is below the target of 100.00%\n"
-    assert re.search(
-        r"^test accuracy \d\d\.\d\d% on 1000 images, \d+\.\d s from data to test$", result.stdout, re.MULTILINE
-    )
+def test_fast_recipe_takes_any_data(digits):
+    result = run("--data", digits, "--epochs", 3, script="fast_recipe.py")
+    assert result.returncode == 0, result.stderr
+    accuracy = re.search(r"^test accuracy (\d\d\.\d\d)% on 1000 images$", result.stdout, re.MULTILINE)
+    assert float(accuracy[1]) > 85
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fast_recipe", "fast_recipe_inverted", "fast_recipe_permuted", "two_convolutions"])
+@pytest.mark.parametrize("name", ["fast_recipe", "inverted", "permuted", "five_epochs"])
 def test_examples_reach_what_they_promise(name):
     command = [sys.executable, ROOT / "benchmarks" / "examples.py", name]
     result = subprocess.run(command, capture_output=True, text=True, timeout=1800)

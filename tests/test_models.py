@@ -461,6 +461,37 @@ def test_wrong_arguments_are_named(make, error, message):
         make()
 
 
+class Forgetful(Layer):
+    """A layer whose methods return one thing instead of two, as asked."""
+
+    def __init__(self, method):
+        super().__init__()
+        self.params = {"weight": np.ones(2)}
+        self.method = method
+
+    def forward(self, x, rng=None):
+        return x if self.method == "forward" else (x, None)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        return dy
+
+
+@pytest.mark.parametrize(("method", "pair"), [("forward", r"\(y, cache\)"), ("backward", r"\(dx, grads\)")])
+def test_users_layers_that_return_too_little_are_named(method, pair):
+    model = Sequential([Forgetful(method)], (2,))
+    with pytest.raises(TypeError, match=f"layer1: expected {method} to return {pair}, got ndarray"):
+        model.loss(np.ones((2, 2)), [0, 1])  # two examples: an array of them could be unpacked into two
+
+
+def test_a_users_layer_without_its_base_is_named():
+    class Bare(Layer):
+        def __init__(self):
+            pass
+
+    with pytest.raises(TypeError, match=r"layer 1, Bare\(\), has no params; its __init__ has to call super"):
+        Sequential([Bare()], (2,))
+
+
 def test_users_layers_work(rng):
     class Scale(Layer):
         kind = "scale"

@@ -276,6 +276,30 @@ def test_curves_of_nothing_above_0_are_drawn_without_a_warning():
     drawn(plot_curves({"p": {"c": [0.0, 0.0]}}, [0, 1], xlabel="x", ylabel="y", log_scale=True))
 
 
+def test_legends_hide_no_curve(rng):
+    curves = {name: np.linspace(90, 2, 8) + i for i, name in enumerate(("Momentum at 0.005", "RMSProp", "Adam", "SGD"))}
+    figure = plot_curves({"a": curves, "b": {"c": curves["SGD"]}}, np.arange(8), xlabel="x", ylabel="y", log_scale=True)
+    drawn(figure)
+    for axes in figure.axes:
+        box = axes.get_legend().get_window_extent()
+        assert not box.overlaps(axes.bbox)
+        assert figure.bbox.y0 <= box.y0
+        assert not box.overlaps(axes.xaxis.label.get_window_extent())
+    assert len({line.get_linestyle() for line in figure.axes[0].lines}) == 4
+
+    solver = trained(rng)
+    for epochs in (1, 2, 10):
+        solver.iteration = epochs * solver.iterations_per_epoch
+        solver.train_accuracy_history = [0.1, *np.linspace(0.974, 1, epochs)]
+        solver.validation_accuracy_history = [0.11, *np.linspace(0.983, 0.992, epochs)]
+        figure = plot_training(solver)
+        drawn(figure)
+        below = figure.axes[1]
+        points = below.transData.transform(np.concatenate([line.get_xydata() for line in below.lines]))
+        box = below.get_legend().get_window_extent()
+        assert not any(box.contains(*point) for point in points)
+
+
 def test_losses_of_0_are_drawn(rng):
     solver = trained(rng)
     solver.loss_history = [0.0, 2.0, 0.0, 1.0]

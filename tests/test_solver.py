@@ -348,6 +348,13 @@ def test_divergence_is_named_and_the_last_finite_parameters_come_back(rng):
         np.testing.assert_array_equal(param, start[name])
 
 
+def test_nan_in_the_data_is_not_blamed_on_the_learning_rate(rng):
+    data = make_data(rng)
+    data["x_validation"][3, 2] = np.nan
+    with pytest.raises(FloatingPointError, match=r"the input is the first that is not finite.*; look at the data$"):
+        Solver(make_model(), data, SGD(0.1)).train()
+
+
 def test_divergence_after_a_good_epoch_keeps_that_epoch(rng):
     data, kept = make_data(rng), {}
 
@@ -410,6 +417,7 @@ def test_wrong_data_is_named(rng, change, message):
         lambda data: Solver(make_model(), data, SGD(0.1), augmentation=2),
         lambda data: Solver(make_model(), data, SGD(0.1), schedule=EpochDecay),
         lambda data: Solver(make_model(), data, SGD),
+        lambda data: Solver(make_model(), (data, None), SGD(0.1)),
         lambda data: Solver(make_model(), data, SGD(0.1), callbacks=[3]),
     ],
 )
