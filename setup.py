@@ -67,7 +67,7 @@ setup(
                 "convnet._kernels",
                 ["convnet/_kernels.pyx"],
                 include_dirs=["convnet"],
-                depends=["convnet/_simd.h", "convnet/_simd_tile.h"],
+                depends=[str(header) for header in Path("convnet").glob("*.h")],
             )
         ],
         build_dir="build/cython",

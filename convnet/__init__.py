@@ -32,6 +32,8 @@ from convnet.optimizers import SGD, Adam, Momentum, Optimizer, RMSProp
 from convnet.plotting import plot_confusion, plot_curves, plot_errors, plot_examples, plot_filters, plot_training
 from convnet.schedules import Constant, CosineDecay, EpochDecay, OneCycle, StepDecay
 from convnet.solver import Callback, Solver
+from convnet.threads import get_num_threads, set_num_threads, show_config
+from convnet.workspace import Workspace
 
 __all__ = [
     "SGD",
@@ -61,7 +63,9 @@ __all__ = [
     "Solver",
     "Statistics",
     "StepDecay",
+    "Workspace",
     "functional",
+    "get_num_threads",
     "gradient_error",
     "he_normal",
     "load_mnist",
@@ -78,6 +82,8 @@ __all__ = [
     "read_idx",
     "save_model",
     "save_prepared",
+    "set_num_threads",
+    "show_config",
     "softmax_loss",
     "svm_loss",
 ]

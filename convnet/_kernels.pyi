@@ -1,5 +1,6 @@
 """Types of the compiled module; float arrays are all float32 or all float64 in one call."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,96 @@ _Float = npt.NDArray[np.floating[Any]]
 _Codes = npt.NDArray[np.uint8]
 _Int = npt.NDArray[np.signedinteger[Any]]
 
+MAX_THREADS: int
 SLACK: int
 MAX_KERNEL_W: int
 CLOSED: int
+BLOCK_ROWS: int
+NUM_LEVELS: int
+COMPILER: str
 
-def im2col(x: _Float, cols: _Float, stride_h: int, stride_w: int, padding_h: int, padding_w: int) -> None: ...
-def col2im(cols: _Float, x: _Float, stride_h: int, stride_w: int, padding_h: int, padding_w: int) -> None: ...
+def simd_highest() -> int: ...
+def run_tasks(function: Callable[[int, int], object], count: int, threads: int) -> None: ...
+def multiply(
+    level: int,
+    threads: int,
+    a: _Float,
+    b: _Float,
+    c: _Float,
+    a_is_transposed: bool,
+    b_is_transposed: bool,
+    alpha: float,
+    beta: float,
+) -> None: ...
+def affine_update(
+    level: int,
+    threads: int,
+    x: _Float,
+    dy: _Float,
+    weight: _Float,
+    dx: _Float | None,
+    squares: npt.NDArray[np.float64],
+    decay: float,
+    rate: float,
+) -> None: ...
+def im2col(
+    x: _Float,
+    cols: _Float,
+    kernel_h: int,
+    kernel_w: int,
+    out_h: int,
+    out_w: int,
+    stride_h: int,
+    stride_w: int,
+    padding_h: int,
+    padding_w: int,
+) -> None: ...
+def col2im(
+    cols: _Float,
+    x: _Float,
+    kernel_h: int,
+    kernel_w: int,
+    out_h: int,
+    out_w: int,
+    stride_h: int,
+    stride_w: int,
+    padding_h: int,
+    padding_w: int,
+) -> None: ...
+def conv2d_forward(
+    level: int,
+    x: _Float,
+    weight: _Float,
+    bias: _Float,
+    cols: _Float,
+    y: _Float,
+    kernel_h: int,
+    kernel_w: int,
+    out_h: int,
+    out_w: int,
+    stride_h: int,
+    stride_w: int,
+    padding_h: int,
+    padding_w: int,
+) -> None: ...
+def conv2d_backward(
+    level: int,
+    dy: _Float,
+    x: _Float,
+    weight: _Float,
+    cols: _Float,
+    dweight: _Float,
+    dbias: _Float,
+    dx: _Float | None,
+    kernel_h: int,
+    kernel_w: int,
+    out_h: int,
+    out_w: int,
+    stride_h: int,
+    stride_w: int,
+    padding_h: int,
+    padding_w: int,
+) -> None: ...
 def max_pool2d_forward(
     x: _Float,
     y: _Float,
@@ -48,9 +133,9 @@ def average_pool2d_backward(
     padding_h: int,
     padding_w: int,
 ) -> None: ...
-def simd_level() -> int: ...
 def conv_relu_pool_forward(
     level: int,
+    threads: int,
     x: _Float,
     weight: _Float,
     bias: _Float,
@@ -62,13 +147,14 @@ def conv_relu_pool_forward(
 ) -> None: ...
 def conv_relu_pool_backward(
     level: int,
+    threads: int,
     dy: _Float,
     codes: _Codes,
     x: _Float,
+    weight: _Float,
     padded: _Float,
     dweight: _Float,
     dbias: _Float,
-    kernel_w: int,
     padding_h: int,
     padding_w: int,
 ) -> None: ...

@@ -1,9 +1,12 @@
-/* Float32 tiles of the fused convolution + bias + ReLU + 2x2 max pooling, for named instruction sets.
+/* Float32 tiles for named instruction sets: products of matrices, and convolution + bias + ReLU + 2x2 max pooling.
  *
- * One source, _simd_tile.h, is compiled for each level: 0 with vectors of 16 bytes, which every processor has or the
- * compiler emulates; 1 for AVX2 with FMA; 2 for AVX-512. simd_level() tells the highest that this processor runs.
- * Compilers without GNU C's vector extensions build none of this, and simd_level() is -1: callers then take the path
- * in typed Cython.
+ * One source, _simd_level.h, is compiled for each level: 0 with vectors of 16 bytes, which every processor has or the
+ * compiler emulates; 1 for AVX2 with FMA; 2 for AVX-512. simd_highest() tells the highest that this processor runs.
+ * Compilers without GNU C's vector extensions build none of this, and simd_highest() is -1: callers then take the
+ * general path in typed Cython.
+ *
+ * The work of a call is divided into tasks for the pool by the shapes alone, and each sum is formed within one task:
+ * the results have the same bits for any number of threads.
  */
 #ifndef CONVNET_SIMD_H
 #define CONVNET_SIMD_H
@@ -12,22 +15,42 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "_pool.h"
+
 /* Codes of a pooled cell: 0 to 3, where in its 2x2 window the maximum is, row by row, or CLOSED where ReLU closed it. */
 #define SIMD_CLOSED 4
-/* Floats that a padded row of the image must have behind its last pixel: what the widest tile reads too far. */
+/* Floats that the padded images must have behind the last pixel: what the widest tile reads too far. */
 #define SIMD_SLACK 40
 /* Widest filter that the weight gradient handles: one vector of 8 holds a row of it. */
 #define SIMD_MAX_KERNEL_W 8
 
-/* One image: padded (c, hp, wp), filters (f, c, kh, kw), pooled output (f, ph, pw). */
+/* C = beta * C + alpha * A B; beta = 0 means that C is not read. */
 typedef struct {
-    ptrdiff_t c, hp, wp, f, kh, kw, ph, pw;
-} simd_shape;
+    ptrdiff_t m, n, k;      /* C is (m, n), A (m, k), B (k, n) */
+    const float *a, *b;
+    float *c;
+    ptrdiff_t a_step, b_step, c_step;      /* floats from one row in memory to the next */
+    int a_is_transposed, b_is_transposed;  /* A lies in memory as (k, m), B as (n, k) */
+    float alpha, beta;
+} simd_product;
 
-typedef void simd_forward_function(const simd_shape *, const float *padded, const float *weight, const float *bias,
-                                   float *y, uint8_t *codes);
-typedef void simd_backward_function(const simd_shape *, const float *padded, const float *dy, const uint8_t *codes,
-                                    float *dweight, float *dbias);
+/* Images padded (n, c, hp, wp), filters weight (f, c, kh, kw), pooled output (n, f, ph, pw). */
+typedef struct {
+    ptrdiff_t n, c, h, w, padding_h, padding_w, hp, wp, f, kh, kw, ph, pw;
+    const float *x, *weight, *bias, *dy;
+    float *padded, *y, *dweight, *dbias;
+    uint8_t *codes;
+} simd_convolution;
+
+#if defined(__clang__)
+#define SIMD_COMPILER "clang " __clang_version__
+#elif defined(__GNUC__)
+#define SIMD_COMPILER "gcc " __VERSION__
+#elif defined(_MSC_VER)
+#define SIMD_COMPILER "Visual C++"
+#else
+#define SIMD_COMPILER "unknown"
+#endif
 
 #if defined(__GNUC__) || defined(__clang__)
 
@@ -37,54 +60,235 @@ typedef void simd_backward_function(const simd_shape *, const float *padded, con
 #define SIMD_SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
 #endif
 
+typedef float simd_four __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t simd_four_ints __attribute__((vector_size(16)));
+typedef float simd_eight __attribute__((vector_size(32), aligned(4), may_alias));
+
+/* Length of the common axis of a product that is walked at a time; see _simd_product.h. */
+#define PRODUCT_DEPTH 128
+static const float simd_zeros[PRODUCT_DEPTH];
+
+/* What a tile of a product is computed from; `ahead` is how far behind b the floats are that are needed later. */
+typedef struct {
+    ptrdiff_t depth;
+    const float *a;
+    ptrdiff_t a_step;
+    const float *b;
+    ptrdiff_t b_step, ahead;
+    float *c;
+    ptrdiff_t c_step;
+    float alpha, beta;
+} product_tile;
+
+typedef void product_function(const product_tile *);
+
+static inline ptrdiff_t simd_parts(ptrdiff_t size, ptrdiff_t part) { return (size + part - 1) / part; }
+static inline ptrdiff_t simd_least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
 #define SIMD_LANES 4
 #define SIMD_FILTERS 2
+#define SIMD_ROWS 5
+#define SIMD_EACH_ROWS(do) do(1) do(2) do(3) do(4) do(5)
 #define SIMD_EVEN 0, 2, 4, 6
 #define SIMD_ODD 1, 3, 5, 7
 #define SIMD_TARGET
 #define SIMD_NAME(name) name##_portable
-#include "_simd_tile.h"
+#include "_simd_level.h"
 
 #if defined(__x86_64__)
 
 #define SIMD_LANES 8
 #define SIMD_FILTERS 2
+#define SIMD_ROWS 6
+#define SIMD_EACH_ROWS(do) do(1) do(2) do(3) do(4) do(5) do(6)
 #define SIMD_EVEN 0, 2, 4, 6, 8, 10, 12, 14
 #define SIMD_ODD 1, 3, 5, 7, 9, 11, 13, 15
 #define SIMD_TARGET __attribute__((target("avx2,fma")))
 #define SIMD_NAME(name) name##_avx2
-#include "_simd_tile.h"
+#include "_simd_level.h"
 
 #define SIMD_LANES 16
 #define SIMD_FILTERS 4
+#define SIMD_ROWS 12
+#define SIMD_EACH_ROWS(do) do(1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11) do(12)
 #define SIMD_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define SIMD_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #define SIMD_TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
 #define SIMD_NAME(name) name##_avx512
-#include "_simd_tile.h"
+#include "_simd_level.h"
 
-static int simd_level(void) {
+#endif
+
+typedef struct {
+    void (*product_block)(const simd_product *, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1);
+    void (*convolution_forward)(const simd_convolution *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
+    void (*convolution_backward)(const simd_convolution *, ptrdiff_t f);
+} simd_functions;
+
+#define SIMD_FUNCTIONS(set) {product_block_##set, convolution_forward_##set, convolution_backward_##set}
+#if defined(__x86_64__)
+#define SIMD_BUILT 3
+static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable), SIMD_FUNCTIONS(avx2), SIMD_FUNCTIONS(avx512)};
+#else
+#define SIMD_BUILT 1
+static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable)};
+#endif
+
+static int simd_highest(void) {
+#if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
         return 2;
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 1 : 0;
-}
-static simd_forward_function *const simd_forward[] = {forward_portable, forward_avx2, forward_avx512};
-static simd_backward_function *const simd_backward[] = {backward_portable, backward_avx2, backward_avx512};
-
-#else /* another processor */
-
-static int simd_level(void) { return 0; }
-static simd_forward_function *const simd_forward[] = {forward_portable};
-static simd_backward_function *const simd_backward[] = {backward_portable};
-
+#else
+    return 0;
 #endif
-#else /* another compiler */
+}
 
-static int simd_level(void) { return -1; }
-static simd_forward_function *const simd_forward[] = {NULL};
-static simd_backward_function *const simd_backward[] = {NULL};
+/* Less work than this, in multiplications, is not worth waking a thread for. */
+#define SIMD_ALONE 200000
+
+/* ------------------------------------------------------------------------------------------------ product */
+
+/* Blocks of C, whose sizes are measured to be large enough for A and B to be read from the second-level cache. */
+#define PRODUCT_ROWS 96
+#define PRODUCT_COLUMNS 128
+
+typedef struct {
+    const simd_product *product;
+    const simd_functions *functions;
+    ptrdiff_t row_blocks;
+} simd_product_job;
+
+static void simd_product_task(void *job, ptrdiff_t index, int slot) {
+    const simd_product_job *j = job;
+    const simd_product *s = j->product;
+    const ptrdiff_t m = index % j->row_blocks, n = index / j->row_blocks * PRODUCT_COLUMNS;
+    (void)slot;
+    j->functions->product_block(s, s->m * m / j->row_blocks, s->m * (m + 1) / j->row_blocks, n,
+                                simd_least(n + PRODUCT_COLUMNS, s->n));
+}
+
+static void simd_multiply(int level, const simd_product *s, int threads) {
+    simd_product_job job = {s, &simd_levels[level], simd_parts(s->m, PRODUCT_ROWS)};
+    const ptrdiff_t tasks = job.row_blocks * simd_parts(s->n, PRODUCT_COLUMNS);
+    const double work = (double)s->m * (double)s->n * (double)s->k;
+    pool_run(simd_product_task, &job, tasks, work < SIMD_ALONE ? 1 : threads);
+}
+
+/* ------------------------------------------------------------ Affine layer: input gradient and update at once */
+
+/* weight (d, m) = decay * weight - rate * x^T dy, after dx = dy weight^T, for x (n, d) and dy (n, m). */
+typedef struct {
+    ptrdiff_t n, d, m;
+    const float *x, *dy;
+    float *weight, *dx;     /* dx may be NULL */
+    float decay, rate;
+    double *squares;        /* of the blocks: sums of weight ** 2 before the update; may be NULL */
+} simd_affine;
+
+/* Rows of weight that are in the first-level cache, or near it, for both products. */
+#define AFFINE_ROWS 64
+
+typedef struct {
+    const simd_affine *affine;
+    const simd_functions *functions;
+} simd_affine_job;
+
+static void simd_affine_task(void *job, ptrdiff_t index, int slot) {
+    const simd_affine *s = ((const simd_affine_job *)job)->affine;
+    const simd_functions *functions = ((const simd_affine_job *)job)->functions;
+    const ptrdiff_t d0 = index * AFFINE_ROWS, d1 = simd_least(d0 + AFFINE_ROWS, s->d);
+    (void)slot;
+    if (s->squares) {
+        double total = 0;
+        for (ptrdiff_t d = d0; d < d1; d++) {
+            float sum = 0;
+            for (ptrdiff_t i = 0; i < s->m; i++) sum += s->weight[d * s->m + i] * s->weight[d * s->m + i];
+            total += sum;
+        }
+        s->squares[index] = total;
+    }
+    if (s->dx) {
+        const simd_product product = {s->n, s->d, s->m, s->dy, s->weight, s->dx, s->m, s->m, s->d, 0, 1, 1, 0};
+        functions->product_block(&product, 0, s->n, d0, d1);
+    }
+    const simd_product product = {s->d, s->m, s->n, s->x, s->dy, s->weight, s->d, s->m, s->m, 1, 0, -s->rate, s->decay};
+    functions->product_block(&product, d0, d1, 0, s->m);
+}
+
+static void simd_affine_update(int level, const simd_affine *s, int threads) {
+    simd_affine_job job = {s, &simd_levels[level]};
+    const double work = (double)s->n * (double)s->d * (double)s->m;
+    pool_run(simd_affine_task, &job, simd_parts(s->d, AFFINE_ROWS), work < SIMD_ALONE ? 1 : threads);
+}
+
+/* -------------------------------------------------------------------------------------------- convolution */
+
+typedef struct {
+    const simd_convolution *convolution;
+    const simd_functions *functions;
+    ptrdiff_t groups;
+} simd_convolution_job;
+
+/* Copy image n into the middle of zeros. */
+static void simd_pad(const simd_convolution *s, ptrdiff_t n) {
+    const float *x = s->x + n * s->c * s->h * s->w;
+    float *padded = s->padded + n * s->c * s->hp * s->wp;
+    memset(padded, 0, (size_t)(s->c * s->hp * s->wp) * sizeof *padded);
+    for (ptrdiff_t c = 0; c < s->c; c++)
+        for (ptrdiff_t h = 0; h < s->h; h++)
+            memcpy(padded + (c * s->hp + h + s->padding_h) * s->wp + s->padding_w, x + (c * s->h + h) * s->w,
+                   (size_t)s->w * sizeof *x);
+}
+
+static void simd_pad_task(void *job, ptrdiff_t index, int slot) {
+    (void)slot;
+    simd_pad(((const simd_convolution_job *)job)->convolution, index);
+}
+
+static void simd_forward_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    const simd_convolution *s = j->convolution;
+    const ptrdiff_t n = index / j->groups, group = index % j->groups;
+    (void)slot;
+    if (j->groups == 1) simd_pad(s, n);
+    j->functions->convolution_forward(s, n, s->f * group / j->groups, s->f * (group + 1) / j->groups);
+}
+
+/* A task is an image; where there are few, its filters are dealt out in groups. */
+static void simd_convolution_forward(int level, const simd_convolution *s, int threads) {
+    simd_convolution_job job = {s, &simd_levels[level], s->n < 8 ? simd_parts(s->f, 8) : 1};
+    if (job.groups > 1)
+        for (ptrdiff_t n = 0; n < s->n; n++) simd_pad(s, n);
+    const double work = (double)s->n * s->f * s->ph * s->pw * 4 * s->c * s->kh * s->kw;
+    pool_run(simd_forward_task, &job, s->n * job.groups, work < SIMD_ALONE ? 1 : threads);
+}
+
+static void simd_backward_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    (void)slot;
+    j->functions->convolution_backward(j->convolution, index);
+}
+
+static void simd_convolution_backward(int level, const simd_convolution *s, int threads) {
+    simd_convolution_job job = {s, &simd_levels[level], 1};
+    const double work = (double)s->n * s->f * s->ph * s->pw * s->c * s->kh * s->kw;
+    if (work < SIMD_ALONE) threads = 1;
+    pool_run(simd_pad_task, &job, s->n, threads);
+    pool_run(simd_backward_task, &job, s->f, threads);
+}
+
+#else /* another compiler: never called */
+
+#define SIMD_BUILT 0
+#define AFFINE_ROWS 1
+static int simd_highest(void) { return -1; }
+static void simd_multiply(int level, const simd_product *s, int threads) {}
+static void simd_affine_update(int level, const simd_affine *s, int threads) {}
+static void simd_convolution_forward(int level, const simd_convolution *s, int threads) {}
+static void simd_convolution_backward(int level, const simd_convolution *s, int threads) {}
 
 #endif
 #endif

@@ -6,11 +6,12 @@ features out. Output sizes are ``floor((size + 2 * padding - kernel) / stride) +
 Arguments are never changed. Any real array is accepted, whatever its order, strides or byte order. Functions with
 parameters compute in the dtype of `weight`; the others keep float32 and float64 and convert the rest to float32.
 N = 0 is allowed everywhere.
+
+`empty` gives the memory of the arrays that a function returns or needs: numpy.empty, or that of a `Workspace`.
 """
 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,17 @@ from convnet.checks import (
     as_shape,
     check_shape,
 )
+from convnet.threads import LEVEL, get_num_threads, in_parts
+from convnet.workspace import Empty
 
 __all__ = [
     "affine_backward",
     "affine_forward",
+    "affine_update",
     "average_pool2d_backward",
     "average_pool2d_forward",
     "can_fuse",
+    "can_update",
     "conv2d_backward",
     "conv2d_forward",
     "conv_output_shape",
@@ -54,12 +59,26 @@ __all__ = [
     "warp",
 ]
 
-# Bytes of the unfolded input that are made at a time: together with what they are multiplied with they stay in a
-# core's second-level cache. 256 KiB to 2 MiB measured alike, the whole batch of 50 (7.5 MiB) 10 % slower.
-COLS_BYTES = 1 << 20
+# In how many groups of images a convolution's weight gradient is summed, each on a thread, and the bytes that these
+# partial sums may take together.
+GROUPS, GROUPS_BYTES = 8, 1 << 24
 
-# The level of _simd.h in use: the highest that this processor runs.
-SIMD_LEVEL = _kernels.simd_level()
+
+# --------------------------------------------------------------------------------------------- products
+
+
+def _product(
+    a: FloatArray,
+    b: FloatArray,
+    out: FloatArray,
+    *,
+    a_is_transposed: bool = False,
+    b_is_transposed: bool = False,
+    beta: float = 0,
+) -> FloatArray:
+    """Return out = beta * out + a @ b, where one of them may lie in memory transposed."""
+    _kernels.multiply(LEVEL, get_num_threads(), a, b, out, a_is_transposed, b_is_transposed, 1.0, beta)
+    return out
 
 
 # ------------------------------------------------------------------------------------------ convolution
@@ -120,28 +139,14 @@ def _conv_arguments(
     return x, weight, stride, padding, conv_output_shape(x.shape[1:], weight.shape, stride, padding)
 
 
-def _blocks(
-    x: FloatArray, weight: FloatArray, out_h: int, out_w: int
-) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
-    """Yield the images of a block, an empty (C, KH, KW, B, OH, OW) for its columns, and (F, B, OH * OW) for outputs.
-
-    A block has as many images B as COLS_BYTES allows, at least one. The buffers are the same memory each time.
-    """
-    image = weight[0].size * out_h * out_w
-    block = min(len(x), max(1, COLS_BYTES // (image * x.itemsize)))
-    cols = np.empty(block * image, x.dtype)
-    outputs = np.empty(block * len(weight) * out_h * out_w, x.dtype)
-    for start in range(0, len(x), max(block, 1)):
-        b = min(block, len(x) - start)
-        yield (
-            slice(start, start + b),
-            cols[: b * image].reshape(*weight.shape[1:], b, out_h, out_w),
-            outputs[: b * len(weight) * out_h * out_w].reshape(len(weight), b, out_h * out_w),
-        )
-
-
 def conv2d_forward(
-    x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike, *, stride: Pair = 1, padding: Pair = 0
+    x: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    bias: npt.ArrayLike,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    empty: Empty = np.empty,
 ) -> FloatArray:
     """Convolution (cross-correlation) of images with filters.
 
@@ -173,18 +178,21 @@ def conv2d_forward(
 
     Notes
     -----
-    The images' windows are unfolded into columns (im2col), a block of images at a time, and the filters multiplied
-    with them. K. Chellapilla, S. Puri, P. Simard, "High performance convolutional neural networks for document
-    processing", 2006.
+    An image's windows are unfolded into columns (im2col) and the filters multiplied with them. K. Chellapilla, S. Puri,
+    P. Simard, "High performance convolutional neural networks for document processing", 2006.
     """
     x, weight, stride, padding, (f, oh, ow) = _conv_arguments(x, weight, stride, padding)
     bias = as_real(bias, "Conv2D: bias", weight.dtype)
     check_shape(bias, (f,), "Conv2D: bias")
-    y = np.empty((len(x), f, oh * ow), weight.dtype)
-    for images, cols, outputs in _blocks(x, weight, oh, ow):
-        _kernels.im2col(x[images], cols, *stride, *padding)
-        np.matmul(weight.reshape(f, -1), cols.reshape(weight[0].size, -1), out=outputs.reshape(f, -1))
-        np.add(outputs, bias[:, None, None], out=y[images].transpose(1, 0, 2))
+    y = empty((len(x), f, oh * ow), weight.dtype)
+    sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
+    threads = get_num_threads()
+    columns = empty((threads, weight[0].size, oh * ow), weight.dtype)
+
+    def task(images: slice, slot: int) -> None:
+        _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, columns[slot], y[images], *sizes)
+
+    in_parts(task, len(x), len(x) * columns[0].size, threads)
     return y.reshape(len(x), f, oh, ow)
 
 
@@ -196,6 +204,7 @@ def conv2d_backward(
     stride: Pair = 1,
     padding: Pair = 0,
     need_dx: bool = True,
+    empty: Empty = np.empty,
 ) -> tuple[FloatArray | None, FloatArray, FloatArray]:
     """Gradients of `conv2d_forward`.
 
@@ -234,19 +243,36 @@ def conv2d_backward(
     dy = as_real(dy, "Conv2D: dy", weight.dtype)
     check_shape(dy, (len(x), f, oh, ow), "Conv2D: dy")
     dy = dy.reshape(len(x), f, oh * ow)
-    dweight = np.zeros((weight[0].size, f), weight.dtype)
-    dbias = np.zeros(f, weight.dtype)
-    dx = np.zeros_like(x) if need_dx else None
-    for images, cols, outputs in _blocks(x, weight, oh, ow):
-        flat_cols, flat_dy = cols.reshape(weight[0].size, -1), outputs.reshape(f, -1)
-        _kernels.im2col(x[images], cols, *stride, *padding)
-        np.copyto(outputs, dy[images].transpose(1, 0, 2))
-        dweight += flat_cols @ flat_dy.T
-        dbias += flat_dy.sum(axis=1)
-        if dx is not None:
-            np.matmul(weight.reshape(f, -1).T, flat_dy, out=flat_cols)
-            _kernels.col2im(cols, dx[images], *stride, *padding)
-    return dx, np.ascontiguousarray(dweight.T).reshape(weight.shape), dbias
+    sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
+    threads = get_num_threads()
+    columns = empty((threads, weight[0].size, oh * ow), weight.dtype)
+    groups = max(1, min(GROUPS, len(x), GROUPS_BYTES // weight.nbytes))
+    dweights = empty((groups, weight[0].size, f), weight.dtype)
+    dbiases = empty((groups, f), weight.dtype)
+    dx = empty(x.shape, x.dtype) if need_dx else None
+
+    def task(part: slice, slot: int) -> None:
+        for group in range(part.start, part.stop):
+            images = slice(len(x) * group // groups, len(x) * (group + 1) // groups)
+            _kernels.conv2d_backward(
+                LEVEL,
+                dy[images],
+                x[images],
+                weight.reshape(f, -1),
+                columns[slot],
+                dweights[group],
+                dbiases[group],
+                None if dx is None else dx[images],
+                *sizes,
+            )
+
+    in_parts(task, groups, len(x) * columns[0].size, threads)
+    for group in range(1, groups):
+        dweights[0] += dweights[group]
+        dbiases[0] += dbiases[group]
+    dweight = empty((f, weight[0].size), weight.dtype)
+    dweight[...] = dweights[0].T
+    return dx, dweight.reshape(weight.shape), dbiases[0]
 
 
 # ---------------------------------------------------------------------------------------------- pooling
@@ -292,7 +318,12 @@ def pool_output_shape(
 
 
 def max_pool2d_forward(
-    x: npt.ArrayLike, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0
+    x: npt.ArrayLike,
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    empty: Empty = np.empty,
 ) -> tuple[FloatArray, IntArray]:
     """Largest element of each window.
 
@@ -330,9 +361,14 @@ def max_pool2d_forward(
     x, kernel, stride, padding, (oh, ow) = _pool_arguments(x, kernel_size, stride, padding, "MaxPool2D")
     n, c, h, w = x.shape
     _check_pixels(h, w)
-    y = np.empty((n * c, oh, ow), x.dtype)
-    argmax = np.empty((n * c, oh, ow), np.int32)
-    _kernels.max_pool2d_forward(x.reshape(n * c, h, w), y, argmax, *kernel, *stride, *padding)
+    planes = x.reshape(n * c, h, w)
+    y = empty((n * c, oh, ow), x.dtype)
+    argmax = empty((n * c, oh, ow), np.int32)
+
+    def task(part: slice, _: int) -> None:
+        _kernels.max_pool2d_forward(planes[part], y[part], argmax[part], *kernel, *stride, *padding)
+
+    in_parts(task, n * c, x.size)
     return y.reshape(n, c, oh, ow), argmax.reshape(n, c, oh, ow)
 
 
@@ -363,7 +399,9 @@ def _check_pixels(height: int, width: int) -> None:
         raise ValueError(f"MaxPool2D: expected fewer than 2**31 pixels in an image, got {height} x {width}")
 
 
-def max_pool2d_backward(dy: npt.ArrayLike, argmax: npt.ArrayLike, input_shape: tuple[int, ...]) -> FloatArray:
+def max_pool2d_backward(
+    dy: npt.ArrayLike, argmax: npt.ArrayLike, input_shape: tuple[int, ...], *, empty: Empty = np.empty
+) -> FloatArray:
     """Gradient of `max_pool2d_forward`: each window's gradient goes to its maximum, the first where several are equal.
 
     ``dx[n, c].flat[argmax[n, c, oh, ow]] += dy[n, c, oh, ow]``.
@@ -398,10 +436,15 @@ def max_pool2d_backward(dy: npt.ArrayLike, argmax: npt.ArrayLike, input_shape: t
     check_shape(indices, dy.shape, "MaxPool2D: argmax")
     if indices.size and not 0 <= indices.min() <= indices.max() < h * w:
         raise ValueError(f"MaxPool2D: argmax: expected indices in [0, {h * w}), got {indices.min()} to {indices.max()}")
-    dx = np.zeros((n * c, h * w), dy.dtype)
     outputs = dy.shape[2] * dy.shape[3]
-    indices = np.ascontiguousarray(indices, dtype=np.int32)
-    _kernels.max_pool2d_backward(dy.reshape(n * c, outputs), indices.reshape(n * c, outputs), dx)
+    gradients = dy.reshape(n * c, outputs)
+    indices = np.ascontiguousarray(indices, dtype=np.int32).reshape(n * c, outputs)
+    dx = empty((n * c, h * w), dy.dtype)
+
+    def task(part: slice, _: int) -> None:
+        _kernels.max_pool2d_backward(gradients[part], indices[part], dx[part])
+
+    in_parts(task, n * c, dx.size)
     return dx.reshape(n, c, h, w)
 
 
@@ -412,6 +455,7 @@ def average_pool2d_forward(
     stride: Pair | None = None,
     padding: Pair = 0,
     count_padding: bool = True,
+    empty: Empty = np.empty,
 ) -> FloatArray:
     """Mean of each window.
 
@@ -449,8 +493,13 @@ def average_pool2d_forward(
     x, kernel, stride, padding, (oh, ow) = _pool_arguments(x, kernel_size, stride, padding, "AveragePool2D")
     n, c, h, w = x.shape
     counts = _window_counts((h, w), (oh, ow), kernel, stride, padding, count_padding).astype(x.dtype)
-    y = np.empty((n * c, oh, ow), x.dtype)
-    _kernels.average_pool2d_forward(x.reshape(n * c, h, w), counts, y, *kernel, *stride, *padding)
+    planes = x.reshape(n * c, h, w)
+    y = empty((n * c, oh, ow), x.dtype)
+
+    def task(part: slice, _: int) -> None:
+        _kernels.average_pool2d_forward(planes[part], counts, y[part], *kernel, *stride, *padding)
+
+    in_parts(task, n * c, x.size)
     return y.reshape(n, c, oh, ow)
 
 
@@ -462,6 +511,7 @@ def average_pool2d_backward(
     stride: Pair | None = None,
     padding: Pair = 0,
     count_padding: bool = True,
+    empty: Empty = np.empty,
 ) -> FloatArray:
     """Gradient of `average_pool2d_forward`: each element of a window gets an equal share, ``dy / count``.
 
@@ -490,9 +540,16 @@ def average_pool2d_backward(
     dy = as_real(dy, "AveragePool2D: dy")
     _, oh, ow = pool_output_shape((c, h, w), kernel, stride, padding, "AveragePool2D")
     check_shape(dy, (n, c, oh, ow), "AveragePool2D: dy")
-    shares = dy / _window_counts((h, w), (oh, ow), kernel, stride, padding, count_padding).astype(dy.dtype)
-    dx = np.zeros((n * c, h, w), dy.dtype)
-    _kernels.average_pool2d_backward(shares.reshape(n * c, oh, ow), dx, *kernel, *stride, *padding)
+    counts = _window_counts((h, w), (oh, ow), kernel, stride, padding, count_padding).astype(dy.dtype)
+    gradients = dy.reshape(n * c, oh, ow)
+    shares = empty(gradients.shape, dy.dtype)
+    dx = empty((n * c, h, w), dy.dtype)
+
+    def task(part: slice, _: int) -> None:
+        np.divide(gradients[part], counts, out=shares[part])
+        _kernels.average_pool2d_backward(shares[part], dx[part], *kernel, *stride, *padding)
+
+    in_parts(task, n * c, dx.size)
     return dx.reshape(n, c, h, w)
 
 
@@ -525,11 +582,11 @@ def can_fuse(weight: npt.NDArray[Any]) -> bool:
     ----------
     weight : ndarray, shape (F, C, KH, KW)
     """
-    return SIMD_LEVEL >= 0 and weight.dtype == np.float32 and weight.shape[3] <= _kernels.MAX_KERNEL_W
+    return LEVEL >= 0 and weight.dtype == np.float32 and weight.shape[3] <= _kernels.MAX_KERNEL_W
 
 
 def conv_relu_pool_forward(
-    x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike, *, padding: Pair = 0
+    x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike, *, padding: Pair = 0, empty: Empty = np.empty
 ) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
     """Max pooling 2x2 of ReLU of a convolution of stride 1, without writing what lies between to memory.
 
@@ -560,9 +617,10 @@ def conv_relu_pool_forward(
     x, weight, padding, (f, ph, pw) = _fused_arguments(x, weight, padding)
     bias = as_real(bias, "Conv2D: bias", weight.dtype)
     check_shape(bias, (f,), "Conv2D: bias")
-    y = np.empty((len(x), f, ph, pw), np.float32)
-    codes = np.empty(y.shape, np.uint8)
-    _kernels.conv_relu_pool_forward(SIMD_LEVEL, x, weight, bias, _padded(x, padding), y, codes, *padding)
+    y = empty((len(x), f, ph, pw), np.float32)
+    codes = empty(y.shape, np.uint8)
+    padded = _padded(x, padding, empty)
+    _kernels.conv_relu_pool_forward(LEVEL, get_num_threads(), x, weight, bias, padded, y, codes, *padding)
     return y, codes
 
 
@@ -574,6 +632,7 @@ def conv_relu_pool_backward(
     *,
     padding: Pair = 0,
     need_dx: bool = True,
+    empty: Empty = np.empty,
 ) -> tuple[FloatArray | None, FloatArray, FloatArray]:
     """Gradients of `conv_relu_pool_forward`.
 
@@ -615,13 +674,14 @@ def conv_relu_pool_backward(
         argmax = (row + codes // 2 % 2) * ow + column + codes % 2
         dconv = max_pool2d_backward(np.where(codes == _kernels.CLOSED, 0, dy), argmax, (len(x), f, oh, ow))
         return conv2d_backward(dconv, x, weight, padding=padding)
-    dweight = np.zeros((*weight.shape[:3], 8), np.float32)
-    dbias = np.zeros(f, np.float32)
+    rows = empty((*weight.shape[:3], 8), np.float32)
+    dweight = empty(weight.shape, np.float32)
+    dbias = empty(f, np.float32)
     codes = np.ascontiguousarray(codes)
-    _kernels.conv_relu_pool_backward(
-        SIMD_LEVEL, dy, codes, x, _padded(x, padding), dweight, dbias, weight.shape[3], *padding
-    )
-    return None, np.ascontiguousarray(dweight[..., : weight.shape[3]]), dbias
+    padded = _padded(x, padding, empty)
+    _kernels.conv_relu_pool_backward(LEVEL, get_num_threads(), dy, codes, x, weight, padded, rows, dbias, *padding)
+    dweight[...] = rows[..., : weight.shape[3]]
+    return None, dweight, dbias
 
 
 def _fused_arguments(
@@ -633,10 +693,10 @@ def _fused_arguments(
     return x, weight, padding, pool_output_shape(shape, (2, 2), (2, 2), (0, 0), "MaxPool2D")
 
 
-def _padded(x: FloatArray, padding: tuple[int, int]) -> FloatArray:
-    """Return zeros for one image with its padding, and the room that the kernel reads beyond."""
-    _, c, h, w = x.shape
-    return np.zeros((c, h + 2 * padding[0], w + 2 * padding[1] + _kernels.SLACK), np.float32)
+def _padded(x: FloatArray, padding: tuple[int, int], empty: Empty) -> FloatArray:
+    """Return memory for the images with their padding, and for what the kernel reads beyond."""
+    n, c, h, w = x.shape
+    return empty(n * c * (h + 2 * padding[0]) * (w + 2 * padding[1]) + _kernels.SLACK, np.float32)
 
 
 # ------------------------------------------------------------------------------ Affine and activations
@@ -652,7 +712,9 @@ def _affine_arguments(x: npt.ArrayLike, weight: npt.ArrayLike) -> tuple[FloatArr
     return x.reshape(len(x), features), weight, x.shape
 
 
-def affine_forward(x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike) -> FloatArray:
+def affine_forward(
+    x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike, *, empty: Empty = np.empty
+) -> FloatArray:
     """Affine map of each example: ``y = x @ weight + bias``, all axes of x after the first flattened.
 
     Parameters
@@ -677,13 +739,18 @@ def affine_forward(x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike)
     x, weight, _ = _affine_arguments(x, weight)
     bias = as_real(bias, "Affine: bias", weight.dtype)
     check_shape(bias, (weight.shape[1],), "Affine: bias")
-    y = x @ weight
-    y += bias
-    return y
+    y = empty((len(x), len(bias)), weight.dtype)
+    y[...] = bias
+    return _product(x, weight, y, beta=1)
 
 
 def affine_backward(
-    dy: npt.ArrayLike, x: npt.ArrayLike, weight: npt.ArrayLike, *, need_dx: bool = True
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    *,
+    need_dx: bool = True,
+    empty: Empty = np.empty,
 ) -> tuple[FloatArray | None, FloatArray, FloatArray]:
     """Gradients of `affine_forward`: ``dx = dy @ weight.T``, ``dweight = x.T @ dy``, ``dbias = sum over n of dy[n]``.
 
@@ -713,11 +780,77 @@ def affine_backward(
     x, weight, shape = _affine_arguments(x, weight)
     dy = as_real(dy, "Affine: dy", weight.dtype)
     check_shape(dy, (len(x), weight.shape[1]), "Affine: dy")
-    dx = (dy @ weight.T).reshape(shape) if need_dx else None
-    return dx, x.T @ dy, dy.sum(axis=0)
+    dx = None
+    if need_dx:
+        dx = _product(dy, weight, empty(x.shape, weight.dtype), b_is_transposed=True).reshape(shape)
+    dweight = _product(x, dy, empty(weight.shape, weight.dtype), a_is_transposed=True)
+    return dx, dweight, np.sum(dy, axis=0, out=empty(weight.shape[1], weight.dtype))
 
 
-def relu_forward(x: npt.ArrayLike) -> FloatArray:
+def can_update(weight: npt.NDArray[Any]) -> bool:
+    """Return whether `affine_update` takes this weight: float32, where there are kernels for it.
+
+    Parameters
+    ----------
+    weight : ndarray, shape (D, M)
+    """
+    return LEVEL >= 0 and weight.dtype == np.float32 and weight.flags.c_contiguous and weight.flags.writeable
+
+
+def affine_update(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    weight: FloatArray,
+    *,
+    rate: float,
+    l2: float,
+    need_dx: bool = True,
+    empty: Empty = np.empty,
+) -> tuple[FloatArray | None, FloatArray, float]:
+    """Gradients of `affine_forward`, and the update of the weight by vanilla SGD, in one pass over the weight.
+
+    ``dx = dy @ weight.T``; then ``weight -= rate * (x.T @ dy + l2 * weight)``, without writing the gradient to memory.
+
+    Parameters
+    ----------
+    dy : array_like, shape (N, M)
+        Gradient of the loss with respect to the output.
+    x : array_like, shape (N, ...)
+        Examples given to the forward pass.
+    weight : ndarray, shape (D, M)
+        That `can_update` accepts; changed.
+    rate, l2 : float
+        Learning rate, and strength of the regularisation.
+    need_dx : bool
+        False leaves out the gradient with respect to x.
+
+    Returns
+    -------
+    dx : ndarray, of the shape of x, or None without `need_dx`
+    dbias : ndarray, shape (M,)
+    penalty : float
+        ``0.5 * l2 * sum(weight ** 2)``, before the update.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or `can_update` does not accept the weight.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    if not can_update(weight):
+        raise ValueError(f"Affine: expected a weight that can_update accepts, got {weight.dtype}")
+    x, weight, shape = _affine_arguments(x, weight)
+    dy = as_real(dy, "Affine: dy", weight.dtype)
+    check_shape(dy, (len(x), weight.shape[1]), "Affine: dy")
+    dx = empty(x.shape, weight.dtype) if need_dx else None
+    squares = empty(-(-len(weight) // _kernels.BLOCK_ROWS), np.float64)
+    _kernels.affine_update(LEVEL, get_num_threads(), x, dy, weight, dx, squares, 1 - rate * l2, rate)
+    dbias = np.sum(dy, axis=0, out=empty(weight.shape[1], weight.dtype))
+    return None if dx is None else dx.reshape(shape), dbias, 0.5 * l2 * float(squares.sum())
+
+
+def relu_forward(x: npt.ArrayLike, *, empty: Empty = np.empty) -> FloatArray:
     """Rectified linear unit: ``y = max(x, 0)``, and NaN where x is NaN.
 
     Parameters
@@ -738,12 +871,13 @@ def relu_forward(x: npt.ArrayLike) -> FloatArray:
     V. Nair, G. E. Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.
     """
     x = as_real(x, "ReLU: x")
-    y = np.empty_like(x)
-    _kernels.relu_forward(x.reshape(-1), y.reshape(-1))
+    y = empty(x.shape, x.dtype)
+    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+    in_parts(lambda part, _: _kernels.relu_forward(flat_x[part], flat_y[part]), x.size, x.size)
     return y
 
 
-def relu_backward(dy: npt.ArrayLike, y: npt.ArrayLike) -> FloatArray:
+def relu_backward(dy: npt.ArrayLike, y: npt.ArrayLike, *, empty: Empty = np.empty) -> FloatArray:
     """Gradient of `relu_forward`: ``dx = dy`` where y is positive (or NaN), 0 elsewhere, at y = 0 too.
 
     Parameters
@@ -767,12 +901,13 @@ def relu_backward(dy: npt.ArrayLike, y: npt.ArrayLike) -> FloatArray:
     dy = as_real(dy, "ReLU: dy")
     y = as_real(y, "ReLU: y", dy.dtype)
     check_shape(dy, y.shape, "ReLU: dy")
-    dx = np.empty_like(dy)
-    _kernels.relu_backward(dy.reshape(-1), y.reshape(-1), dx.reshape(-1))
+    dx = empty(dy.shape, dy.dtype)
+    flat_dy, flat_y, flat_dx = dy.reshape(-1), y.reshape(-1), dx.reshape(-1)
+    in_parts(lambda part, _: _kernels.relu_backward(flat_dy[part], flat_y[part], flat_dx[part]), dy.size, dy.size)
     return dx
 
 
-def sigmoid_forward(x: npt.ArrayLike) -> FloatArray:
+def sigmoid_forward(x: npt.ArrayLike, *, empty: Empty = np.empty) -> FloatArray:
     """Logistic sigmoid: ``y = 1 / (1 + exp(-x))``.
 
     Computed from ``exp(-abs(x))``, which never overflows: at the lower end y goes down to the smallest number of its
@@ -798,14 +933,21 @@ def sigmoid_forward(x: npt.ArrayLike) -> FloatArray:
     equation 2.
     """
     x = as_real(x, "Sigmoid: x")
-    exponential = _exp_of_minus_abs(x)
-    y = np.where(x >= 0, x.dtype.type(1), exponential)
-    exponential += 1
-    y /= exponential
+    y, exponentials = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
+    flat_x, flat_y, flat_e = x.reshape(-1), y.reshape(-1), exponentials.reshape(-1)
+
+    def task(part: slice, _: int) -> None:
+        e = _exp_of_minus_abs(flat_x[part], flat_e[part])
+        flat_y[part] = e
+        flat_y[part][flat_x[part] >= 0] = 1
+        e += 1
+        flat_y[part] /= e
+
+    in_parts(task, x.size, 16 * x.size)
     return y
 
 
-def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
+def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike, *, empty: Empty = np.empty) -> FloatArray:
     """Gradient of `sigmoid_forward`: ``dx = dy * y * (1 - y)``, computed as ``dy * e / (1 + e)**2``, e = exp(-abs(x)).
 
     The second form keeps its precision where y rounds to 1: there ``1 - y`` would be 0.
@@ -831,24 +973,31 @@ def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
     dy = as_real(dy, "Sigmoid: dy")
     x = as_real(x, "Sigmoid: x", dy.dtype)
     check_shape(dy, x.shape, "Sigmoid: dy")
-    dx = _exp_of_minus_abs(x)
-    dx /= np.square(dx + 1)
-    dx *= dy
+    dx, squares = empty(dy.shape, dy.dtype), empty(dy.shape, dy.dtype)
+    flat_dy, flat_x, flat_dx, flat_squares = (array.reshape(-1) for array in (dy, x, dx, squares))
+
+    def task(part: slice, _: int) -> None:
+        e, square = _exp_of_minus_abs(flat_x[part], flat_dx[part]), flat_squares[part]
+        np.add(e, 1, out=square)
+        np.square(square, out=square)
+        e /= square
+        e *= flat_dy[part]
+
+    in_parts(task, dy.size, 16 * dy.size)
     return dx
 
 
-def _exp_of_minus_abs(x: FloatArray) -> FloatArray:
-    result = np.empty_like(x)  # so that a number stays an array
-    np.negative(np.abs(x, out=result), out=result)
-    np.exp(result, out=result)
-    return result
+def _exp_of_minus_abs(x: FloatArray, out: FloatArray) -> FloatArray:
+    np.abs(x, out=out)
+    np.negative(out, out=out)
+    return np.exp(out, out=out)
 
 
 # ---------------------------------------------------------------------------------------------- dropout
 
 
 def dropout_forward(
-    x: npt.ArrayLike, rate: float, rng: np.random.Generator
+    x: npt.ArrayLike, rate: float, rng: np.random.Generator, *, empty: Empty = np.empty
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Inverted dropout: 0 with probability `rate`, ``x / (1 - rate)`` otherwise, so that the mean stays.
 
@@ -881,11 +1030,14 @@ def dropout_forward(
     x, rate = as_real(x, "Dropout: x"), as_number(rate, "Dropout: rate", at_least=0, below=1)
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"Dropout: expected a numpy.random.Generator to draw with, got {rng!r}")
-    kept = np.asarray(rng.random(x.shape) >= rate)
-    return _scale_kept(x, kept, rate), kept
+    drawn = rng.random(out=empty(x.shape, np.float64))
+    kept = np.greater_equal(drawn, rate, out=empty(x.shape, np.bool_))
+    return _scale_kept(x, kept, rate, empty), kept
 
 
-def dropout_backward(dy: npt.ArrayLike, kept: npt.NDArray[np.bool_], rate: float) -> FloatArray:
+def dropout_backward(
+    dy: npt.ArrayLike, kept: npt.NDArray[np.bool_], rate: float, *, empty: Empty = np.empty
+) -> FloatArray:
     """Gradient of `dropout_forward`: 0 where the element was dropped, ``dy / (1 - rate)`` elsewhere.
 
     Parameters
@@ -913,12 +1065,13 @@ def dropout_backward(dy: npt.ArrayLike, kept: npt.NDArray[np.bool_], rate: float
     if kept.dtype != np.bool_:
         raise TypeError(f"Dropout: kept: expected bool, got dtype {kept.dtype}")
     check_shape(dy, kept.shape, "Dropout: dy")
-    return _scale_kept(dy, kept, rate)
+    return _scale_kept(dy, kept, rate, empty)
 
 
-def _scale_kept(x: FloatArray, kept: npt.NDArray[np.bool_], rate: float) -> FloatArray:
+def _scale_kept(x: FloatArray, kept: npt.NDArray[np.bool_], rate: float, empty: Empty) -> FloatArray:
     # Not a product with 0 and 1: a dropped infinity is 0, not NaN.
-    y = np.zeros_like(x)
+    y = empty(x.shape, x.dtype)
+    y[...] = 0
     np.divide(x, 1 - rate, out=y, where=kept)
     return y
 

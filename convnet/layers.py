@@ -15,6 +15,7 @@ import numpy.typing as npt
 from convnet import functional
 from convnet.checks import FloatArray, Pair, as_count, as_flag, as_number, as_pair, as_real
 from convnet.initializers import he_normal
+from convnet.workspace import Empty
 
 __all__ = ["Affine", "AveragePool2D", "Conv2D", "Dropout", "Layer", "MaxPool2D", "ReLU", "Sigmoid"]
 
@@ -123,7 +124,9 @@ class Layer:
         """Return how many multiplications with a weight, each with an addition, the output for one example takes."""
         return 0
 
-    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
+    def forward(
+        self, x: npt.ArrayLike, rng: np.random.Generator | None = None, *, empty: Empty = np.empty
+    ) -> tuple[FloatArray, Any]:
         """Return the output for x, as for training, and the cache that `backward` needs.
 
         Parameters
@@ -131,6 +134,9 @@ class Layer:
         x : array_like, shape (N, ...)
         rng : numpy.random.Generator, optional
             Used only by layers with randomness.
+        empty : callable
+            ``empty(shape, dtype)`` gives the memory of arrays: numpy.empty, or in a training step that of a
+            `Workspace`, where they last until the step's end. A layer of your own may do without this argument.
 
         Returns
         -------
@@ -140,7 +146,7 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(
-        self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True
+        self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True, empty: Empty = np.empty
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
         """Return the gradients with respect to the input and the parameters.
 
@@ -152,6 +158,8 @@ class Layer:
             From `forward`.
         need_dx : bool
             False allows the layer to leave out the input's gradient.
+        empty : callable
+            As for `forward`.
 
         Returns
         -------
@@ -236,14 +244,16 @@ class Conv2D(Layer):
         _, oh, ow = self.output_shape(input_shape)
         return self.params["weight"].size * oh * ow
 
-    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
-        return functional.conv2d_forward(x, **self.params, stride=self.stride, padding=self.padding), x
+    def forward(
+        self, x: npt.ArrayLike, rng: np.random.Generator | None = None, *, empty: Empty = np.empty
+    ) -> tuple[FloatArray, npt.ArrayLike]:
+        return functional.conv2d_forward(x, **self.params, stride=self.stride, padding=self.padding, empty=empty), x
 
     def backward(
-        self, dy: npt.ArrayLike, cache: npt.ArrayLike, *, need_dx: bool = True
+        self, dy: npt.ArrayLike, cache: npt.ArrayLike, *, need_dx: bool = True, empty: Empty = np.empty
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
         dx, dweight, dbias = functional.conv2d_backward(
-            dy, cache, self.params["weight"], stride=self.stride, padding=self.padding, need_dx=need_dx
+            dy, cache, self.params["weight"], stride=self.stride, padding=self.padding, need_dx=need_dx, empty=empty
         )
         return dx, {"weight": dweight, "bias": dbias}
 
@@ -306,14 +316,48 @@ class Affine(Layer):
     def multiply_adds(self, input_shape: Shape) -> int:
         return self.params["weight"].size
 
-    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
-        return functional.affine_forward(x, **self.params), x
+    def forward(
+        self, x: npt.ArrayLike, rng: np.random.Generator | None = None, *, empty: Empty = np.empty
+    ) -> tuple[FloatArray, npt.ArrayLike]:
+        return functional.affine_forward(x, **self.params, empty=empty), x
 
     def backward(
-        self, dy: npt.ArrayLike, cache: npt.ArrayLike, *, need_dx: bool = True
+        self, dy: npt.ArrayLike, cache: npt.ArrayLike, *, need_dx: bool = True, empty: Empty = np.empty
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
-        dx, dweight, dbias = functional.affine_backward(dy, cache, self.params["weight"], need_dx=need_dx)
+        dx, dweight, dbias = functional.affine_backward(dy, cache, self.params["weight"], need_dx=need_dx, empty=empty)
         return dx, {"weight": dweight, "bias": dbias}
+
+    def backward_and_update(
+        self,
+        dy: npt.ArrayLike,
+        cache: npt.ArrayLike,
+        *,
+        rate: float,
+        l2: float,
+        need_dx: bool = True,
+        empty: Empty = np.empty,
+    ) -> tuple[FloatArray | None, dict[str, FloatArray], float]:
+        """Return what `backward` does but for the weight, which is updated at once; see `functional.affine_update`.
+
+        Parameters
+        ----------
+        dy, cache, need_dx
+            As for `backward`.
+        rate, l2 : float
+            Learning rate of vanilla SGD, and strength of the regularisation.
+
+        Returns
+        -------
+        dx : ndarray, of the shape of the input; None without `need_dx`
+        grads : dict of str to ndarray
+            Of the bias.
+        penalty : float
+            ``0.5 * l2 * sum(weight ** 2)``, before the update.
+        """
+        dx, dbias, penalty = functional.affine_update(
+            dy, cache, self.params["weight"], rate=rate, l2=l2, need_dx=need_dx, empty=empty
+        )
+        return dx, {"bias": dbias}, penalty
 
 
 class _Pool2D(Layer):
@@ -360,14 +404,18 @@ class MaxPool2D(_Pool2D):
     M. Riesenhuber, T. Poggio, "Hierarchical models of object recognition in cortex", 1999.
     """
 
-    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
-        y, argmax = functional.max_pool2d_forward(x, self.kernel_size, stride=self.stride, padding=self.padding)
+    def forward(
+        self, x: npt.ArrayLike, rng: np.random.Generator | None = None, *, empty: Empty = np.empty
+    ) -> tuple[FloatArray, Any]:
+        y, argmax = functional.max_pool2d_forward(
+            x, self.kernel_size, stride=self.stride, padding=self.padding, empty=empty
+        )
         return y, (argmax, np.shape(x))
 
     def backward(
-        self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True
+        self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True, empty: Empty = np.empty
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
-        return functional.max_pool2d_backward(dy, *cache), {}
+        return functional.max_pool2d_backward(dy, *cache, empty=empty), {}
 
 
 class AveragePool2D(_Pool2D):
@@ -405,13 +453,15 @@ class AveragePool2D(_Pool2D):
     def hyperparameters(self) -> dict[str, Any]:
         return super().hyperparameters() | {"count_padding": self.count_padding}
 
-    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Shape]:
-        return functional.average_pool2d_forward(x, **self.hyperparameters()), np.shape(x)
+    def forward(
+        self, x: npt.ArrayLike, rng: np.random.Generator | None = None, *, empty: Empty = np.empty
+    ) -> tuple[FloatArray, Shape]:
+        return functional.average_pool2d_forward(x, **self.hyperparameters(), empty=empty), np.shape(x)
 
     def backward(
-        self, dy: npt.ArrayLike, cache: Shape, *, need_dx: bool = True
+        self, dy: npt.ArrayLike, cache: Shape, *, need_dx: bool = True, empty: Empty = np.empty
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
-        return functional.average_pool2d_backward(dy, cache, **self.hyperparameters()), {}
+        return functional.average_pool2d_backward(dy, cache, **self.hyperparameters(), empty=empty), {}
 
 
 class FusedConvReLUPool(Layer):
@@ -441,16 +491,18 @@ class FusedConvReLUPool(Layer):
             and functional.can_fuse(conv.params["weight"])
         )
 
-    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
-        y, codes = functional.conv_relu_pool_forward(x, **self.params, padding=self.conv.padding)
+    def forward(
+        self, x: npt.ArrayLike, rng: np.random.Generator | None = None, *, empty: Empty = np.empty
+    ) -> tuple[FloatArray, Any]:
+        y, codes = functional.conv_relu_pool_forward(x, **self.params, padding=self.conv.padding, empty=empty)
         return y, (codes, x)
 
     def backward(
-        self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True
+        self, dy: npt.ArrayLike, cache: Any, *, need_dx: bool = True, empty: Empty = np.empty
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
         codes, x = cache
         dx, dweight, dbias = functional.conv_relu_pool_backward(
-            dy, codes, x, self.params["weight"], padding=self.conv.padding, need_dx=need_dx
+            dy, codes, x, self.params["weight"], padding=self.conv.padding, need_dx=need_dx, empty=empty
         )
         return dx, {"weight": dweight, "bias": dbias}
 
@@ -465,14 +517,16 @@ class ReLU(Layer):
 
     kind = "relu"
 
-    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, FloatArray]:
-        y = functional.relu_forward(x)
+    def forward(
+        self, x: npt.ArrayLike, rng: np.random.Generator | None = None, *, empty: Empty = np.empty
+    ) -> tuple[FloatArray, FloatArray]:
+        y = functional.relu_forward(x, empty=empty)
         return y, y
 
     def backward(
-        self, dy: npt.ArrayLike, cache: FloatArray, *, need_dx: bool = True
+        self, dy: npt.ArrayLike, cache: FloatArray, *, need_dx: bool = True, empty: Empty = np.empty
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
-        return functional.relu_backward(dy, cache), {}
+        return functional.relu_backward(dy, cache, empty=empty), {}
 
 
 class Sigmoid(Layer):
@@ -485,13 +539,15 @@ class Sigmoid(Layer):
 
     kind = "sigmoid"
 
-    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
-        return functional.sigmoid_forward(x), x
+    def forward(
+        self, x: npt.ArrayLike, rng: np.random.Generator | None = None, *, empty: Empty = np.empty
+    ) -> tuple[FloatArray, npt.ArrayLike]:
+        return functional.sigmoid_forward(x, empty=empty), x
 
     def backward(
-        self, dy: npt.ArrayLike, cache: npt.ArrayLike, *, need_dx: bool = True
+        self, dy: npt.ArrayLike, cache: npt.ArrayLike, *, need_dx: bool = True, empty: Empty = np.empty
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
-        return functional.sigmoid_backward(dy, cache), {}
+        return functional.sigmoid_backward(dy, cache, empty=empty), {}
 
 
 class Dropout(Layer):
@@ -529,13 +585,13 @@ class Dropout(Layer):
         return as_real(x, "Dropout: x")
 
     def forward(
-        self, x: npt.ArrayLike, rng: np.random.Generator | None = None
+        self, x: npt.ArrayLike, rng: np.random.Generator | None = None, *, empty: Empty = np.empty
     ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         if rng is None:
             raise TypeError("Dropout: expected forward(x, rng) with a numpy.random.Generator to draw with, got none")
-        return functional.dropout_forward(x, self.rate, rng)
+        return functional.dropout_forward(x, self.rate, rng, empty=empty)
 
     def backward(
-        self, dy: npt.ArrayLike, cache: npt.NDArray[np.bool_], *, need_dx: bool = True
+        self, dy: npt.ArrayLike, cache: npt.NDArray[np.bool_], *, need_dx: bool = True, empty: Empty = np.empty
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
-        return functional.dropout_backward(dy, cache, self.rate), {}
+        return functional.dropout_backward(dy, cache, self.rate, empty=empty), {}

@@ -3,7 +3,10 @@
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
 from types import MappingProxyType, NoneType
 from typing import Any, Protocol, Self, cast
 
@@ -12,7 +15,7 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.checks import FloatArray, IntArray, Pair, as_count, as_flag, as_number, as_real, as_shape
-from convnet.functional import softmax
+from convnet.functional import can_update, softmax
 from convnet.layers import (
     Affine,
     AveragePool2D,
@@ -25,6 +28,8 @@ from convnet.layers import (
     Sigmoid,
 )
 from convnet.losses import softmax_loss
+from convnet.threads import in_parts
+from convnet.workspace import Empty, Workspace
 
 __all__ = ["ConvNet1", "Sequential"]
 
@@ -36,6 +41,17 @@ class Preparation(Protocol):
 
     def apply(self, images: npt.ArrayLike) -> FloatArray:
         """Return the prepared inputs (N, C, H, W) for images as a data set holds them."""
+
+
+class Updater(Protocol):
+    """What `Sequential.train_step` needs of an optimizer."""
+
+    @property
+    def plain_rate(self) -> float | None:
+        """The rate, if the update of every parameter is ``param -= rate * grad``."""
+
+    def update(self, params: Mapping[str, FloatArray], grads: Mapping[str, FloatArray]) -> None:
+        """Update every parameter in place."""
 
 
 # Images that are predicted at a time: the 12 MiB of activations that ConvNet1 makes for them stay in a server's
@@ -222,31 +238,118 @@ class Sequential:
         TypeError
             If x does not hold real numbers or `labels` integers.
         """
-        y = self._check_input(x)
-        stages = self._stages()
-        caches = []
-        for name, layer in stages:
-            y, cache = _two(layer.forward(y, self.rng), name, "forward", "(y, cache)")
-            caches.append(cache)
-        loss, dy = self.loss_function(y, labels)
-
-        first_with_params = next((name for name, layer in stages if layer.params), None)
+        loss, dy, caches = self._forward_training(x, labels, np.empty)
         grads: dict[str, FloatArray] = {}
-        for name, layer in reversed(stages if first_with_params else []):
-            # What lies before the first parameters has no use for a gradient.
-            first = name == first_with_params
-            dx, layer_grads = _two(layer.backward(dy, caches.pop(), need_dx=not first), name, "backward", "(dx, grads)")
+        for name, layer, layer_grads, _ in self._backward(dy, caches, np.empty):
             for key, param in layer.params.items():
                 full_name = f"{name}.{key}"
-                grad = grads[full_name] = _own_gradient(layer_grads.get(key), param, full_name)
-                if key == "weight" and self.l2:
-                    loss += _kernels.add_l2(self.l2, param.reshape(-1), grad.reshape(-1))
-            if first:
-                break
+                grad = grads[full_name] = _own_gradient(layer_grads.get(key), param, full_name, _is_whole)
+                loss += self._add_l2(key, param, grad)
+        return loss, {name: grads[name] for name in self.params}
+
+    def train_step(
+        self, x: npt.ArrayLike, labels: npt.ArrayLike, optimizer: Updater, workspace: Workspace | None = None
+    ) -> float:
+        """Make one update of the parameters: `loss` and then ``optimizer.update``, equal to it within rounding.
+
+        With vanilla SGD the weights of Affine layers are updated while their gradients are computed, which then need
+        not be written to memory.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, *input_shape)
+            N at least 1.
+        labels : array_like of int, shape (N,)
+            In [0, K).
+        optimizer : Optimizer
+        workspace : Workspace, optional
+            Memory that each step uses again; without one it is allocated anew.
+
+        Returns
+        -------
+        float
+            The loss before the update. Where it is not finite nothing is updated.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for `loss`.
+        """
+        if type(self).loss is not Sequential.loss:  # a subclass with a loss of its own
+            loss, grads = self.loss(x, labels)
+            if isfinite(loss):
+                optimizer.update(self.params, grads)
+            return loss
+        workspace = Workspace() if workspace is None else workspace
+        workspace.rewind()
+        loss, dy, caches = self._forward_training(x, labels, workspace.empty)
+        if not isfinite(loss):
+            return loss
+        params, grads = {}, {}
+        for name, layer, layer_grads, penalty in self._backward(dy, caches, workspace.empty, optimizer.plain_rate):
+            for key, param in layer.params.items():
+                if key == "weight" and penalty is not None:
+                    loss += penalty
+                    continue
+                full_name = f"{name}.{key}"
+                grad = _own_gradient(layer_grads.get(key), param, full_name, workspace.owns)
+                loss += self._add_l2(key, param, grad)
+                params[full_name], grads[full_name] = param, grad
+        optimizer.update(params, grads)
+        return loss
+
+    def _forward_training(
+        self, x: npt.ArrayLike, labels: npt.ArrayLike, empty: Empty
+    ) -> tuple[float, FloatArray, list[tuple[str, Layer, Any]]]:
+        """Return the loss without L2, its gradient with respect to the scores, and what `_backward` needs."""
+        y = self._check_input(x)
+        caches = []
+        for name, layer in self._stages():
+            options: dict[str, Any] = {"empty": empty} if _takes_empty(layer.forward) else {}
+            y, cache = _two(layer.forward(y, self.rng, **options), name, "forward", "(y, cache)")
+            caches.append((name, layer, cache))
+        loss, dy = self.loss_function(y, labels)
+        return loss, dy, caches
+
+    def _backward(
+        self, dy: FloatArray, caches: list[tuple[str, Layer, Any]], empty: Empty, rate: float | None = None
+    ) -> Iterator[tuple[str, Layer, Mapping[str, npt.ArrayLike], float | None]]:
+        """Yield the name, the layer and the gradients of each, last to first, down to the first with parameters.
+
+        With the rate of vanilla SGD the weights of Affine layers are updated instead; the last thing yielded is their
+        part of the loss then, and None for the others.
+        """
+        first_with_params = next((name for name, layer, _ in caches if layer.params), None)
+        for name, layer, cache in reversed(caches if first_with_params else []):
+            # What lies before the first parameters has no use for a gradient.
+            need_dx, penalty = name != first_with_params, None
+            if rate is not None and type(layer) is Affine and can_update(layer.params["weight"]):
+                dx, grads, penalty = layer.backward_and_update(
+                    dy, cache, rate=rate, l2=self.l2, need_dx=need_dx, empty=empty
+                )
+            else:
+                options: dict[str, Any] = {"empty": empty} if _takes_empty(layer.backward) else {}
+                result = layer.backward(dy, cache, need_dx=need_dx, **options)
+                dx, grads = _two(result, name, "backward", "(dx, grads)")
+            yield name, layer, grads, penalty
+            if not need_dx:
+                return
             if dx is None:
                 raise ValueError(f"{name}: expected backward to return dx, got None")
             dy = dx
-        return loss, {name: grads[name] for name in self.params}
+
+    def _add_l2(self, key: str, param: FloatArray, grad: FloatArray) -> float:
+        """Add the gradient of the regularisation to that of a weight, and return the weight's part of the loss."""
+        if key != "weight" or not self.l2:
+            return 0.0
+        flat_param, flat_grad = param.reshape(-1), grad.reshape(-1)
+        sums: dict[int, float] = {}
+
+        def task(part: slice, _: int) -> None:
+            sums[part.start] = _kernels.add_l2(self.l2, flat_param[part], flat_grad[part])
+
+        in_parts(task, param.size, param.size)
+        return sum(sums[start] for start in sorted(sums))
 
     def first_non_finite(self, x: npt.ArrayLike) -> str | None:
         """Run x through the layers and say where the first number that is not finite appears.
@@ -366,14 +469,30 @@ def _check_loss(loss: Loss, num_classes: int, what: str) -> None:
         )
 
 
-def _own_gradient(gradient: npt.ArrayLike | None, param: FloatArray, name: str) -> FloatArray:
-    """Return a layer's gradient as a fresh array like the parameter, after checking its shape."""
+def _own_gradient(
+    gradient: npt.ArrayLike | None, param: FloatArray, name: str, is_own: Callable[[FloatArray], bool]
+) -> FloatArray:
+    """Return a layer's gradient as an array like the parameter, after checking its shape; a copy unless `is_own`."""
     if gradient is None or np.shape(gradient) != param.shape:
         came = "none" if gradient is None else f"shape {np.shape(gradient)}"
         raise ValueError(f"{name}: expected a gradient of the parameter's shape {param.shape}, got {came}")
     array = as_real(gradient, name, param.dtype)
-    # The library's layers return arrays that nobody else holds; one that is a view may be somebody's.
-    return array if array is gradient and array.base is None else array.copy()
+    return array if array is gradient and is_own(array) else array.copy()
+
+
+def _is_whole(array: FloatArray) -> bool:
+    """Return whether an array is not a view of another: the library's layers return those, which nobody else holds."""
+    return array.base is None
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters
+
+
+def _takes_empty(method: Callable[..., Any]) -> bool:
+    """Return whether a layer's forward or backward has the argument `empty`, which one of the user's may lack."""
+    return "empty" in _parameters(getattr(method, "__func__", method))
 
 
 def _two(result: Any, name: str, method: str, expected: str) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.checks import FloatArray, as_flag, as_number
+from convnet.threads import in_parts
 
 __all__ = ["SGD", "Adam", "Momentum", "Optimizer", "RMSProp"]
 
@@ -72,6 +73,14 @@ class Optimizer:
     def hyperparameters(self) -> dict[str, Any]:
         """Return the constructor's arguments but for the learning rate."""
         return {}
+
+    @property
+    def plain_rate(self) -> float | None:
+        """The learning rate times the factor, if every update is ``param -= rate * grad``; None for other rules.
+
+        A model may then update a weight while it computes the gradient.
+        """
+        return None
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.hyperparameters().items())
@@ -209,7 +218,11 @@ class SGD(Optimizer):
     """
 
     def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
-        _kernels.add_scaled(-rate, grad, param)
+        in_parts(lambda part, _: _kernels.add_scaled(-rate, grad[part], param[part]), param.size, param.size)
+
+    @property
+    def plain_rate(self) -> float | None:
+        return self.learning_rate * self.rate_factor if type(self) is SGD else None
 
 
 class Momentum(Optimizer):
@@ -251,7 +264,12 @@ class Momentum(Optimizer):
         return {"momentum": self.momentum, "nesterov": self.nesterov}
 
     def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
-        _kernels.momentum_update(rate, self.momentum, self.nesterov, grad, state["velocity"], param)
+        velocity = state["velocity"]
+
+        def task(part: slice, _: int) -> None:
+            _kernels.momentum_update(rate, self.momentum, self.nesterov, grad[part], velocity[part], param[part])
+
+        in_parts(task, param.size, param.size)
 
 
 class RMSProp(Optimizer):
@@ -291,7 +309,12 @@ class RMSProp(Optimizer):
         return {"decay": self.decay, "epsilon": self.epsilon}
 
     def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
-        _kernels.rmsprop_update(rate, self.decay, self.epsilon, grad, state["mean_square"], param)
+        mean_square = state["mean_square"]
+
+        def task(part: slice, _: int) -> None:
+            _kernels.rmsprop_update(rate, self.decay, self.epsilon, grad[part], mean_square[part], param[part])
+
+        in_parts(task, param.size, param.size)
 
 
 class Adam(Optimizer):
@@ -347,15 +370,17 @@ class Adam(Optimizer):
     def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
         steps = int(state[STEPS])
         decayed = self.weight_decay and name.rpartition(".")[2] == "weight"
-        _kernels.adam_update(
+        mean, mean_square = state["mean"], state["mean_square"]
+        numbers = (
             rate / (1 - self.beta1**steps),
             sqrt(1 - self.beta2**steps),
             1 - rate * self.weight_decay if decayed else 1.0,
             self.beta1,
             self.beta2,
             self.epsilon,
-            grad,
-            state["mean"],
-            state["mean_square"],
-            param,
         )
+
+        def task(part: slice, _: int) -> None:
+            _kernels.adam_update(*numbers, grad[part], mean[part], mean_square[part], param[part])
+
+        in_parts(task, param.size, param.size)

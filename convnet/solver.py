@@ -12,6 +12,7 @@ from convnet.checks import FloatArray, IntArray, as_count, as_flag, as_labels, a
 from convnet.models import Sequential
 from convnet.optimizers import Optimizer
 from convnet.schedules import Schedule
+from convnet.workspace import Workspace
 
 __all__ = ["Callback", "Solver"]
 
@@ -147,6 +148,7 @@ class Solver:
         self.augmentation = augmentation
         self.restore_best = as_flag(restore_best, "restore_best")
         self.num_train_check = None if num_train_check is None else as_count(num_train_check, "num_train_check")
+        self._workspace = Workspace()
         self.reset()
 
     def reset(self) -> None:
@@ -258,10 +260,9 @@ class Solver:
         self.optimizer.rate_factor = as_number(factor, "the schedule's factor", at_least=0)
         # What overflows is found by the loss, and reported below in one sentence instead of in NumPy's many.
         with np.errstate(over="ignore", invalid="ignore"):
-            loss, grads = self.model.loss(x, labels)
+            loss = self.model.train_step(x, labels, self.optimizer, self._workspace)
             if not np.isfinite(loss):
                 self._diverged(x, f"the loss of iteration {self.iteration + 1} is {loss}")
-            self.optimizer.update(self.model.params, grads)
         self.loss_history.append(loss)
         self.iteration += 1
         return loss

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import CONVOLUTIONS, FUSED, POOLINGS, tolerance
 
-from convnet import functional, naive
+from convnet import _kernels, functional, naive
 
 
 def normal(rng, shape, dtype):
@@ -33,12 +33,11 @@ def test_convolution_equals_the_loops(rng, dtype, x_shape, weight_shape, stride,
     np.testing.assert_array_equal(without[1], gradients[1])
 
 
-@pytest.mark.parametrize("images_of_a_block", [1, 2, 3])
-def test_convolution_is_the_same_in_blocks(rng, monkeypatch, images_of_a_block):
+@pytest.mark.parametrize("groups", [1, 2, 5, 8])
+def test_convolution_gradient_is_the_same_summed_in_groups(rng, monkeypatch, groups):
     x, weight = normal(rng, (5, 2, 6, 7), np.float64), normal(rng, (3, 2, 3, 2), np.float64)
-    monkeypatch.setattr(functional, "COLS_BYTES", images_of_a_block * 12 * 6 * 8 * 8)
+    monkeypatch.setattr(functional, "GROUPS", groups)
     y = functional.conv2d_forward(x, weight, np.ones(3), padding=1)
-    np.testing.assert_allclose(y, naive.conv2d_forward(x, weight, np.ones(3), padding=1), **tolerance(np.float64))
     dy = normal(rng, y.shape, np.float64)
     for got, true in zip(
         functional.conv2d_backward(dy, x, weight, padding=1),
@@ -104,9 +103,9 @@ def test_max_pooling_of_special_values(rng, dtype, fill, stride):
     np.testing.assert_array_equal(argmax, indices)
 
 
-@pytest.fixture(params=range(functional.SIMD_LEVEL + 1), ids=lambda level: ("portable", "AVX2", "AVX-512")[level])
+@pytest.fixture(params=range(_kernels.simd_highest() + 1), ids=lambda level: ("portable", "AVX2", "AVX-512")[level])
 def level(request, monkeypatch):
-    monkeypatch.setattr(functional, "SIMD_LEVEL", request.param)
+    monkeypatch.setattr(functional, "LEVEL", request.param)
 
 
 @pytest.mark.usefixtures("level")

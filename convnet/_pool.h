@@ -1,0 +1,175 @@
+/* One pool of threads for the whole process.
+ *
+ * pool_run(task, job, count, size) calls task(job, index, slot) once for every index in [0, count), in any order, on
+ * the calling thread and on at most size - 1 of the pool's. Nothing may depend on which thread takes an index: a task writes what belongs to
+ * its index, and sums over indices are left to the caller. `slot`, below `size`, tells the threads of one run apart,
+ * for scratch memory.
+ *
+ * A run belongs to the thread that called it. It never waits for a thread that has not begun: where the processor is
+ * busy with something else, the caller does the work alone. A second run at the same time, from another Python thread
+ * or from inside a task, finds the pool taken and does its own work alone, with the same result.
+ *
+ * Threads are started by the first run that wants them. An idle one spins for a moment, because the parts of a training
+ * step follow each other within microseconds and waking a sleeping thread takes tens of them, and then sleeps. After a
+ * fork the child has no threads and starts its own.
+ */
+#ifndef CONVNET_POOL_H
+#define CONVNET_POOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef void pool_task(void *job, ptrdiff_t index, int slot);
+
+/* Most threads of the pool, the caller among them. */
+#define POOL_MAX 256
+
+static void pool_alone(pool_task *task, void *job, ptrdiff_t count) {
+    for (ptrdiff_t index = 0; index < count; index++) task(job, index, 0);
+}
+
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(_WIN32)
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+
+/* How long an idle thread spins. 50 us were too short for the Python code between the parts of a step. */
+#define POOL_SPIN_NANOSECONDS 200000
+
+/* The run that threads may join. Its fields are written while nobody is inside, before it is opened. */
+static struct {
+    pool_task *task;
+    void *job;
+    ptrdiff_t count, next;
+    int size;
+} pool_current;
+
+/* Number of the run, times 2 ** 32; plus POOL_OPEN while it may be joined; plus the number of threads inside. */
+#define POOL_OPEN (UINT64_C(1) << 31)
+#define POOL_RUN (UINT64_C(1) << 32)
+static uint64_t pool_state;
+
+static int pool_taken;   /* whether a run is going on */
+static int pool_started; /* threads of the pool, without the caller; changed by the run's owner alone */
+static int pool_asleep;
+static pthread_mutex_t pool_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t pool_wake = PTHREAD_COND_INITIALIZER;
+
+static inline void pool_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static inline int64_t pool_nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void pool_work(int slot) {
+    ptrdiff_t index;
+    while ((index = __atomic_fetch_add(&pool_current.next, 1, __ATOMIC_RELAXED)) < pool_current.count)
+        pool_current.task(pool_current.job, index, slot);
+}
+
+/* Wait for a run after the last one seen, spinning first, and return the state. */
+static uint64_t pool_await(uint64_t seen) {
+    const int64_t start = pool_nanoseconds();
+    uint64_t state;
+    for (;;) {
+        for (int i = 0; i < 64; i++) {
+            state = __atomic_load_n(&pool_state, __ATOMIC_ACQUIRE);
+            if (state / POOL_RUN != seen) return state;
+            pool_pause();
+        }
+        if (pool_nanoseconds() - start > POOL_SPIN_NANOSECONDS) break;
+    }
+    pthread_mutex_lock(&pool_mutex);
+    __atomic_fetch_add(&pool_asleep, 1, __ATOMIC_SEQ_CST);
+    while ((state = __atomic_load_n(&pool_state, __ATOMIC_SEQ_CST)) / POOL_RUN == seen)
+        pthread_cond_wait(&pool_wake, &pool_mutex);
+    __atomic_fetch_sub(&pool_asleep, 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&pool_mutex);
+    return state;
+}
+
+static void *pool_thread(void *number) {
+    const int slot = (int)(intptr_t)number;
+    uint64_t seen = 0;
+    for (;;) {
+        uint64_t state = pool_await(seen);
+        seen = state / POOL_RUN;
+        /* Join while the run is open; from then on until it leaves, its fields stay as they are. */
+        while (state / POOL_RUN == seen && state & POOL_OPEN) {
+            if (!__atomic_compare_exchange_n(&pool_state, &state, state + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+                continue;
+            if (slot < pool_current.size) pool_work(slot);
+            __atomic_fetch_sub(&pool_state, 1, __ATOMIC_RELEASE);
+            break;
+        }
+    }
+    return NULL;
+}
+
+static void pool_after_fork(void) {
+    pool_state = 0;
+    pool_taken = pool_started = pool_asleep = 0;
+    pthread_mutex_init(&pool_mutex, NULL);
+    pthread_cond_init(&pool_wake, NULL);
+}
+
+/* Start threads until there are count of them, or the system gives no more; they take no signals. */
+static void pool_start(int count) {
+    static int watching_forks;
+    if (!watching_forks) watching_forks = pthread_atfork(NULL, NULL, pool_after_fork) == 0;
+    if (!watching_forks) return;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (pool_started < count) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, pool_thread, (void *)(intptr_t)(pool_started + 1)) != 0) break;
+        pthread_detach(thread);
+        pool_started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
+    if (size > POOL_MAX) size = POOL_MAX;
+    if (size < 2 || count < 2 || __atomic_exchange_n(&pool_taken, 1, __ATOMIC_ACQUIRE)) {
+        pool_alone(task, job, count);
+        return;
+    }
+    if (pool_started < size - 1) pool_start(size - 1);
+    pool_current.task = task, pool_current.job = job, pool_current.count = count, pool_current.size = size;
+    __atomic_store_n(&pool_current.next, 0, __ATOMIC_RELAXED);
+    /* The one before is closed and left by all. */
+    const uint64_t run = pool_state / POOL_RUN + 1;
+    __atomic_store_n(&pool_state, run * POOL_RUN | POOL_OPEN, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&pool_asleep, __ATOMIC_SEQ_CST)) {
+        pthread_mutex_lock(&pool_mutex);
+        pthread_cond_broadcast(&pool_wake);
+        pthread_mutex_unlock(&pool_mutex);
+    }
+    pool_work(0);
+    uint64_t state = __atomic_and_fetch(&pool_state, ~POOL_OPEN, __ATOMIC_ACQ_REL);
+    for (int spins = 0; state != run * POOL_RUN; spins++) {
+        if (spins < 10000) pool_pause();
+        else sched_yield();
+        state = __atomic_load_n(&pool_state, __ATOMIC_ACQUIRE);
+    }
+    __atomic_store_n(&pool_taken, 0, __ATOMIC_RELEASE);
+}
+
+#else /* another compiler or system */
+
+static void pool_run(pool_task *task, void *job, ptrdiff_t count, int size) { pool_alone(task, job, count); }
+
+#endif
+#endif

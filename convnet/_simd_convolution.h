@@ -1,0 +1,178 @@
+/* Convolution of stride 1 + bias + ReLU + 2x2 max pooling in one pass, for one instruction set; included by
+ * _simd_level.h.
+ *
+ * A tile is SIMD_FILTERS filters x 2 output rows x 2 vectors of output columns, kept in registers while the filters'
+ * taps are walked: with AVX-512 16 sums, so that each vector of pixels that is loaded is used by 4 filters, and each
+ * weight by 4 vectors; 8 sums for the sets that have only 16 registers. The two rows and neighbouring columns are then
+ * reduced to pooled maxima, so that the convolution's output is never written to memory. A row that is not a multiple
+ * of the tile is read on into the next row, whose sums are thrown away.
+ */
+
+/* Pool one row of sums: write up to SIMD_LANES cells, count of them, from rows a (above) and b of two vectors each. */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(pool)(
+    FLOATS a0, FLOATS a1, FLOATS b0, FLOATS b1, ptrdiff_t count, float *y, uint8_t *codes) {
+    const FLOATS candidates[4] = {
+        SIMD_SHUFFLE(INTS, a0, a1, SIMD_EVEN), SIMD_SHUFFLE(INTS, a0, a1, SIMD_ODD),
+        SIMD_SHUFFLE(INTS, b0, b1, SIMD_EVEN), SIMD_SHUFFLE(INTS, b0, b1, SIMD_ODD)};
+    FLOATS best = candidates[0];
+    INTS code = {0};
+#pragma GCC unroll 3
+    for (int k = 1; k < 4; k++) {
+        const FLOATS value = candidates[k];
+        /* A NaN is larger than every number; of equals the first stays. */
+        const INTS larger = (value > best) | ((value != value) & (best == best));
+        best = (FLOATS)((larger & (INTS)value) | (~larger & (INTS)best));
+        code = (larger & k) | (~larger & code);
+    }
+    const INTS closed = best <= (FLOATS){0};
+    best = (FLOATS)(~closed & (INTS)best);
+    code = (closed & SIMD_CLOSED) | (~closed & code);
+    float values[SIMD_LANES];
+    int32_t numbers[SIMD_LANES];
+    memcpy(values, &best, sizeof values);
+    memcpy(numbers, &code, sizeof numbers);
+    if (count >= SIMD_LANES) {
+        memcpy(y, values, sizeof values);
+        for (int i = 0; i < SIMD_LANES; i++) codes[i] = (uint8_t)numbers[i];
+    } else {
+        for (ptrdiff_t i = 0; i < count; i++) y[i] = values[i], codes[i] = (uint8_t)numbers[i];
+    }
+}
+
+/* All pooled rows of the filters first to first + filters - 1, filters being a constant where this is inlined. */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(filters)(
+    const simd_convolution *s, const int filters, ptrdiff_t first, const float *padded, float *y, uint8_t *codes) {
+    const ptrdiff_t taps = s->c * s->kh * s->kw, cells = s->ph * s->pw;
+    for (ptrdiff_t row = 0; row < s->ph; row++) {
+        for (ptrdiff_t column = 0; column < s->pw; column += SIMD_LANES) {
+            FLOATS sums[SIMD_FILTERS][2][2];
+#pragma GCC unroll 4
+            for (int f = 0; f < filters; f++)
+                sums[f][0][0] = sums[f][0][1] = sums[f][1][0] = sums[f][1][1] = (FLOATS){0} + s->bias[first + f];
+            const float *w = s->weight + first * taps;
+            for (ptrdiff_t c = 0; c < s->c; c++) {
+                for (ptrdiff_t i = 0; i < s->kh; i++) {
+                    const float *pixels = padded + (c * s->hp + 2 * row + i) * s->wp + 2 * column;
+                    for (ptrdiff_t j = 0; j < s->kw; j++, pixels++, w++) {
+                        const FLOATS a0 = *(const FLOATS *)pixels, a1 = *(const FLOATS *)(pixels + SIMD_LANES);
+                        const FLOATS b0 = *(const FLOATS *)(pixels + s->wp);
+                        const FLOATS b1 = *(const FLOATS *)(pixels + s->wp + SIMD_LANES);
+#pragma GCC unroll 4
+                        for (int f = 0; f < filters; f++) {
+                            const float tap = w[f * taps];
+                            sums[f][0][0] += tap * a0;
+                            sums[f][0][1] += tap * a1;
+                            sums[f][1][0] += tap * b0;
+                            sums[f][1][1] += tap * b1;
+                        }
+                    }
+                }
+            }
+#pragma GCC unroll 4
+            for (int f = 0; f < filters; f++) {
+                const ptrdiff_t cell = (first + f) * cells + row * s->pw + column;
+                SIMD_NAME(pool)(sums[f][0][0], sums[f][0][1], sums[f][1][0], sums[f][1][1], s->pw - column, y + cell,
+                                codes + cell);
+            }
+        }
+    }
+}
+
+/* Filters first to end - 1 of image n. */
+SIMD_TARGET static void SIMD_NAME(convolution_forward)(const simd_convolution *s, ptrdiff_t n, ptrdiff_t first,
+                                                       ptrdiff_t end) {
+    const float *padded = s->padded + n * s->c * s->hp * s->wp;
+    float *y = s->y + n * s->f * s->ph * s->pw;
+    uint8_t *codes = s->codes + n * s->f * s->ph * s->pw;
+    for (; first + SIMD_FILTERS <= end; first += SIMD_FILTERS)
+        SIMD_NAME(filters)(s, SIMD_FILTERS, first, padded, y, codes);
+    for (; first < end; first++) SIMD_NAME(filters)(s, 1, first, padded, y, codes);
+}
+
+/* A part of a row of a filter's gradient: one vector, or two of 4 where there are no longer ones. */
+#if SIMD_LANES == 4
+#define PATCH simd_four
+#define PATCH_LANES 4
+#else
+#define PATCH simd_eight
+#define PATCH_LANES 8
+#endif
+
+/* Add to rows of a filter's gradient the patches under all cells of an image; rows is a constant where inlined. */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(patches)(
+    const int rows, ptrdiff_t wp, const float *pixels, ptrdiff_t cells, const float *factors, const int32_t *places,
+    float *gradient) {
+    PATCH sums[7];
+#pragma GCC unroll 7
+    for (int i = 0; i < rows; i++) sums[i] = *(const PATCH *)(gradient + 8 * i);
+    for (ptrdiff_t cell = 0; cell < cells; cell++) {
+        const float *patch = pixels + places[cell];
+#pragma GCC unroll 7
+        for (int i = 0; i < rows; i++) sums[i] += factors[cell] * *(const PATCH *)(patch + i * wp);
+    }
+#pragma GCC unroll 7
+    for (int i = 0; i < rows; i++) *(PATCH *)(gradient + 8 * i) = sums[i];
+}
+
+/* The gradient of filter f, summed over all images in order; its rows have 8 floats, those beyond kw without meaning.
+ * A block of cells at a time: first where in the padded image each one's patch is, and what it is multiplied with,
+ * which is 0 for those that ReLU closed. Leaving these out by a branch instead takes longer than computing with them.
+ */
+SIMD_TARGET static void SIMD_NAME(convolution_backward)(const simd_convolution *s, ptrdiff_t f) {
+    enum { BLOCK = 256 };
+    float factors[BLOCK];
+    int32_t places[BLOCK];
+    const ptrdiff_t cells = s->ph * s->pw;
+    float *const dweight = s->dweight + f * s->c * s->kh * 8;
+    memset(dweight, 0, (size_t)(s->c * s->kh * 8) * sizeof *dweight);
+    float bias = 0;
+    for (ptrdiff_t n = 0; n < s->n; n++) {
+        const float *dy = s->dy + (n * s->f + f) * cells;
+        const uint8_t *codes = s->codes + (n * s->f + f) * cells;
+        ptrdiff_t row = 0, column = 0;
+        for (ptrdiff_t first = 0; first < cells; first += BLOCK) {
+            const ptrdiff_t count = cells - first < BLOCK ? cells - first : BLOCK;
+            for (ptrdiff_t i = 0; i < count;) {
+                const ptrdiff_t run = s->pw - column < count - i ? s->pw - column : count - i;
+                const int32_t start = (int32_t)(2 * (row * s->wp + column)), wp = (int32_t)s->wp;
+                for (ptrdiff_t j = 0; j < run; j++) {
+                    const int32_t code = codes[first + i + j];
+                    const float gradient = dy[first + i + j];
+                    factors[i + j] = code == SIMD_CLOSED ? 0 : gradient;
+                    places[i + j] = start + 2 * (int32_t)j + (code & 1) + (code & 2 ? wp : 0);
+                }
+                i += run, column += run;
+                if (column == s->pw) column = 0, row++;
+            }
+            for (ptrdiff_t i = 0; i < count; i++) bias += factors[i];
+            for (ptrdiff_t c = 0; c < s->c; c++) {
+                for (ptrdiff_t i = 0; i < s->kh;) {
+                    const float *pixels = s->padded + ((n * s->c + c) * s->hp + i) * s->wp;
+                    float *gradient = dweight + (c * s->kh + i) * 8;
+                    /* As many rows at a time as registers hold; the usual filters have 7, 5 and 3. */
+                    const ptrdiff_t left = s->kh - i;
+                    const int rows = left > 7 ? 4 : (int)left;
+                    for (ptrdiff_t j = 0; j < s->kw; j += PATCH_LANES) {
+                        switch (rows) {
+#define PATCHES(rows)                                                                                                  \
+    case rows: SIMD_NAME(patches)(rows, s->wp, pixels + j, count, factors, places, gradient + j); break;
+                            PATCHES(1)
+                            PATCHES(2)
+                            PATCHES(3)
+                            PATCHES(4)
+                            PATCHES(5)
+                            PATCHES(6)
+                            PATCHES(7)
+#undef PATCHES
+                        }
+                    }
+                    i += rows;
+                }
+            }
+        }
+    }
+    s->dbias[f] = bias;
+}
+
+#undef PATCH
+#undef PATCH_LANES

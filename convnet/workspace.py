@@ -1,0 +1,55 @@
+"""Workspace: memory that a training step takes its arrays from, and the next step again."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Empty", "Workspace"]
+
+# What gives an array of a shape and a dtype, without meaningful content, as numpy.empty does.
+Empty = Callable[[int | Sequence[int], npt.DTypeLike], npt.NDArray[Any]]
+
+# Bytes of a cache line. An array that starts at one is read by vectors that do not lie across two.
+LINE = 64
+
+
+class Workspace:
+    """Memory for the arrays of a training step.
+
+    The arrays of a step are asked for in the same order each time, so that the first one always gets the first piece
+    of memory, and so on; a piece is made anew only when it is too small. An array is valid until `rewind` is called.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[npt.NDArray[np.uint8]] = []
+        self._used = 0
+
+    def rewind(self) -> None:
+        """Take back all arrays: the next one gets the first piece of memory again."""
+        self._used = 0
+
+    def empty(self, shape: int | Sequence[int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return an array without meaningful content, as ``numpy.empty`` does, at the start of a cache line."""
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        dtype = np.dtype(dtype)
+        size = prod(shape) * dtype.itemsize
+        if self._used == len(self._pieces):
+            self._pieces.append(_aligned(size))
+        elif len(self._pieces[self._used]) < size:
+            self._pieces[self._used] = _aligned(size)
+        piece = self._pieces[self._used]
+        self._used += 1
+        return piece[:size].view(dtype).reshape(shape)
+
+    def owns(self, array: npt.NDArray[Any]) -> bool:
+        """Return whether an array lies in this workspace's memory."""
+        return array.base is not None and any(array.base is piece.base for piece in self._pieces)
+
+
+def _aligned(size: int) -> npt.NDArray[np.uint8]:
+    memory = np.empty(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size]
