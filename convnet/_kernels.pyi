@@ -15,6 +15,7 @@ SLACK: int
 MAX_KERNEL_W: int
 CLOSED: int
 BLOCK_ROWS: int
+PANEL: int
 NUM_LEVELS: int
 COMPILER: str
 
@@ -38,6 +39,7 @@ def affine_update(
     dy: _Float,
     weight: _Float,
     dx: _Float | None,
+    panels: _Float,
     squares: npt.NDArray[np.float64],
     decay: float,
     rate: float,

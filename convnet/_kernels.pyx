@@ -23,8 +23,10 @@ cdef extern from "_simd.h" nogil:
         const float* b
         float* c
         Py_ssize_t a_step, b_step, c_step
-        int a_is_transposed, b_is_transposed
+        int a_is_transposed, b_is_transposed, b_is_packed
         float alpha, beta
+        const float* stream
+        Py_ssize_t stream_size
     ctypedef struct simd_affine:
         Py_ssize_t n, d, m
         const float* x
@@ -32,6 +34,7 @@ cdef extern from "_simd.h" nogil:
         float* weight
         float* dx
         float decay, rate
+        float* panels
         double* squares
     ctypedef struct simd_convolution:
         Py_ssize_t n, c, h, w, padding_h, padding_w, hp, wp, f, kh, kw, ph, pw
@@ -49,16 +52,17 @@ cdef extern from "_simd.h" nogil:
     void simd_affine_update(int level, const simd_affine* affine, int threads) noexcept
     void simd_convolution_forward(int level, const simd_convolution* convolution, int threads) noexcept
     void simd_convolution_backward(int level, const simd_convolution* convolution, int threads) noexcept
-    const int SIMD_SLACK, SIMD_MAX_KERNEL_W, SIMD_CLOSED, SIMD_BUILT, AFFINE_ROWS
+    const int SIMD_SLACK, SIMD_MAX_KERNEL_W, SIMD_CLOSED, SIMD_BUILT, SIMD_COLUMNS, AFFINE_ROWS
     const char* SIMD_COMPILER
 
 # Most threads; floats that padded images need behind the last pixel, the widest filter of the fused backward pass, the
-# code of a pooled cell that ReLU closed, and the rows of a block of `affine_update`; see _pool.h and _simd.h.
+# code of a pooled cell that ReLU closed, and the rows and columns of the blocks of `affine_update`; see _pool.h and
+# _simd.h.
 MAX_THREADS = POOL_MAX
 SLACK = SIMD_SLACK
 MAX_KERNEL_W = SIMD_MAX_KERNEL_W
 CLOSED = SIMD_CLOSED
-BLOCK_ROWS = AFFINE_ROWS
+BLOCK_ROWS, PANEL = AFFINE_ROWS, SIMD_COLUMNS
 # For `show_config`: how many levels were built, and what built them.
 NUM_LEVELS = SIMD_BUILT
 COMPILER = SIMD_COMPILER.decode()
@@ -106,7 +110,7 @@ cdef inline void add_rows(
     const floating[:, ::1] a, const floating[:, ::1] b, floating[:, ::1] c, bint a_is_transposed, floating alpha,
     Py_ssize_t start, Py_ssize_t end,
 ) noexcept nogil:
-    """c += alpha * a[:, start:end] @ b[start:end]: four rows of b at a time, so that a row of c is loaded less often."""
+    """c += alpha * a[:, start:end] @ b[start:end], four rows of b at a time, to load c less often."""
     cdef Py_ssize_t i, j, p
     cdef floating a0, a1, a2, a3
     for i in range(c.shape[0]):
@@ -173,6 +177,7 @@ cdef inline void product(
             s.a_step, s.b_step, s.c_step = a.shape[1], b.shape[1], c.shape[1]
             s.a_is_transposed, s.b_is_transposed = a_is_transposed, b_is_transposed
             s.alpha, s.beta = alpha, beta
+            s.b_is_packed, s.stream, s.stream_size = False, NULL, 0
             simd_multiply(level, &s, threads)
             return
     for i in range(c.shape[0]):
@@ -206,6 +211,7 @@ def affine_update(
     const float[:, ::1] dy not None,         # IN (N, M)
     float[:, ::1] weight not None,           # INOUT (D, M)
     float[:, ::1] dx,                        # OUT (N, D), or None
+    float[:, ::1] panels not None,           # SCRATCH (N, M rounded up to a multiple of PANEL)
     double[::1] squares not None,            # OUT (ceil(D / BLOCK_ROWS),)
     double decay, double rate,
 ):
@@ -218,7 +224,8 @@ def affine_update(
     if weight.shape[0] == 0 or weight.shape[1] == 0 or x.shape[0] == 0:
         return
     s.n, s.d, s.m = x.shape[0], weight.shape[0], weight.shape[1]
-    s.x, s.dy, s.weight, s.squares = &x[0, 0], &dy[0, 0], &weight[0, 0], &squares[0]
+    s.x, s.dy, s.weight = &x[0, 0], &dy[0, 0], &weight[0, 0]
+    s.panels, s.squares = &panels[0, 0], &squares[0]
     s.dx = NULL if dx is None else &dx[0, 0]
     s.decay, s.rate = decay, rate
     with nogil:

@@ -31,7 +31,10 @@ typedef struct {
     float *c;
     ptrdiff_t a_step, b_step, c_step;      /* floats from one row in memory to the next */
     int a_is_transposed, b_is_transposed;  /* A lies in memory as (k, m), B as (n, k) */
+    int b_is_packed;        /* B was copied by product_pack */
     float alpha, beta;
+    const float *stream;    /* what is needed after this product, to be fetched meanwhile; may be NULL */
+    ptrdiff_t stream_size;
 } simd_product;
 
 /* Images padded (n, c, hp, wp), filters weight (f, c, kh, kw), pooled output (n, f, ph, pw). */
@@ -68,13 +71,20 @@ typedef float simd_eight __attribute__((vector_size(32), aligned(4), may_alias))
 #define PRODUCT_DEPTH 128
 static const float simd_zeros[PRODUCT_DEPTH];
 
-/* What a tile of a product is computed from; `ahead` is how far behind b the floats are that are needed later. */
+/* Columns of the widest panel. */
+#define SIMD_COLUMNS 32
+/* Floats of a cache line. */
+#define SIMD_LINE 16
+
+/* What a tile of a product is computed from; `fetch` are floats that are needed later, two lines for every row of b. */
 typedef struct {
     ptrdiff_t depth;
     const float *a;
     ptrdiff_t a_step;
     const float *b;
-    ptrdiff_t b_step, ahead;
+    ptrdiff_t b_step;
+    const float *fetch;
+    ptrdiff_t fetch_step;
     float *c;
     ptrdiff_t c_step;
     float alpha, beta;
@@ -121,11 +131,14 @@ static inline ptrdiff_t simd_least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a 
 
 typedef struct {
     void (*product_block)(const simd_product *, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1);
+    void (*product_pack)(const float *b, ptrdiff_t k, ptrdiff_t n, float *panels);
+    double (*squares)(const float *x, ptrdiff_t size);
     void (*convolution_forward)(const simd_convolution *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*convolution_backward)(const simd_convolution *, ptrdiff_t f);
 } simd_functions;
 
-#define SIMD_FUNCTIONS(set) {product_block_##set, convolution_forward_##set, convolution_backward_##set}
+#define SIMD_FUNCTIONS(set)                                                                                             \
+    {product_block_##set, product_pack_##set, squares_##set, convolution_forward_##set, convolution_backward_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
 static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable), SIMD_FUNCTIONS(avx2), SIMD_FUNCTIONS(avx512)};
@@ -151,28 +164,32 @@ static int simd_highest(void) {
 
 /* ------------------------------------------------------------------------------------------------ product */
 
-/* Blocks of C, whose sizes are measured to be large enough for A and B to be read from the second-level cache. */
+/* Blocks of C: rows and columns for which A and B are read from the second-level cache. Fewer columns where there
+ * would be less than four blocks otherwise.
+ */
 #define PRODUCT_ROWS 96
 #define PRODUCT_COLUMNS 128
 
 typedef struct {
     const simd_product *product;
     const simd_functions *functions;
-    ptrdiff_t row_blocks;
+    ptrdiff_t row_blocks, columns;
 } simd_product_job;
 
 static void simd_product_task(void *job, ptrdiff_t index, int slot) {
     const simd_product_job *j = job;
     const simd_product *s = j->product;
-    const ptrdiff_t m = index % j->row_blocks, n = index / j->row_blocks * PRODUCT_COLUMNS;
+    const ptrdiff_t m = index % j->row_blocks, n = index / j->row_blocks * j->columns;
     (void)slot;
     j->functions->product_block(s, s->m * m / j->row_blocks, s->m * (m + 1) / j->row_blocks, n,
-                                simd_least(n + PRODUCT_COLUMNS, s->n));
+                                simd_least(n + j->columns, s->n));
 }
 
 static void simd_multiply(int level, const simd_product *s, int threads) {
-    simd_product_job job = {s, &simd_levels[level], simd_parts(s->m, PRODUCT_ROWS)};
-    const ptrdiff_t tasks = job.row_blocks * simd_parts(s->n, PRODUCT_COLUMNS);
+    const ptrdiff_t row_blocks = simd_parts(s->m, PRODUCT_ROWS);
+    const ptrdiff_t quarter = simd_parts(simd_parts(s->n * row_blocks, 4), SIMD_COLUMNS) * SIMD_COLUMNS;
+    simd_product_job job = {s, &simd_levels[level], row_blocks, simd_least(PRODUCT_COLUMNS, quarter)};
+    const ptrdiff_t tasks = row_blocks * simd_parts(s->n, job.columns);
     const double work = (double)s->m * (double)s->n * (double)s->k;
     pool_run(simd_product_task, &job, tasks, work < SIMD_ALONE ? 1 : threads);
 }
@@ -185,7 +202,8 @@ typedef struct {
     const float *x, *dy;
     float *weight, *dx;     /* dx may be NULL */
     float decay, rate;
-    double *squares;        /* of the blocks: sums of weight ** 2 before the update; may be NULL */
+    float *panels;          /* memory for dy, its columns filled up to a multiple of SIMD_COLUMNS */
+    double *squares;        /* of the blocks: sums of weight ** 2 before the update */
 } simd_affine;
 
 /* Rows of weight that are in the first-level cache, or near it, for both products. */
@@ -194,34 +212,37 @@ typedef struct {
 typedef struct {
     const simd_affine *affine;
     const simd_functions *functions;
+    int threads;
 } simd_affine_job;
 
 static void simd_affine_task(void *job, ptrdiff_t index, int slot) {
-    const simd_affine *s = ((const simd_affine_job *)job)->affine;
-    const simd_functions *functions = ((const simd_affine_job *)job)->functions;
+    const simd_affine_job *j = job;
+    const simd_affine *s = j->affine;
+    const simd_functions *functions = j->functions;
     const ptrdiff_t d0 = index * AFFINE_ROWS, d1 = simd_least(d0 + AFFINE_ROWS, s->d);
     (void)slot;
-    if (s->squares) {
-        double total = 0;
-        for (ptrdiff_t d = d0; d < d1; d++) {
-            float sum = 0;
-            for (ptrdiff_t i = 0; i < s->m; i++) sum += s->weight[d * s->m + i] * s->weight[d * s->m + i];
-            total += sum;
-        }
-        s->squares[index] = total;
-    }
+    s->squares[index] = functions->squares(s->weight + d0 * s->m, (d1 - d0) * s->m);
     if (s->dx) {
-        const simd_product product = {s->n, s->d, s->m, s->dy, s->weight, s->dx, s->m, s->m, s->d, 0, 1, 1, 0};
+        const simd_product product = {
+            .m = s->n, .n = s->d, .k = s->m, .a = s->dy, .b = s->weight, .c = s->dx, .a_step = s->m, .b_step = s->m,
+            .c_step = s->d, .b_is_transposed = 1, .alpha = 1, .beta = 0};
         functions->product_block(&product, 0, s->n, d0, d1);
     }
-    const simd_product product = {s->d, s->m, s->n, s->x, s->dy, s->weight, s->d, s->m, s->m, 1, 0, -s->rate, s->decay};
+    /* The block that this thread is likely to take next. */
+    const ptrdiff_t d2 = simd_least(d0 + j->threads * AFFINE_ROWS, s->d), d3 = simd_least(d2 + AFFINE_ROWS, s->d);
+    const simd_product product = {
+        .m = s->d, .n = s->m, .k = s->n, .a = s->x, .b = s->panels, .c = s->weight, .a_step = s->d,
+        .c_step = s->m, .a_is_transposed = 1, .b_is_packed = 1, .alpha = -s->rate, .beta = s->decay,
+        .stream = s->weight + d2 * s->m, .stream_size = (d3 - d2) * s->m};
     functions->product_block(&product, d0, d1, 0, s->m);
 }
 
 static void simd_affine_update(int level, const simd_affine *s, int threads) {
-    simd_affine_job job = {s, &simd_levels[level]};
     const double work = (double)s->n * (double)s->d * (double)s->m;
-    pool_run(simd_affine_task, &job, simd_parts(s->d, AFFINE_ROWS), work < SIMD_ALONE ? 1 : threads);
+    if (work < SIMD_ALONE) threads = 1;
+    simd_affine_job job = {s, &simd_levels[level], threads};
+    job.functions->product_pack(s->dy, s->n, s->m, s->panels);
+    pool_run(simd_affine_task, &job, simd_parts(s->d, AFFINE_ROWS), threads);
 }
 
 /* -------------------------------------------------------------------------------------------- convolution */
@@ -283,6 +304,7 @@ static void simd_convolution_backward(int level, const simd_convolution *s, int 
 #else /* another compiler: never called */
 
 #define SIMD_BUILT 0
+#define SIMD_COLUMNS 1
 #define AFFINE_ROWS 1
 static int simd_highest(void) { return -1; }
 static void simd_multiply(int level, const simd_product *s, int threads) {}

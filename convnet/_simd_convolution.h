@@ -114,35 +114,31 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(patches)
     for (int i = 0; i < rows; i++) *(PATCH *)(gradient + 8 * i) = sums[i];
 }
 
-/* The gradient of filter f, summed over all images in order; its rows have 8 floats, those beyond kw without meaning.
- * A block of cells at a time: first where in the padded image each one's patch is, and what it is multiplied with,
- * which is 0 for those that ReLU closed. Leaving these out by a branch instead takes longer than computing with them.
+/* The gradient of filter f; its rows have 8 floats, those beyond kw without meaning. A block of cells at a time, and for
+ * it the images in order: first where in the padded image each cell's patch is, and what it is multiplied with, which
+ * is 0 for those that ReLU closed. Leaving these out by a branch instead takes longer than computing with them.
  */
 SIMD_TARGET static void SIMD_NAME(convolution_backward)(const simd_convolution *s, ptrdiff_t f) {
     enum { BLOCK = 256 };
     float factors[BLOCK];
-    int32_t places[BLOCK];
+    int32_t windows[BLOCK], places[BLOCK];
     const ptrdiff_t cells = s->ph * s->pw;
+    const int32_t wp = (int32_t)s->wp;
     float *const dweight = s->dweight + f * s->c * s->kh * 8;
     memset(dweight, 0, (size_t)(s->c * s->kh * 8) * sizeof *dweight);
     float bias = 0;
-    for (ptrdiff_t n = 0; n < s->n; n++) {
-        const float *dy = s->dy + (n * s->f + f) * cells;
-        const uint8_t *codes = s->codes + (n * s->f + f) * cells;
-        ptrdiff_t row = 0, column = 0;
-        for (ptrdiff_t first = 0; first < cells; first += BLOCK) {
-            const ptrdiff_t count = cells - first < BLOCK ? cells - first : BLOCK;
-            for (ptrdiff_t i = 0; i < count;) {
-                const ptrdiff_t run = s->pw - column < count - i ? s->pw - column : count - i;
-                const int32_t start = (int32_t)(2 * (row * s->wp + column)), wp = (int32_t)s->wp;
-                for (ptrdiff_t j = 0; j < run; j++) {
-                    const int32_t code = codes[first + i + j];
-                    const float gradient = dy[first + i + j];
-                    factors[i + j] = code == SIMD_CLOSED ? 0 : gradient;
-                    places[i + j] = start + 2 * (int32_t)j + (code & 1) + (code & 2 ? wp : 0);
-                }
-                i += run, column += run;
-                if (column == s->pw) column = 0, row++;
+    for (ptrdiff_t first = 0; first < cells; first += BLOCK) {
+        const ptrdiff_t count = simd_least(cells - first, BLOCK);
+        for (ptrdiff_t i = 0; i < count; i++)
+            windows[i] = (int32_t)(2 * ((first + i) / s->pw * s->wp + (first + i) % s->pw));
+        for (ptrdiff_t n = 0; n < s->n; n++) {
+            const float *dy = s->dy + (n * s->f + f) * cells + first;
+            const uint8_t *codes = s->codes + (n * s->f + f) * cells + first;
+            for (ptrdiff_t i = 0; i < count; i++) {
+                const int32_t code = codes[i];
+                const float gradient = dy[i];
+                factors[i] = code == SIMD_CLOSED ? 0 : gradient;
+                places[i] = windows[i] + (code & 1) + (code & 2 ? wp : 0);
             }
             for (ptrdiff_t i = 0; i < count; i++) bias += factors[i];
             for (ptrdiff_t c = 0; c < s->c; c++) {

@@ -14,14 +14,15 @@
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_tile)(
     const int rows, const int vectors, const int a_is_transposed, const product_tile *t) {
     const float *const a = t->a, *b = t->b;
-    const ptrdiff_t depth = t->depth, a_step = t->a_step, b_step = t->b_step, ahead = t->ahead;
+    const ptrdiff_t depth = t->depth, a_step = t->a_step, b_step = t->b_step, fetch_step = t->fetch_step;
+    const float *fetch = t->fetch;
     FLOATS sums[SIMD_ROWS][2];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) sums[r][0] = sums[r][1] = (FLOATS){0};
-    for (ptrdiff_t p = 0; p < depth; p++, b += b_step) {
+    for (ptrdiff_t p = 0; p < depth; p++, b += b_step, fetch += fetch_step) {
         const FLOATS b0 = *(const FLOATS *)b, b1 = vectors == 2 ? *(const FLOATS *)(b + SIMD_LANES) : (FLOATS){0};
-        __builtin_prefetch(b + ahead, 0, 2);
-        if (vectors == 2) __builtin_prefetch(b + ahead + SIMD_LANES, 0, 2);
+        __builtin_prefetch(fetch, 0, 2);
+        __builtin_prefetch(fetch + SIMD_LINE, 0, 2);
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) {
             const float factor = a_is_transposed ? a[p * a_step + r] : a[r * a_step + p];
@@ -69,8 +70,11 @@ static product_function *const SIMD_NAME(product_tiles)[SIMD_ROWS][2][2] = {SIMD
 #undef PRODUCT_TILES
 #undef PRODUCT_NAMES
 
-/* All rows of one panel of columns; where these do not fill the vectors, in scratch memory. */
-SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, ptrdiff_t columns, int a_is_transposed) {
+/* All rows of one panel of columns; where these do not fill the vectors, in scratch memory. The first tile fetches what
+ * t says, the others what comes from *stream on.
+ */
+SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, ptrdiff_t columns, int a_is_transposed,
+                                                 const float **stream, const float *stream_end) {
     const ptrdiff_t tiles = (m + SIMD_ROWS - 1) / SIMD_ROWS, a_step = t->a_step, c_step = t->c_step;
     const float *const a = t->a;
     float *const c = t->c;
@@ -80,6 +84,14 @@ SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, p
         const ptrdiff_t first = m * tile / tiles, rows = m * (tile + 1) / tiles - first;
         product_function *const function = SIMD_NAME(product_tiles)[rows - 1][vectors - 1][a_is_transposed];
         t->a = a + first * (a_is_transposed ? 1 : a_step);
+        if (tile || t->fetch == NULL) {
+            if (*stream < stream_end) {
+                t->fetch = *stream, t->fetch_step = 2 * SIMD_LINE;
+                *stream += t->depth * 2 * SIMD_LINE;
+            } else {
+                t->fetch = t->b, t->fetch_step = 0;
+            }
+        }
         if (columns == vectors * SIMD_LANES) {
             t->c = c + first * c_step;
             function(t);
@@ -91,19 +103,21 @@ SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, p
             function(t);
             for (ptrdiff_t r = 0; r < rows; r++) memcpy(c + (first + r) * c_step, cells + r * t->c_step, size);
         }
-        t->ahead = 0;
     }
 }
 
-/* panel[p][column] = b[column][p] for p in [0, depth), and 0 for the columns from `columns` to 2 vectors. */
+/* panel[p][column] = b[column][p] for p in [0, depth), and 0 for the columns from `columns` to 2 vectors; what comes
+ * `ahead` floats behind b is fetched.
+ */
 SIMD_TARGET static void SIMD_NAME(transpose)(const float *b, ptrdiff_t b_step, ptrdiff_t depth, ptrdiff_t columns,
-                                             float *panel) {
+                                             ptrdiff_t ahead, float *panel) {
     for (ptrdiff_t first = 0; first < 2 * SIMD_LANES; first += 4) {
         const float *rows[4];
         for (int i = 0; i < 4; i++) rows[i] = first + i < columns ? b + (first + i) * b_step : simd_zeros;
         float *cells = panel + first;
         ptrdiff_t p = 0;
         for (; p + 4 <= depth; p += 4, cells += 4 * 2 * SIMD_LANES) {
+            __builtin_prefetch(rows[p / 4 % 4] + p / 16 * 16 + ahead, 0, 2);
             const simd_four r0 = *(const simd_four *)(rows[0] + p), r1 = *(const simd_four *)(rows[1] + p);
             const simd_four r2 = *(const simd_four *)(rows[2] + p), r3 = *(const simd_four *)(rows[3] + p);
             const simd_four t0 = SIMD_SHUFFLE(simd_four_ints, r0, r1, 0, 4, 1, 5);
@@ -120,30 +134,66 @@ SIMD_TARGET static void SIMD_NAME(transpose)(const float *b, ptrdiff_t b_step, p
     }
 }
 
+/* Copy b (k, n) as panels of 2 vectors of columns, one after the other, the last one filled up with 0. */
+SIMD_TARGET static void SIMD_NAME(product_pack)(const float *b, ptrdiff_t k, ptrdiff_t n, float *panels) {
+    for (ptrdiff_t first = 0; first < n; first += 2 * SIMD_LANES) {
+        const ptrdiff_t columns = simd_least(n - first, 2 * SIMD_LANES);
+        for (ptrdiff_t p = 0; p < k; p++, panels += 2 * SIMD_LANES) {
+            memcpy(panels, b + p * n + first, (size_t)columns * sizeof *b);
+            memset(panels + columns, 0, (size_t)(2 * SIMD_LANES - columns) * sizeof *b);
+        }
+    }
+}
+
+/* The sum of the squares of x. */
+SIMD_TARGET static double SIMD_NAME(squares)(const float *x, ptrdiff_t size) {
+    FLOATS sums[8] = {{0}};
+    double total = 0;
+    ptrdiff_t i = 0;
+    for (; i + 8 * SIMD_LANES <= size; i += 8 * SIMD_LANES) {
+#pragma GCC unroll 8
+        for (int v = 0; v < 8; v++) {
+            const FLOATS values = *(const FLOATS *)(x + i + v * SIMD_LANES);
+            sums[v] += values * values;
+        }
+    }
+    for (int v = 0; v < 8; v++)
+        for (int lane = 0; lane < SIMD_LANES; lane++) total += sums[v][lane];
+    for (; i < size; i++) total += x[i] * x[i];
+    return total;
+}
+
 /* The block of C with rows m0 to m1 and columns n0 to n1. */
 SIMD_TARGET static void SIMD_NAME(product_block)(const simd_product *s, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0,
                                                  ptrdiff_t n1) {
     enum { WIDTH = 2 * SIMD_LANES };
     float panel[PRODUCT_DEPTH * WIDTH] __attribute__((aligned(64)));
+    const float *stream = s->stream;
     ptrdiff_t p = 0;
     do {
         const ptrdiff_t depth = simd_least(s->k - p, PRODUCT_DEPTH);
+        const int is_last = p + depth == s->k;
         for (ptrdiff_t n = n0; n < n1; n += WIDTH) {
             const ptrdiff_t columns = simd_least(n1 - n, WIDTH);
             const float *const b = s->b_is_transposed ? s->b + n * s->b_step + p : s->b + p * s->b_step + n;
             product_tile t = {depth, s->a + (s->a_is_transposed ? p * s->a_step + m0 : m0 * s->a_step + p), s->a_step,
-                              panel, WIDTH, 0, s->c + m0 * s->c_step + n, s->c_step, s->alpha, p ? 1 : s->beta};
-            if (s->b_is_transposed) {
-                SIMD_NAME(transpose)(b, s->b_step, depth, columns, panel);
+                              panel, WIDTH, NULL, 0, s->c + m0 * s->c_step + n, s->c_step, s->alpha, p ? 1 : s->beta};
+            if (s->b_is_packed) {
+                t.b = s->b + n * s->k + p * WIDTH;
+            } else if (s->b_is_transposed) {
+                SIMD_NAME(transpose)(b, s->b_step, depth, columns, is_last ? WIDTH * s->b_step - p : depth, panel);
             } else if (columns < WIDTH) {
                 for (ptrdiff_t i = 0; i < depth; i++) {
+                    __builtin_prefetch(b + (i + depth) * s->b_step, 0, 2);
+                    __builtin_prefetch(b + (i + depth) * s->b_step + SIMD_LINE, 0, 2);
                     memcpy(panel + i * WIDTH, b + i * s->b_step, (size_t)columns * sizeof *b);
                     memset(panel + i * WIDTH + columns, 0, (size_t)(WIDTH - columns) * sizeof *b);
                 }
             } else {
-                t.b = b, t.b_step = s->b_step, t.ahead = p + depth < s->k ? depth * s->b_step : 0;
+                t.b = b, t.b_step = s->b_step;
+                if (!is_last) t.fetch = b + depth * s->b_step, t.fetch_step = s->b_step;
             }
-            SIMD_NAME(product_panel)(&t, m1 - m0, columns, s->a_is_transposed);
+            SIMD_NAME(product_panel)(&t, m1 - m0, columns, s->a_is_transposed, &stream, s->stream + s->stream_size);
         }
         p += depth;
     } while (p < s->k);

@@ -31,6 +31,10 @@ Pair = int | Sequence[int]
 LARGEST = 2**31 - 1
 
 
+# What the kernels compute with; an array in the other byte order is equal to neither.
+NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+
+
 def as_pair(value: Pair, what: str, minimum: int) -> tuple[int, int]:
     """Return an int or a pair of ints as a pair; `what` names it in the error."""
     try:
@@ -103,6 +107,11 @@ def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None)
 
     `dtype` is the dtype wanted; without it float32 and float64 stay and the rest becomes float32.
     """
+    # Nearly always: this way out takes a tenth of the time of what follows, and a training step comes here 30 times.
+    if type(value) is np.ndarray and value.flags.c_contiguous and value.dtype in NATIVE:
+        plain: FloatArray = value
+        if dtype is None or plain.dtype == dtype:
+            return plain
     try:
         array = np.asarray(value)
     except ValueError:

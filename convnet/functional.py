@@ -845,7 +845,8 @@ def affine_update(
     check_shape(dy, (len(x), weight.shape[1]), "Affine: dy")
     dx = empty(x.shape, weight.dtype) if need_dx else None
     squares = empty(-(-len(weight) // _kernels.BLOCK_ROWS), np.float64)
-    _kernels.affine_update(LEVEL, get_num_threads(), x, dy, weight, dx, squares, 1 - rate * l2, rate)
+    panels = empty((len(x), -(-weight.shape[1] // _kernels.PANEL) * _kernels.PANEL), weight.dtype)
+    _kernels.affine_update(LEVEL, get_num_threads(), x, dy, weight, dx, panels, squares, 1 - rate * l2, rate)
     dbias = np.sum(dy, axis=0, out=empty(weight.shape[1], weight.dtype))
     return None if dx is None else dx.reshape(shape), dbias, 0.5 * l2 * float(squares.sum())
 
