@@ -127,6 +127,8 @@ def average_pool2d_forward(
 ) -> None: ...
 def average_pool2d_backward(
     dy: _Float,
+    counts: _Float,
+    shares: _Float,
     dx: _Float,
     kernel_h: int,
     kernel_w: int,

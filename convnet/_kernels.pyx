@@ -541,18 +541,23 @@ cdef inline void add_from_windows(
 
 
 def average_pool2d_backward(
-    const floating[:, :, ::1] dy not None,   # IN (P, OH, OW), divided by the windows' counts
+    const floating[:, :, ::1] dy not None,   # IN (P, OH, OW)
+    const floating[:, ::1] counts not None,  # IN (OH, OW), as in the forward pass
+    floating[:, :, ::1] shares not None,     # SCRATCH (P, OH, OW)
     floating[:, :, ::1] dx not None,         # OUT (P, H, W)
     Py_ssize_t kernel_h, Py_ssize_t kernel_w,
     Py_ssize_t stride_h, Py_ssize_t stride_w,
     Py_ssize_t padding_h, Py_ssize_t padding_w,
 ):
-    """dx[p, h, w] = the sum of dy[p, oh, ow] of the windows that it lies in."""
+    """dx[p, h, w] = the sum of dy[p, oh, ow] / counts[oh, ow] over the windows that it lies in."""
     cdef Py_ssize_t height = dx.shape[1], width = dx.shape[2]
     cdef Py_ssize_t out_h = dy.shape[1], out_w = dy.shape[2]
-    cdef Py_ssize_t p, oh, h, w, j, top, bottom, offset, first, end
+    cdef Py_ssize_t p, oh, ow, h, w, j, top, bottom, offset, first, end
     with nogil:
         for p in range(dy.shape[0]):
+            for oh in range(out_h):
+                for ow in range(out_w):
+                    shares[p, oh, ow] = dy[p, oh, ow] / counts[oh, ow]
             for h in range(height):
                 for w in range(width):
                     dx[p, h, w] = 0
@@ -565,11 +570,11 @@ def average_pool2d_backward(
                         first = first_inside(offset, stride_w, out_w)
                         end = end_inside(offset, stride_w, width, first, out_w)
                         if stride_w == 1:
-                            add_from_windows(dy, dx, p, oh, h, first, end, 1, offset)
+                            add_from_windows(shares, dx, p, oh, h, first, end, 1, offset)
                         elif stride_w == 2:
-                            add_from_windows(dy, dx, p, oh, h, first, end, 2, offset)
+                            add_from_windows(shares, dx, p, oh, h, first, end, 2, offset)
                         else:
-                            add_from_windows(dy, dx, p, oh, h, first, end, stride_w, offset)
+                            add_from_windows(shares, dx, p, oh, h, first, end, stride_w, offset)
 
 
 # ------------------------------------------------------------- convolution, ReLU and 2x2 max pooling fused

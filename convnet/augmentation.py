@@ -8,6 +8,7 @@ import numpy.typing as npt
 from convnet.checks import FloatArray, as_count, as_number, as_real
 from convnet.datasets import Statistics
 from convnet.functional import warp
+from convnet.workspace import Empty
 
 __all__ = ["Augmentation"]
 
@@ -54,8 +55,8 @@ class Augmentation:
             raise TypeError(f"Augmentation: expected the statistics of preprocess, got {statistics!r:.60}")
         self.statistics = statistics
 
-    def __call__(self, x: npt.ArrayLike, rng: np.random.Generator) -> FloatArray:
-        """Return moved copies of the images x (N, C, H, W).
+    def __call__(self, x: npt.ArrayLike, rng: np.random.Generator, *, empty: Empty = np.empty) -> FloatArray:
+        """Return moved copies of the images x (N, C, H, W), in memory from ``empty(shape, dtype)``.
 
         Raises
         ------
@@ -68,10 +69,12 @@ class Augmentation:
             raise ValueError(f"Augmentation: expected x of shape (N, {expected}), got {x.shape}")
         maps = self._draw_maps(len(x), np.array(x.shape[2:]), rng)
         if self.statistics is None:
-            return warp(x, maps)
+            return warp(x, maps, empty=empty)
         mean = 0 if self.statistics.mean is None else self.statistics.mean
         std = 1 if self.statistics.std is None else self.statistics.std
-        moved = warp(x * std + mean, maps)
+        plain = np.multiply(x, std, out=empty(x.shape, x.dtype))
+        plain += mean
+        moved = warp(plain, maps, empty=empty)
         moved -= mean
         moved /= std
         return moved

@@ -546,8 +546,7 @@ def average_pool2d_backward(
     dx = empty((n * c, h, w), dy.dtype)
 
     def task(part: slice, _: int) -> None:
-        np.divide(gradients[part], counts, out=shares[part])
-        _kernels.average_pool2d_backward(shares[part], dx[part], *kernel, *stride, *padding)
+        _kernels.average_pool2d_backward(gradients[part], counts, shares[part], dx[part], *kernel, *stride, *padding)
 
     in_parts(task, n * c, dx.size)
     return dx.reshape(n, c, h, w)
@@ -934,13 +933,13 @@ def sigmoid_forward(x: npt.ArrayLike, *, empty: Empty = np.empty) -> FloatArray:
     equation 2.
     """
     x = as_real(x, "Sigmoid: x")
-    y, exponentials = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
-    flat_x, flat_y, flat_e = x.reshape(-1), y.reshape(-1), exponentials.reshape(-1)
+    y, exponentials, at_least_0 = (empty(x.shape, dtype) for dtype in (x.dtype, x.dtype, np.bool_))
+    flat_x, flat_y, flat_e, flat_at_least_0 = (array.reshape(-1) for array in (x, y, exponentials, at_least_0))
 
     def task(part: slice, _: int) -> None:
         e = _exp_of_minus_abs(flat_x[part], flat_e[part])
-        flat_y[part] = e
-        flat_y[part][flat_x[part] >= 0] = 1
+        np.copyto(flat_y[part], e)
+        np.copyto(flat_y[part], 1, where=np.greater_equal(flat_x[part], 0, out=flat_at_least_0[part]))
         e += 1
         flat_y[part] /= e
 
@@ -1110,7 +1109,7 @@ def softmax(scores: npt.ArrayLike) -> FloatArray:
 # ---------------------------------------------------------------------------------------------- warping
 
 
-def warp(x: npt.ArrayLike, maps: npt.ArrayLike) -> FloatArray:
+def warp(x: npt.ArrayLike, maps: npt.ArrayLike, *, empty: Empty = np.empty) -> FloatArray:
     """Move the pixels of images: each output pixel is read where an affine map sends it.
 
     ``y[n, c, h, w] = x[n, c]`` at row a and column b, where ``(a, b) = maps[n] @ (h, w, 1)``: bilinear between pixels,
@@ -1145,6 +1144,6 @@ def warp(x: npt.ArrayLike, maps: npt.ArrayLike) -> FloatArray:
         raise ValueError(f"warp: expected images of at least one pixel, got shape {x.shape}")
     if not (np.abs(maps) <= LARGEST).all():
         raise ValueError(f"warp: maps: expected numbers from -{LARGEST} to {LARGEST}")
-    y = np.empty_like(x)
-    _kernels.warp(x, maps, y)
+    y = empty(x.shape, x.dtype)
+    in_parts(lambda part, _: _kernels.warp(x[part], maps[part], y[part]), len(x), 16 * x.size)
     return y

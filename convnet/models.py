@@ -3,8 +3,6 @@
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
 import copy
-import functools
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
 from types import MappingProxyType, NoneType
@@ -29,7 +27,7 @@ from convnet.layers import (
 )
 from convnet.losses import softmax_loss
 from convnet.threads import in_parts
-from convnet.workspace import Empty, Workspace
+from convnet.workspace import Empty, Workspace, takes_empty
 
 __all__ = ["ConvNet1", "Sequential"]
 
@@ -305,7 +303,7 @@ class Sequential:
         y = self._check_input(x)
         caches = []
         for name, layer in self._stages():
-            options: dict[str, Any] = {"empty": empty} if _takes_empty(layer.forward) else {}
+            options: dict[str, Any] = {"empty": empty} if takes_empty(layer.forward) else {}
             y, cache = _two(layer.forward(y, self.rng, **options), name, "forward", "(y, cache)")
             caches.append((name, layer, cache))
         loss, dy = self.loss_function(y, labels)
@@ -328,7 +326,7 @@ class Sequential:
                     dy, cache, rate=rate, l2=self.l2, need_dx=need_dx, empty=empty
                 )
             else:
-                options: dict[str, Any] = {"empty": empty} if _takes_empty(layer.backward) else {}
+                options: dict[str, Any] = {"empty": empty} if takes_empty(layer.backward) else {}
                 result = layer.backward(dy, cache, need_dx=need_dx, **options)
                 dx, grads = _two(result, name, "backward", "(dx, grads)")
             yield name, layer, grads, penalty
@@ -483,16 +481,6 @@ def _own_gradient(
 def _is_whole(array: FloatArray) -> bool:
     """Return whether an array is not a view of another: the library's layers return those, which nobody else holds."""
     return array.base is None
-
-
-@functools.cache
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(function).parameters
-
-
-def _takes_empty(method: Callable[..., Any]) -> bool:
-    """Return whether a layer's forward or backward has the argument `empty`, which one of the user's may lack."""
-    return "empty" in _parameters(getattr(method, "__func__", method))
 
 
 def _two(result: Any, name: str, method: str, expected: str) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from convnet.checks import FloatArray, IntArray, as_count, as_flag, as_labels, a
 from convnet.models import Sequential
 from convnet.optimizers import Optimizer
 from convnet.schedules import Schedule
-from convnet.workspace import Workspace
+from convnet.workspace import Workspace, takes_empty
 
 __all__ = ["Callback", "Solver"]
 
@@ -148,7 +148,8 @@ class Solver:
         self.augmentation = augmentation
         self.restore_best = as_flag(restore_best, "restore_best")
         self.num_train_check = None if num_train_check is None else as_count(num_train_check, "num_train_check")
-        self._workspace = Workspace()
+        # The inputs apart, because every training step takes back its arrays when it begins.
+        self._inputs, self._workspace = Workspace(), Workspace()
         self.reset()
 
     def reset(self) -> None:
@@ -250,9 +251,10 @@ class Solver:
         if self._order_epoch != self.epoch:
             self._order, self._order_epoch = self._shuffling.permutation(len(self.data["train"][0])), self.epoch
         chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
-        x, labels = (array[chosen] for array in self.data["train"])
+        x, labels = self._minibatch(chosen)
         if self.augmentation is not None:
-            augmented = self.augmentation(x, self._augmenting)
+            options: dict[str, Any] = {"empty": self._inputs.empty} if takes_empty(self.augmentation) else {}
+            augmented = self.augmentation(x, self._augmenting, **options)
             if np.shape(augmented) != x.shape:
                 raise ValueError(f"augmentation: expected x of shape {x.shape}, got {np.shape(augmented)}")
             x = augmented
@@ -266,6 +268,19 @@ class Solver:
         self.loss_history.append(loss)
         self.iteration += 1
         return loss
+
+    def _minibatch(self, chosen: IntArray) -> tuple[FloatArray, IntArray]:
+        """Return the inputs and labels of the chosen training examples, in memory that each step uses again."""
+        self._inputs.rewind()
+        x, labels = self.data["train"]
+        taken = self._inputs.empty((len(chosen), *x.shape[1:]), x.dtype)
+        np.take(x, chosen, axis=0, out=taken, mode="clip")  # any other mode makes a copy first
+        dtype = next((param.dtype for param in self.model.params.values()), taken.dtype)
+        if taken.dtype.kind == "f" and taken.dtype != dtype:
+            converted = self._inputs.empty(taken.shape, dtype)
+            converted[...] = taken
+            taken = converted
+        return taken, labels[chosen]
 
     def _check_if_due(self) -> bool:
         """At the start and after an epoch, once: append the accuracies, and keep the parameters if they are the best.

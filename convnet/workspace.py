@@ -1,5 +1,7 @@
 """Workspace: memory that a training step takes its arrays from, and the next step again."""
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Empty", "Workspace"]
+__all__ = ["Empty", "Workspace", "takes_empty"]
 
 # What gives an array of a shape and a dtype, without meaningful content, as numpy.empty does.
 Empty = Callable[[int | Sequence[int], npt.DTypeLike], npt.NDArray[Any]]
@@ -26,6 +28,9 @@ class Workspace:
     def __init__(self) -> None:
         self._pieces: list[npt.NDArray[np.uint8]] = []
         self._used = 0
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return Workspace, ()  # the content is meaningless
 
     def rewind(self) -> None:
         """Take back all arrays: the next one gets the first piece of memory again."""
@@ -53,3 +58,15 @@ def _aligned(size: int) -> npt.NDArray[np.uint8]:
     memory = np.empty(size + LINE, np.uint8)
     start = -memory.ctypes.data % LINE
     return memory[start : start + size]
+
+
+@functools.cache
+def _parameter_names(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
+
+
+def takes_empty(function: Callable[..., Any]) -> bool:
+    """Return whether a method or an object's call has the argument `empty`, which one that a user wrote may lack."""
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    return "empty" in _parameter_names(getattr(function, "__func__", function))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CONVOLUTIONS
+from cases import CONVOLUTIONS, tolerance
 
 import convnet
 from convnet import _kernels
@@ -54,6 +54,80 @@ def test_read_only_input_is_taken_and_never_written(rng, dtype):
     _kernels.im2col(x, cols, 2, 2, 2, 2, 1, 1, 0, 0)
     with pytest.raises(ValueError, match="read-only"):
         _kernels.col2im(cols, x, 2, 2, 2, 2, 1, 1, 0, 0)
+
+
+LEVELS = [
+    pytest.param(level, id=name) for name, level in convnet.threads.LEVELS.items() if level <= _kernels.simd_highest()
+]
+# Rows, columns and common axis: none, one, tiles and panels and what is left over of them, more than one block.
+PRODUCTS = [
+    (1, 1, 1),
+    (3, 5, 2),
+    (10, 32, 7),
+    (13, 33, 129),
+    (50, 10, 500),
+    (97, 131, 40),
+    (12, 64, 128),
+    (5, 17, 300),
+    (101, 1, 3),
+    (1, 200, 257),
+    (4, 6, 0),
+    (0, 6, 4),
+    (4, 0, 6),
+]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("m", "n", "k"), PRODUCTS)
+@pytest.mark.parametrize("transposed", ["neither", "a", "b"])
+def test_product_equals_numpys(rng, dtype, level, m, n, k, transposed):
+    a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    c = rng.standard_normal((m, n)).astype(dtype)
+    in_memory = (
+        np.ascontiguousarray(a.T if transposed == "a" else a),
+        np.ascontiguousarray(b.T if transposed == "b" else b),
+    )
+    for alpha, beta in ((1, 0), (-0.5, 1), (2, 0.25)):
+        results = []
+        for threads in (1, 3):
+            out = c.copy() if beta else np.full_like(c, np.nan)
+            _kernels.multiply(level, threads, *in_memory, out, transposed == "a", transposed == "b", alpha, beta)
+            results.append(out)
+        expected = beta * c.astype(np.float64) + alpha * (a.astype(np.float64) @ b.astype(np.float64))
+        np.testing.assert_allclose(results[0], expected, **tolerance(dtype))
+        assert results[0].tobytes() == results[1].tobytes()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("where", [(0, 0), (36, 19), (20, 70)])
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+def test_product_keeps_what_is_not_finite_to_its_row_and_column(rng, level, where, special):
+    a, b = (rng.random(shape).astype(np.float32) + 1 for shape in ((37, 71), (71, 45)))
+    a[where] = special
+    out = np.empty((37, 45), np.float32)
+    _kernels.multiply(level, 2, a, b, out, False, False, 1, 0)
+    np.testing.assert_array_equal(out[where[0]], special)
+    assert np.isfinite(np.delete(out, where[0], 0)).all()
+
+
+@pytest.mark.parametrize("level", [param for param in LEVELS if param.values[0] >= 0])
+@pytest.mark.parametrize(("n", "d", "m"), [(1, 1, 1), (50, 200, 33), (7, 65, 500), (130, 129, 10), (0, 5, 6)])
+@pytest.mark.parametrize("need_dx", [True, False])
+def test_affine_update_equals_its_formula(rng, level, n, d, m, need_dx):
+    x, dy, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((n, d), (n, m), (d, m)))
+    after = []
+    for threads in (1, 2):
+        changed, dx = weight.copy(), np.full((n, d), np.nan, np.float32) if need_dx else None
+        panels = np.empty((n, -(-m // _kernels.PANEL) * _kernels.PANEL), np.float32)
+        squares = np.zeros(-(-d // _kernels.BLOCK_ROWS))
+        _kernels.affine_update(level, threads, x, dy, changed, dx, panels, squares, 0.75, 0.5)
+        after.append(changed)
+    if n:
+        np.testing.assert_allclose(changed, 0.75 * weight - 0.5 * (x.T @ dy), rtol=1e-3, atol=1e-3)
+        assert squares.sum() == pytest.approx((weight.astype(np.float64) ** 2).sum(), rel=1e-5)
+    if need_dx:
+        np.testing.assert_allclose(dx, dy @ weight.T, rtol=1e-3, atol=1e-3)
+    assert after[0].tobytes() == after[1].tobytes()
 
 
 def test_stub_and_module_agree():

@@ -1,0 +1,246 @@
+"""The pool of threads, the instruction sets, and what they must not change: the results."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import convnet
+from convnet import _kernels, functional, threads
+from convnet.threads import in_parts
+
+
+@pytest.fixture(autouse=True)
+def _keep_the_number():
+    before = convnet.get_num_threads()
+    yield
+    convnet.set_num_threads(before)
+
+
+def run_python(code, **environment):
+    """Return what a fresh Python prints, with variables of the environment set, or removed where None."""
+    variables = os.environ | environment
+    for name in [name for name, value in variables.items() if value is None]:
+        del variables[name]
+    command = [sys.executable, "-P", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=120)
+
+
+NETWORKS = {
+    "ConvNet1": lambda: convnet.ConvNet1(hidden_size=70, seed=1),
+    "every other option": lambda: convnet.ConvNet1(
+        hidden_size=70,
+        activation=convnet.Sigmoid,
+        pooling=convnet.AveragePool2D(3, stride=2),
+        dropout=convnet.Dropout(0.3),
+        loss=convnet.svm_loss,
+        seed=1,
+    ),
+    "not fused": lambda: convnet.ConvNet1(hidden_size=70, seed=1, fuse=False),
+    "two convolutions": lambda: convnet.Sequential(
+        [
+            convnet.Conv2D(1, 9, 5, padding=2, rng=np.random.default_rng(1)),
+            convnet.ReLU(),
+            convnet.MaxPool2D(2),
+            convnet.Conv2D(9, 20, 3, stride=2, rng=np.random.default_rng(2)),
+            convnet.ReLU(),
+            convnet.MaxPool2D(3, stride=1),
+            convnet.Affine(20 * 4 * 4, 10, rng=np.random.default_rng(3)),
+        ],
+        (1, 28, 28),
+        l2=1e-3,
+    ),
+}
+OPTIMIZERS = [
+    convnet.SGD(0.01),
+    convnet.Momentum(0.01),
+    convnet.RMSProp(1e-3),
+    convnet.Adam(1e-3),
+]
+
+
+def trained(network, optimizer, mnist, num_threads):
+    """Return the bytes of parameters, losses and scores after a little training."""
+    convnet.set_num_threads(num_threads)
+    images, labels = mnist[0][:120, None].astype(np.float32) / 128 - 1, mnist[1][:120]
+    data = {"x_train": images, "y_train": labels, "x_validation": images, "y_validation": labels}
+    model = NETWORKS[network]()
+    optimizer = type(optimizer)(optimizer.learning_rate)
+    solver = convnet.Solver(model, data, optimizer, batch_size=50, epochs=1, augmentation=convnet.Augmentation())
+    solver.train()
+    arrays = [*model.params.values(), np.array(solver.loss_history), model.scores(images)]
+    return [array.tobytes() for array in arrays]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_any_number_of_threads_gives_the_same_bits(monkeypatch, mnist, network, optimizer):
+    monkeypatch.setattr(threads, "ALONE", 1000)
+    one = trained(network, optimizer, mnist, 1)
+    for number in (2, 3, 4):
+        assert trained(network, optimizer, mnist, number) == one
+
+
+def test_tasks_run_once_each_whatever_the_threads():
+    for number in (1, 2, 5):
+        counts = np.zeros(1000, np.int64)
+
+        def task(index, slot, counts=counts, number=number):
+            assert 0 <= slot < number
+            counts[index] += 1
+
+        _kernels.run_tasks(task, 1000, number)
+        assert (counts == 1).all()
+
+
+def test_tasks_really_run_at_the_same_time():
+    barrier = threading.Barrier(2, timeout=60)
+    _kernels.run_tasks(lambda index, slot: barrier.wait(), 2, 2)
+
+
+def test_what_a_task_raises_comes_out_and_the_pool_goes_on():
+    def task(index, slot):
+        if index == 7:
+            raise KeyError("seven")
+
+    for _ in range(3):
+        with pytest.raises(KeyError, match="seven"):
+            _kernels.run_tasks(task, 20, 2)
+    done = []
+    _kernels.run_tasks(lambda index, slot: done.append(index), 20, 2)
+    assert sorted(done) == list(range(20))
+
+
+def test_a_task_may_use_the_pool_itself(rng):
+    a, b = rng.standard_normal((60, 70)), rng.standard_normal((70, 80))
+    results = np.empty((4, 60, 80), np.float32)
+    x, y = a.astype(np.float32), b.astype(np.float32)
+    _kernels.run_tasks(lambda index, slot: functional._product(x, y, results[index]), 4, 2)
+    np.testing.assert_allclose(results, np.broadcast_to(a @ b, results.shape), rtol=1e-3, atol=1e-3)
+
+
+def test_parts_cover_everything_in_order(monkeypatch):
+    monkeypatch.setattr(threads, "ALONE", 1)
+    for count in (0, 1, 2, 31, 32, 33, 1000):
+        seen = []
+        in_parts(lambda part, slot, seen=seen: seen.append((part.start, part.stop)), count, 10**9, 1)
+        starts, stops = zip(*sorted(seen), strict=True)
+        assert (starts[0], stops[-1]) == (0, count)
+        assert starts[1:] == stops[:-1]
+
+
+def test_two_models_train_side_by_side(mnist):
+    alone = [trained("ConvNet1", optimizer, mnist, 2) for optimizer in OPTIMIZERS]
+    together = [None] * len(OPTIMIZERS)
+
+    def train(position):
+        together[position] = trained("ConvNet1", OPTIMIZERS[position], mnist, 2)
+
+    workers = [threading.Thread(target=train, args=(position,)) for position in range(len(OPTIMIZERS))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert together == alone
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_starts_threads_of_its_own():
+    done = run_python(
+        """
+import os, warnings
+import numpy as np
+import convnet
+warnings.simplefilter("ignore")  # Python 3.12 warns of a fork with threads
+convnet.set_num_threads(2)
+x, model = np.ones((50, 1, 28, 28)), convnet.ConvNet1()
+before = model.scores(x).tobytes()
+child = os.fork()
+if child == 0:
+    os._exit(0 if model.scores(x).tobytes() == before else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert model.scores(x).tobytes() == before
+print("the same")
+"""
+    )
+    assert done.stdout == "the same\n", done.stderr
+
+
+def test_processes_of_multiprocessing_compute_the_same():
+    done = run_python(
+        """
+import multiprocessing
+import numpy as np
+import convnet
+
+def scores(seed):
+    return convnet.ConvNet1(seed=seed).scores(np.ones((60, 1, 28, 28))).tobytes()
+
+if __name__ == "__main__":
+    expected = [scores(seed) for seed in range(3)]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(scores, range(3)) == expected
+    print("the same")
+"""
+    )
+    assert done.stdout == "the same\n", done.stderr
+
+
+def test_number_of_threads_is_set_and_read():
+    convnet.set_num_threads(3)
+    assert convnet.get_num_threads() == 3
+    convnet.set_num_threads(10**6)
+    assert convnet.get_num_threads() == _kernels.MAX_THREADS
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="set_num_threads: expected at least 1"):
+            convnet.set_num_threads(wrong)
+    with pytest.raises(TypeError, match="set_num_threads: expected an integer"):
+        convnet.set_num_threads(1.5)
+
+
+PRINT = "import convnet; print(convnet.get_num_threads())"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no processor affinity")
+@pytest.mark.parametrize(
+    ("ours", "openmp", "expected"),
+    [("5", None, 5), ("5", "1", 5), (None, "1", 1), (None, "1,4", 1), (None, "999999", None), (None, "x", None)],
+)
+def test_environment_sets_the_threads(ours, openmp, expected):
+    processors = len(os.sched_getaffinity(0))
+    done = run_python(PRINT, CONVNET_NUM_THREADS=ours, OMP_NUM_THREADS=openmp)
+    assert int(done.stdout) == (processors if expected is None else expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no processor affinity")
+def test_affinity_limits_the_threads():
+    one = min(os.sched_getaffinity(0))
+    code = f"import os; os.sched_setaffinity(0, [{one}]); {PRINT}"
+    assert run_python(code, CONVNET_NUM_THREADS=None, OMP_NUM_THREADS=None).stdout == "1\n"
+
+
+@pytest.mark.parametrize("wrong", ["0", "-2", "many", ""])
+def test_wrong_number_of_threads_in_the_environment_is_one_clear_error(wrong):
+    done = run_python(PRINT, CONVNET_NUM_THREADS=wrong)
+    expected = f"ValueError: CONVNET_NUM_THREADS: expected an integer of at least 1, got {wrong!r}"
+    assert done.stderr.splitlines()[-1] == expected
+
+
+PRESENT = [name for name, level in threads.LEVELS.items() if level <= _kernels.simd_highest()]
+
+
+@pytest.mark.parametrize("name", PRESENT)
+def test_environment_forces_an_instruction_set(name):
+    done = run_python("import convnet; convnet.show_config()", CONVNET_SIMD=name, CONVNET_NUM_THREADS="3")
+    assert f"in use: {name}\n" in done.stdout
+    assert done.stdout.endswith("threads: 3\n")
+    assert "compiler: " in done.stdout
+
+
+def test_unknown_instruction_set_is_one_clear_error():
+    done = run_python("import convnet", CONVNET_SIMD="sse9")
+    expected = f"ValueError: CONVNET_SIMD: expected one of {', '.join(PRESENT)} on this machine, got 'sse9'"
+    assert done.stderr.splitlines()[-1] == expected

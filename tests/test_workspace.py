@@ -1,0 +1,85 @@
+"""Memory that a training step uses again."""
+
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import convnet
+from convnet import Workspace
+
+
+def test_a_workspace_gives_the_same_memory_in_the_same_order():
+    workspace = Workspace()
+    first = [workspace.empty((3, 5), np.float32), workspace.empty(7, np.float64)]
+    assert [(array.shape, array.dtype) for array in first] == [((3, 5), np.float32), ((7,), np.float64)]
+    assert not np.shares_memory(*first)
+    workspace.rewind()
+    again = [workspace.empty((2, 5), np.float32), workspace.empty((), np.float64)]
+    assert all(np.shares_memory(*pair) for pair in zip(first, again, strict=True))
+    assert again[1].shape == ()
+    workspace.rewind()
+    assert not np.shares_memory(first[0], workspace.empty((300, 5), np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(0, 4), 1, (33, 7)])
+def test_arrays_are_whole_and_start_at_a_cache_line(dtype, shape):
+    array = Workspace().empty(shape, dtype)
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    assert array.ctypes.data % 64 == 0 or array.size == 0
+    array[...] = 1
+    assert array.sum() == array.size
+
+
+def test_a_workspace_owns_its_arrays_and_views_of_them():
+    workspace = Workspace()
+    array = workspace.empty((4, 4), np.float32)
+    assert workspace.owns(array)
+    assert workspace.owns(array[1:].T)
+    assert not workspace.owns(array.copy())
+    assert not workspace.owns(Workspace().empty((4, 4), np.float32))
+
+
+def test_a_pickled_workspace_is_empty():
+    workspace = Workspace()
+    workspace.empty(10**6, np.float64)
+    content = pickle.dumps(workspace)
+    assert len(content) < 1000
+    assert pickle.loads(content).empty(3, np.uint8).shape == (3,)
+
+
+OPTIONS = {
+    "defaults": {},
+    "all others": {
+        "activation": convnet.Sigmoid,
+        "pooling": convnet.AveragePool2D,
+        "dropout": convnet.Dropout(0.5),
+        "loss": convnet.svm_loss,
+    },
+    "not fused": {"fuse": False},
+}
+
+
+@pytest.mark.parametrize("optimizer", [convnet.SGD(0.01), convnet.Momentum(0.01), convnet.Adam(1e-4)], ids=repr)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_after_its_first_step_a_solver_allocates_nothing_large(mnist, options, optimizer):
+    images, labels = mnist[0][:350, None].astype(np.float32) / 128 - 1, mnist[1][:350]
+    data = {"x_train": images, "y_train": labels, "x_validation": images[:9], "y_validation": labels[:9]}
+    optimizer = type(optimizer)(optimizer.learning_rate)
+    statistics = convnet.Statistics((1, 28, 28), False, mean=images.mean(axis=0), std=None)
+    augmentation = convnet.Augmentation(statistics=statistics)
+    model = convnet.ConvNet1(hidden_size=120, **options)
+    solver = convnet.Solver(model, data, optimizer, batch_size=100, augmentation=augmentation)
+    solver.step()
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            solver.step()
+            assert tracemalloc.get_traced_memory()[1] - before < 1 << 16
+    finally:
+        tracemalloc.stop()
