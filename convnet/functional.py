@@ -192,7 +192,7 @@ def conv2d_forward(
     def task(images: slice, slot: int) -> None:
         _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, columns[slot], y[images], *sizes)
 
-    in_parts(task, len(x), len(x) * columns[0].size, threads)
+    in_parts(task, len(x), len(x) * columns[0].size * f // 8, threads)
     return y.reshape(len(x), f, oh, ow)
 
 
@@ -266,7 +266,7 @@ def conv2d_backward(
                 *sizes,
             )
 
-    in_parts(task, groups, len(x) * columns[0].size, threads)
+    in_parts(task, groups, len(x) * columns[0].size * f // 8, threads)
     for group in range(1, groups):
         dweights[0] += dweights[group]
         dbiases[0] += dbiases[group]

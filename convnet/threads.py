@@ -93,8 +93,9 @@ def show_config() -> None:
     print(f"threads: {_num_threads}")
 
 
-# Elements below which the kernels over images or parameters are not worth a second thread.
-ALONE = 1 << 16
+# Elements of a part: with 2 ** 16 pooling 50 images took a quarter more time on two threads, because each part begins
+# in Python, where only one thread can be at a time.
+PART = 1 << 18
 
 
 def in_parts(task: Callable[[slice, int], object], count: int, elements: int, threads: int | None = None) -> None:
@@ -114,7 +115,7 @@ def in_parts(task: Callable[[slice, int], object], count: int, elements: int, th
         At most so many; `get_num_threads` by default.
     """
     threads = _num_threads if threads is None else threads
-    parts = min(count, 32, elements // ALONE)
+    parts = min(count, 32, elements // PART)
     if parts < 2:
         task(slice(0, count), 0)
         return

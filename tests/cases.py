@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 
+from convnet.threads import LEVEL
+
+needs_fusion = pytest.mark.skipif(LEVEL < 0, reason="the loops in Cython alone have no fused convolution")
+
 # (x, weight, stride, padding)
 CONVOLUTIONS = [
     pytest.param((2, 1, 6, 6), (3, 1, 3, 3), 1, 1, id="same size"),

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cases import tolerance
+from cases import needs_fusion, tolerance
 
 from convnet import (
     Affine,
@@ -172,6 +172,7 @@ def test_summary_shows_shapes_parameters_and_multiply_adds():
     assert len({len(line) for line in other_stack().summary().splitlines()}) == 1
 
 
+@needs_fusion
 def test_fused_and_unfused_models_agree(rng):
     shape, labels = (2, 8, 7), rng.integers(0, 4, 5)
     x = rng.standard_normal((5, *shape)).astype(np.float32)
@@ -194,6 +195,7 @@ def test_fused_and_unfused_models_agree(rng):
         np.testing.assert_allclose(grad, true[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+@needs_fusion
 @pytest.mark.parametrize(
     ("conv", "pool", "stages"),
     [

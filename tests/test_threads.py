@@ -78,7 +78,7 @@ def trained(network, optimizer, mnist, num_threads):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_any_number_of_threads_gives_the_same_bits(monkeypatch, mnist, network, optimizer):
-    monkeypatch.setattr(threads, "ALONE", 1000)
+    monkeypatch.setattr(threads, "PART", 1000)
     one = trained(network, optimizer, mnist, 1)
     for number in (2, 3, 4):
         assert trained(network, optimizer, mnist, number) == one
@@ -123,7 +123,7 @@ def test_a_task_may_use_the_pool_itself(rng):
 
 
 def test_parts_cover_everything_in_order(monkeypatch):
-    monkeypatch.setattr(threads, "ALONE", 1)
+    monkeypatch.setattr(threads, "PART", 1)
     for count in (0, 1, 2, 31, 32, 33, 1000):
         seen = []
         in_parts(lambda part, slot, seen=seen: seen.append((part.start, part.stop)), count, 10**9, 1)

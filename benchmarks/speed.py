@@ -1,0 +1,418 @@
+"""Time this library against PyTorch, TensorFlow and ONNX Runtime, whichever are installed, as a table and a figure.
+
+    pip install ".[benchmark]" && python benchmarks/speed.py
+
+Training steps of ConvNet1 (forward, backward, update by vanilla SGD with L2), predictions with it, convolutions and
+poolings, all in float32 on the same arrays. Before anything is timed, what each library returns is compared with a
+reference in float64; a wrong result ends the program with status 1. Then the libraries take turns of a few calls, each
+turn after a pause in which the other libraries' idle threads fall asleep and a first call that is not counted, and the
+medians are compared. A peer is timed in the fastest of its modes, which the table names. Each number of threads has a
+process of its own, because some libraries cannot change theirs.
+
+Shares are of the processor's peak, which benchmarks/peak.c measures; convnet's own times on one thread are in the same
+turns as those on several.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from peers import L2, LIBRARIES, RATE, installed
+
+import convnet
+
+PAUSE = 0.1
+# Seconds of a call that needs no other to warm up, and is not repeated within a turn.
+LONG = 0.2
+# (hidden size, batch size)
+TRAINING = [(500, 50), (100, 50), (500, 1), (500, 10), (500, 250), (500, 1000)]
+PREDICTION = [10000, 1]
+# (C, F, image size, kernel size, stride, padding)
+CONVOLUTION = [
+    (1, 16, 28, 5, 1, 2),
+    (1, 32, 64, 7, 2, 3),
+    (3, 32, 32, 3, 1, 1),
+    (3, 64, 64, 7, 2, 3),
+    (16, 16, 32, 3, 1, 1),
+    (16, 32, 14, 5, 1, 2),
+    (32, 32, 28, 3, 1, 1),
+    (32, 64, 14, 5, 1, 2),
+    (64, 64, 16, 3, 1, 1),
+    (64, 64, 32, 3, 2, 1),
+    (64, 64, 28, 1, 1, 0),
+]
+# (kind, channels, image size)
+POOLING = [(kind, *sizes) for kind in ("max", "average") for sizes in sorted({row[1:3] for row in CONVOLUTION})]
+BATCH = 50
+
+
+class Timed:
+    """Functions of several libraries that do the same work: label, floating-point operations, name to (mode, call)."""
+
+    def __init__(self, label, flop, calls):
+        self.label, self.flop, self.calls = label, flop, calls
+
+    def result(self, threads, seconds):
+        """Time all calls and return the row of the table."""
+        alone = {}
+        if threads > 1:
+            mode, call = self.calls["convnet"]
+            alone["convnet, 1 thread"] = mode, on_one_thread(call, threads)
+        times = alternate({name: call for name, (_, call) in (self.calls | alone).items()}, seconds)
+        return {
+            "work": self.label,
+            "threads": threads,
+            "flop": self.flop,
+            "modes": {name: mode for name, (mode, _) in self.calls.items()},
+            "times": times,
+        }
+
+
+def on_one_thread(call, threads):
+    """Return a call that is convnet's on one thread."""
+
+    def run():
+        convnet.set_num_threads(1)
+        try:
+            return call()
+        finally:
+            convnet.set_num_threads(threads)
+
+    return run
+
+
+def alternate(calls, seconds):
+    """Return the times of each call in ms: about so many seconds of them, in turns, and at least three."""
+    durations = {name: min(timed(call) for _ in range(1 + (timed(call) < LONG))) for name, call in calls.items()}
+    turns = 5 if max(durations.values()) < LONG else 3
+    times = {name: [] for name in calls}
+    for _ in range(turns):
+        for name, call in calls.items():
+            time.sleep(PAUSE)
+            if durations[name] < LONG:
+                call()
+            count = int(max(1, min(40, seconds / turns / durations[name])))
+            times[name] += [timed(call) * 1e3 for _ in range(count)]
+    return times
+
+
+def timed(call):
+    """Return the seconds that a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def fastest(calls, seconds):
+    """Return the mode and the call of a library that takes least time."""
+    if len(calls) == 1:
+        return next(iter(calls.items()))
+    times = {}
+    for mode, call in calls.items():
+        times[mode] = timed(call)
+        if times[mode] < LONG:
+            times[mode] = min(timed(call) for _ in range(4 if seconds > 0.1 else 1))
+    mode = min(times, key=times.get)
+    return mode, calls[mode]
+
+
+def require(right, what):
+    """End the program unless a result is right."""
+    if not right:
+        sys.exit(f"wrong result: {what}")
+
+
+def close(array, true, tolerance=1e-4):
+    """Return whether an array is as close to the true one as a part of its norm."""
+    return array.shape == true.shape and np.linalg.norm(array - true) <= tolerance * np.linalg.norm(true)
+
+
+# --------------------------------------------------------------------------------------------------- works
+
+
+def training(libraries, data, options):
+    """Yield the training steps."""
+    for hidden, batch in TRAINING[: 1 if options.short else None]:
+        start = convnet.ConvNet1(hidden_size=hidden, l2=L2, seed=0)
+        params = {name: param.copy() for name, param in start.params.items()}
+        exact = convnet.ConvNet1(hidden_size=hidden, l2=L2, seed=0, dtype=np.float64, fuse=False)
+        exact.load_params(params)
+        starts = range(0, min(200, 50000 // batch) * batch, batch)
+        batches = [(data["x_train"][i : i + batch], data["y_train"][i : i + batch]) for i in starts]
+        loss, _ = exact.loss(*batches[0])
+        exact.train_step(*batches[0], convnet.SGD(RATE))
+        penalty = 0.5 * L2 * sum(float((p.astype(float) ** 2).sum()) for n, p in params.items() if n.endswith("weight"))
+        calls = {}
+        for name, library in libraries.items():
+            if not hasattr(library, "training"):
+                continue
+            modes = {}
+            for mode, step in library.training(params).items():
+                what = f"{name}, {mode}, training"
+                value = step(*batches[0]) + (penalty if hasattr(step, "without_l2") else 0)
+                require(abs(value - loss) <= 1e-5 * loss, f"{what}: loss {value}, expected {loss}")
+                for key, param in step.params().items():
+                    change, true_change = param - params[key], exact.params[key] - params[key]
+                    # A bias starts at 0: its first value is its gradient, and a sum of up to a million of numbers.
+                    right = (
+                        close(change, true_change, 1e-3) if key.endswith("bias") else close(param, exact.params[key])
+                    )
+                    require(right and close(change, true_change, 0.01), f"{what}: {key}")
+                modes[mode] = successive(step, batches)
+            calls[name] = fastest(modes, options.seconds)
+        features = params["affine1.weight"].size + params["affine2.weight"].size
+        flop = batch * (2 * 2 * 49 * 32 * 784 - 2 * 49 * 32 * (784 - 196) + 6 * features)
+        yield Timed(f"training step, hidden {hidden}, batch {batch}", flop, calls)
+
+
+def successive(step, batches):
+    """Return a call that makes a step on the next minibatch each time."""
+    if hasattr(step, "prepare"):
+        for batch in batches:
+            step.prepare(*batch)
+    count = 0
+
+    def run():
+        nonlocal count
+        step(*batches[count % len(batches)])
+        count += 1
+
+    return run
+
+
+def prediction(libraries, data, options):
+    """Yield the predictions."""
+    model = convnet.ConvNet1(l2=L2, seed=0)
+    params = {name: param.copy() for name, param in model.params.items()}
+    exact = convnet.ConvNet1(dtype=np.float64, fuse=False)
+    exact.load_params(params)
+    for count in PREDICTION[1 if options.short else 0 :]:
+        x = data["x_test"][:count]
+        true = exact.scores(x)
+        calls = {}
+        for name, library in libraries.items():
+            if hasattr(library, "prediction"):
+                modes = library.prediction(params, x)
+                for mode, call in modes.items():
+                    require(close(call(), true), f"{name}, {mode}, scores")
+                calls[name] = fastest(modes, options.seconds)
+        flop = count * 2 * (49 * 32 * 784 + params["affine1.weight"].size + params["affine2.weight"].size)
+        yield Timed(f"prediction of {count:,} image{'s' if count > 1 else ''}", flop, calls)
+
+
+def convolution(libraries, data, options):
+    """Yield the convolutions."""
+    rng = np.random.default_rng(0)
+    for c, f, size, kernel, stride, padding in CONVOLUTION[:: 4 if options.short else 1]:
+        x = rng.standard_normal((BATCH, c, size, size), np.float32)
+        weight, bias = rng.standard_normal((f, c, kernel, kernel), np.float32), rng.standard_normal(f, np.float32)
+        y = convnet.functional.conv2d_forward(x, weight.astype(float), bias, stride=stride, padding=padding)
+        dy = rng.standard_normal(y.shape, np.float32)
+        true = y, *convnet.functional.conv2d_backward(dy, x, weight.astype(float), stride=stride, padding=padding)
+        calls = {}
+        for name, library in libraries.items():
+            if hasattr(library, "convolution"):
+                modes = library.convolution(x, weight, bias, dy, stride, padding)
+                for mode, call in modes.items():
+                    for array, exact in zip(call(), true, strict=True):
+                        require(close(as_array(array), exact), f"{name}, {mode}, convolution {x.shape} {weight.shape}")
+                calls[name] = fastest(modes, options.seconds)
+        label = f"convolution {c}->{f}, {size} px, {kernel}x{kernel}" + (f"/{stride}" if stride > 1 else "")
+        yield Timed(label, 6 * y.size * weight[0].size, calls)
+
+
+def pooling(libraries, data, options):
+    """Yield the poolings."""
+    rng = np.random.default_rng(0)
+    for kind, c, size in POOLING[:: 5 if options.short else 1]:
+        x = rng.standard_normal((BATCH, c, size, size), np.float32)
+        windows = x.reshape(BATCH, c, size // 2, 2, size // 2, 2).astype(float)
+        y = windows.max((3, 5)) if kind == "max" else windows.mean((3, 5))
+        dy = rng.standard_normal(y.shape, np.float32)
+        shares = windows == y[:, :, :, None, :, None] if kind == "max" else np.full(windows.shape, 0.25)
+        dx = (shares * dy[:, :, :, None, :, None]).reshape(x.shape)
+        calls = {}
+        for name, library in libraries.items():
+            if hasattr(library, "pooling"):
+                modes = library.pooling(kind, x, dy)
+                for mode, call in modes.items():
+                    for array, exact in zip(call(), (y, dx), strict=True):
+                        require(close(as_array(array), exact), f"{name}, {mode}, {kind} pooling {x.shape}")
+                calls[name] = fastest(modes, options.seconds)
+        yield Timed(f"{kind} pooling 2x2, {c} channels, {size} px", None, calls)
+
+
+def as_array(array):
+    """Return a tensor as an array."""
+    return array.detach().numpy() if hasattr(array, "detach") else array
+
+
+WORKS = {"training": training, "prediction": prediction, "convolution": convolution, "pooling": pooling}
+
+
+def measure(options):
+    """Measure with one number of threads and print the rows as JSON, one a line."""
+    threads = options.measure
+    data, _ = convnet.preprocess(*convnet.load_mnist(), num_test=None)
+    present = {name: cls for name, (cls, modules) in LIBRARIES.items() if installed(*modules)}
+    libraries = {name: cls(threads) for name, cls in present.items()}
+    pools = "; ".join(library.pools for library in libraries.values())
+    print(json.dumps({"versions": [library.version for library in libraries.values()], "pools": pools}), flush=True)
+    for name in options.only:
+        for work in WORKS[name](libraries, data, options):
+            print(json.dumps(work.result(threads, options.seconds)), flush=True)
+
+
+# -------------------------------------------------------------------------------------------------- report
+
+
+def peak(threads):
+    """Return the processor's peak in GFLOP/s, or None without a compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "peak"
+        source = Path(__file__).parent / "peak.c"
+        built = subprocess.run([compiler, "-O2", "-march=native", source, "-o", program, "-lpthread"])
+        if built.returncode != 0:
+            return None
+        return float(subprocess.run([program, str(threads)], stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def cell(row, name):
+    """Return the text of a library's time, and of how many times convnet's it is."""
+    if name not in row["times"]:
+        return "", ""
+    ours, theirs = (statistics.median(row["times"][key]) for key in ("convnet", name))
+    digits = 3 if theirs < 1 else 2 if theirs < 100 else 0
+    mode = "" if name == "convnet" or row["modes"][name] == "eager" else f" ({row['modes'][name]})"
+    return f"{theirs:.{digits}f} ms{mode}", "" if name == "convnet" else f"{theirs / ours:.2f}"
+
+
+def table(rows, peers, peaks):
+    """Return the rows as Markdown."""
+    heads = ["work", "threads", "convnet", "share of peak", *(text for peer in peers for text in (peer, "times"))]
+    lines = [heads, ["---"] * len(heads)]
+    for row in rows:
+        share = ""
+        if row["flop"] is not None and peaks.get(row["threads"]):
+            rate = row["flop"] / statistics.median(row["times"]["convnet"]) / 1e6
+            share = f"{100 * rate / peaks[row['threads']]:.0f} %"
+        cells = [row["work"], str(row["threads"]), cell(row, "convnet")[0], share]
+        for peer in peers:
+            cells += cell(row, peer)
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def slower_on_more(rows):
+    """Return the works in which more threads take over 5 % longer than one, by the medians of the same turns."""
+    late = []
+    for row in rows:
+        if "convnet, 1 thread" in row["times"]:
+            several, one = (statistics.median(row["times"][name]) for name in ("convnet", "convnet, 1 thread"))
+            if several > 1.05 * one:
+                late.append(f"{row['work']}: {several:.3f} ms on {row['threads']}, {one:.3f} ms on one")
+    return late
+
+
+def draw(rows, peers, path):
+    """Draw how many times as long as convnet each peer takes."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    counts = sorted({row["threads"] for row in rows})
+    works = list(dict.fromkeys(row["work"] for row in rows))
+    figure, panels = plt.subplots(
+        1, len(counts), figsize=(5 + 4 * len(counts), 1.2 + 0.32 * len(works)), sharey=True, squeeze=False
+    )
+    for axes, threads in zip(panels[0], counts, strict=True):
+        for peer, marker in zip(peers, "os^D", strict=False):
+            points = [
+                (
+                    statistics.median(row["times"][peer]) / statistics.median(row["times"]["convnet"]),
+                    works.index(row["work"]),
+                )
+                for row in rows
+                if row["threads"] == threads and peer in row["times"]
+            ]
+            if points:
+                axes.scatter(*zip(*points, strict=True), marker=marker, label=peer, zorder=3)
+        axes.axvline(1, color="black", linewidth=1)
+        axes.set(xscale="log", xlabel="time, in times of convnet's", title=f"{threads} thread{'s' * (threads > 1)}")
+        axes.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
+        axes.minorticks_off()
+        axes.grid(color="0.9")
+    panels[0][0].set_yticks(range(len(works)), works)
+    panels[0][0].invert_yaxis()
+    panels[0][-1].legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+
+
+def main():
+    """Measure each number of threads in a process of its own, print, draw, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads (default: 1, and convnet's default)")
+    parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), help="works (default: all)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of timed calls, each library, each row (default 2)")
+    parser.add_argument("--short", action="store_true", help="few rows and hardly timed: whether results are right")
+    parser.add_argument("--figure", metavar="FILE", help="draw the ratios")
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.short:
+        options.seconds = 0.01
+    if options.measure:
+        measure(options)
+        return 0
+    counts = options.threads or sorted({1, convnet.get_num_threads()})
+    rows, about = [], {}
+    for threads in counts:
+        command = [sys.executable, __file__, *sys.argv[1:], "--measure", str(threads)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)}
+        ) as process:
+            for line in process.stdout:
+                row = json.loads(line)
+                if "work" in row:
+                    rows.append(row)
+                    print(".", end="", file=sys.stderr, flush=True)
+                else:
+                    about[threads] = row
+        if process.returncode:
+            return 1
+    print(file=sys.stderr)
+    peaks = {threads: peak(threads) for threads in counts}
+    peers = [name for name in LIBRARIES if name != "convnet" and any(name in row["times"] for row in rows)]
+    print(
+        f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}; Python {platform.python_version()}, "
+    )
+    print(f"NumPy {np.__version__}, {', '.join(about[counts[0]]['versions'])}; float32, medians.")
+    absent = [name for name, (_, modules) in LIBRARIES.items() if not installed(*modules)]
+    if absent:
+        print(f"Not installed, and so left out: {', '.join(absent)}.")
+    for threads in counts:
+        limit = f"{peaks[threads]:.0f} GFLOP/s" if peaks[threads] else "not measured, for want of a compiler"
+        print(f"Threads of the pools: {about[threads]['pools']}. Peak: {limit}.")
+    print(f"\n{table(rows, peers, peaks)}")
+    late = slower_on_more(rows)
+    print(f"\nOver 5 % slower on more threads than on one: {'; '.join(late) or 'nothing'}.")
+    if options.figure:
+        draw(rows, peers, options.figure)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
