@@ -256,7 +256,51 @@ def as_array(array):
     return array.detach().numpy() if hasattr(array, "detach") else array
 
 
-WORKS = {"training": training, "prediction": prediction, "convolution": convolution, "pooling": pooling}
+def parts(libraries, data, options):
+    """Yield the parts of a training step, of this library alone."""
+    functional, workspace = convnet.functional, convnet.Workspace()
+    p, exact = (convnet.ConvNet1(l2=L2, seed=0, dtype=dtype).params for dtype in (np.float32, np.float64))
+    x, rng = data["x_train"][:BATCH], np.random.default_rng(0)
+    conv, weight = (p["conv1.weight"], p["conv1.bias"]), p["affine1.weight"].copy()
+    y, codes = functional.conv_relu_pool_forward(x, *conv, padding=3)
+    dy = rng.standard_normal(y.shape, np.float32)
+    dhidden = rng.standard_normal((BATCH, weight.shape[1]), np.float32)
+
+    unfused = functional.conv2d_forward(x, exact["conv1.weight"], exact["conv1.bias"], padding=3)
+    pooled, argmax = functional.max_pool2d_forward(functional.relu_forward(unfused), 2)
+    gradient = functional.max_pool2d_backward(np.where(pooled > 0, dy, 0), argmax, unfused.shape)
+    dconv = functional.conv2d_backward(gradient, x, exact["conv1.weight"], padding=3, need_dx=False)[1]
+    hidden = functional.affine_forward(y, exact["affine1.weight"], exact["affine1.bias"])
+    dx = functional.affine_backward(dhidden, y, exact["affine1.weight"])[0]
+
+    def rewound(function, *arguments, **named):
+        def run():
+            workspace.rewind()
+            return function(*arguments, **named, empty=workspace.empty)
+
+        return run
+
+    convolved, product = 2 * BATCH * 49 * 32 * 784, 2 * BATCH * weight.size
+    backward = rewound(functional.conv_relu_pool_backward, dy, codes, x, conv[0], padding=3, need_dx=False)
+    update = rewound(functional.affine_update, dhidden, y, weight, rate=1e-6, l2=L2)
+    for label, flop, call, result, true in (
+        (
+            "convolution, ReLU, pooling",
+            convolved,
+            rewound(functional.conv_relu_pool_forward, x, *conv, padding=3),
+            0,
+            pooled,
+        ),
+        ("their weight gradient", convolved / 4, backward, 1, dconv),
+        ("Affine, forward", product, rewound(functional.affine_forward, y, weight, p["affine1.bias"]), None, hidden),
+        ("Affine, input gradient and update", 2 * product, update, 0, dx),
+    ):
+        array = call() if result is None else call()[result]
+        require(close(array, true), label)
+        yield Timed(f"part of a training step: {label}", flop, {"convnet": ("functional", call)})
+
+
+WORKS = {"parts": parts, "training": training, "prediction": prediction, "convolution": convolution, "pooling": pooling}
 
 
 def measure(options):

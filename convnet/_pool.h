@@ -35,7 +35,7 @@ static void pool_alone(pool_task *task, void *job, ptrdiff_t count) {
 #include <signal.h>
 #include <time.h>
 
-/* How long an idle thread spins. 50 us were too short for the Python code between the parts of a step. */
+/* How long an idle thread spins: about as long as the Python code of a whole training step takes. */
 #define POOL_SPIN_NANOSECONDS 200000
 
 /* The run that threads may join. Its fields are written while nobody is inside, before it is opened. */

@@ -206,7 +206,7 @@ typedef struct {
     double *squares;        /* of the blocks: sums of weight ** 2 before the update */
 } simd_affine;
 
-/* Rows of weight that are in the first-level cache, or near it, for both products. */
+/* Rows of weight that stay in the second-level cache for both products; 32 to 128 measured alike. */
 #define AFFINE_ROWS 64
 
 typedef struct {

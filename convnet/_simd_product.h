@@ -7,8 +7,8 @@
  * The common axis is walked in blocks of PRODUCT_DEPTH: a panel of B, 2 vectors wide, then stays in the first-level
  * cache for all tiles of rows. B is read where it lies if its rows are contiguous, else it is transposed panel by panel
  * into scratch memory; both cost less than a tenth of the product from batches of 50 on. While the first tile of a
- * panel is computed, the panel's next block is fetched into the second-level cache, without which a large B comes too
- * slowly: for ConvNet1's 12.5 MB of weights that is 1.5 times the speed.
+ * panel is computed, the panel's next block is fetched into the second-level cache: for ConvNet1's 12.5 MB of weights
+ * the product goes from 80 to 97 GFLOP/s by that, on one core whose peak is 116.
  */
 
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_tile)(

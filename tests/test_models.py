@@ -9,6 +9,8 @@ import pytest
 from cases import needs_fusion, tolerance
 
 from convnet import (
+    SGD,
+    Adam,
     Affine,
     AveragePool2D,
     Conv2D,
@@ -16,9 +18,11 @@ from convnet import (
     Dropout,
     Layer,
     MaxPool2D,
+    Momentum,
     ReLU,
     Sequential,
     Sigmoid,
+    Workspace,
     gradient_error,
     naive,
     softmax_loss,
@@ -513,3 +517,90 @@ def test_users_layers_work(rng):
     _, grads = model.loss(x, labels)
     for name, param in model.params.items():
         assert gradient_error(lambda: model.loss(x, labels)[0], param, grads[name], rng=rng) < 1e-7, name
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.05), Momentum(0.01), Adam(1e-3)], ids=repr)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("l2", [0, 0.1])
+def test_a_training_step_is_loss_and_then_update(rng, optimizer, dtype, l2):
+    x, labels = rng.standard_normal((20, 1, 12, 10)), rng.integers(0, 4, 20)
+    one, other = (ConvNet1((1, 12, 10), hidden_size=30, num_classes=4, l2=l2, dtype=dtype) for _ in range(2))
+    optimizers = [type(optimizer)(optimizer.learning_rate) for _ in range(2)]
+    workspace = Workspace()
+    for _ in range(4):
+        loss = one.train_step(x, labels, optimizers[0], workspace)
+        expected, grads = other.loss(x, labels)
+        optimizers[1].update(other.params, grads)
+        assert loss == pytest.approx(expected, rel=1e-4 if dtype == np.float32 else 1e-11)
+    for name, param in one.params.items():
+        np.testing.assert_allclose(param, other.params[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_a_training_step_needs_no_workspace(rng):
+    x, labels = rng.standard_normal((5, 1, 8, 8)), rng.integers(0, 10, 5)
+    with_one, without = (ConvNet1((1, 8, 8), hidden_size=7) for _ in range(2))
+    assert with_one.train_step(x, labels, SGD(0.1), Workspace()) == without.train_step(x, labels, SGD(0.1))
+    for name, param in with_one.params.items():
+        np.testing.assert_array_equal(param, without.params[name])
+
+
+def test_a_training_step_uses_a_subclasses_own_loss(rng):
+    class Doubled(ConvNet1):
+        def loss(self, x, labels):
+            loss, grads = super().loss(x, labels)
+            return 2 * loss, {name: 2 * grad for name, grad in grads.items()}
+
+    x, labels = rng.standard_normal((5, 1, 8, 8)), rng.integers(0, 10, 5)
+    plain, doubled = ConvNet1((1, 8, 8), hidden_size=7), Doubled((1, 8, 8), hidden_size=7)
+    assert doubled.train_step(x, labels, SGD(0.1)) == pytest.approx(2 * plain.train_step(x, labels, SGD(0.2)))
+    for name, param in plain.params.items():
+        np.testing.assert_allclose(doubled.params[name], param, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_training_step_with_a_loss_that_is_not_finite_changes_nothing(rng):
+    model = ConvNet1((1, 8, 8), hidden_size=7)
+    before = {name: param.copy() for name, param in model.params.items()}
+    x = np.full((3, 1, 8, 8), np.nan)
+    assert not np.isfinite(model.train_step(x, [0, 1, 2], SGD(0.1)))
+    for name, param in model.params.items():
+        np.testing.assert_array_equal(param, before[name])
+
+
+def test_layers_of_the_users_may_leave_out_the_argument_empty(rng):
+    class Scale(Layer):
+        kind = "scale"
+
+        def __init__(self):
+            super().__init__()
+            self.params = {"weight": np.full(3, 2, np.float32)}
+
+        def forward(self, x, rng=None):
+            return x * self.params["weight"], x
+
+        def backward(self, dy, cache, *, need_dx=True):
+            return dy * self.params["weight"], {"weight": (dy * cache).sum(axis=0)}
+
+    def model():
+        generator = np.random.default_rng(0)
+        return Sequential([Affine(4, 3, rng=generator), Scale(), Affine(3, 2, rng=generator)], (4,), l2=0.1)
+
+    x, labels = rng.standard_normal((6, 4)), rng.integers(0, 2, 6)
+    one, other = model(), model()
+    one.train_step(x, labels, SGD(0.1), Workspace())
+    SGD(0.1).update(other.params, other.loss(x, labels)[1])
+    for name, param in one.params.items():
+        np.testing.assert_allclose(param, other.params[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_gradients_of_loss_are_the_callers_own(rng):
+    model = ConvNet1((1, 8, 8), hidden_size=7)
+    x, labels = rng.standard_normal((5, 1, 8, 8)), rng.integers(0, 10, 5)
+    _, grads = model.loss(x, labels)
+    kept = {name: grad.copy() for name, grad in grads.items()}
+    workspace = Workspace()
+    for _ in range(2):
+        model.train_step(rng.standard_normal(x.shape), labels, SGD(0.1), workspace)
+        model.loss(2 * x, labels)
+    for name, grad in grads.items():
+        np.testing.assert_array_equal(grad, kept[name])
