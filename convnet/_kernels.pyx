@@ -218,8 +218,9 @@ def affine_update(
     """dx = dy @ weight.T; weight = decay * weight - rate * x.T @ dy, a block of rows of the weight at a time.
 
     The weight comes from memory once for both, and its gradient is never written: ConvNet1's first Affine layer takes
-    6.8 ms on one core; apart, with a gradient that is regularised and then subtracted, 9.7. squares: each block's sum of
-    weight ** 2, before.
+    6.8 ms on one core; apart, with a gradient that is regularised and then subtracted, 9.7.
+
+    squares: each block's sum of weight ** 2, before.
     """
     cdef simd_affine s
     if weight.shape[0] == 0 or weight.shape[1] == 0 or x.shape[0] == 0:
