@@ -14,8 +14,6 @@ MAX_THREADS: int
 SLACK: int
 MAX_KERNEL_W: int
 CLOSED: int
-BLOCK_ROWS: int
-PANEL: int
 NUM_LEVELS: int
 COMPILER: str
 
@@ -32,18 +30,19 @@ def multiply(
     alpha: float,
     beta: float,
 ) -> None: ...
-def affine_update(
+def affine_scratch(n: int, d: int, m: int) -> int: ...
+def affine_backward(
     level: int,
     threads: int,
-    x: _Float,
     dy: _Float,
+    x: _Float,
     weight: _Float,
     dx: _Float | None,
-    panels: _Float,
-    squares: npt.NDArray[np.float64],
+    out: _Float,
     decay: float,
     rate: float,
-) -> None: ...
+    scratch: npt.NDArray[np.uint8],
+) -> float: ...
 def im2col(
     x: _Float,
     cols: _Float,

@@ -31,11 +31,11 @@ cdef extern from "_simd.h" nogil:
         Py_ssize_t n, d, m
         const float* x
         const float* dy
-        float* weight
+        const float* weight
+        float* out
         float* dx
         float decay, rate
-        float* panels
-        double* squares
+        uint8_t* scratch
     ctypedef struct simd_convolution:
         Py_ssize_t n, c, h, w, padding_h, padding_w, hp, wp, f, kh, kw, ph, pw
         const float* x
@@ -49,20 +49,19 @@ cdef extern from "_simd.h" nogil:
         uint8_t* codes
     int c_simd_highest "simd_highest"() noexcept
     void simd_multiply(int level, const simd_product* product, int threads) noexcept
-    void simd_affine_update(int level, const simd_affine* affine, int threads) noexcept
+    Py_ssize_t simd_affine_scratch(Py_ssize_t n, Py_ssize_t d, Py_ssize_t m) noexcept
+    double simd_affine_backward(int level, const simd_affine* affine, int threads) noexcept
     void simd_convolution_forward(int level, const simd_convolution* convolution, int threads) noexcept
     void simd_convolution_backward(int level, const simd_convolution* convolution, int threads) noexcept
-    const int SIMD_SLACK, SIMD_MAX_KERNEL_W, SIMD_CLOSED, SIMD_BUILT, SIMD_COLUMNS, AFFINE_ROWS
+    const int SIMD_SLACK, SIMD_MAX_KERNEL_W, SIMD_CLOSED, SIMD_BUILT
     const char* SIMD_COMPILER
 
-# Most threads; floats that padded images need behind the last pixel, the widest filter of the fused backward pass, the
-# code of a pooled cell that ReLU closed, and the rows and columns of the blocks of `affine_update`; see _pool.h and
-# _simd.h.
+# Most threads; floats that padded images need behind the last pixel, the widest filter of the fused backward pass, and
+# the code of a pooled cell that ReLU closed; see _pool.h and _simd.h.
 MAX_THREADS = POOL_MAX
 SLACK = SIMD_SLACK
 MAX_KERNEL_W = SIMD_MAX_KERNEL_W
 CLOSED = SIMD_CLOSED
-BLOCK_ROWS, PANEL = AFFINE_ROWS, SIMD_COLUMNS
 # For `show_config`: how many levels were built, and what built them.
 NUM_LEVELS = SIMD_BUILT
 COMPILER = SIMD_COMPILER.decode()
@@ -205,33 +204,51 @@ def multiply(
         product(level, threads, a, b, c, a_is_transposed, b_is_transposed, <floating>alpha, <floating>beta)
 
 
-def affine_update(
-    int level, int threads,                  # level at least 0
-    const float[:, ::1] x not None,          # IN (N, D)
-    const float[:, ::1] dy not None,         # IN (N, M)
-    float[:, ::1] weight not None,           # INOUT (D, M)
-    float[:, ::1] dx,                        # OUT (N, D), or None
-    float[:, ::1] panels not None,           # SCRATCH (N, M rounded up to a multiple of PANEL)
-    double[::1] squares not None,            # OUT (ceil(D / BLOCK_ROWS),)
+def affine_scratch(Py_ssize_t n, Py_ssize_t d, Py_ssize_t m):
+    """Return how many bytes of scratch memory `affine_backward` needs."""
+    return simd_affine_scratch(n, d, m)
+
+
+def affine_backward(
+    int level, int threads,
+    const floating[:, ::1] dy not None,      # IN (N, M)
+    const floating[:, ::1] x not None,       # IN (N, D)
+    const floating[:, ::1] weight not None,  # IN (D, M)
+    floating[:, ::1] dx,                     # OUT (N, D), or None
+    floating[:, ::1] out not None,           # INOUT (D, M): weight itself, or not read because decay is 0
     double decay, double rate,
+    uint8_t[::1] scratch not None,           # SCRATCH (affine_scratch(N, D, M),)
 ):
-    """dx = dy @ weight.T; weight = decay * weight - rate * x.T @ dy, a block of rows of the weight at a time.
+    """dx = dy @ weight.T; out = decay * out - rate * x.T @ dy. Return the sum of weight ** 2, before.
 
-    The weight comes from memory once for both, and its gradient is never written: ConvNet1's first Affine layer takes
-    6.8 ms on one core; apart, with a gradient that is regularised and then subtracted, 9.7.
-
-    squares: each block's sum of weight ** 2, before.
+    With the tiles this goes a block of rows of the weight at a time, so that they come from memory once for both, and an
+    update in place never writes the gradient: ConvNet1's first Affine layer takes 6.6 ms on one core, 9.7 when the
+    gradient is written, regularised and then subtracted. Where less than four tenths of dy are not 0, as after ReLU, the
+    zeros are left out: 2.2 ms with one tenth.
     """
     cdef simd_affine s
-    if weight.shape[0] == 0 or weight.shape[1] == 0 or x.shape[0] == 0:
-        return
-    s.n, s.d, s.m = x.shape[0], weight.shape[0], weight.shape[1]
-    s.x, s.dy, s.weight = &x[0, 0], &dy[0, 0], &weight[0, 0]
-    s.panels, s.squares = &panels[0, 0], &squares[0]
-    s.dx = NULL if dx is None else &dx[0, 0]
-    s.decay, s.rate = decay, rate
+    cdef Py_ssize_t d, m
+    cdef double squares = 0
+    if weight.shape[0] == 0 or weight.shape[1] == 0:
+        return 0.0
     with nogil:
-        simd_affine_update(level, &s, threads)
+        if floating is float:
+            if level >= 0 and x.shape[0]:
+                s.n, s.d, s.m = x.shape[0], weight.shape[0], weight.shape[1]
+                s.x, s.dy, s.weight = &x[0, 0], &dy[0, 0], &weight[0, 0]
+                s.out, s.scratch = &out[0, 0], &scratch[0]
+                s.dx = NULL if dx is None else &dx[0, 0]
+                s.decay, s.rate = decay, rate
+                squares = simd_affine_backward(level, &s, threads)
+                level = -2
+        if level >= -1:
+            for d in range(weight.shape[0]):
+                for m in range(weight.shape[1]):
+                    squares += <double>weight[d, m] * weight[d, m]
+            if dx is not None:
+                product(level, threads, dy, weight, dx, False, True, 1, 0)
+            product(level, threads, x, dy, out, True, False, <floating>-rate, <floating>decay)
+    return squares
 
 
 # ------------------------------------------------------------------------------------------------ geometry

@@ -8,9 +8,11 @@
  * of the tile is read on into the next row, whose sums are thrown away.
  */
 
-/* Pool one row of sums: write up to SIMD_LANES cells, count of them, from rows a (above) and b of two vectors each. */
+/* Pool one row of sums: write up to SIMD_LANES cells, count of them, from rows a (above) and b of two vectors each.
+ * Where there is room for it, a whole vector is written: what it has too much is overwritten by the cells that follow.
+ */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(pool)(
-    FLOATS a0, FLOATS a1, FLOATS b0, FLOATS b1, ptrdiff_t count, float *y, uint8_t *codes) {
+    FLOATS a0, FLOATS a1, FLOATS b0, FLOATS b1, ptrdiff_t count, ptrdiff_t room, float *y, uint8_t *codes) {
     const FLOATS candidates[4] = {
         SIMD_SHUFFLE(INTS, a0, a1, SIMD_EVEN), SIMD_SHUFFLE(INTS, a0, a1, SIMD_ODD),
         SIMD_SHUFFLE(INTS, b0, b1, SIMD_EVEN), SIMD_SHUFFLE(INTS, b0, b1, SIMD_ODD)};
@@ -19,23 +21,21 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(pool)(
 #pragma GCC unroll 3
     for (int k = 1; k < 4; k++) {
         const FLOATS value = candidates[k];
-        /* A NaN is larger than every number; of equals the first stays. */
-        const INTS larger = (value > best) | ((value != value) & (best == best));
+        /* Of equals the first stays; a NaN is larger than every number, and the first one stays. */
+        const INTS larger = ~(value <= best) & (best == best);
         best = (FLOATS)((larger & (INTS)value) | (~larger & (INTS)best));
         code = (larger & k) | (~larger & code);
     }
     const INTS closed = best <= (FLOATS){0};
     best = (FLOATS)(~closed & (INTS)best);
     code = (closed & SIMD_CLOSED) | (~closed & code);
-    float values[SIMD_LANES];
-    int32_t numbers[SIMD_LANES];
-    memcpy(values, &best, sizeof values);
-    memcpy(numbers, &code, sizeof numbers);
-    if (count >= SIMD_LANES) {
-        memcpy(y, values, sizeof values);
-        for (int i = 0; i < SIMD_LANES; i++) codes[i] = (uint8_t)numbers[i];
+    const BYTES byte = __builtin_convertvector(code, BYTES);
+    if (room >= SIMD_LANES) {
+        memcpy(y, &best, sizeof best);
+        memcpy(codes, &byte, sizeof byte);
     } else {
-        for (ptrdiff_t i = 0; i < count; i++) y[i] = values[i], codes[i] = (uint8_t)numbers[i];
+        memcpy(y, &best, (size_t)count * sizeof *y);
+        memcpy(codes, &byte, (size_t)count);
     }
 }
 
@@ -71,8 +71,8 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(filters)
 #pragma GCC unroll 4
             for (int f = 0; f < filters; f++) {
                 const ptrdiff_t cell = (first + f) * cells + row * s->pw + column;
-                SIMD_NAME(pool)(sums[f][0][0], sums[f][0][1], sums[f][1][0], sums[f][1][1], s->pw - column, y + cell,
-                                codes + cell);
+                SIMD_NAME(pool)(sums[f][0][0], sums[f][0][1], sums[f][1][0], sums[f][1][1], s->pw - column,
+                                cells - row * s->pw - column, y + cell, codes + cell);
             }
         }
     }
@@ -100,47 +100,54 @@ SIMD_TARGET static void SIMD_NAME(convolution_forward)(const simd_convolution *s
 
 /* Add to rows of a filter's gradient the patches under all cells of an image; rows is a constant where inlined. */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(patches)(
-    const int rows, ptrdiff_t wp, const float *pixels, ptrdiff_t cells, const float *factors, const int32_t *places,
-    float *gradient) {
+    const int rows, ptrdiff_t wp, const float *pixels, ptrdiff_t open, const uint8_t *cells, const float *factors,
+    const int32_t *places, float *gradient) {
     PATCH sums[7];
 #pragma GCC unroll 7
     for (int i = 0; i < rows; i++) sums[i] = *(const PATCH *)(gradient + 8 * i);
-    for (ptrdiff_t cell = 0; cell < cells; cell++) {
+    for (ptrdiff_t i = 0; i < open; i++) {
+        const ptrdiff_t cell = cells[i];
         const float *patch = pixels + places[cell];
 #pragma GCC unroll 7
-        for (int i = 0; i < rows; i++) sums[i] += factors[cell] * *(const PATCH *)(patch + i * wp);
+        for (int row = 0; row < rows; row++) sums[row] += factors[cell] * *(const PATCH *)(patch + row * wp);
     }
 #pragma GCC unroll 7
     for (int i = 0; i < rows; i++) *(PATCH *)(gradient + 8 * i) = sums[i];
 }
 
 /* The gradient of filter f; its rows have 8 floats, those beyond kw without meaning. A block of cells at a time, and for
- * it the images in order: first where in the padded image each cell's patch is, and what it is multiplied with, which
- * is 0 for those that ReLU closed. Leaving these out by a branch instead takes longer than computing with them.
+ * it the images in order: first where in the padded image the patches of the open cells are, and what they are
+ * multiplied with. ReLU closes half to four fifths of ConvNet1's cells, never in an order that a branch could foresee.
  */
 SIMD_TARGET static void SIMD_NAME(convolution_backward)(const simd_convolution *s, ptrdiff_t f) {
     enum { BLOCK = 256 };
     float factors[BLOCK];
     int32_t windows[BLOCK], places[BLOCK];
-    const ptrdiff_t cells = s->ph * s->pw;
+    uint8_t flags[BLOCK], cells[BLOCK];
+    const ptrdiff_t size = s->ph * s->pw;
     const int32_t wp = (int32_t)s->wp;
     float *const dweight = s->dweight + f * s->c * s->kh * 8;
     memset(dweight, 0, (size_t)(s->c * s->kh * 8) * sizeof *dweight);
     float bias = 0;
-    for (ptrdiff_t first = 0; first < cells; first += BLOCK) {
-        const ptrdiff_t count = simd_least(cells - first, BLOCK);
+    for (ptrdiff_t first = 0; first < size; first += BLOCK) {
+        const ptrdiff_t count = simd_least(size - first, BLOCK);
         for (ptrdiff_t i = 0; i < count; i++)
             windows[i] = (int32_t)(2 * ((first + i) / s->pw * s->wp + (first + i) % s->pw));
         for (ptrdiff_t n = 0; n < s->n; n++) {
-            const float *dy = s->dy + (n * s->f + f) * cells + first;
-            const uint8_t *codes = s->codes + (n * s->f + f) * cells + first;
+            const float *dy = s->dy + (n * s->f + f) * size + first;
+            const uint8_t *codes = s->codes + (n * s->f + f) * size + first;
+            if (n + 1 < s->n) {
+                for (ptrdiff_t i = 0; i < count; i += SIMD_LINE) __builtin_prefetch(dy + s->f * size + i);
+                for (ptrdiff_t i = 0; i < count; i += 64) __builtin_prefetch(codes + s->f * size + i);
+            }
             for (ptrdiff_t i = 0; i < count; i++) {
                 const int32_t code = codes[i];
-                const float gradient = dy[i];
-                factors[i] = code == SIMD_CLOSED ? 0 : gradient;
+                factors[i] = code == SIMD_CLOSED ? 0 : dy[i];
                 places[i] = windows[i] + (code & 1) + (code & 2 ? wp : 0);
             }
             for (ptrdiff_t i = 0; i < count; i++) bias += factors[i];
+            for (ptrdiff_t i = 0; i < count; i++) flags[i] = codes[i] != SIMD_CLOSED;
+            const int open = SIMD_NAME(find)(flags, count, cells);
             for (ptrdiff_t c = 0; c < s->c; c++) {
                 for (ptrdiff_t i = 0; i < s->kh;) {
                     const float *pixels = s->padded + ((n * s->c + c) * s->hp + i) * s->wp;
@@ -151,7 +158,7 @@ SIMD_TARGET static void SIMD_NAME(convolution_backward)(const simd_convolution *
                     for (ptrdiff_t j = 0; j < s->kw; j += PATCH_LANES) {
                         switch (rows) {
 #define PATCHES(rows)                                                                                                  \
-    case rows: SIMD_NAME(patches)(rows, s->wp, pixels + j, count, factors, places, gradient + j); break;
+    case rows: SIMD_NAME(patches)(rows, s->wp, pixels + j, open, cells, factors, places, gradient + j); break;
                             PATCHES(1)
                             PATCHES(2)
                             PATCHES(3)

@@ -9,14 +9,18 @@
 
 typedef float SIMD_NAME(floats) __attribute__((vector_size(4 * SIMD_LANES), aligned(4), may_alias));
 typedef int32_t SIMD_NAME(ints) __attribute__((vector_size(4 * SIMD_LANES)));
+typedef uint8_t SIMD_NAME(bytes) __attribute__((vector_size(SIMD_LANES)));
 #define FLOATS SIMD_NAME(floats)
 #define INTS SIMD_NAME(ints)
+#define BYTES SIMD_NAME(bytes)
 
-#include "_simd_convolution.h"
+#include "_simd_sparse.h"
 #include "_simd_product.h"
+#include "_simd_convolution.h"
 
 #undef FLOATS
 #undef INTS
+#undef BYTES
 #undef SIMD_LANES
 #undef SIMD_FILTERS
 #undef SIMD_ROWS

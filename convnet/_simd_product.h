@@ -109,7 +109,7 @@ SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, p
 /* panel[p][column] = b[column][p] for p in [0, depth), and 0 for the columns from `columns` to 2 vectors; what comes
  * `ahead` floats behind b is fetched.
  */
-SIMD_TARGET static void SIMD_NAME(transpose)(const float *b, ptrdiff_t b_step, ptrdiff_t depth, ptrdiff_t columns,
+SIMD_TARGET static void SIMD_NAME(transpose_panel)(const float *b, ptrdiff_t b_step, ptrdiff_t depth, ptrdiff_t columns,
                                              ptrdiff_t ahead, float *panel) {
     for (ptrdiff_t first = 0; first < 2 * SIMD_LANES; first += 4) {
         const float *rows[4];
@@ -131,33 +131,6 @@ SIMD_TARGET static void SIMD_NAME(transpose)(const float *b, ptrdiff_t b_step, p
         }
         for (; p < depth; p++, cells += 2 * SIMD_LANES)
             for (int i = 0; i < 4; i++) cells[i] = rows[i][p];
-    }
-}
-
-/* Some vectors of the one row of C: b is read once, in pieces as long as registers allow, because memory is the limit
- * here. For one image ConvNet1's first Affine layer takes two thirds of the time of panels.
- */
-SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_row)(
-    const int vectors, const simd_product *s, ptrdiff_t n) {
-    enum { AHEAD = 32 };
-    FLOATS sums[8];
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; v++) sums[v] = (FLOATS){0};
-    const float *a = s->a, *b = s->b + n;
-    const ptrdiff_t a_step = s->a_is_transposed ? s->a_step : 1;
-    for (ptrdiff_t p = 0; p < s->k; p++, a += a_step, b += s->b_step) {
-        const float *const later = b + (s->k - p > AHEAD ? AHEAD * s->b_step : 0);
-        const float factor = *a;
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++) {
-            if (v * SIMD_LANES % SIMD_LINE == 0) __builtin_prefetch(later + v * SIMD_LANES);
-            sums[v] += factor * *(const FLOATS *)(b + v * SIMD_LANES);
-        }
-    }
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; v++) {
-        FLOATS *const cells = (FLOATS *)(s->c + n + v * SIMD_LANES);
-        *cells = s->beta == 0 ? s->alpha * sums[v] : s->beta * *cells + s->alpha * sums[v];
     }
 }
 
@@ -196,11 +169,7 @@ SIMD_TARGET static void SIMD_NAME(product_block)(const simd_product *s, ptrdiff_
     enum { WIDTH = 2 * SIMD_LANES };
     float panel[PRODUCT_DEPTH * WIDTH] __attribute__((aligned(64)));
     const float *stream = s->stream;
-    if (s->m == 1 && !s->b_is_transposed && !s->b_is_packed) {
-        for (; n0 + 8 * SIMD_LANES <= n1; n0 += 8 * SIMD_LANES) SIMD_NAME(product_row)(8, s, n0);
-        for (; n0 + 4 * SIMD_LANES <= n1; n0 += 4 * SIMD_LANES) SIMD_NAME(product_row)(4, s, n0);
-        for (; n0 + 2 * SIMD_LANES <= n1; n0 += 2 * SIMD_LANES) SIMD_NAME(product_row)(2, s, n0);
-    }
+    if (s->m == 1 && !s->b_is_transposed && !s->b_is_packed) n0 = SIMD_NAME(product_row)(s, n0, n1);
     ptrdiff_t p = 0;
     do {
         const ptrdiff_t depth = simd_least(s->k - p, PRODUCT_DEPTH);
@@ -213,7 +182,7 @@ SIMD_TARGET static void SIMD_NAME(product_block)(const simd_product *s, ptrdiff_
             if (s->b_is_packed) {
                 t.b = s->b + n * s->k + p * WIDTH;
             } else if (s->b_is_transposed) {
-                SIMD_NAME(transpose)(b, s->b_step, depth, columns, is_last ? WIDTH * s->b_step - p : depth, panel);
+                SIMD_NAME(transpose_panel)(b, s->b_step, depth, columns, is_last ? WIDTH * s->b_step - p : depth, panel);
             } else if (columns < WIDTH) {
                 for (ptrdiff_t i = 0; i < depth; i++) {
                     __builtin_prefetch(b + (i + depth) * s->b_step, 0, 2);

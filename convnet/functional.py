@@ -776,24 +776,40 @@ def affine_backward(
     TypeError
         If an array does not hold real numbers.
     """
+    dweight = empty(np.shape(weight), as_real(weight, "Affine: weight").dtype)
+    dx, dbias, _ = _affine_backward(dy, x, weight, dweight, 0, -1, need_dx, empty)
+    return dx, dweight, dbias
+
+
+def _affine_backward(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    out: FloatArray,
+    decay: float,
+    rate: float,
+    need_dx: bool,
+    empty: Empty,
+) -> tuple[FloatArray | None, FloatArray, float]:
+    """Return dx, dbias and the sum of weight ** 2, after out = decay * out - rate * x.T @ dy."""
     x, weight, shape = _affine_arguments(x, weight)
     dy = as_real(dy, "Affine: dy", weight.dtype)
     check_shape(dy, (len(x), weight.shape[1]), "Affine: dy")
-    dx = None
-    if need_dx:
-        dx = _product(dy, weight, empty(x.shape, weight.dtype), b_is_transposed=True).reshape(shape)
-    dweight = _product(x, dy, empty(weight.shape, weight.dtype), a_is_transposed=True)
-    return dx, dweight, np.sum(dy, axis=0, out=empty(weight.shape[1], weight.dtype))
+    dx = empty(x.shape, weight.dtype) if need_dx else None
+    scratch = empty(_kernels.affine_scratch(len(x), *weight.shape), np.uint8)
+    squares = _kernels.affine_backward(LEVEL, get_num_threads(), dy, x, weight, dx, out, decay, rate, scratch)
+    dbias = np.add.reduce(dy, axis=0, out=empty(weight.shape[1], weight.dtype))
+    return None if dx is None else dx.reshape(shape), dbias, squares
 
 
 def can_update(weight: npt.NDArray[Any]) -> bool:
-    """Return whether `affine_update` takes this weight: float32, where there are kernels for it.
+    """Return whether `affine_update` can change this weight where it lies in memory.
 
     Parameters
     ----------
     weight : ndarray, shape (D, M)
     """
-    return LEVEL >= 0 and weight.dtype == np.float32 and weight.flags.c_contiguous and weight.flags.writeable
+    return weight.dtype in (np.float32, np.float64) and weight.flags.c_contiguous and weight.flags.writeable
 
 
 def affine_update(
@@ -838,16 +854,9 @@ def affine_update(
         If an array does not hold real numbers.
     """
     if not can_update(weight):
-        raise ValueError(f"Affine: expected a weight that can_update accepts, got {weight.dtype}")
-    x, weight, shape = _affine_arguments(x, weight)
-    dy = as_real(dy, "Affine: dy", weight.dtype)
-    check_shape(dy, (len(x), weight.shape[1]), "Affine: dy")
-    dx = empty(x.shape, weight.dtype) if need_dx else None
-    squares = empty(-(-len(weight) // _kernels.BLOCK_ROWS), np.float64)
-    panels = empty((len(x), -(-weight.shape[1] // _kernels.PANEL) * _kernels.PANEL), weight.dtype)
-    _kernels.affine_update(LEVEL, get_num_threads(), x, dy, weight, dx, panels, squares, 1 - rate * l2, rate)
-    dbias = np.sum(dy, axis=0, out=empty(weight.shape[1], weight.dtype))
-    return None if dx is None else dx.reshape(shape), dbias, 0.5 * l2 * float(squares.sum())
+        raise ValueError("Affine: expected a weight that can_update accepts: float32 or float64, in C order, writeable")
+    dx, dbias, squares = _affine_backward(dy, x, weight, weight, 1 - rate * l2, rate, need_dx, empty)
+    return dx, dbias, 0.5 * l2 * squares
 
 
 def relu_forward(x: npt.ArrayLike, *, empty: Empty = np.empty) -> FloatArray:

@@ -110,24 +110,60 @@ def test_product_keeps_what_is_not_finite_to_its_row_and_column(rng, level, wher
     assert np.isfinite(np.delete(out, where[0], 0)).all()
 
 
-@pytest.mark.parametrize("level", [param for param in LEVELS if param.values[0] >= 0])
-@pytest.mark.parametrize(("n", "d", "m"), [(1, 1, 1), (50, 200, 33), (7, 65, 500), (130, 129, 10), (0, 5, 6)])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("density", [0, 0.1, 1])
+@pytest.mark.parametrize(
+    ("n", "d", "m"), [(1, 1, 1), (4, 64, 64), (50, 200, 33), (7, 65, 500), (130, 129, 10), (0, 5, 6)]
+)
 @pytest.mark.parametrize("need_dx", [True, False])
-def test_affine_update_equals_its_formula(rng, level, n, d, m, need_dx):
+def test_affine_backward_equals_its_formula(rng, level, density, n, d, m, need_dx):
     x, dy, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((n, d), (n, m), (d, m)))
-    after = []
-    for threads in (1, 2):
-        changed, dx = weight.copy(), np.full((n, d), np.nan, np.float32) if need_dx else None
-        panels = np.empty((n, -(-m // _kernels.PANEL) * _kernels.PANEL), np.float32)
-        squares = np.zeros(-(-d // _kernels.BLOCK_ROWS))
-        _kernels.affine_update(level, threads, x, dy, changed, dx, panels, squares, 0.75, 0.5)
-        after.append(changed)
-    if n:
-        np.testing.assert_allclose(changed, 0.75 * weight - 0.5 * (x.T @ dy), rtol=1e-3, atol=1e-3)
-        assert squares.sum() == pytest.approx((weight.astype(np.float64) ** 2).sum(), rel=1e-5)
-    if need_dx:
-        np.testing.assert_allclose(dx, dy @ weight.T, rtol=1e-3, atol=1e-3)
-    assert after[0].tobytes() == after[1].tobytes()
+    dy[rng.random(dy.shape) >= density] = 0
+    for in_place, decay, rate in ((True, 0.75, 0.5), (False, 0, -1)):
+        after = []
+        for threads in (1, 2):
+            out = weight.copy() if in_place else np.full_like(weight, np.nan)
+            before = out if in_place else weight
+            dx = np.full((n, d), np.nan, np.float32) if need_dx else None
+            scratch = np.empty(_kernels.affine_scratch(n, d, m), np.uint8)
+            squares = _kernels.affine_backward(level, threads, dy, x, before, dx, out, decay, rate, scratch)
+            after.append((out.tobytes(), None if dx is None else dx.tobytes(), squares))
+        wide = weight.astype(np.float64)
+        assert squares == pytest.approx((wide**2).sum(), rel=1e-5)
+        np.testing.assert_allclose(out, decay * wide - rate * (x.T.astype(np.float64) @ dy), rtol=1e-4, atol=1e-4)
+        if need_dx:
+            np.testing.assert_allclose(dx, dy.astype(np.float64) @ wide.T, rtol=1e-4, atol=1e-4)
+        assert after[0] == after[1]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+def test_sparse_gradient_keeps_what_is_not_finite(rng, level, special):
+    x, dy, weight = (rng.random(shape).astype(np.float32) + 1 for shape in ((20, 70), (20, 90), (70, 90)))
+    dy[:, 5:] = 0
+    dy[3, 80] = special
+    dx, out = np.empty_like(x), np.empty_like(weight)
+    scratch = np.empty(_kernels.affine_scratch(20, 70, 90), np.uint8)
+    _kernels.affine_backward(level, 1, dy, x, weight, dx, out, 0, -1, scratch)
+    np.testing.assert_array_equal(dx[3], special)
+    np.testing.assert_array_equal(out[:, 80], special)
+    assert np.isfinite(np.delete(dx, 3, 0)).all()
+    assert np.isfinite(np.delete(out, 80, 1)).all()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("density", [0, 0.3, 1])
+@pytest.mark.parametrize(("k", "n"), [(0, 40), (1, 1), (191, 130), (192, 64), (500, 300)])
+@pytest.mark.parametrize("beta", [0, 0.5])
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_product_of_one_row_equals_numpys(rng, level, density, k, n, beta, is_transposed):
+    a, b, c = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, k), (k, n), (1, n)))
+    a[rng.random(a.shape) >= density] = 0
+    out = c.copy() if beta else np.full_like(c, np.nan)
+    in_memory = np.ascontiguousarray(a.T) if is_transposed else a
+    _kernels.multiply(level, 1, in_memory, b, out, is_transposed, False, 2, beta)
+    expected = beta * c + 2 * (a.astype(np.float64) @ b)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_stub_and_module_agree():

@@ -1,0 +1,178 @@
+/* Products that leave out the zeros of a factor, for one instruction set; included by _simd_level.h.
+ *
+ * ReLU makes zeros. Of the gradient of ConvNet1's hidden layer nine tenths are 0 after the first few steps of training,
+ * and of its input a half to two thirds, so that most of a product's work would be multiplications by 0. Here each row
+ * of the factor comes with the places of its other elements, found once, in blocks of SPARSE_DEPTH; a row of the result
+ * is the sum of the rows of the second factor at these places. Its 64 columns stay in registers meanwhile: 4 vectors
+ * with AVX-512, twice 4 with AVX2, four times 4 with vectors of 16 bytes. The rows at the places lie in the first-level
+ * cache, because every one of them serves many rows of the result.
+ */
+
+/* Write where the flags, `size` bytes of 0 or 1, are 1; return at how many places. 64 flags are gathered to the bits of a
+ * number, and these are taken one by one: a fifth of a cycle a flag and two for each place, where a loop over all flags
+ * takes more than two cycles for each, with or without branches.
+ */
+SIMD_TARGET static inline int SIMD_NAME(find)(const uint8_t *flags, ptrdiff_t size, uint8_t *places) {
+    int count = 0;
+    for (ptrdiff_t first = 0; first < size; first += 64) {
+        uint64_t mask = 0;
+        for (ptrdiff_t i = first; i < simd_least(first + 64, size); i += 8) {
+            uint64_t eight = 0;
+            memcpy(&eight, flags + i, (size_t)simd_least(size - i, 8));
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+            eight = __builtin_bswap64(eight);
+#endif
+            mask |= (eight * UINT64_C(0x0102040810204080) >> 56) << (i - first);
+        }
+        for (; mask; mask &= mask - 1) places[count++] = (uint8_t)(first + __builtin_ctzll(mask));
+    }
+    return count;
+}
+
+/* The places of some rows. */
+SIMD_TARGET static void SIMD_NAME(find_rows)(const simd_places *s, ptrdiff_t first, ptrdiff_t end) {
+    const ptrdiff_t blocks = simd_parts(s->k, SPARSE_DEPTH);
+    uint8_t flags[SPARSE_DEPTH];
+    for (ptrdiff_t m = first; m < end; m++) {
+        for (ptrdiff_t block = 0; block < blocks; block++) {
+            const ptrdiff_t start = m * s->k + block * SPARSE_DEPTH, size = simd_least(s->k - block * SPARSE_DEPTH, SPARSE_DEPTH);
+            for (ptrdiff_t i = 0; i < size; i++) flags[i] = s->a[start + i] != 0;
+            s->counts[m * blocks + block] = (uint8_t)SIMD_NAME(find)(flags, size, s->places + start);
+        }
+    }
+}
+
+/* c = beta * c + the sum over the places of factor * a[place] * b[place], for some vectors of columns; the rows of b that
+ * are `ahead` places further on are fetched.
+ */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_row)(
+    const int vectors, const int ahead, const uint8_t *places, ptrdiff_t count, const float *a, const float *b,
+    ptrdiff_t b_step, float *c, float factor, float beta) {
+    FLOATS sums[8];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) sums[v] = (FLOATS){0};
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const float value = a[places[i]];
+        const float *const row = b + places[i] * b_step;
+        if (ahead) {
+            const float *const later = b + places[i + ahead] * b_step;
+#pragma GCC unroll 8
+            for (int v = 0; v < vectors * SIMD_LANES / SIMD_LINE; v++) __builtin_prefetch(later + v * SIMD_LINE);
+        }
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; v++) sums[v] += value * *(const FLOATS *)(row + v * SIMD_LANES);
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) {
+        FLOATS *const cells = (FLOATS *)(c + v * SIMD_LANES);
+        if (beta == 0) *cells = factor * sums[v];
+        else *cells = beta * *cells + factor * sums[v];
+    }
+}
+
+/* The same for AFFINE_ROWS columns. */
+SIMD_TARGET static inline void SIMD_NAME(sparse_columns)(const uint8_t *places, ptrdiff_t count, const float *a,
+                                                         const float *b, ptrdiff_t b_step, float *c, float factor,
+                                                         float beta) {
+    for (ptrdiff_t first = 0; first < AFFINE_ROWS; first += 4 * SIMD_LANES)
+        SIMD_NAME(sparse_row)(4, 0, places, count, a, b + first, b_step, c + first, factor, beta);
+}
+
+/* The transposition of 4 x 4 floats. */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(transpose_4)(
+    const float *from, ptrdiff_t from_step, float *to, ptrdiff_t to_step) {
+    const simd_four r0 = *(const simd_four *)from, r1 = *(const simd_four *)(from + from_step);
+    const simd_four r2 = *(const simd_four *)(from + 2 * from_step), r3 = *(const simd_four *)(from + 3 * from_step);
+    const simd_four t0 = SIMD_SHUFFLE(simd_four_ints, r0, r1, 0, 4, 1, 5);
+    const simd_four t1 = SIMD_SHUFFLE(simd_four_ints, r0, r1, 2, 6, 3, 7);
+    const simd_four t2 = SIMD_SHUFFLE(simd_four_ints, r2, r3, 0, 4, 1, 5);
+    const simd_four t3 = SIMD_SHUFFLE(simd_four_ints, r2, r3, 2, 6, 3, 7);
+    *(simd_four *)to = SIMD_SHUFFLE(simd_four_ints, t0, t2, 0, 1, 4, 5);
+    *(simd_four *)(to + to_step) = SIMD_SHUFFLE(simd_four_ints, t0, t2, 2, 3, 6, 7);
+    *(simd_four *)(to + 2 * to_step) = SIMD_SHUFFLE(simd_four_ints, t1, t3, 0, 1, 4, 5);
+    *(simd_four *)(to + 3 * to_step) = SIMD_SHUFFLE(simd_four_ints, t1, t3, 2, 3, 6, 7);
+}
+
+/* to[j][i] = from[i][j] for i < rows and j < columns, four rows of the one that has the longer ones at a time. */
+SIMD_TARGET static void SIMD_NAME(transpose)(const float *from, ptrdiff_t from_step, ptrdiff_t rows, ptrdiff_t columns,
+                                             float *to, ptrdiff_t to_step) {
+    const ptrdiff_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+    if (to_step > from_step) {
+        for (ptrdiff_t j = 0; j < whole_columns; j += 4)
+            for (ptrdiff_t i = 0; i < whole_rows; i += 4)
+                SIMD_NAME(transpose_4)(from + i * from_step + j, from_step, to + j * to_step + i, to_step);
+    } else {
+        for (ptrdiff_t i = 0; i < whole_rows; i += 4)
+            for (ptrdiff_t j = 0; j < whole_columns; j += 4)
+                SIMD_NAME(transpose_4)(from + i * from_step + j, from_step, to + j * to_step + i, to_step);
+    }
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = i < whole_rows ? whole_columns : 0; j < columns; j++) to[j * to_step + i] = from[i * from_step + j];
+}
+
+/* Rows d0 to d0 + AFFINE_ROWS - 1 of an Affine layer's weight, what simd_affine_backward does for them. They are
+ * transposed, a block of columns at a time: the input gradient is a sum of rows of that, and so is what the update adds
+ * to it; then they are transposed back. Where there are fewer rows, columns of zeros stand for the others.
+ */
+SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const simd_places *by_n, const simd_places *by_m,
+                                                 ptrdiff_t d0) {
+    enum { DEPTH = SPARSE_DEPTH, WIDTH = AFFINE_ROWS };
+    float transposed[DEPTH * WIDTH] __attribute__((aligned(64)));
+    float panel[DEPTH * WIDTH] __attribute__((aligned(64)));
+    float cells[WIDTH] __attribute__((aligned(64)));
+    const ptrdiff_t rows = simd_least(s->d - d0, WIDTH), n_blocks = simd_parts(s->n, DEPTH), m_blocks = simd_parts(s->m, DEPTH);
+    const size_t size = (size_t)rows * sizeof(float);
+    const int is_whole = rows == WIDTH, in_place = s->out == s->weight;
+    if (!is_whole) memset(transposed, 0, sizeof transposed), memset(panel, 0, sizeof panel);
+    for (ptrdiff_t m_block = 0; m_block < m_blocks; m_block++) {
+        const ptrdiff_t m0 = m_block * DEPTH, depth = simd_least(s->m - m0, DEPTH);
+        const float *const weight = s->weight + d0 * s->m + m0;
+        if (s->dx || in_place) SIMD_NAME(transpose)(weight, s->m, rows, depth, transposed, WIDTH);
+        for (ptrdiff_t n = 0; s->dx && n < s->n; n++) {
+            float *const dx = s->dx + n * s->d + d0, *const out = is_whole ? dx : cells;
+            if (!is_whole && m_block) memcpy(cells, dx, size);
+            SIMD_NAME(sparse_columns)(by_n->places + n * s->m + m0, by_n->counts[n * m_blocks + m_block],
+                                      by_n->a + n * s->m + m0, transposed, WIDTH, out, 1, m_block ? 1 : 0);
+            if (!is_whole) memcpy(dx, cells, size);
+        }
+        for (ptrdiff_t n_block = 0; n_block < n_blocks; n_block++) {
+            const ptrdiff_t n0 = n_block * DEPTH, count = simd_least(s->n - n0, DEPTH);
+            const float *x = s->x + n0 * s->d + d0;
+            if (!is_whole)
+                for (ptrdiff_t i = 0; i < count; i++) memcpy(panel + i * WIDTH, x + i * s->d, size);
+            for (ptrdiff_t m = m0; m < m0 + depth; m++)
+                SIMD_NAME(sparse_columns)(by_m->places + m * s->n + n0, by_m->counts[m * n_blocks + n_block],
+                                          by_m->a + m * s->n + n0, is_whole ? x : panel, is_whole ? s->d : WIDTH,
+                                          transposed + (m - m0) * WIDTH, -s->rate, n_block ? 1 : s->decay);
+        }
+        SIMD_NAME(transpose)(transposed, WIDTH, depth, rows, s->out + d0 * s->m + m0, s->m);
+    }
+}
+
+/* Columns n0 on of the one row of C, up to n1 or less than 2 vectors before, which it returns: the rows of B are read
+ * where they lie, those at zeros of A not at all. Memory is the limit here, so each is read once, in pieces as long as
+ * registers allow.
+ */
+SIMD_TARGET static ptrdiff_t SIMD_NAME(product_row)(const simd_product *s, ptrdiff_t n0, ptrdiff_t n1) {
+    enum { DEPTH = 192, AHEAD = 24 };
+    uint8_t flags[DEPTH], places[DEPTH + AHEAD];
+    float values[DEPTH];
+    ptrdiff_t n = n0;
+    for (ptrdiff_t p = 0; p < s->k || p == 0; p += DEPTH) {
+        const ptrdiff_t depth = simd_least(s->k - p, DEPTH), a_step = s->a_is_transposed ? s->a_step : 1;
+        for (ptrdiff_t i = 0; i < depth; i++) values[i] = s->a[(p + i) * a_step], flags[i] = values[i] != 0;
+        const int count = SIMD_NAME(find)(flags, depth, places);
+        memset(places + count, count ? places[count - 1] : 0, AHEAD);
+        const float *const b = s->b + p * s->b_step;
+        const float beta = p ? 1 : s->beta;
+        n = n0;
+#define PIECES(vectors)                                                                                                \
+    for (; n + vectors * SIMD_LANES <= n1; n += vectors * SIMD_LANES)                                                  \
+        SIMD_NAME(sparse_row)(vectors, AHEAD, places, count, values, b + n, s->b_step, s->c + n, s->alpha, beta);
+        PIECES(8)
+        PIECES(4)
+        PIECES(2)
+#undef PIECES
+    }
+    return n;
+}
