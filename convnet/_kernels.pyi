@@ -19,6 +19,7 @@ COMPILER: str
 
 def simd_highest() -> int: ...
 def run_tasks(function: Callable[[int, int], object], count: int, threads: int) -> None: ...
+def multiply_scratch(m: int, k: int) -> int: ...
 def multiply(
     level: int,
     threads: int,
@@ -27,8 +28,8 @@ def multiply(
     c: _Float,
     a_is_transposed: bool,
     b_is_transposed: bool,
-    alpha: float,
     beta: float,
+    scratch: npt.NDArray[np.uint8] | None,
 ) -> None: ...
 def affine_scratch(n: int, d: int, m: int) -> int: ...
 def affine_backward(

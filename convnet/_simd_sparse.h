@@ -29,31 +29,35 @@ SIMD_TARGET static inline int SIMD_NAME(find)(const uint8_t *flags, ptrdiff_t si
     return count;
 }
 
-/* The places of some rows. */
-SIMD_TARGET static void SIMD_NAME(find_rows)(const simd_places *s, ptrdiff_t first, ptrdiff_t end) {
+/* What is not 0 in the rows first to end - 1 of a. */
+SIMD_TARGET static void SIMD_NAME(find_rows)(const float *a, const simd_sparse *s, ptrdiff_t first, ptrdiff_t end) {
     const ptrdiff_t blocks = simd_parts(s->k, SPARSE_DEPTH);
     uint8_t flags[SPARSE_DEPTH];
     for (ptrdiff_t m = first; m < end; m++) {
         for (ptrdiff_t block = 0; block < blocks; block++) {
-            const ptrdiff_t start = m * s->k + block * SPARSE_DEPTH, size = simd_least(s->k - block * SPARSE_DEPTH, SPARSE_DEPTH);
-            for (ptrdiff_t i = 0; i < size; i++) flags[i] = s->a[start + i] != 0;
-            s->counts[m * blocks + block] = (uint8_t)SIMD_NAME(find)(flags, size, s->places + start);
+            const ptrdiff_t size = simd_least(s->k - block * SPARSE_DEPTH, SPARSE_DEPTH), slot = block * s->m + m;
+            const float *const from = a + m * s->k + block * SPARSE_DEPTH;
+            uint8_t *const places = s->places + slot * SPARSE_DEPTH;
+            float *const values = s->values + slot * SPARSE_DEPTH;
+            for (ptrdiff_t i = 0; i < size; i++) flags[i] = from[i] != 0;
+            const int count = SIMD_NAME(find)(flags, size, places);
+            for (int i = 0; i < count; i++) values[i] = from[places[i]];
+            s->counts[slot] = (uint8_t)count;
         }
     }
 }
 
-/* c = beta * c + the sum over the places of factor * a[place] * b[place], for some vectors of columns; the rows of b that
- * are `ahead` places further on are fetched.
+/* c = beta * c + factor * sum of values[i] * b[places[i]] over i below count, for some vectors of columns; the rows of b
+ * that are `ahead` places further on are fetched.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_row)(
-    const int vectors, const int ahead, const uint8_t *places, ptrdiff_t count, const float *a, const float *b,
-    ptrdiff_t b_step, float *c, float factor, float beta) {
+    const int vectors, const int ahead, const uint8_t *places, const float *values, ptrdiff_t count,
+    const float *b, ptrdiff_t b_step, float *c, float factor, float beta) {
     FLOATS sums[8];
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) sums[v] = (FLOATS){0};
     for (ptrdiff_t i = 0; i < count; i++) {
-        const float value = a[places[i]];
-        const float *const row = b + places[i] * b_step;
+        const float value = values[i], *const row = b + places[i] * b_step;
         if (ahead) {
             const float *const later = b + places[i + ahead] * b_step;
 #pragma GCC unroll 8
@@ -70,12 +74,13 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_r
     }
 }
 
-/* The same for AFFINE_ROWS columns. */
-SIMD_TARGET static inline void SIMD_NAME(sparse_columns)(const uint8_t *places, ptrdiff_t count, const float *a,
-                                                         const float *b, ptrdiff_t b_step, float *c, float factor,
-                                                         float beta) {
-    for (ptrdiff_t first = 0; first < AFFINE_ROWS; first += 4 * SIMD_LANES)
-        SIMD_NAME(sparse_row)(4, 0, places, count, a, b + first, b_step, c + first, factor, beta);
+/* The same for a slot of a sparse matrix and `width` columns. */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_columns)(
+    const int width, const int vectors, const simd_sparse *s, ptrdiff_t slot, const float *b, ptrdiff_t b_step, float *c,
+    float factor, float beta) {
+    for (int first = 0; first < width; first += vectors * SIMD_LANES)
+        SIMD_NAME(sparse_row)(vectors, 0, s->places + slot * SPARSE_DEPTH, s->values + slot * SPARSE_DEPTH,
+                              s->counts[slot], b + first, b_step, c + first, factor, beta);
 }
 
 /* The transposition of 4 x 4 floats. */
@@ -114,7 +119,7 @@ SIMD_TARGET static void SIMD_NAME(transpose)(const float *from, ptrdiff_t from_s
  * transposed, a block of columns at a time: the input gradient is a sum of rows of that, and so is what the update adds
  * to it; then they are transposed back. Where there are fewer rows, columns of zeros stand for the others.
  */
-SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const simd_places *by_n, const simd_places *by_m,
+SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const simd_sparse *by_n, const simd_sparse *by_m,
                                                  ptrdiff_t d0) {
     enum { DEPTH = SPARSE_DEPTH, WIDTH = AFFINE_ROWS };
     float transposed[DEPTH * WIDTH] __attribute__((aligned(64)));
@@ -131,8 +136,7 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
         for (ptrdiff_t n = 0; s->dx && n < s->n; n++) {
             float *const dx = s->dx + n * s->d + d0, *const out = is_whole ? dx : cells;
             if (!is_whole && m_block) memcpy(cells, dx, size);
-            SIMD_NAME(sparse_columns)(by_n->places + n * s->m + m0, by_n->counts[n * m_blocks + m_block],
-                                      by_n->a + n * s->m + m0, transposed, WIDTH, out, 1, m_block ? 1 : 0);
+            SIMD_NAME(sparse_columns)(WIDTH, 4, by_n, m_block * s->n + n, transposed, WIDTH, out, 1, m_block ? 1 : 0);
             if (!is_whole) memcpy(dx, cells, size);
         }
         for (ptrdiff_t n_block = 0; n_block < n_blocks; n_block++) {
@@ -141,11 +145,41 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
             if (!is_whole)
                 for (ptrdiff_t i = 0; i < count; i++) memcpy(panel + i * WIDTH, x + i * s->d, size);
             for (ptrdiff_t m = m0; m < m0 + depth; m++)
-                SIMD_NAME(sparse_columns)(by_m->places + m * s->n + n0, by_m->counts[m * n_blocks + n_block],
-                                          by_m->a + m * s->n + n0, is_whole ? x : panel, is_whole ? s->d : WIDTH,
-                                          transposed + (m - m0) * WIDTH, -s->rate, n_block ? 1 : s->decay);
+                SIMD_NAME(sparse_columns)(WIDTH, 4, by_m, n_block * s->m + m, is_whole ? x : panel,
+                                          is_whole ? s->d : WIDTH, transposed + (m - m0) * WIDTH, -s->rate,
+                                          n_block ? 1 : s->decay);
         }
         SIMD_NAME(transpose)(transposed, WIDTH, depth, rows, s->out + d0 * s->m + m0, s->m);
+    }
+}
+
+/* SPARSE_COLUMNS columns of C, from n0 on, for the rows from m0 on that `a` has. Block by block of the common axis the
+ * rows of B are copied to where their vectors lie at cache lines, as all rows of C read them; what the copy will need next
+ * is fetched.
+ */
+SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const simd_sparse *a, ptrdiff_t m0, ptrdiff_t n0) {
+    enum { DEPTH = SPARSE_DEPTH, WIDTH = SPARSE_COLUMNS };
+    float panel[DEPTH * WIDTH] __attribute__((aligned(64)));
+    float cells[WIDTH] __attribute__((aligned(64)));
+    const ptrdiff_t columns = simd_least(s->n - n0, WIDTH), blocks = simd_parts(s->k, DEPTH);
+    const size_t size = (size_t)columns * sizeof *panel;
+    const int is_whole = columns == WIDTH;
+    if (!is_whole) memset(panel, 0, sizeof panel), memset(cells, 0, sizeof cells);
+    for (ptrdiff_t block = 0; block < blocks; block++) {
+        const ptrdiff_t p = block * DEPTH, depth = simd_least(s->k - p, DEPTH);
+        const float beta = block ? 1 : s->beta;
+        for (ptrdiff_t i = 0; i < depth; i++) {
+            const float *const row = s->b + (p + i) * s->b_step + n0;
+            if (p + i + DEPTH < s->k)
+                for (ptrdiff_t j = 0; j < columns; j += SIMD_LINE) __builtin_prefetch(row + DEPTH * s->b_step + j, 0, 2);
+            memcpy(panel + i * WIDTH, row, size);
+        }
+        for (ptrdiff_t m = 0; m < a->m; m++) {
+            float *const c = s->c + (m0 + m) * s->c_step + n0, *const out = is_whole ? c : cells;
+            if (!is_whole && beta != 0) memcpy(cells, c, size);
+            SIMD_NAME(sparse_columns)(WIDTH, 8, a, block * a->m + m, panel, WIDTH, out, s->alpha, beta);
+            if (!is_whole) memcpy(c, cells, size);
+        }
     }
 }
 
@@ -160,15 +194,16 @@ SIMD_TARGET static ptrdiff_t SIMD_NAME(product_row)(const simd_product *s, ptrdi
     ptrdiff_t n = n0;
     for (ptrdiff_t p = 0; p < s->k || p == 0; p += DEPTH) {
         const ptrdiff_t depth = simd_least(s->k - p, DEPTH), a_step = s->a_is_transposed ? s->a_step : 1;
-        for (ptrdiff_t i = 0; i < depth; i++) values[i] = s->a[(p + i) * a_step], flags[i] = values[i] != 0;
+        for (ptrdiff_t i = 0; i < depth; i++) flags[i] = s->a[(p + i) * a_step] != 0;
         const int count = SIMD_NAME(find)(flags, depth, places);
+        for (int i = 0; i < count; i++) values[i] = s->a[(p + places[i]) * a_step];
         memset(places + count, count ? places[count - 1] : 0, AHEAD);
         const float *const b = s->b + p * s->b_step;
         const float beta = p ? 1 : s->beta;
         n = n0;
 #define PIECES(vectors)                                                                                                \
     for (; n + vectors * SIMD_LANES <= n1; n += vectors * SIMD_LANES)                                                  \
-        SIMD_NAME(sparse_row)(vectors, AHEAD, places, count, values, b + n, s->b_step, s->c + n, s->alpha, beta);
+        SIMD_NAME(sparse_row)(vectors, AHEAD, places, values, count, b + n, s->b_step, s->c + n, s->alpha, beta);
         PIECES(8)
         PIECES(4)
         PIECES(2)

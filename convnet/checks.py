@@ -37,6 +37,11 @@ NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
 
 def as_pair(value: Pair, what: str, minimum: int) -> tuple[int, int]:
     """Return an int or a pair of ints as a pair; `what` names it in the error."""
+    # What this function returned before, as layers keep it: for a training step, which comes here five times.
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int:
+        first, second = value
+        if minimum <= first <= LARGEST and minimum <= second <= LARGEST:
+            return first, second
     try:
         values = list(value) if isinstance(value, Sequence) else [value]
         if any(isinstance(v, (bool, np.bool_)) for v in values):
@@ -132,16 +137,19 @@ def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> 
         raise TypeError(f"{what}: expected integer labels, got dtype {labels.dtype}")
     if labels.shape != (count,):
         raise ValueError(f"{what}: expected labels of shape ({count},), got shape {labels.shape}")
-    if count and not 0 <= labels.min() <= labels.max() < num_classes:
+    indices = np.ascontiguousarray(labels, dtype=np.intp)
+    # Negative numbers are large without their sign, so that one pass finds both.
+    if count and indices.view(np.uintp).max() >= num_classes:
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise ValueError(f"{what}: expected labels in [0, {num_classes}), got {wrong}")
-    return np.ascontiguousarray(labels, dtype=np.intp)
+    return indices
 
 
 def check_shape(array: npt.NDArray[Any], expected: tuple[int | str, ...], what: str) -> None:
     """Raise a ValueError unless `array` has the expected shape; a letter stands for any size."""
-    if array.ndim != len(expected) or any(
-        isinstance(want, int) and want != have for want, have in zip(expected, array.shape, strict=True)
-    ):
+    fits = array.ndim == len(expected)
+    for want, have in zip(expected, array.shape, strict=False):
+        fits = fits and (want == have or isinstance(want, str))
+    if not fits:
         shape = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
         raise ValueError(f"{what}: expected shape ({shape}), got {array.shape}")

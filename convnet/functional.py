@@ -12,6 +12,7 @@ N = 0 is allowed everywhere.
 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -62,23 +63,6 @@ __all__ = [
 # In how many groups of images a convolution's weight gradient is summed, each on a thread, and the bytes that these
 # partial sums may take together.
 GROUPS, GROUPS_BYTES = 8, 1 << 24
-
-
-# --------------------------------------------------------------------------------------------- products
-
-
-def _product(
-    a: FloatArray,
-    b: FloatArray,
-    out: FloatArray,
-    *,
-    a_is_transposed: bool = False,
-    b_is_transposed: bool = False,
-    beta: float = 0,
-) -> FloatArray:
-    """Return out = beta * out + a @ b, where one of them may lie in memory transposed."""
-    _kernels.multiply(LEVEL, get_num_threads(), a, b, out, a_is_transposed, b_is_transposed, 1.0, beta)
-    return out
 
 
 # ------------------------------------------------------------------------------------------ convolution
@@ -705,7 +689,7 @@ def _affine_arguments(x: npt.ArrayLike, weight: npt.ArrayLike) -> tuple[FloatArr
     weight = as_real(weight, "Affine: weight")
     check_shape(weight, ("D", "M"), "Affine: weight")
     x = as_real(x, "Affine: x", weight.dtype)
-    features = int(np.prod(x.shape[1:]))
+    features = prod(x.shape[1:])
     if x.ndim < 2 or features != len(weight):
         raise ValueError(f"Affine: weight expects {len(weight)} input features, got x of shape {x.shape}")
     return x.reshape(len(x), features), weight, x.shape
@@ -740,7 +724,9 @@ def affine_forward(
     check_shape(bias, (weight.shape[1],), "Affine: bias")
     y = empty((len(x), len(bias)), weight.dtype)
     y[...] = bias
-    return _product(x, weight, y, beta=1)
+    scratch = empty(_kernels.multiply_scratch(*x.shape), np.uint8)
+    _kernels.multiply(LEVEL, get_num_threads(), x, weight, y, False, False, 1, scratch)
+    return y
 
 
 def affine_backward(

@@ -27,6 +27,7 @@ class Workspace:
 
     def __init__(self) -> None:
         self._pieces: list[npt.NDArray[np.uint8]] = []
+        self._arrays: list[npt.NDArray[Any]] = []
         self._used = 0
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -39,15 +40,20 @@ class Workspace:
     def empty(self, shape: int | Sequence[int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array without meaningful content, as ``numpy.empty`` does, at the start of a cache line."""
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        dtype = np.dtype(dtype)
-        size = prod(shape) * dtype.itemsize
-        if self._used == len(self._pieces):
-            self._pieces.append(_aligned(size))
-        elif len(self._pieces[self._used]) < size:
-            self._pieces[self._used] = _aligned(size)
-        piece = self._pieces[self._used]
+        index = self._used
         self._used += 1
-        return piece[:size].view(dtype).reshape(shape)
+        if index < len(self._arrays):
+            last = self._arrays[index]
+            if last.shape == shape and last.dtype == dtype:
+                return last
+        size = prod(shape) * np.dtype(dtype).itemsize
+        if index == len(self._pieces):
+            self._pieces.append(_aligned(size))
+            self._arrays.append(self._pieces[index])
+        elif len(self._pieces[index]) < size:
+            self._pieces[index] = _aligned(size)
+        self._arrays[index] = self._pieces[index][:size].view(dtype).reshape(shape)
+        return self._arrays[index]
 
     def owns(self, array: npt.NDArray[Any]) -> bool:
         """Return whether an array lies in this workspace's memory."""

@@ -118,7 +118,11 @@ def test_a_task_may_use_the_pool_itself(rng):
     a, b = rng.standard_normal((60, 70)), rng.standard_normal((70, 80))
     results = np.empty((4, 60, 80), np.float32)
     x, y = a.astype(np.float32), b.astype(np.float32)
-    _kernels.run_tasks(lambda index, slot: functional._product(x, y, results[index]), 4, 2)
+
+    def task(index, slot):
+        _kernels.multiply(threads.LEVEL, 2, x, y, results[index], False, False, 0, None)
+
+    _kernels.run_tasks(task, 4, 2)
     np.testing.assert_allclose(results, np.broadcast_to(a @ b, results.shape), rtol=1e-3, atol=1e-3)
 
 
