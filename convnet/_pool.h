@@ -1,9 +1,9 @@
 /* One pool of threads for the whole process.
  *
  * pool_run(task, job, count, size) calls task(job, index, slot) once for every index in [0, count), in any order, on
- * the calling thread and on at most size - 1 of the pool's. Nothing may depend on which thread takes an index: a task writes what belongs to
- * its index, and sums over indices are left to the caller. `slot`, below `size`, tells the threads of one run apart,
- * for scratch memory.
+ * the calling thread and on at most size - 1 of the pool's. Nothing may depend on which thread takes an index: a task
+ * writes what belongs to its index, and sums over indices are left to the caller. `slot`, below `size`, tells the
+ * threads of one run apart, for scratch memory.
  *
  * A run belongs to the thread that called it. It never waits for a thread that has not begun: where the processor is
  * busy with something else, the caller does the work alone. A second run at the same time, from another Python thread
@@ -142,6 +142,7 @@ static void pool_start(int count) {
 
 static void pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
     if (size > POOL_MAX) size = POOL_MAX;
+    if (size > count) size = (int)count;
     if (size < 2 || count < 2 || __atomic_exchange_n(&pool_taken, 1, __ATOMIC_ACQUIRE)) {
         pool_alone(task, job, count);
         return;
@@ -150,7 +151,7 @@ static void pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
     pool_current.task = task, pool_current.job = job, pool_current.count = count, pool_current.size = size;
     __atomic_store_n(&pool_current.next, 0, __ATOMIC_RELAXED);
     /* The one before is closed and left by all. */
-    const uint64_t run = pool_state / POOL_RUN + 1;
+    const uint64_t run = __atomic_load_n(&pool_state, __ATOMIC_RELAXED) / POOL_RUN + 1;
     __atomic_store_n(&pool_state, run * POOL_RUN | POOL_OPEN, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&pool_asleep, __ATOMIC_SEQ_CST)) {
         pthread_mutex_lock(&pool_mutex);

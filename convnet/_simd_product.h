@@ -182,7 +182,8 @@ SIMD_TARGET static void SIMD_NAME(product_block)(const simd_product *s, ptrdiff_
             if (s->b_is_packed) {
                 t.b = s->b + n * s->k + p * WIDTH;
             } else if (s->b_is_transposed) {
-                SIMD_NAME(transpose_panel)(b, s->b_step, depth, columns, is_last ? WIDTH * s->b_step - p : depth, panel);
+                const ptrdiff_t ahead = is_last ? WIDTH * s->b_step - p : depth;
+                SIMD_NAME(transpose_panel)(b, s->b_step, depth, columns, ahead, panel);
             } else if (columns < WIDTH) {
                 for (ptrdiff_t i = 0; i < depth; i++) {
                     __builtin_prefetch(b + (i + depth) * s->b_step, 0, 2);

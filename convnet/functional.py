@@ -673,6 +673,7 @@ def _fused_arguments(
     x, weight, _, padding, shape = _conv_arguments(x, weight, 1, padding)
     if not can_fuse(weight):
         raise ValueError(f"Conv2D: expected filters that can_fuse accepts, got {weight.dtype} of shape {weight.shape}")
+    _check_pixels(x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1])
     return x, weight, padding, pool_output_shape(shape, (2, 2), (2, 2), (0, 0), "MaxPool2D")
 
 
@@ -699,6 +700,8 @@ def affine_forward(
     x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike, *, empty: Empty = np.empty
 ) -> FloatArray:
     """Affine map of each example: ``y = x @ weight + bias``, all axes of x after the first flattened.
+
+    Where many elements of x are 0, as after ReLU, these are left out: 0 times NaN or infinity may count as 0 then.
 
     Parameters
     ----------
@@ -738,6 +741,8 @@ def affine_backward(
     empty: Empty = np.empty,
 ) -> tuple[FloatArray | None, FloatArray, FloatArray]:
     """Gradients of `affine_forward`: ``dx = dy @ weight.T``, ``dweight = x.T @ dy``, ``dbias = sum over n of dy[n]``.
+
+    Where many elements of dy are 0, as after ReLU, these are left out: 0 times NaN or infinity may count as 0 then.
 
     Parameters
     ----------

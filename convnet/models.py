@@ -318,6 +318,9 @@ class Sequential:
         part of the loss then, and None for the others.
         """
         first_with_params = next((name for name, layer, _ in caches if layer.params), None)
+        weights = [id(param) for _, layer, _ in caches for param in layer.params.values()]
+        if len(set(weights)) < len(weights):  # shared by layers: none may change before all gradients are computed
+            rate = None
         for name, layer, cache in reversed(caches if first_with_params else []):
             # What lies before the first parameters has no use for a gradient.
             need_dx, penalty = name != first_with_params, None

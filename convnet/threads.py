@@ -39,13 +39,13 @@ def _num_threads_from(ours: str | None, openmp: str | None) -> int:
     """Return the number of threads that the two variables, and the processors of this process, give."""
     if ours is not None:
         try:
-            return as_count(int(ours), "CONVNET_NUM_THREADS")
+            return min(as_count(int(ours), "CONVNET_NUM_THREADS"), _kernels.MAX_THREADS)
         except ValueError:
             raise ValueError(f"CONVNET_NUM_THREADS: expected an integer of at least 1, got {ours!r}") from None
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # OpenMP allows a list, with a number for each level of nesting.
     first = (openmp or "").split(",")[0].strip()
-    return min(processors, int(first)) if first.isdecimal() and int(first) else processors
+    return min(processors, int(first) or processors if first.isdecimal() else processors, _kernels.MAX_THREADS)
 
 
 # Index of the instruction set in use among those of _simd.h, -1 for the loops in Cython.

@@ -1,5 +1,6 @@
 """Sequential and ConvNet1."""
 
+import copy
 import pickle
 import threading
 from functools import partial
@@ -604,3 +605,15 @@ def test_gradients_of_loss_are_the_callers_own(rng):
         model.loss(2 * x, labels)
     for name, grad in grads.items():
         np.testing.assert_array_equal(grad, kept[name])
+
+
+def test_layers_may_share_a_weight(rng):
+    layers = [Affine(6, 5, rng=rng), *(Affine(5, 5, rng=rng) for _ in range(2))]
+    layers[2].params["weight"] = layers[1].params["weight"]
+    x, labels = rng.standard_normal((4, 6), np.float32), rng.integers(0, 5, 4)
+    models = [Sequential(copy.deepcopy(layers), (6,)) for _ in range(2)]
+    loss, grads = models[0].loss(x, labels)
+    SGD(0.5).update(models[0].params, grads)
+    assert models[1].train_step(x, labels, SGD(0.5)) == pytest.approx(loss, rel=1e-6)
+    for name, param in models[0].params.items():
+        np.testing.assert_allclose(models[1].params[name], param, rtol=1e-5, atol=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import convnet
-from convnet import _kernels, functional, threads
+from convnet import _kernels, threads
 from convnet.threads import in_parts
 
 
