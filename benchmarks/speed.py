@@ -273,7 +273,8 @@ def parts(libraries, data, options):
     dconv = functional.conv2d_backward(gradient, x, exact["conv1.weight"], padding=3, need_dx=False)[1]
     y = pooled.astype(np.float32)
     hidden = functional.affine_forward(y, exact["affine1.weight"], exact["affine1.bias"])
-    dx = functional.affine_backward(dhidden, y, exact["affine1.weight"])[0]
+    few = np.where(rng.random(dhidden.shape) < 0.1, dhidden, 0)
+    dx, dx_few = (functional.affine_backward(gradient, y, exact["affine1.weight"])[0] for gradient in (dhidden, few))
 
     def rewound(function, *arguments, **named):
         def run():
@@ -301,11 +302,14 @@ def parts(libraries, data, options):
         codes = functional.conv_relu_pool_forward(x, *conv, padding=3)[1]
         forward = rewound(functional.conv_relu_pool_forward, x, *conv, padding=3)
         backward = rewound(functional.conv_relu_pool_backward, dy, codes, x, conv[0], padding=3, need_dx=False)
-        update = rewound(functional.affine_update, dhidden, y, weight, rate=1e-12, l2=L2)
+        update, update_few = (
+            rewound(functional.affine_update, gradient, y, weight, rate=1e-12, l2=L2) for gradient in (dhidden, few)
+        )
         works += [
             ("convolution, ReLU, pooling", convolved, forward, pooled),
             ("their weight gradient", convolved / 4, backward, dconv),
             ("Affine, input gradient and update in one", 2 * product, update, dx),
+            ("the same where nine tenths of the gradient are 0", 2 * product, update_few, dx_few),
         ]
     for label, flop, call, *true in works:
         result = call()
