@@ -14,6 +14,7 @@ turns as those on several.
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -263,7 +264,7 @@ def parts(libraries, data, options):
     model = convnet.ConvNet1(l2=L2, seed=0)
     p = {name: param.copy() for name, param in model.params.items()}
     exact = {name: param.astype(float) for name, param in p.items()}
-    x, labels, rng = data["x_train"][:BATCH], data["y_train"][:BATCH], np.random.default_rng(0)
+    x, rng = data["x_train"][:BATCH], np.random.default_rng(0)
     weight, optimizer = p["affine1.weight"].copy(), convnet.SGD(1e-12)
     unfused = functional.conv2d_forward(x, exact["conv1.weight"], exact["conv1.bias"], padding=3)
     pooled, argmax = functional.max_pool2d_forward(functional.relu_forward(unfused), 2)
@@ -290,9 +291,23 @@ def parts(libraries, data, options):
         optimizer.update({"weight": weight}, {"weight": dweight})
         return dx
 
-    steps, convolved, product = convnet.Workspace(), 2 * BATCH * 49 * 32 * 784, 2 * BATCH * weight.size
+    steps, minibatches, sgd = convnet.Workspace(), itertools.count(), convnet.SGD(RATE)
+
+    def step():
+        start = next(minibatches) % (len(data["x_train"]) // BATCH) * BATCH
+        minibatch = slice(start, start + BATCH)
+        return model.train_step(data["x_train"][minibatch], data["y_train"][minibatch], sgd, steps)
+
+    for _ in range(200):
+        step()
+    outputs = [x]
+    for layer in list(model.layers.values())[:5]:
+        outputs.append(layer(outputs[-1]))
+    open_pooling, open_hidden = (f"{np.mean(outputs[i] != 0):.0%}" for i in (3, 5))
+    name = f"training step, alone; not 0: {open_pooling} of the pooling's output, {open_hidden} of the hidden layer's"
+    convolved, product = 2 * BATCH * 49 * 32 * 784, 2 * BATCH * weight.size
     works = [
-        ("training step, alone", convolved * 1.25 + 3 * product, lambda: model.train_step(x, labels, optimizer, steps)),
+        (name, convolved * 1.25 + 3 * product, step),
         ("Affine, forward", product, rewound(functional.affine_forward, y, weight, p["affine1.bias"]), hidden),
         ("the same by NumPy's product", product, lambda: y.reshape(BATCH, -1) @ weight + p["affine1.bias"], hidden),
         ("Affine, input gradient, and gradient of the weight, then its update", 2 * product, apart, dx),

@@ -71,8 +71,8 @@ static ptrdiff_t simd_multiply_scratch(ptrdiff_t m, ptrdiff_t k) {
 static int simd_is_sparse(const simd_product *s) {
     enum { SAMPLE = 1021 };
     const ptrdiff_t size = s->m * s->k;
-    if (!s->scratch || s->a_is_transposed || s->b_is_transposed || s->b_is_packed || s->a_step != s->k || s->m < 16 ||
-        s->n <= 3 * SPARSE_COLUMNS || size < SAMPLE)
+    if (!s->scratch || s->a_is_transposed || s->b_is_transposed || s->m < 16 || s->n <= 3 * SPARSE_COLUMNS ||
+        size < SAMPLE)
         return 0;
     int count = 0;
     for (ptrdiff_t i = 0; i < SAMPLE; i++) count += s->a[size / SAMPLE * i + size % SAMPLE * i / SAMPLE] != 0;
@@ -165,7 +165,8 @@ static void simd_affine_task(void *job, ptrdiff_t index, int slot) {
         functions->product_block(&product, 0, s->n, d0, d1);
     }
     /* The block that this thread is likely to take next. */
-    const ptrdiff_t d2 = simd_least(d0 + (ptrdiff_t)j->threads * AFFINE_ROWS, s->d), d3 = simd_least(d2 + AFFINE_ROWS, s->d);
+    const ptrdiff_t d2 = simd_least(d0 + (ptrdiff_t)j->threads * AFFINE_ROWS, s->d);
+    const ptrdiff_t d3 = simd_least(d2 + AFFINE_ROWS, s->d);
     const simd_product product = {
         .m = s->d, .n = s->m, .k = s->n, .a = s->x, .b = j->panels, .c = s->out, .a_step = s->d,
         .c_step = s->m, .a_is_transposed = 1, .b_is_packed = 1, .alpha = -s->rate, .beta = s->decay,

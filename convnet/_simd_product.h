@@ -109,8 +109,8 @@ SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, p
 /* panel[p][column] = b[column][p] for p in [0, depth), and 0 for the columns from `columns` to 2 vectors; what comes
  * `ahead` floats behind b is fetched.
  */
-SIMD_TARGET static void SIMD_NAME(transpose_panel)(const float *b, ptrdiff_t b_step, ptrdiff_t depth, ptrdiff_t columns,
-                                             ptrdiff_t ahead, float *panel) {
+SIMD_TARGET static void SIMD_NAME(transpose_panel)(const float *b, ptrdiff_t b_step, ptrdiff_t depth,
+                                                   ptrdiff_t columns, ptrdiff_t ahead, float *panel) {
     for (ptrdiff_t first = 0; first < 2 * SIMD_LANES; first += 4) {
         const float *rows[4];
         for (int i = 0; i < 4; i++) rows[i] = first + i < columns ? b + (first + i) * b_step : simd_zeros;
@@ -118,16 +118,7 @@ SIMD_TARGET static void SIMD_NAME(transpose_panel)(const float *b, ptrdiff_t b_s
         ptrdiff_t p = 0;
         for (; p + 4 <= depth; p += 4, cells += 4 * 2 * SIMD_LANES) {
             __builtin_prefetch(rows[p / 4 % 4] + p / 16 * 16 + ahead, 0, 2);
-            const simd_four r0 = *(const simd_four *)(rows[0] + p), r1 = *(const simd_four *)(rows[1] + p);
-            const simd_four r2 = *(const simd_four *)(rows[2] + p), r3 = *(const simd_four *)(rows[3] + p);
-            const simd_four t0 = SIMD_SHUFFLE(simd_four_ints, r0, r1, 0, 4, 1, 5);
-            const simd_four t1 = SIMD_SHUFFLE(simd_four_ints, r0, r1, 2, 6, 3, 7);
-            const simd_four t2 = SIMD_SHUFFLE(simd_four_ints, r2, r3, 0, 4, 1, 5);
-            const simd_four t3 = SIMD_SHUFFLE(simd_four_ints, r2, r3, 2, 6, 3, 7);
-            *(simd_four *)cells = SIMD_SHUFFLE(simd_four_ints, t0, t2, 0, 1, 4, 5);
-            *(simd_four *)(cells + 2 * SIMD_LANES) = SIMD_SHUFFLE(simd_four_ints, t0, t2, 2, 3, 6, 7);
-            *(simd_four *)(cells + 4 * SIMD_LANES) = SIMD_SHUFFLE(simd_four_ints, t1, t3, 0, 1, 4, 5);
-            *(simd_four *)(cells + 6 * SIMD_LANES) = SIMD_SHUFFLE(simd_four_ints, t1, t3, 2, 3, 6, 7);
+            SIMD_NAME(transpose_4)(rows[0] + p, rows[1] + p, rows[2] + p, rows[3] + p, cells, 2 * SIMD_LANES);
         }
         for (; p < depth; p++, cells += 2 * SIMD_LANES)
             for (int i = 0; i < 4; i++) cells[i] = rows[i][p];

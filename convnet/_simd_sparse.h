@@ -83,11 +83,11 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_c
                               s->counts[slot], b + first, b_step, c + first, factor, beta);
 }
 
-/* The transposition of 4 x 4 floats. */
+/* The transposition of four rows of 4 floats. */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(transpose_4)(
-    const float *from, ptrdiff_t from_step, float *to, ptrdiff_t to_step) {
-    const simd_four r0 = *(const simd_four *)from, r1 = *(const simd_four *)(from + from_step);
-    const simd_four r2 = *(const simd_four *)(from + 2 * from_step), r3 = *(const simd_four *)(from + 3 * from_step);
+    const float *row0, const float *row1, const float *row2, const float *row3, float *to, ptrdiff_t to_step) {
+    const simd_four r0 = *(const simd_four *)row0, r1 = *(const simd_four *)row1;
+    const simd_four r2 = *(const simd_four *)row2, r3 = *(const simd_four *)row3;
     const simd_four t0 = SIMD_SHUFFLE(simd_four_ints, r0, r1, 0, 4, 1, 5);
     const simd_four t1 = SIMD_SHUFFLE(simd_four_ints, r0, r1, 2, 6, 3, 7);
     const simd_four t2 = SIMD_SHUFFLE(simd_four_ints, r2, r3, 0, 4, 1, 5);
@@ -102,14 +102,14 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(transpos
 SIMD_TARGET static void SIMD_NAME(transpose)(const float *from, ptrdiff_t from_step, ptrdiff_t rows, ptrdiff_t columns,
                                              float *to, ptrdiff_t to_step) {
     const ptrdiff_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
-    if (to_step > from_step) {
-        for (ptrdiff_t j = 0; j < whole_columns; j += 4)
-            for (ptrdiff_t i = 0; i < whole_rows; i += 4)
-                SIMD_NAME(transpose_4)(from + i * from_step + j, from_step, to + j * to_step + i, to_step);
-    } else {
-        for (ptrdiff_t i = 0; i < whole_rows; i += 4)
-            for (ptrdiff_t j = 0; j < whole_columns; j += 4)
-                SIMD_NAME(transpose_4)(from + i * from_step + j, from_step, to + j * to_step + i, to_step);
+    const int by_columns = to_step > from_step;
+    for (ptrdiff_t outer = 0; outer < (by_columns ? whole_columns : whole_rows); outer += 4) {
+        for (ptrdiff_t inner = 0; inner < (by_columns ? whole_rows : whole_columns); inner += 4) {
+            const ptrdiff_t i = by_columns ? inner : outer, j = by_columns ? outer : inner;
+            const float *const row = from + i * from_step + j;
+            SIMD_NAME(transpose_4)(row, row + from_step, row + 2 * from_step, row + 3 * from_step,
+                                   to + j * to_step + i, to_step);
+        }
     }
     for (ptrdiff_t i = 0; i < rows; i++)
         for (ptrdiff_t j = i < whole_rows ? whole_columns : 0; j < columns; j++)

@@ -37,11 +37,6 @@ NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
 
 def as_pair(value: Pair, what: str, minimum: int) -> tuple[int, int]:
     """Return an int or a pair of ints as a pair; `what` names it in the error."""
-    # What this function returned before, as layers keep it: for a training step, which comes here five times.
-    if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int:
-        first, second = value
-        if minimum <= first <= LARGEST and minimum <= second <= LARGEST:
-            return first, second
     try:
         values = list(value) if isinstance(value, Sequence) else [value]
         if any(isinstance(v, (bool, np.bool_)) for v in values):
@@ -137,12 +132,10 @@ def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> 
         raise TypeError(f"{what}: expected integer labels, got dtype {labels.dtype}")
     if labels.shape != (count,):
         raise ValueError(f"{what}: expected labels of shape ({count},), got shape {labels.shape}")
-    indices = np.ascontiguousarray(labels, dtype=np.intp)
-    # Negative numbers are large without their sign, so that one pass finds both.
-    if count and indices.view(np.uintp).max() >= num_classes:
+    if count and not 0 <= labels.min() <= labels.max() < num_classes:
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise ValueError(f"{what}: expected labels in [0, {num_classes}), got {wrong}")
-    return indices
+    return np.ascontiguousarray(labels, dtype=np.intp)
 
 
 def check_shape(array: npt.NDArray[Any], expected: tuple[int | str, ...], what: str) -> None:

@@ -767,7 +767,8 @@ def affine_backward(
     TypeError
         If an array does not hold real numbers.
     """
-    dweight = empty(np.shape(weight), as_real(weight, "Affine: weight").dtype)
+    weight = as_real(weight, "Affine: weight")
+    dweight = empty(weight.shape, weight.dtype)
     dx, dbias, _ = _affine_backward(dy, x, weight, dweight, 0, -1, need_dx, empty)
     return dx, dweight, dbias
 

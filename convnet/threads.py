@@ -45,7 +45,8 @@ def _num_threads_from(ours: str | None, openmp: str | None) -> int:
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # OpenMP allows a list, with a number for each level of nesting.
     first = (openmp or "").split(",")[0].strip()
-    return min(processors, int(first) or processors if first.isdecimal() else processors, _kernels.MAX_THREADS)
+    wanted = int(first) if first.isdecimal() else 0
+    return min(wanted or processors, processors, _kernels.MAX_THREADS)
 
 
 # Index of the instruction set in use among those of _simd.h, -1 for the loops in Cython.
