@@ -41,7 +41,9 @@ class BuildExt(build_ext):
             self.require_compiler(self.compiler.compiler_so[0])
             self.require_headers()
             for extension in self.extensions:
-                extension.extra_compile_args += CHECK if DEBUG else OPTIMISE
+                extension.extra_compile_args += ["-pthread", *(CHECK if DEBUG else OPTIMISE)]
+                extension.extra_link_args += ["-pthread"]
+                extension.libraries += ["m"]
         super().build_extensions()
 
     def require_compiler(self, name):

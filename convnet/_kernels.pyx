@@ -8,6 +8,7 @@ _simd.h's instruction sets, or -1 for the loops written here; float64 always tak
 `run_tasks` alone touches Python objects: it calls a Python function on the threads of the pool.
 """
 
+import contextvars
 import sys
 
 from cython cimport floating
@@ -52,7 +53,7 @@ cdef extern from "_simd.h" nogil:
         uint8_t* codes
     int c_simd_highest "simd_highest"() noexcept
     void simd_multiply(int level, const simd_product* product, int threads) noexcept
-    Py_ssize_t simd_multiply_scratch(Py_ssize_t m, Py_ssize_t k) noexcept
+    Py_ssize_t simd_multiply_scratch(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept
     Py_ssize_t simd_affine_scratch(Py_ssize_t n, Py_ssize_t d, Py_ssize_t m) noexcept
     double simd_affine_backward(int level, const simd_affine* affine, int threads) noexcept
     void simd_convolution_forward(int level, const simd_convolution* convolution, int threads) noexcept
@@ -80,10 +81,10 @@ def simd_highest():
 
 cdef void call_task(void* job, Py_ssize_t index, int slot) noexcept with gil:
     """Call the function of a job with an index and a slot; keep what it raises."""
-    function, errors = <object>job
+    function, context, errors = <object>job
     try:
         if not errors:
-            function(index, slot)
+            context.copy().run(function, index, slot)
     except BaseException as error:
         errors.append(error)
 
@@ -91,10 +92,11 @@ cdef void call_task(void* job, Py_ssize_t index, int slot) noexcept with gil:
 def run_tasks(function, Py_ssize_t count, int threads):
     """Call function(index, slot) for every index below count, on up to `threads` threads; raise what one raises.
 
-    slot, below `threads`, is another one for each thread that takes part.
+    slot, below `threads`, is another one for each thread that takes part. Calls see the caller's context variables, of
+    which numpy.errstate is one.
     """
     errors = []
-    job = function, errors
+    job = function, contextvars.copy_context(), errors
     if sys.is_finalizing():                  # no other thread may run Python any more
         threads = 1
     cdef void* pointer = <void*>job
@@ -197,9 +199,9 @@ cdef inline void product(
         start += DEPTH
 
 
-def multiply_scratch(Py_ssize_t m, Py_ssize_t k):
-    """Return how many bytes of scratch memory `multiply` needs to leave out zeros."""
-    return simd_multiply_scratch(m, k)
+def multiply_scratch(int level, Py_ssize_t m, Py_ssize_t k, Py_ssize_t n):
+    """Return how many bytes of scratch memory `multiply` needs to leave out zeros; 0 where it never does."""
+    return simd_multiply_scratch(m, k, n) if level >= 0 else 0
 
 
 def multiply(
@@ -209,7 +211,7 @@ def multiply(
     floating[:, ::1] c not None,             # INOUT (M, N), not read if beta is 0
     bint a_is_transposed, bint b_is_transposed,
     double beta,
-    uint8_t[::1] scratch,                    # SCRATCH (multiply_scratch(M, K),), or None: no zeros are looked for
+    uint8_t[::1] scratch,                    # SCRATCH (multiply_scratch(level, M, K, N),), or None: zeros stay
 ):
     """c = beta * c + a @ b. The order of every sum depends on the shapes and on where a is 0, not on the threads.
 
@@ -222,9 +224,9 @@ def multiply(
         product(level, threads, a, b, c, a_is_transposed, b_is_transposed, 1, <floating>beta, memory)
 
 
-def affine_scratch(Py_ssize_t n, Py_ssize_t d, Py_ssize_t m):
+def affine_scratch(int level, Py_ssize_t n, Py_ssize_t d, Py_ssize_t m):
     """Return how many bytes of scratch memory `affine_backward` needs."""
-    return simd_affine_scratch(n, d, m)
+    return simd_affine_scratch(n, d, m) if level >= 0 else 0
 
 
 cdef inline double affine_gradients(
@@ -261,7 +263,7 @@ def affine_backward(
     floating[:, ::1] dx,                     # OUT (N, D), or None
     floating[:, ::1] out not None,           # INOUT (D, M): weight itself, or not read because decay is 0
     double decay, double rate,
-    uint8_t[::1] scratch not None,           # SCRATCH (affine_scratch(N, D, M),)
+    uint8_t[::1] scratch not None,           # SCRATCH (affine_scratch(level, N, D, M),)
 ):
     """dx = dy @ weight.T; out = decay * out - rate * x.T @ dy. Return the sum of weight ** 2, before.
 
@@ -644,7 +646,7 @@ def conv_relu_pool_forward(
     const float[:, :, :, ::1] x not None,        # IN (N, C, H, W)
     const float[:, :, :, ::1] weight not None,   # IN (F, C, KH, KW)
     const float[::1] bias not None,              # IN (F,)
-    float[::1] padded not None,                  # SCRATCH (N * C * (H + 2 padding_h) * (W + 2 padding_w) + SLACK,)
+    float[:, ::1] padded not None,               # SCRATCH (N, C * (H + 2 padding_h) * (W + 2 padding_w) + SLACK)
     float[:, :, :, ::1] y not None,              # OUT (N, F, PH, PW)
     uint8_t[:, :, :, ::1] codes not None,        # OUT (N, F, PH, PW)
     Py_ssize_t padding_h, Py_ssize_t padding_w,
@@ -660,7 +662,7 @@ def conv_relu_pool_forward(
     if s.n == 0:
         return
     s.x, s.weight, s.bias = &x[0, 0, 0, 0], &weight[0, 0, 0, 0], &bias[0]
-    s.padded, s.y, s.codes = &padded[0], &y[0, 0, 0, 0], &codes[0, 0, 0, 0]
+    s.padded, s.y, s.codes = &padded[0, 0], &y[0, 0, 0, 0], &codes[0, 0, 0, 0]
     with nogil:
         simd_convolution_forward(level, &s, threads)
 
@@ -671,7 +673,7 @@ def conv_relu_pool_backward(
     const uint8_t[:, :, :, ::1] codes not None,  # IN (N, F, PH, PW), from the forward pass
     const float[:, :, :, ::1] x not None,        # IN (N, C, H, W)
     const float[:, :, :, ::1] weight not None,   # IN (F, C, KH, KW), of which only the shape counts
-    float[::1] padded not None,                  # SCRATCH, as in the forward pass
+    float[:, ::1] padded not None,               # SCRATCH, as in the forward pass
     float[:, :, :, ::1] dweight not None,        # OUT (F, C, KH, 8); lanes from KW on have no meaning
     float[::1] dbias not None,                   # OUT (F,)
     Py_ssize_t padding_h, Py_ssize_t padding_w,
@@ -686,10 +688,29 @@ def conv_relu_pool_backward(
         dweight[:] = 0
         dbias[:] = 0
         return
-    s.x, s.padded, s.dy, s.codes = &x[0, 0, 0, 0], &padded[0], &dy[0, 0, 0, 0], <uint8_t*>&codes[0, 0, 0, 0]
+    s.x, s.padded, s.dy, s.codes = &x[0, 0, 0, 0], &padded[0, 0], &dy[0, 0, 0, 0], <uint8_t*>&codes[0, 0, 0, 0]
     s.dweight, s.dbias = &dweight[0, 0, 0, 0], &dbias[0]
     with nogil:
         simd_convolution_backward(level, &s, threads)
+
+
+def relu_pool_backward(
+    const float[:, :, ::1] dy not None,          # IN (P, PH, PW)
+    const uint8_t[:, :, ::1] codes not None,     # IN (P, PH, PW), from conv_relu_pool_forward
+    float[:, :, ::1] dx not None,                # OUT (P, OH, OW)
+):
+    """dx = dy at the maximum of each window that ReLU left open, 0 elsewhere."""
+    cdef Py_ssize_t p, oh, ow, code
+    with nogil:
+        for p in range(dy.shape[0]):
+            for oh in range(dx.shape[1]):
+                for ow in range(dx.shape[2]):
+                    dx[p, oh, ow] = 0
+            for oh in range(dy.shape[1]):
+                for ow in range(dy.shape[2]):
+                    code = codes[p, oh, ow]
+                    if code != SIMD_CLOSED:
+                        dx[p, 2 * oh + code // 2, 2 * ow + code % 2] = dy[p, oh, ow]
 
 
 # --------------------------------------------------------------------------------------------------- ReLU

@@ -10,8 +10,10 @@
  * or from inside a task, finds the pool taken and does its own work alone, with the same result.
  *
  * Threads are started by the first run that wants them. An idle one spins for a moment, because the parts of a training
- * step follow each other within microseconds and waking a sleeping thread takes tens of them, and then sleeps. After a
- * fork the child has no threads and starts its own.
+ * step follow each other within microseconds and waking a sleeping thread takes tens of them, and then sleeps; one that
+ * is above the last run's size neither spins nor is woken. After a fork the child has no threads and starts its own.
+ *
+ * A thread computes in the caller's floating-point environment: rounding, and whether subnormal numbers count as 0.
  */
 #ifndef CONVNET_POOL_H
 #define CONVNET_POOL_H
@@ -28,8 +30,14 @@ static void pool_alone(pool_task *task, void *job, ptrdiff_t count) {
     for (ptrdiff_t index = 0; index < count; index++) task(job, index, 0);
 }
 
-#if (defined(__GNUC__) || defined(__clang__)) && !defined(_WIN32)
+/* Compilers that know GNU C as gcc 10 does; some only pretend to be gcc. */
+#if defined(__clang__) || __GNUC__ >= 10 && !defined(__INTEL_COMPILER) && !defined(__NVCOMPILER)
+#define GNU_C
+#endif
 
+#if defined(GNU_C) && !defined(_WIN32)
+
+#include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -44,6 +52,7 @@ static struct {
     void *job;
     ptrdiff_t count, next;
     int size;
+    fenv_t environment;
 } pool_current;
 
 /* Number of the run, times 2 ** 32; plus POOL_OPEN while it may be joined; plus the number of threads inside. */
@@ -53,9 +62,11 @@ static uint64_t pool_state;
 
 static int pool_taken;   /* whether a run is going on */
 static int pool_started; /* threads of the pool, without the caller; changed by the run's owner alone */
-static int pool_asleep;
+static int pool_size;    /* threads wanted last, with the caller: those from it on wait in pool_wanted */
+static int pool_asleep;  /* threads that wait in pool_wake */
 static pthread_mutex_t pool_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t pool_wake = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t pool_wanted = PTHREAD_COND_INITIALIZER;
 
 static inline void pool_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -98,17 +109,39 @@ static uint64_t pool_await(uint64_t seen) {
     return state;
 }
 
+/* Wait until a run wants this thread. */
+static void pool_await_wanted(int slot) {
+    if (slot < __atomic_load_n(&pool_size, __ATOMIC_RELAXED)) return;
+    pthread_mutex_lock(&pool_mutex);
+    while (slot >= __atomic_load_n(&pool_size, __ATOMIC_RELAXED)) pthread_cond_wait(&pool_wanted, &pool_mutex);
+    pthread_mutex_unlock(&pool_mutex);
+}
+
+/* Set how many threads are wanted. */
+static void pool_want(int size) {
+    const int before = __atomic_load_n(&pool_size, __ATOMIC_RELAXED);
+    if (size == before) return;
+    pthread_mutex_lock(&pool_mutex);
+    __atomic_store_n(&pool_size, size, __ATOMIC_RELAXED);
+    if (size > before) pthread_cond_broadcast(&pool_wanted);
+    pthread_mutex_unlock(&pool_mutex);
+}
+
 static void *pool_thread(void *number) {
     const int slot = (int)(intptr_t)number;
     uint64_t seen = 0;
     for (;;) {
+        pool_await_wanted(slot);
         uint64_t state = pool_await(seen);
         seen = state / POOL_RUN;
         /* Join while the run is open; from then on until it leaves, its fields stay as they are. */
         while (state / POOL_RUN == seen && state & POOL_OPEN) {
             if (!__atomic_compare_exchange_n(&pool_state, &state, state + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
                 continue;
-            if (slot < pool_current.size) pool_work(slot);
+            if (slot < pool_current.size) {
+                fesetenv(&pool_current.environment);
+                pool_work(slot);
+            }
             __atomic_fetch_sub(&pool_state, 1, __ATOMIC_RELEASE);
             break;
         }
@@ -118,19 +151,24 @@ static void *pool_thread(void *number) {
 
 static void pool_after_fork(void) {
     pool_state = 0;
-    pool_taken = pool_started = pool_asleep = 0;
+    pool_taken = pool_started = pool_size = pool_asleep = 0;
     pthread_mutex_init(&pool_mutex, NULL);
     pthread_cond_init(&pool_wake, NULL);
+    pthread_cond_init(&pool_wanted, NULL);
 }
 
-/* Start threads until there are count of them, or the system gives no more; they take no signals. */
+/* Start threads until there are count of them, or the system gives no more. They take no signals but those of their own
+ * faults, which faulthandler reports.
+ */
 static void pool_start(int count) {
     static int watching_forks;
     if (!watching_forks) watching_forks = pthread_atfork(NULL, NULL, pool_after_fork) == 0;
     if (!watching_forks) return;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
     while (pool_started < count) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, pool_thread, (void *)(intptr_t)(pool_started + 1)) != 0) break;
@@ -142,13 +180,15 @@ static void pool_start(int count) {
 
 static void pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
     if (size > POOL_MAX) size = POOL_MAX;
-    if (size > count) size = (int)count;
     if (size < 2 || count < 2 || __atomic_exchange_n(&pool_taken, 1, __ATOMIC_ACQUIRE)) {
         pool_alone(task, job, count);
         return;
     }
+    pool_want(size);
+    if (size > count) size = (int)count;
     if (pool_started < size - 1) pool_start(size - 1);
     pool_current.task = task, pool_current.job = job, pool_current.count = count, pool_current.size = size;
+    fegetenv(&pool_current.environment);
     __atomic_store_n(&pool_current.next, 0, __ATOMIC_RELAXED);
     /* The one before is closed and left by all. */
     const uint64_t run = __atomic_load_n(&pool_state, __ATOMIC_RELAXED) / POOL_RUN + 1;

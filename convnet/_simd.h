@@ -2,7 +2,7 @@
  *
  * One source, _simd_level.h, is compiled for each level: 0 with vectors of 16 bytes, which every processor has or the
  * compiler emulates; 1 for AVX2 with FMA; 2 for AVX-512. simd_highest() tells the highest that this processor runs.
- * Compilers without GNU C's vector extensions build none of this, and simd_highest() is -1: callers then take the
+ * Compilers without GNU C build none of this, and simd_highest() is -1: callers then take the
  * general path in typed Cython.
  *
  * What a level has computes a block of a result on one thread; _simd_jobs.h deals the blocks out.
@@ -18,7 +18,7 @@
 
 /* Codes of a pooled cell: 0 to 3, where in its 2x2 window the maximum is, row by row; CLOSED where ReLU closed it. */
 #define SIMD_CLOSED 4
-/* Floats that the padded images must have behind the last pixel: what the widest tile reads too far. */
+/* Floats, of 0, that a padded image has behind the last pixel: what the widest tile reads too far. */
 #define SIMD_SLACK 40
 /* Widest filter that the weight gradient handles: one vector of 8 holds a row of it. */
 #define SIMD_MAX_KERNEL_W 8
@@ -32,7 +32,7 @@ typedef struct {
     int a_is_transposed, b_is_transposed;  /* A lies in memory as (k, m), B as (n, k) */
     int b_is_packed;        /* B was copied by product_pack */
     float alpha, beta;
-    uint8_t *scratch;       /* simd_multiply_scratch(m, k) bytes, if zeros of A may be left out; or NULL */
+    uint8_t *scratch;       /* simd_multiply_scratch(m, k, n) bytes, if zeros of A may be left out; or NULL */
     const float *stream;    /* what is needed after this product, to be fetched meanwhile; may be NULL */
     ptrdiff_t stream_size;
 } simd_product;
@@ -48,7 +48,7 @@ typedef struct {
     uint8_t *scratch;       /* simd_affine_scratch(n, d, m) bytes, at a multiple of 8 */
 } simd_affine;
 
-/* Images padded (n, c, hp, wp), filters weight (f, c, kh, kw), pooled output (n, f, ph, pw). */
+/* Images padded (n, c * hp * wp + SIMD_SLACK), filters weight (f, c, kh, kw), pooled output (n, f, ph, pw). */
 typedef struct {
     ptrdiff_t n, c, h, w, padding_h, padding_w, hp, wp, f, kh, kw, ph, pw;
     const float *x, *weight, *bias, *dy;
@@ -66,7 +66,7 @@ typedef struct {
 #define SIMD_COMPILER "unknown"
 #endif
 
-#if defined(__GNUC__) || defined(__clang__)
+#ifdef GNU_C
 
 #if defined(__clang__) || __GNUC__ >= 12
 #define SIMD_SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -121,6 +121,9 @@ typedef struct {
     uint8_t *places;        /* (slots, SPARSE_DEPTH) */
     uint8_t *counts;        /* (slots,) */
 } simd_sparse;
+
+/* Floats of a padded image. */
+static inline ptrdiff_t simd_padded_size(const simd_convolution *s) { return s->c * s->hp * s->wp + SIMD_SLACK; }
 
 static inline ptrdiff_t simd_parts(ptrdiff_t size, ptrdiff_t part) { return (size + part - 1) / part; }
 static inline ptrdiff_t simd_least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -209,7 +212,7 @@ static int simd_highest(void) {
 #define SIMD_BUILT 0
 static int simd_highest(void) { return -1; }
 static void simd_multiply(int level, const simd_product *s, int threads) {}
-static ptrdiff_t simd_multiply_scratch(ptrdiff_t m, ptrdiff_t k) { return 0; }
+static ptrdiff_t simd_multiply_scratch(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) { return 0; }
 static ptrdiff_t simd_affine_scratch(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m) { return 0; }
 static double simd_affine_backward(int level, const simd_affine *s, int threads) { return 0; }
 static void simd_convolution_forward(int level, const simd_convolution *s, int threads) {}

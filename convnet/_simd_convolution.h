@@ -81,7 +81,7 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(filters)
 /* Filters first to end - 1 of image n. */
 SIMD_TARGET static void SIMD_NAME(convolution_forward)(const simd_convolution *s, ptrdiff_t n, ptrdiff_t first,
                                                        ptrdiff_t end) {
-    const float *padded = s->padded + n * s->c * s->hp * s->wp;
+    const float *padded = s->padded + n * simd_padded_size(s);
     float *y = s->y + n * s->f * s->ph * s->pw;
     uint8_t *codes = s->codes + n * s->f * s->ph * s->pw;
     for (; first + SIMD_FILTERS <= end; first += SIMD_FILTERS)
@@ -151,7 +151,7 @@ SIMD_TARGET static void SIMD_NAME(convolution_backward)(const simd_convolution *
             const int open = SIMD_NAME(find)(flags, count, cells);
             for (ptrdiff_t c = 0; c < s->c; c++) {
                 for (ptrdiff_t i = 0; i < s->kh;) {
-                    const float *pixels = s->padded + ((n * s->c + c) * s->hp + i) * s->wp;
+                    const float *pixels = s->padded + n * simd_padded_size(s) + (c * s->hp + i) * s->wp;
                     float *gradient = dweight + (c * s->kh + i) * 8;
                     /* As many rows at a time as registers hold; the usual filters have 7, 5 and 3. */
                     const ptrdiff_t left = s->kh - i;

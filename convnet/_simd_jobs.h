@@ -61,18 +61,18 @@ static void simd_sparse_multiply(const simd_functions *functions, const simd_pro
     }
 }
 
-static ptrdiff_t simd_multiply_scratch(ptrdiff_t m, ptrdiff_t k) {
-    return simd_sparse_place(NULL, simd_least(m, SPARSE_ROWS), k, NULL);
+/* Whether zeros may be left out at all: in a product of many rows, and of columns enough for four tasks. */
+static int simd_may_be_sparse(ptrdiff_t m, ptrdiff_t n) { return m >= 16 && n > 3 * SPARSE_COLUMNS; }
+
+static ptrdiff_t simd_multiply_scratch(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) {
+    return simd_may_be_sparse(m, n) ? simd_sparse_place(NULL, simd_least(m, SPARSE_ROWS), k, NULL) : 0;
 }
 
-/* Whether leaving out the zeros of A is faster: where they are more than nine in twenty of a sample, in a product of
- * many rows and of columns enough for four tasks.
- */
+/* Whether leaving out the zeros of A is faster: where they are more than nine in twenty of a sample. */
 static int simd_is_sparse(const simd_product *s) {
     enum { SAMPLE = 1021 };
     const ptrdiff_t size = s->m * s->k;
-    if (!s->scratch || s->a_is_transposed || s->b_is_transposed || s->m < 16 || s->n <= 3 * SPARSE_COLUMNS ||
-        size < SAMPLE)
+    if (!s->scratch || s->a_is_transposed || s->b_is_transposed || !simd_may_be_sparse(s->m, s->n) || size < SAMPLE)
         return 0;
     int count = 0;
     for (ptrdiff_t i = 0; i < SAMPLE; i++) count += s->a[size / SAMPLE * i + size % SAMPLE * i / SAMPLE] != 0;
@@ -200,8 +200,8 @@ typedef struct {
 /* Copy image n into the middle of zeros. */
 static void simd_pad(const simd_convolution *s, ptrdiff_t n) {
     const float *x = s->x + n * s->c * s->h * s->w;
-    float *padded = s->padded + n * s->c * s->hp * s->wp;
-    memset(padded, 0, (size_t)(s->c * s->hp * s->wp) * sizeof *padded);
+    float *padded = s->padded + n * simd_padded_size(s);
+    memset(padded, 0, (size_t)simd_padded_size(s) * sizeof *padded);
     for (ptrdiff_t c = 0; c < s->c; c++)
         for (ptrdiff_t h = 0; h < s->h; h++)
             memcpy(padded + (c * s->hp + h + s->padding_h) * s->wp + s->padding_w, x + (c * s->h + h) * s->w,

@@ -98,6 +98,7 @@ SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, p
         } else {
             const size_t size = (size_t)columns * sizeof *c;
             t->c = cells, t->c_step = vectors * SIMD_LANES;
+            if (t->beta != 0 && !tile) memset(cells, 0, sizeof cells);
             if (t->beta != 0)
                 for (ptrdiff_t r = 0; r < rows; r++) memcpy(cells + r * t->c_step, c + (first + r) * c_step, size);
             function(t);

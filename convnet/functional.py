@@ -27,6 +27,7 @@ from convnet.checks import (
     as_flag,
     as_number,
     as_pair,
+    as_plain,
     as_real,
     as_shape,
     check_shape,
@@ -422,7 +423,7 @@ def max_pool2d_backward(
         raise ValueError(f"MaxPool2D: argmax: expected indices in [0, {h * w}), got {indices.min()} to {indices.max()}")
     outputs = dy.shape[2] * dy.shape[3]
     gradients = dy.reshape(n * c, outputs)
-    indices = np.ascontiguousarray(indices, dtype=np.int32).reshape(n * c, outputs)
+    indices = as_plain(indices, np.int32).reshape(n * c, outputs)
     dx = empty((n * c, h * w), dy.dtype)
 
     def task(part: slice, _: int) -> None:
@@ -649,18 +650,22 @@ def conv_relu_pool_backward(
     if codes.dtype != np.uint8:
         raise TypeError(f"Conv2D: codes: expected uint8, got {codes.dtype}")
     check_shape(codes, dy.shape, "Conv2D: codes")
+    codes = as_plain(codes, np.uint8)
     if codes.size and codes.max() > _kernels.CLOSED:
         raise ValueError(f"Conv2D: codes: expected at most {_kernels.CLOSED}, got {codes.max()}")
     if need_dx:
         _, oh, ow = conv_output_shape(x.shape[1:], weight.shape, (1, 1), padding)
-        row, column = np.ogrid[: 2 * ph : 2, : 2 * pw : 2]
-        argmax = (row + codes // 2 % 2) * ow + column + codes % 2
-        dconv = max_pool2d_backward(np.where(codes == _kernels.CLOSED, 0, dy), argmax, (len(x), f, oh, ow))
-        return conv2d_backward(dconv, x, weight, padding=padding)
+        dconv = empty((len(x) * f, oh, ow), np.float32)
+        planes, plane_codes = dy.reshape(-1, ph, pw), codes.reshape(-1, ph, pw)
+
+        def task(part: slice, _: int) -> None:
+            _kernels.relu_pool_backward(planes[part], plane_codes[part], dconv[part])
+
+        in_parts(task, len(dconv), dconv.size)
+        return conv2d_backward(dconv.reshape(len(x), f, oh, ow), x, weight, padding=padding, empty=empty)
     rows = empty((*weight.shape[:3], 8), np.float32)
     dweight = empty(weight.shape, np.float32)
     dbias = empty(f, np.float32)
-    codes = np.ascontiguousarray(codes)
     padded = _padded(x, padding, empty)
     _kernels.conv_relu_pool_backward(LEVEL, get_num_threads(), dy, codes, x, weight, padded, rows, dbias, *padding)
     dweight[...] = rows[..., : weight.shape[3]]
@@ -680,7 +685,7 @@ def _fused_arguments(
 def _padded(x: FloatArray, padding: tuple[int, int], empty: Empty) -> FloatArray:
     """Return memory for the images with their padding, and for what the kernel reads beyond."""
     n, c, h, w = x.shape
-    return empty(n * c * (h + 2 * padding[0]) * (w + 2 * padding[1]) + _kernels.SLACK, np.float32)
+    return empty((n, c * (h + 2 * padding[0]) * (w + 2 * padding[1]) + _kernels.SLACK), np.float32)
 
 
 # ------------------------------------------------------------------------------ Affine and activations
@@ -727,7 +732,7 @@ def affine_forward(
     check_shape(bias, (weight.shape[1],), "Affine: bias")
     y = empty((len(x), len(bias)), weight.dtype)
     y[...] = bias
-    scratch = empty(_kernels.multiply_scratch(*x.shape), np.uint8)
+    scratch = empty(_kernels.multiply_scratch(LEVEL, len(x), *weight.shape), np.uint8)
     _kernels.multiply(LEVEL, get_num_threads(), x, weight, y, False, False, 1, scratch)
     return y
 
@@ -788,7 +793,7 @@ def _affine_backward(
     dy = as_real(dy, "Affine: dy", weight.dtype)
     check_shape(dy, (len(x), weight.shape[1]), "Affine: dy")
     dx = empty(x.shape, weight.dtype) if need_dx else None
-    scratch = empty(_kernels.affine_scratch(len(x), *weight.shape), np.uint8)
+    scratch = empty(_kernels.affine_scratch(LEVEL, len(x), *weight.shape), np.uint8)
     squares = _kernels.affine_backward(LEVEL, get_num_threads(), dy, x, weight, dx, out, decay, rate, scratch)
     dbias = np.add.reduce(dy, axis=0, out=empty(weight.shape[1], weight.dtype))
     return None if dx is None else dx.reshape(shape), dbias, squares

@@ -236,12 +236,13 @@ class Sequential:
         TypeError
             If x does not hold real numbers or `labels` integers.
         """
-        loss, dy, caches = self._forward_training(x, labels, np.empty)
+        workspace = Workspace()
+        loss, dy, caches = self._forward_training(x, labels, workspace.empty)
         grads: dict[str, FloatArray] = {}
-        for name, layer, layer_grads, _ in self._backward(dy, caches, np.empty):
+        for name, layer, layer_grads, _ in self._backward(dy, caches, workspace.empty):
             for key, param in layer.params.items():
                 full_name = f"{name}.{key}"
-                grad = grads[full_name] = _own_gradient(layer_grads.get(key), param, full_name, _is_whole)
+                grad = grads[full_name] = _own_gradient(layer_grads.get(key), param, full_name, workspace)
                 loss += self._add_l2(key, param, grad)
         return loss, {name: grads[name] for name in self.params}
 
@@ -266,7 +267,7 @@ class Sequential:
         Returns
         -------
         float
-            The loss before the update. Where it is not finite nothing is updated.
+            The loss before the update. Where the loss function's part of it is not finite nothing is updated.
 
         Raises
         ------
@@ -290,7 +291,7 @@ class Sequential:
                     loss += penalty
                     continue
                 full_name = f"{name}.{key}"
-                grad = _own_gradient(layer_grads.get(key), param, full_name, workspace.owns)
+                grad = _own_gradient(layer_grads.get(key), param, full_name, workspace)
                 loss += self._add_l2(key, param, grad)
                 params[full_name], grads[full_name] = param, grad
         optimizer.update(params, grads)
@@ -470,20 +471,13 @@ def _check_loss(loss: Loss, num_classes: int, what: str) -> None:
         )
 
 
-def _own_gradient(
-    gradient: npt.ArrayLike | None, param: FloatArray, name: str, is_own: Callable[[FloatArray], bool]
-) -> FloatArray:
-    """Return a layer's gradient as an array like the parameter, after checking its shape; a copy unless `is_own`."""
+def _own_gradient(gradient: npt.ArrayLike | None, param: FloatArray, name: str, workspace: Workspace) -> FloatArray:
+    """Return a layer's gradient, of the parameter's shape and dtype, in the workspace or as a copy."""
     if gradient is None or np.shape(gradient) != param.shape:
         came = "none" if gradient is None else f"shape {np.shape(gradient)}"
         raise ValueError(f"{name}: expected a gradient of the parameter's shape {param.shape}, got {came}")
     array = as_real(gradient, name, param.dtype)
-    return array if array is gradient and is_own(array) else array.copy()
-
-
-def _is_whole(array: FloatArray) -> bool:
-    """Return whether an array is not a view of another: the library's layers return those, which nobody else holds."""
-    return array.base is None
+    return array if array is gradient and workspace.owns(array) else array.copy()
 
 
 def _two(result: Any, name: str, method: str, expected: str) -> tuple[Any, Any]:

@@ -66,7 +66,7 @@ def _aligned(size: int) -> npt.NDArray[np.uint8]:
     return memory[start : start + size]
 
 
-@functools.cache
+@functools.lru_cache(256)
 def _parameter_names(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(inspect.signature(function).parameters)
 

@@ -62,6 +62,14 @@ def as_every_second(array):
     return spread[..., ::2]
 
 
+def as_unaligned(array):
+    """Return a view whose elements do not begin at multiples of their size, as those of packed records do not."""
+    memory = np.zeros(array.nbytes + 1, np.uint8)
+    unaligned = memory[1:].view(array.dtype).reshape(array.shape)
+    unaligned[...] = array
+    return unaligned
+
+
 # The same values in every layout that a user may hand in.
 LAYOUTS = {
     "contiguous": np.ascontiguousarray,
@@ -70,6 +78,7 @@ LAYOUTS = {
     "every second": as_every_second,
     "backwards": lambda array: np.ascontiguousarray(array[..., ::-1])[..., ::-1],
     "big-endian": lambda array: array.astype(array.dtype.newbyteorder(">")),
+    "unaligned": as_unaligned,
     "list": lambda array: array.tolist() if array.size else array,
 }
 

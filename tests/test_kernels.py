@@ -125,7 +125,7 @@ def test_affine_backward_equals_its_formula(rng, level, density, n, d, m, need_d
             out = weight.copy() if in_place else np.full_like(weight, np.nan)
             before = out if in_place else weight
             dx = np.full((n, d), np.nan, np.float32) if need_dx else None
-            scratch = np.empty(_kernels.affine_scratch(n, d, m), np.uint8)
+            scratch = np.empty(_kernels.affine_scratch(level, n, d, m), np.uint8)
             squares = _kernels.affine_backward(level, threads, dy, x, before, dx, out, decay, rate, scratch)
             after.append((out.tobytes(), None if dx is None else dx.tobytes(), squares))
         wide = weight.astype(np.float64)
@@ -143,7 +143,7 @@ def test_sparse_gradient_keeps_what_is_not_finite(rng, level, special):
     dy[:, 5:] = 0
     dy[3, 80] = special
     dx, out = np.empty_like(x), np.empty_like(weight)
-    scratch = np.empty(_kernels.affine_scratch(20, 70, 90), np.uint8)
+    scratch = np.empty(_kernels.affine_scratch(level, 20, 70, 90), np.uint8)
     _kernels.affine_backward(level, 1, dy, x, weight, dx, out, 0, -1, scratch)
     np.testing.assert_array_equal(dx[3], special)
     np.testing.assert_array_equal(out[:, 80], special)
@@ -161,7 +161,7 @@ def test_product_that_leaves_out_zeros_equals_numpys(rng, level, density, m, k, 
     results = []
     for threads in (1, 3):
         out = c.copy() if beta else np.full_like(c, np.nan)
-        scratch = np.empty(_kernels.multiply_scratch(m, k), np.uint8)
+        scratch = np.empty(_kernels.multiply_scratch(level, m, k, n), np.uint8)
         _kernels.multiply(level, threads, a, b, out, False, False, beta, scratch)
         results.append(out.tobytes())
     np.testing.assert_allclose(out, beta * c + a.astype(np.float64) @ b, rtol=1e-4, atol=1e-4)

@@ -607,6 +607,21 @@ def test_gradients_of_loss_are_the_callers_own(rng):
         np.testing.assert_array_equal(grad, kept[name])
 
 
+def test_a_layer_may_keep_the_gradient_that_it_returns(rng):
+    class Kept(Affine):
+        def backward(self, dy, cache, *, need_dx=True, empty=np.empty):
+            return None, self.kept
+
+    layer = Kept(6, 3, rng=rng)
+    layer.kept = {"weight": np.ones((6, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    model = Sequential([layer], (6,), l2=0.5)
+    x, labels = rng.standard_normal((4, 6)), [0, 1, 2, 0]
+    for _ in range(2):
+        np.testing.assert_allclose(model.loss(x, labels)[1]["affine1.weight"], 1 + 0.5 * layer.params["weight"])
+        model.train_step(x, labels, SGD(0.1))
+    np.testing.assert_array_equal(layer.kept["weight"], 1)
+
+
 def test_layers_may_share_a_weight(rng):
     layers = [Affine(6, 5, rng=rng), *(Affine(5, 5, rng=rng) for _ in range(2))]
     layers[2].params["weight"] = layers[1].params["weight"]

@@ -1,6 +1,9 @@
 """The pool of threads, the instruction sets, and what they must not change: the results."""
 
+import ctypes
+import ctypes.util
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 
 import convnet
-from convnet import _kernels, threads
+from convnet import _kernels, functional, threads
 from convnet.threads import in_parts
 
 
@@ -149,6 +152,49 @@ def test_two_models_train_side_by_side(mnist):
     for worker in workers:
         worker.join()
     assert together == alone
+
+
+FE_UPWARD = {"x86_64": 0x800, "AMD64": 0x800, "aarch64": 0x400000, "arm64": 0x400000}.get(platform.machine())
+
+
+@pytest.mark.skipif(FE_UPWARD is None or os.name != "posix", reason="how to round upward is not known here")
+def test_threads_round_as_their_caller_does(rng):
+    libm = ctypes.CDLL(ctypes.util.find_library("m"))
+    x, weight, bias = rng.standard_normal((300, 400)), rng.standard_normal((400, 500)), np.zeros(500)
+    x, weight = x.astype(np.float32), weight.astype(np.float32)
+    before = libm.fegetround()
+    convnet.set_num_threads(4)
+    nearest = functional.affine_forward(x, weight, bias)
+    try:
+        libm.fesetround(FE_UPWARD)
+        results = {4: [], 1: [], 2: []}
+        for number, upward in results.items():
+            convnet.set_num_threads(number)
+            upward += [functional.affine_forward(x, weight, bias).tobytes() for _ in range(5)]
+    finally:
+        libm.fesetround(before)
+    assert results[1] == results[2] == results[4] == [results[1][0]] * 5
+    assert results[1][0] != nearest.tobytes()
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="NumPy 1 keeps errstate for each thread")
+def test_tasks_see_the_callers_errstate():
+    barrier, seen = threading.Barrier(2, timeout=60), []
+
+    def task(index, slot):
+        barrier.wait()
+        seen.append(np.geterr()["under"])
+
+    with np.errstate(under="raise"):
+        _kernels.run_tasks(task, 2, 2)
+    assert seen == ["raise", "raise"]
+
+
+def test_fewer_and_more_threads_again():
+    for number in (4, 2, 3, 1, 4, 2, 4):
+        barrier = threading.Barrier(number, timeout=60)
+        for _ in range(3):
+            _kernels.run_tasks(lambda index, slot, barrier=barrier: barrier.wait(), number, number)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
