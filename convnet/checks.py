@@ -13,6 +13,7 @@ __all__ = [
     "FloatArray",
     "IntArray",
     "Pair",
+    "all_finite",
     "as_count",
     "as_flag",
     "as_labels",
@@ -31,6 +32,9 @@ Pair = int | Sequence[int]
 # Largest stride, padding or size that is accepted: products of two stay within the kernels' 64 bits.
 LARGEST = 2**31 - 1
 
+
+# Elements that are looked at together.
+PIECE = 1 << 14
 
 # What the kernels compute with; an array in the other byte order is equal to neither.
 NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
@@ -142,6 +146,12 @@ def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> 
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise ValueError(f"{what}: expected labels in [0, {num_classes}), got {wrong}")
     return as_plain(labels, np.intp)
+
+
+def all_finite(array: FloatArray) -> bool:
+    """Return whether there is neither NaN nor infinity, without making a large array to find out."""
+    flat = array.reshape(-1)
+    return all(np.isfinite(flat[start : start + PIECE]).all() for start in range(0, flat.size, PIECE))
 
 
 def check_shape(array: npt.NDArray[Any], expected: tuple[int | str, ...], what: str) -> None:

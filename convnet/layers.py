@@ -15,7 +15,7 @@ import numpy.typing as npt
 from convnet import functional
 from convnet.checks import FloatArray, Pair, as_count, as_flag, as_number, as_pair, as_real
 from convnet.initializers import he_normal
-from convnet.workspace import Empty
+from convnet.workspace import Empty, takes_empty
 
 __all__ = ["Affine", "AveragePool2D", "Conv2D", "Dropout", "Layer", "MaxPool2D", "ReLU", "Sigmoid"]
 
@@ -68,9 +68,10 @@ class Layer:
     def __init__(self) -> None:
         self.params = {}
 
-    def __call__(self, x: npt.ArrayLike) -> FloatArray:
+    def __call__(self, x: npt.ArrayLike, *, empty: Empty = np.empty) -> FloatArray:
         """Return the output for x, as for prediction; nothing is kept."""
-        return self.forward(x)[0]
+        options: dict[str, Any] = {"empty": empty} if takes_empty(self.forward) else {}
+        return self.forward(x, **options)[0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self._describe().items())})"
@@ -581,7 +582,7 @@ class Dropout(Layer):
     def hyperparameters(self) -> dict[str, Any]:
         return {"rate": self.rate}
 
-    def __call__(self, x: npt.ArrayLike) -> FloatArray:
+    def __call__(self, x: npt.ArrayLike, *, empty: Empty = np.empty) -> FloatArray:
         return as_real(x, "Dropout: x")
 
     def forward(

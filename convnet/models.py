@@ -380,11 +380,41 @@ class Sequential:
 
     # ---------------------------------------------------------------------------------------- predicting
 
-    def scores(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the class scores (N, K) of prepared inputs x (N, *input_shape), computed some images at a time."""
+    def scores(self, x: npt.ArrayLike, workspace: Workspace | None = None) -> FloatArray:
+        """Return the class scores of prepared inputs, computed some images at a time.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, *input_shape)
+        workspace : Workspace, optional
+            Memory that each call uses again; without one it is allocated anew.
+
+        Returns
+        -------
+        ndarray, shape (N, K)
+            A fresh array.
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong.
+        TypeError
+            If x does not hold real numbers.
+        """
         x = self._check_input(x)
-        starts = range(0, len(x), PREDICTION_BATCH) or [0]
-        return np.concatenate([self._forward(x[start : start + PREDICTION_BATCH]) for start in starts])
+        workspace, stages = Workspace() if workspace is None else workspace, self._stages()
+        result = None
+        for start in range(0, max(len(x), 1), PREDICTION_BATCH):
+            part = slice(start, start + PREDICTION_BATCH)
+            workspace.rewind()
+            y = x[part]
+            for _, layer in stages:
+                y = layer(y, empty=workspace.empty) if takes_empty(layer) else layer(y)
+            if result is None:
+                result = np.empty((len(x), *y.shape[1:]), y.dtype)
+            result[part] = y
+        assert result is not None
+        return result
 
     def probabilities(self, x: npt.ArrayLike) -> FloatArray:
         """Return the class probabilities (N, K) of prepared inputs x: the softmax of their scores."""
@@ -417,11 +447,6 @@ class Sequential:
             raise ValueError("predict_images: the model has no statistics; set model.statistics to preprocess's")
         return self.predict(self.statistics.apply(images))
 
-    def _forward(self, x: FloatArray) -> FloatArray:
-        for _, layer in self._stages():
-            x = layer(x)
-        return x
-
     def _stages(self) -> list[tuple[str, Layer]]:
         """Return what is executed, with names: the layers, but for runs of three that are fused into one."""
         names = list(self.layers)
@@ -436,8 +461,7 @@ class Sequential:
         return stages
 
     def _check_input(self, x: npt.ArrayLike) -> FloatArray:
-        params = self.params
-        dtype = next(iter(params.values())).dtype if params else None
+        dtype = next((param.dtype for layer in self.layers.values() for param in layer.params.values()), None)
         array = as_real(x, f"{type(self).__name__}: x", dtype)
         if array.shape[1:] != self.input_shape or array.ndim == 0:
             raise ValueError(

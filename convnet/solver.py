@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from convnet.checks import FloatArray, IntArray, as_count, as_flag, as_labels, as_number
+from convnet.checks import FloatArray, IntArray, all_finite, as_count, as_flag, as_labels, as_number
 from convnet.models import Sequential
 from convnet.optimizers import Optimizer
 from convnet.schedules import Schedule
@@ -150,6 +150,9 @@ class Solver:
         self.num_train_check = None if num_train_check is None else as_count(num_train_check, "num_train_check")
         # The inputs apart, because every training step takes back its arrays when it begins.
         self._inputs, self._workspace = Workspace(), Workspace()
+        self._order = np.arange(len(self.data["train"][0]))
+        # Parameters are copied into whichever of the two does not hold the best ones.
+        self._kept_params = [_copies(model.params) for _ in range(2)]
         self.reset()
 
     def reset(self) -> None:
@@ -166,18 +169,18 @@ class Solver:
         self.train_accuracy_history: list[float] = []
         self.validation_accuracy_history: list[float] = []
         self.best_validation_accuracy = -1.0
-        self.best_params: dict[str, FloatArray] = {}
-        self._finite_params = _copies(self.model.params)
+        self._best_params: dict[str, FloatArray] = {}
+        self._finite_params = self._keep_params()
         self._last_params: dict[str, FloatArray] = {}
         shuffling, sampling, augmenting = np.random.SeedSequence(self.seed).spawn(3)
         self._shuffling, self._augmenting = np.random.default_rng(shuffling), np.random.default_rng(augmenting)
-        self._order, self._order_epoch = np.arange(0), -1
+        self._order_epoch = -1
         self._checked_iteration = -1
         self._stopping = False
-        self._train_check: slice | IntArray = slice(None)
+        self._train_check = self.data["train"]
         if self.num_train_check is not None and self.num_train_check < count:
-            chosen = np.random.default_rng(sampling).choice(count, self.num_train_check, replace=False)
-            self._train_check = np.sort(chosen)
+            chosen = np.sort(np.random.default_rng(sampling).choice(count, self.num_train_check, replace=False))
+            self._train_check = self._train_check[0][chosen], self._train_check[1][chosen]
 
     @property
     def epoch(self) -> int:
@@ -188,6 +191,11 @@ class Solver:
     def num_iterations(self) -> int:
         """Iterations of all epochs."""
         return self.epochs * self.iterations_per_epoch
+
+    @property
+    def best_params(self) -> dict[str, FloatArray]:
+        """Copies of the parameters that reached the best validation accuracy; empty before the first check."""
+        return _copies(self._best_params)
 
     # ------------------------------------------------------------------------------------------ training
 
@@ -218,13 +226,21 @@ class Solver:
             self.optimizer.rate_factor = 1.0
             self._call("on_train_end")
         if self.restore_best:
-            self._last_params = _copies(self.model.params)
-            self.model.load_params(self.best_params)
+            checked = self._checked_iteration == self.iteration
+            self._last_params = self._finite_params if checked else _copies(self.model.params)
+            self.model.load_params(self._best_params)
+
+    def _keep_params(self) -> dict[str, FloatArray]:
+        """Return copies of the model's parameters, in memory that does not hold the best ones."""
+        kept = next(kept for kept in self._kept_params if kept is not self._best_params)
+        for name, param in self.model.params.items():
+            kept[name][...] = param
+        return kept
 
     def _take_back_last_params(self) -> None:
         """Give the model the parameters of the last iteration, if it has the best ones that `train` restored."""
         params = self.model.params
-        if self._last_params and all(np.array_equal(params[name], best) for name, best in self.best_params.items()):
+        if self._last_params and all(np.array_equal(params[name], best) for name, best in self._best_params.items()):
             self.model.load_params(self._last_params)
         self._last_params = {}
 
@@ -249,7 +265,9 @@ class Solver:
         """
         position = self.iteration % self.iterations_per_epoch
         if self._order_epoch != self.epoch:
-            self._order, self._order_epoch = self._shuffling.permutation(len(self.data["train"][0])), self.epoch
+            self._order.sort()  # so that the new order does not depend on the last one
+            self._shuffling.shuffle(self._order)
+            self._order_epoch = self.epoch
         chosen = self._order[position * self.batch_size : (position + 1) * self.batch_size]
         x, labels = self._minibatch(chosen)
         if self.augmentation is not None:
@@ -289,21 +307,20 @@ class Solver:
         """
         if self.iteration % self.iterations_per_epoch or self._checked_iteration == self.iteration:
             return False
-        x, labels = self.data["train"]
-        x, labels = x[self._train_check], labels[self._train_check]
+        x, labels = self._train_check
         with np.errstate(over="ignore", invalid="ignore"):
             train, train_finite = self._accuracy(x, labels)
             validation, validation_finite = self._accuracy(*self.data["validation"])
             params = self.model.params
-            if not (train_finite and validation_finite and all(np.isfinite(p).all() for p in params.values())):
+            if not (train_finite and validation_finite and all(all_finite(p) for p in params.values())):
                 suspects = self.data["validation"][0] if train_finite else x
                 self._diverged(suspects[: self.batch_size], f"not all is finite after iteration {self.iteration}")
-        self._finite_params = _copies(params)
+        self._finite_params = self._keep_params()
         self.train_accuracy_history.append(train)
         self.validation_accuracy_history.append(validation)
         if validation > self.best_validation_accuracy:
             self.best_validation_accuracy = validation
-            self.best_params = self._finite_params  # copies, never written to
+            self._best_params = self._finite_params
         self._checked_iteration = self.iteration
         return True
 
@@ -325,7 +342,7 @@ class Solver:
     # ---------------------------------------------------------------------------------------- predicting
 
     def check_accuracy(
-        self, x: npt.ArrayLike, labels: npt.ArrayLike, num_samples: int | None = None, batch_size: int = 1000
+        self, x: npt.ArrayLike, labels: npt.ArrayLike, num_samples: int | None = None, batch_size: int = 100
     ) -> float:
         """Return the fraction of examples whose label the model predicts.
 
@@ -361,14 +378,14 @@ class Solver:
             x, labels = x[chosen], labels[chosen]
         return self._accuracy(x, labels, as_count(batch_size, "batch_size"))[0]
 
-    def _accuracy(self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 1000) -> tuple[float, bool]:
+    def _accuracy(self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 100) -> tuple[float, bool]:
         """Return the fraction of right predictions, and whether all scores are finite."""
         right, finite = 0, True
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
-            scores = self.model.scores(x[part])
+            scores = self.model.scores(x[part], self._workspace)
             right += int((scores.argmax(axis=1) == labels[part]).sum())
-            finite = finite and bool(np.isfinite(scores).all())
+            finite = finite and all_finite(scores)
         return right / len(x), finite
 
     def predict(self, x: npt.ArrayLike) -> IntArray:

@@ -303,7 +303,7 @@ def test_an_interrupted_accuracy_check_is_made_again(rng, monkeypatch):
     broken = Solver(make_model(), data, SGD(0.1), batch_size=5, epochs=2)
     scores, calls = broken.model.scores, []
 
-    def interrupted(x):
+    def interrupted(x, workspace):
         calls.append(len(x))
         if len(calls) in (2, 5):  # the first check's validation images, and those of the check after epoch 1
             raise KeyboardInterrupt

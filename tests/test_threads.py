@@ -239,6 +239,32 @@ if __name__ == "__main__":
     assert done.stdout == "the same\n", done.stderr
 
 
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_joblib_computes_the_same(backend):
+    pytest.importorskip("joblib")
+    done = run_python(
+        f"""
+import joblib
+import numpy as np
+import convnet
+
+def scores(seed):
+    import convnet, numpy as np
+    return convnet.ConvNet1(seed=seed).scores(np.ones((60, 1, 28, 28))).tobytes(), convnet.get_num_threads()
+
+if __name__ == "__main__":
+    results = joblib.Parallel(2, backend="{backend}")(joblib.delayed(scores)(seed) for seed in range(3))
+    assert [result[0] for result in results] == [scores(seed)[0] for seed in range(3)]
+    limit = max(1, joblib.cpu_count() // 2) if "{backend}" == "loky" else convnet.get_num_threads()
+    assert {{result[1] for result in results}} == {{limit}}
+    print("the same")
+""",
+        CONVNET_NUM_THREADS=None,
+        OMP_NUM_THREADS=None,
+    )
+    assert done.stdout == "the same\n", done.stderr
+
+
 def test_number_of_threads_is_set_and_read():
     convnet.set_num_threads(3)
     assert convnet.get_num_threads() == 3

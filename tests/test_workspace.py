@@ -83,3 +83,29 @@ def test_after_its_first_step_a_solver_allocates_nothing_large(mnist, options, o
             assert tracemalloc.get_traced_memory()[1] - before < 1 << 16
     finally:
         tracemalloc.stop()
+
+
+def test_whole_epochs_allocate_nothing_large(rng):
+    images, labels = rng.standard_normal((9000, 1, 8, 8), np.float32), rng.integers(0, 10, 9000)
+    data = {"x_train": images, "y_train": labels, "x_validation": images[:2000], "y_validation": labels[:2000]}
+    model = convnet.ConvNet1((1, 8, 8), num_filters=16, hidden_size=300)
+    peaks = []
+
+    class Watch(convnet.Callback):
+        def on_iteration_end(self, solver):
+            if solver.iteration == 1:
+                tracemalloc.start()
+            now, peak = tracemalloc.get_traced_memory()
+            peaks.append(peak - now)
+            tracemalloc.reset_peak()
+
+        def on_train_end(self, solver):
+            peaks.append(tracemalloc.get_traced_memory()[1] - tracemalloc.get_traced_memory()[0])
+
+    solver = convnet.Solver(model, data, convnet.SGD(0.01), batch_size=100, epochs=3, callbacks=[Watch()])
+    try:
+        solver.train()
+    finally:
+        tracemalloc.stop()
+    assert len(peaks) == 271
+    assert max(peaks) < 1 << 16
