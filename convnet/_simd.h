@@ -177,6 +177,7 @@ typedef struct {
     void (*transpose)(const float *from, ptrdiff_t from_step, ptrdiff_t rows, ptrdiff_t columns, float *to,
                       ptrdiff_t to_step);
     void (*find_rows)(const float *a, const simd_sparse *, ptrdiff_t first, ptrdiff_t end);
+    void (*product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end, ptrdiff_t n, float *sums);
     void (*sparse_block)(const simd_product *, const simd_sparse *a, ptrdiff_t m0, ptrdiff_t n0);
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
     void (*convolution_forward)(const simd_convolution *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
@@ -184,8 +185,8 @@ typedef struct {
 } simd_functions;
 
 #define SIMD_FUNCTIONS(set)                                                                                            \
-    {product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set, sparse_block_##set,     \
-     sparse_affine_##set, convolution_forward_##set, convolution_backward_##set}
+    {product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set, product_row_##set,      \
+     sparse_block_##set, sparse_affine_##set, convolution_forward_##set, convolution_backward_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
 static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable), SIMD_FUNCTIONS(avx2), SIMD_FUNCTIONS(avx512)};

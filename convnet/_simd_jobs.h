@@ -64,7 +64,37 @@ static void simd_sparse_multiply(const simd_functions *functions, const simd_pro
 /* Whether zeros may be left out at all: in a product of many rows, and of columns enough for four tasks. */
 static int simd_may_be_sparse(ptrdiff_t m, ptrdiff_t n) { return m >= 16 && n > 3 * SPARSE_COLUMNS; }
 
+/* A product with a single row: the parts of the common axis whose sums are formed apart, and their least length. */
+#define ROW_PARTS 8
+#define ROW_LENGTH 128
+
+typedef struct {
+    const simd_product *product;
+    const simd_functions *functions;
+    ptrdiff_t parts;
+} simd_row_job;
+
+static void simd_row_task(void *job, ptrdiff_t index, int slot) {
+    const simd_row_job *j = job;
+    const simd_product *s = j->product;
+    (void)slot;
+    j->functions->product_row(s->a, s->b, s->k * index / j->parts, s->k * (index + 1) / j->parts, s->n,
+                              (float *)s->scratch + index * s->n);
+}
+
+static void simd_row_multiply(const simd_functions *functions, const simd_product *s, int threads) {
+    simd_row_job job = {s, functions, simd_least(simd_parts(s->k, ROW_LENGTH), ROW_PARTS)};
+    pool_run(simd_row_task, &job, job.parts, s->n * s->k < SIMD_ALONE ? 1 : threads);
+    const float *const sums = (const float *)s->scratch;
+    for (ptrdiff_t n = 0; n < s->n; n++) {
+        float sum = 0;
+        for (ptrdiff_t part = 0; part < job.parts; part++) sum += sums[part * s->n + n];
+        s->c[n] = (s->beta == 0 ? 0 : s->beta * s->c[n]) + s->alpha * sum;
+    }
+}
+
 static ptrdiff_t simd_multiply_scratch(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) {
+    if (m == 1) return ROW_PARTS * n * (ptrdiff_t)sizeof(float);
     return simd_may_be_sparse(m, n) ? simd_sparse_place(NULL, simd_least(m, SPARSE_ROWS), k, NULL) : 0;
 }
 
@@ -72,15 +102,19 @@ static ptrdiff_t simd_multiply_scratch(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) {
 static int simd_is_sparse(const simd_product *s) {
     enum { SAMPLE = 1021 };
     const ptrdiff_t size = s->m * s->k;
-    if (!s->scratch || s->a_is_transposed || s->b_is_transposed || !simd_may_be_sparse(s->m, s->n) || size < SAMPLE)
-        return 0;
+    if (!s->scratch || !simd_may_be_sparse(s->m, s->n) || size < SAMPLE) return 0;
     int count = 0;
     for (ptrdiff_t i = 0; i < SAMPLE; i++) count += s->a[size / SAMPLE * i + size % SAMPLE * i / SAMPLE] != 0;
     return count < SAMPLE * 11 / 20;
 }
 
 static void simd_multiply(int level, const simd_product *s, int threads) {
-    if (simd_is_sparse(s)) {
+    const int is_plain = !s->a_is_transposed && !s->b_is_transposed && s->b_step == s->n;
+    if (s->m == 1 && is_plain && s->scratch && s->n >= SIMD_LINE) {
+        simd_row_multiply(&simd_levels[level], s, threads);
+        return;
+    }
+    if (is_plain && simd_is_sparse(s)) {
         simd_sparse_multiply(&simd_levels[level], s, threads);
         return;
     }

@@ -161,7 +161,6 @@ SIMD_TARGET static void SIMD_NAME(product_block)(const simd_product *s, ptrdiff_
     enum { WIDTH = 2 * SIMD_LANES };
     float panel[PRODUCT_DEPTH * WIDTH] __attribute__((aligned(64)));
     const float *stream = s->stream;
-    if (s->m == 1 && !s->b_is_transposed && !s->b_is_packed) n0 = SIMD_NAME(product_row)(s, n0, n1);
     ptrdiff_t p = 0;
     do {
         const ptrdiff_t depth = simd_least(s->k - p, PRODUCT_DEPTH);

@@ -47,22 +47,15 @@ SIMD_TARGET static void SIMD_NAME(find_rows)(const float *a, const simd_sparse *
     }
 }
 
-/* c = beta * c + factor * sum of values[i] * b[places[i]] over i below count, for some vectors of columns; the rows of
- * b that are `ahead` places further on are fetched.
- */
+/* c = beta * c + factor * sum of values[i] * b[places[i]] over i below count, for some vectors of columns. */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_row)(
-    const int vectors, const int ahead, const uint8_t *places, const float *values, ptrdiff_t count,
-    const float *b, ptrdiff_t b_step, float *c, float factor, float beta) {
+    const int vectors, const uint8_t *places, const float *values, ptrdiff_t count, const float *b, ptrdiff_t b_step,
+    float *c, float factor, float beta) {
     FLOATS sums[8];
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) sums[v] = (FLOATS){0};
     for (ptrdiff_t i = 0; i < count; i++) {
         const float value = values[i], *const row = b + places[i] * b_step;
-        if (ahead) {
-            const float *const later = b + places[i + ahead] * b_step;
-#pragma GCC unroll 8
-            for (int v = 0; v < vectors * SIMD_LANES / SIMD_LINE; v++) __builtin_prefetch(later + v * SIMD_LINE);
-        }
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++) sums[v] += value * *(const FLOATS *)(row + v * SIMD_LANES);
     }
@@ -79,7 +72,7 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_c
     const int width, const int vectors, const simd_sparse *s, ptrdiff_t slot, const float *b, ptrdiff_t b_step,
     float *c, float factor, float beta) {
     for (int first = 0; first < width; first += vectors * SIMD_LANES)
-        SIMD_NAME(sparse_row)(vectors, 0, s->places + slot * SPARSE_DEPTH, s->values + slot * SPARSE_DEPTH,
+        SIMD_NAME(sparse_row)(vectors, s->places + slot * SPARSE_DEPTH, s->values + slot * SPARSE_DEPTH,
                               s->counts[slot], b + first, b_step, c + first, factor, beta);
 }
 
@@ -187,31 +180,56 @@ SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const sim
     }
 }
 
-/* Columns n0 on of the one row of C, up to n1 or less than 2 vectors before, which it returns: the rows of B are read
- * where they lie, those at zeros of A not at all. Memory is the limit here, so each is read once, in pieces as long as
- * registers allow.
+/* sums[j] += sum of values[i] * b[places[i]][j] over i below rows, a constant where inlined; `tail` are the last vector
+ * of columns, of which those that do not fill a vector are taken. The same columns of the rows that are `ahead` places
+ * further on are fetched.
  */
-SIMD_TARGET static ptrdiff_t SIMD_NAME(product_row)(const simd_product *s, ptrdiff_t n0, ptrdiff_t n1) {
-    enum { DEPTH = 192, AHEAD = 24 };
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(add_rows)(
+    const int rows, const int ahead, const uint8_t *places, const float *values, const float *b, ptrdiff_t n,
+    float *sums, FLOATS *tail) {
+    const float *row[8], *later[8];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) row[r] = b + places[r] * n, later[r] = b + places[r + ahead] * n;
+    ptrdiff_t j = 0;
+    for (; j + SIMD_LANES <= n; j += SIMD_LANES) {
+        FLOATS sum = *(const FLOATS *)(sums + j);
+        if (j % SIMD_LINE == 0) {
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++) __builtin_prefetch(later[r] + j, 0, 2);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) sum += values[r] * *(const FLOATS *)(row[r] + j);
+        *(FLOATS *)(sums + j) = sum;
+    }
+    if (j < n) {
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) *tail += values[r] * *(const FLOATS *)(row[r] + n - SIMD_LANES);
+    }
+}
+
+/* sums = a[first:end] @ b[first:end] for a vector a and a matrix b whose rows have n elements, a vector at least. Memory
+ * is the limit here: the rows are read where they lie, from end to end and eight at a time, those at zeros of a not at
+ * all.
+ */
+SIMD_TARGET static void SIMD_NAME(product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end,
+                                               ptrdiff_t n, float *sums) {
+    enum { DEPTH = 192, ROWS = 8, AHEAD = 2 * ROWS };
     uint8_t flags[DEPTH], places[DEPTH + AHEAD];
     float values[DEPTH];
-    ptrdiff_t n = n0;
-    for (ptrdiff_t p = 0; p < s->k || p == 0; p += DEPTH) {
-        const ptrdiff_t depth = simd_least(s->k - p, DEPTH), a_step = s->a_is_transposed ? s->a_step : 1;
-        for (ptrdiff_t i = 0; i < depth; i++) flags[i] = s->a[(p + i) * a_step] != 0;
+    FLOATS tail = {0};
+    memset(sums, 0, (size_t)n * sizeof *sums);
+    for (ptrdiff_t p = first; p < end; p += DEPTH) {
+        const ptrdiff_t depth = simd_least(end - p, DEPTH);
+        for (ptrdiff_t i = 0; i < depth; i++) flags[i] = a[p + i] != 0;
         const int count = SIMD_NAME(find)(flags, depth, places);
-        for (int i = 0; i < count; i++) values[i] = s->a[(p + places[i]) * a_step];
+        for (int i = 0; i < count; i++) values[i] = a[p + places[i]];
         memset(places + count, count ? places[count - 1] : 0, AHEAD);
-        const float *const b = s->b + p * s->b_step;
-        const float beta = p ? 1 : s->beta;
-        n = n0;
-#define PIECES(vectors)                                                                                                \
-    for (; n + vectors * SIMD_LANES <= n1; n += vectors * SIMD_LANES)                                                  \
-        SIMD_NAME(sparse_row)(vectors, AHEAD, places, values, count, b + n, s->b_step, s->c + n, s->alpha, beta);
-        PIECES(8)
-        PIECES(4)
-        PIECES(2)
-#undef PIECES
+        int i = 0;
+        for (; i + ROWS <= count; i += ROWS)
+            SIMD_NAME(add_rows)(ROWS, AHEAD, places + i, values + i, b + p * n, n, sums, &tail);
+        for (; i < count; i++) SIMD_NAME(add_rows)(1, AHEAD, places + i, values + i, b + p * n, n, sums, &tail);
     }
-    return n;
+    float last[SIMD_LANES];
+    memcpy(last, &tail, sizeof last);
+    for (ptrdiff_t j = n / SIMD_LANES * SIMD_LANES; j < n; j++) sums[j] = last[SIMD_LANES - (n - j)];
 }

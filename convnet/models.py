@@ -402,14 +402,17 @@ class Sequential:
             If x does not hold real numbers.
         """
         x = self._check_input(x)
-        workspace, stages = Workspace() if workspace is None else workspace, self._stages()
-        result = None
+        stages, result = self._stages(), None
+        if workspace is None and len(x) > PREDICTION_BATCH:
+            workspace = Workspace()
+        empty = np.empty if workspace is None else workspace.empty
         for start in range(0, max(len(x), 1), PREDICTION_BATCH):
             part = slice(start, start + PREDICTION_BATCH)
-            workspace.rewind()
+            if workspace is not None:
+                workspace.rewind()
             y = x[part]
             for _, layer in stages:
-                y = layer(y, empty=workspace.empty) if takes_empty(layer) else layer(y)
+                y = layer(y, empty=empty) if takes_empty(layer) else layer(y)
             if result is None:
                 result = np.empty((len(x), *y.shape[1:]), y.dtype)
             result[part] = y
@@ -449,15 +452,17 @@ class Sequential:
 
     def _stages(self) -> list[tuple[str, Layer]]:
         """Return what is executed, with names: the layers, but for runs of three that are fused into one."""
-        names = list(self.layers)
+        layers = list(self.layers.items())
         stages: list[tuple[str, Layer]] = []
-        while names:
-            run = [self.layers[name] for name in names[:3]]
-            if self.fuse and FusedConvReLUPool.fits(run):
-                stages.append((names[0], FusedConvReLUPool(cast(Conv2D, run[0]))))
-                del names[:3]
+        i = 0
+        while i < len(layers):
+            name, layer = layers[i]
+            if self.fuse and type(layer) is Conv2D and FusedConvReLUPool.fits([layer for _, layer in layers[i : i + 3]]):
+                stages.append((name, FusedConvReLUPool(layer)))
+                i += 3
             else:
-                stages.append((names.pop(0), run[0]))
+                stages.append((name, layer))
+                i += 1
         return stages
 
     def _check_input(self, x: npt.ArrayLike) -> FloatArray:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import types
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
@@ -67,12 +68,12 @@ def _aligned(size: int) -> npt.NDArray[np.uint8]:
 
 
 @functools.lru_cache(256)
-def _parameter_names(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
+def _has_empty(function: Callable[..., Any]) -> bool:
+    return "empty" in inspect.signature(function).parameters
 
 
 def takes_empty(function: Callable[..., Any]) -> bool:
     """Return whether a method or an object's call has the argument `empty`, which one that a user wrote may lack."""
-    if not inspect.isroutine(function):
-        function = type(function).__call__
-    return "empty" in _parameter_names(getattr(function, "__func__", function))
+    if isinstance(function, types.MethodType):
+        return _has_empty(function.__func__)
+    return _has_empty(function if isinstance(function, types.FunctionType) else type(function).__call__)
