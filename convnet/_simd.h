@@ -68,6 +68,10 @@ typedef struct {
 
 #ifdef GNU_C
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #if defined(__clang__) || __GNUC__ >= 12
 #define SIMD_SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -111,6 +115,8 @@ typedef void product_function(const product_tile *);
 #define SPARSE_DEPTH 64
 /* Columns of C for which rows of B are copied at a time; with 64 the product takes a tenth longer. */
 #define SPARSE_COLUMNS 128
+/* Most elements whose places are written at a time, as numbers of a byte. */
+#define GATHER_SIZE 192
 
 /* What is not 0 in a matrix (m, k): in each row, for each block of SPARSE_DEPTH columns, the numbers of the columns
  * within the block, in order, and the values. Block * m + row is the number of their slot.
@@ -171,6 +177,8 @@ static inline ptrdiff_t simd_sparse_place(simd_sparse *s, ptrdiff_t m, ptrdiff_t
 
 /* What each level has; the comments are where the functions are. */
 typedef struct {
+    /* The part of a factor of very many rows that may be other than 0 where leaving out the zeros is as fast. */
+    double sparse_limit;
     void (*product_block)(const simd_product *, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1);
     void (*product_pack)(const float *b, ptrdiff_t k, ptrdiff_t n, float *panels);
     double (*squares)(const float *x, ptrdiff_t size);
@@ -178,21 +186,22 @@ typedef struct {
                       ptrdiff_t to_step);
     void (*find_rows)(const float *a, const simd_sparse *, ptrdiff_t first, ptrdiff_t end);
     void (*product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end, ptrdiff_t n, float *sums);
-    void (*sparse_block)(const simd_product *, const simd_sparse *a, ptrdiff_t m0, ptrdiff_t n0);
+    void (*sparse_block)(const simd_product *, const simd_sparse *a, float *sums, ptrdiff_t m0, ptrdiff_t n0);
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
     void (*convolution_forward)(const simd_convolution *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*convolution_backward)(const simd_convolution *, ptrdiff_t f);
 } simd_functions;
 
-#define SIMD_FUNCTIONS(set)                                                                                            \
-    {product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set, product_row_##set,      \
-     sparse_block_##set, sparse_affine_##set, convolution_forward_##set, convolution_backward_##set}
+#define SIMD_FUNCTIONS(set, sparse_limit)                                                                              \
+    {sparse_limit, product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set,           \
+     product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set, convolution_backward_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
-static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable), SIMD_FUNCTIONS(avx2), SIMD_FUNCTIONS(avx512)};
+static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05), SIMD_FUNCTIONS(avx2, 0.72),
+                                             SIMD_FUNCTIONS(avx512, 0.85)};
 #else
 #define SIMD_BUILT 1
-static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable)};
+static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05)};
 #endif
 
 static int simd_highest(void) {

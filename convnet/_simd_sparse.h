@@ -29,20 +29,41 @@ SIMD_TARGET static inline int SIMD_NAME(find)(const uint8_t *flags, ptrdiff_t si
     return count;
 }
 
+/* Write the places of what is not 0 in x, and the values; return how many. `size` is at most GATHER_SIZE, and both have
+ * room for it as a multiple of 16. AVX-512 has an instruction for it: a third of the time.
+ */
+SIMD_TARGET static int SIMD_NAME(gather)(const float *x, ptrdiff_t size, uint8_t *places, float *values) {
+#if SIMD_LANES == 16
+    int count = 0;
+    __m512i numbers = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    for (ptrdiff_t i = 0; i < size; i += 16, numbers = _mm512_add_epi32(numbers, _mm512_set1_epi32(16))) {
+        const __mmask16 inside = (__mmask16)(size - i < 16 ? (1 << (size - i)) - 1 : 0xffff);
+        const __m512 some = _mm512_maskz_loadu_ps(inside, x + i);
+        const __mmask16 wanted = _mm512_cmp_ps_mask(some, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+        _mm512_storeu_ps(values + count, _mm512_maskz_compress_ps(wanted, some));
+        _mm_storeu_si128((__m128i *)(places + count),
+                         _mm512_cvtepi32_epi8(_mm512_maskz_compress_epi32(wanted, numbers)));
+        count += __builtin_popcount(wanted);
+    }
+    return count;
+#else
+    uint8_t flags[GATHER_SIZE];
+    for (ptrdiff_t i = 0; i < size; i++) flags[i] = x[i] != 0;
+    const int count = SIMD_NAME(find)(flags, size, places);
+    for (int i = 0; i < count; i++) values[i] = x[places[i]];
+    return count;
+#endif
+}
+
 /* What is not 0 in the rows first to end - 1 of a. */
 SIMD_TARGET static void SIMD_NAME(find_rows)(const float *a, const simd_sparse *s, ptrdiff_t first, ptrdiff_t end) {
     const ptrdiff_t blocks = simd_parts(s->k, SPARSE_DEPTH);
-    uint8_t flags[SPARSE_DEPTH];
     for (ptrdiff_t m = first; m < end; m++) {
         for (ptrdiff_t block = 0; block < blocks; block++) {
             const ptrdiff_t size = simd_least(s->k - block * SPARSE_DEPTH, SPARSE_DEPTH), slot = block * s->m + m;
-            const float *const from = a + m * s->k + block * SPARSE_DEPTH;
-            uint8_t *const places = s->places + slot * SPARSE_DEPTH;
-            float *const values = s->values + slot * SPARSE_DEPTH;
-            for (ptrdiff_t i = 0; i < size; i++) flags[i] = from[i] != 0;
-            const int count = SIMD_NAME(find)(flags, size, places);
-            for (int i = 0; i < count; i++) values[i] = from[places[i]];
-            s->counts[slot] = (uint8_t)count;
+            s->counts[slot] = (uint8_t)SIMD_NAME(gather)(a + m * s->k + block * SPARSE_DEPTH, size,
+                                                         s->places + slot * SPARSE_DEPTH,
+                                                         s->values + slot * SPARSE_DEPTH);
         }
     }
 }
@@ -149,34 +170,34 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
 }
 
 /* SPARSE_COLUMNS columns of C, from n0 on, for the rows from m0 on that `a` has. Block by block of the common axis the
- * rows of B are copied to where their vectors lie at cache lines, as all rows of C read them; what the copy will need
- * next is fetched.
+ * rows of B are copied to where their vectors lie at cache lines, as all rows of C read them, with zeros for columns
+ * that B does not have; what the copy will need next is fetched. The sums lie at cache lines as well, until C gets them.
  */
-SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const simd_sparse *a, ptrdiff_t m0,
+SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const simd_sparse *a, float *sums, ptrdiff_t m0,
                                                 ptrdiff_t n0) {
     enum { DEPTH = SPARSE_DEPTH, WIDTH = SPARSE_COLUMNS };
     float panel[DEPTH * WIDTH] __attribute__((aligned(64)));
-    float cells[WIDTH] __attribute__((aligned(64)));
     const ptrdiff_t columns = simd_least(s->n - n0, WIDTH), blocks = simd_parts(s->k, DEPTH);
-    const size_t size = (size_t)columns * sizeof *panel;
-    const int is_whole = columns == WIDTH;
-    if (!is_whole) memset(panel, 0, sizeof panel), memset(cells, 0, sizeof cells);
+    if (columns < WIDTH) memset(panel, 0, sizeof panel);
     for (ptrdiff_t block = 0; block < blocks; block++) {
         const ptrdiff_t p = block * DEPTH, depth = simd_least(s->k - p, DEPTH);
-        const float beta = block ? 1 : s->beta;
         for (ptrdiff_t i = 0; i < depth; i++) {
             const float *const row = s->b + (p + i) * s->b_step + n0;
             if (p + i + DEPTH < s->k)
                 for (ptrdiff_t j = 0; j < columns; j += SIMD_LINE)
                     __builtin_prefetch(row + DEPTH * s->b_step + j, 0, 2);
-            memcpy(panel + i * WIDTH, row, size);
+            ptrdiff_t j = 0;
+            for (; j + SIMD_LANES <= columns; j += SIMD_LANES)
+                *(FLOATS *)(panel + i * WIDTH + j) = *(const FLOATS *)(row + j);
+            for (; j < columns; j++) panel[i * WIDTH + j] = row[j];
         }
-        for (ptrdiff_t m = 0; m < a->m; m++) {
-            float *const c = s->c + (m0 + m) * s->c_step + n0, *const out = is_whole ? c : cells;
-            if (!is_whole && beta != 0) memcpy(cells, c, size);
-            SIMD_NAME(sparse_columns)(WIDTH, 8, a, block * a->m + m, panel, WIDTH, out, s->alpha, beta);
-            if (!is_whole) memcpy(c, cells, size);
-        }
+        for (ptrdiff_t m = 0; m < a->m; m++)
+            SIMD_NAME(sparse_columns)(WIDTH, 8, a, block * a->m + m, panel, WIDTH, sums + m * WIDTH, 1, block ? 1 : 0);
+    }
+    for (ptrdiff_t m = 0; m < a->m; m++) {
+        float *const c = s->c + (m0 + m) * s->c_step + n0;
+        for (ptrdiff_t j = 0; j < columns; j++)
+            c[j] = (s->beta == 0 ? 0 : s->beta * c[j]) + s->alpha * sums[m * WIDTH + j];
     }
 }
 
@@ -213,16 +234,14 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(add_rows
  */
 SIMD_TARGET static void SIMD_NAME(product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end,
                                                ptrdiff_t n, float *sums) {
-    enum { DEPTH = 192, ROWS = 8, AHEAD = 2 * ROWS };
-    uint8_t flags[DEPTH], places[DEPTH + AHEAD];
+    enum { DEPTH = GATHER_SIZE, ROWS = 8, AHEAD = 2 * ROWS };
+    uint8_t places[DEPTH + AHEAD];
     float values[DEPTH];
     FLOATS tail = {0};
     memset(sums, 0, (size_t)n * sizeof *sums);
     for (ptrdiff_t p = first; p < end; p += DEPTH) {
         const ptrdiff_t depth = simd_least(end - p, DEPTH);
-        for (ptrdiff_t i = 0; i < depth; i++) flags[i] = a[p + i] != 0;
-        const int count = SIMD_NAME(find)(flags, depth, places);
-        for (int i = 0; i < count; i++) values[i] = a[p + places[i]];
+        const int count = SIMD_NAME(gather)(a + p, depth, places, values);
         memset(places + count, count ? places[count - 1] : 0, AHEAD);
         int i = 0;
         for (; i + ROWS <= count; i += ROWS)

@@ -170,17 +170,34 @@ def test_product_that_leaves_out_zeros_equals_numpys(rng, level, density, m, k, 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("density", [0, 0.3, 1])
-@pytest.mark.parametrize(("k", "n"), [(0, 40), (1, 1), (191, 130), (192, 64), (500, 300)])
+@pytest.mark.parametrize(("k", "n"), [(0, 40), (1, 1), (191, 130), (192, 64), (129, 15), (129, 16), (1601, 517)])
 @pytest.mark.parametrize("beta", [0, 0.5])
 @pytest.mark.parametrize("is_transposed", [False, True])
 def test_product_of_one_row_equals_numpys(rng, level, density, k, n, beta, is_transposed):
     a, b, c = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, k), (k, n), (1, n)))
     a[rng.random(a.shape) >= density] = 0
-    out = c.copy() if beta else np.full_like(c, np.nan)
-    in_memory = np.ascontiguousarray(a.T) if is_transposed else a
-    _kernels.multiply(level, 1, in_memory, b, out, is_transposed, False, beta, None)
     expected = beta * c + (a.astype(np.float64) @ b)
-    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    a = np.ascontiguousarray(a.T) if is_transposed else a
+    results = []
+    for threads in (1, 3):
+        for scratch in (None, np.empty(_kernels.multiply_scratch(level, 1, k, n), np.uint8)):
+            out = c.copy() if beta else np.full_like(c, np.nan)
+            _kernels.multiply(level, threads, a, b, out, is_transposed, False, beta, scratch)
+            np.testing.assert_allclose(out, expected, rtol=1e-4, atol=2e-4)
+            results.append(out.tobytes())
+    assert results[:2] == results[2:]
+
+
+@pytest.mark.parametrize("level", LEVELS[1:])  # all but the loops in Cython
+def test_product_of_one_row_leaves_rows_at_zeros_out(rng, level):
+    a, b = np.ones((1, 400), np.float32), rng.standard_normal((400, 37)).astype(np.float32)
+    b[7], a[0, 7], a[0, 300:] = np.inf, 0, 0
+    out, scratch = np.empty((1, 37), np.float32), np.empty(_kernels.multiply_scratch(level, 1, 400, 37), np.uint8)
+    _kernels.multiply(level, 2, a, b, out, False, False, 0, scratch)
+    np.testing.assert_allclose(out, a @ np.nan_to_num(b, posinf=0), rtol=1e-4, atol=1e-4)
+    a[0, 9] = np.nan
+    _kernels.multiply(level, 2, a, b, out, False, False, 0, scratch)
+    assert np.isnan(out).all()
 
 
 def test_stub_and_module_agree():
