@@ -191,12 +191,17 @@ def successive(step, batches):
 
 
 def prediction(libraries, data, options):
-    """Yield the predictions."""
+    """Yield the predictions, with the parameters after some training and with those that training begins with."""
     model = convnet.ConvNet1(l2=L2, seed=0)
-    params = {name: param.copy() for name, param in model.params.items()}
+    starting = {name: param.copy() for name, param in model.params.items()}
+    optimizer = convnet.SGD(RATE)
+    for start in range(0, BATCH * (10 if options.short else 500), BATCH):
+        part = slice(start, start + BATCH)
+        model.train_step(data["x_train"][part], data["y_train"][part], optimizer)
     exact = convnet.ConvNet1(dtype=np.float64, fuse=False)
-    exact.load_params(params)
-    for count in PREDICTION[1 if options.short else 0 :]:
+    works = itertools.product(PREDICTION[1 if options.short else 0 :], ((model.params, ""), (starting, ", untrained")))
+    for count, (params, remark) in works:
+        exact.load_params(params)
         x = data["x_test"][:count]
         true = exact.scores(x)
         calls = {}
@@ -207,7 +212,7 @@ def prediction(libraries, data, options):
                     require(close(call(), true), f"{name}, {mode}, scores")
                 calls[name] = fastest(modes, options.seconds)
         flop = count * 2 * (49 * 32 * 784 + params["affine1.weight"].size + params["affine2.weight"].size)
-        yield Timed(f"prediction of {count:,} image{'s' if count > 1 else ''}", flop, calls)
+        yield Timed(f"prediction of {count:,} image{'s' if count > 1 else ''}{remark}", flop, calls)
 
 
 def convolution(libraries, data, options):

@@ -44,8 +44,9 @@ def as_pair(value: Pair, what: str, minimum: int) -> tuple[int, int]:
     """Return an int or a pair of ints as a pair; `what` names it in the error."""
     # The usual case first: a training step comes here 10 times.
     if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int:
-        if minimum <= min(value) <= max(value) <= LARGEST:
-            return value
+        first, second = value
+        if minimum <= first <= LARGEST and minimum <= second <= LARGEST:
+            return first, second
     try:
         values = list(value) if isinstance(value, Sequence) else [value]
         if any(isinstance(v, (bool, np.bool_)) for v in values):
