@@ -410,16 +410,17 @@ def slower_on_more(rows):
 
 
 def draw(rows, peers, path):
-    """Draw how many times as long as convnet each peer takes."""
+    """Draw how many times as long as convnet each peer takes, in the works that some peer does too."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
+    rows = [row for row in rows if any(peer in row["times"] for peer in peers)]
     counts = sorted({row["threads"] for row in rows})
     works = list(dict.fromkeys(row["work"] for row in rows))
     figure, panels = plt.subplots(
-        1, len(counts), figsize=(5 + 4 * len(counts), 1.2 + 0.32 * len(works)), sharey=True, squeeze=False
+        1, len(counts), figsize=(4 + 4 * len(counts), 1.5 + 0.25 * len(works)), sharey=True, squeeze=False
     )
     for axes, threads in zip(panels[0], counts, strict=True):
         for peer, marker in zip(peers, "os^D", strict=False):
@@ -439,8 +440,9 @@ def draw(rows, peers, path):
         axes.minorticks_off()
         axes.grid(color="0.9")
     panels[0][0].set_yticks(range(len(works)), works)
-    panels[0][0].invert_yaxis()
-    panels[0][-1].legend(loc="lower right")
+    panels[0][0].set_ylim(len(works) - 0.5, -0.5)
+    handles = {handle.get_label(): handle for axes in panels[0] for handle in axes.collections if handle.get_label()}
+    figure.legend(handles.values(), handles, loc="upper left", frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=80)
 

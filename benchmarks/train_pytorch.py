@@ -1,7 +1,7 @@
 """What examples/train.py does, in PyTorch, but for its figures: to be timed beside it.
 
-    pip install ".[benchmark]"
-    python benchmarks/examples.py train train_pytorch --seeds 0
+pip install ".[benchmark]"
+python benchmarks/examples.py train train_pytorch --seeds 0
 """
 
 import argparse

@@ -161,10 +161,13 @@ def all_finite(array: FloatArray) -> bool:
 
 def check_shape(array: npt.NDArray[Any], expected: tuple[int | str, ...], what: str) -> None:
     """Raise a ValueError unless `array` has the expected shape; a letter stands for any size."""
-    fits = array.ndim == len(expected)
-    for want, have in zip(expected, array.shape, strict=False):
+    shape = array.shape
+    if shape == expected:
+        return
+    fits = len(shape) == len(expected)
+    for want, have in zip(expected, shape, strict=False):
         if want != have and type(want) is not str:
             fits = False
     if not fits:
-        shape = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
-        raise ValueError(f"{what}: expected shape ({shape}), got {array.shape}")
+        wanted = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
+        raise ValueError(f"{what}: expected shape ({wanted}), got {shape}")

@@ -353,7 +353,7 @@ def max_pool2d_forward(
     def task(part: slice, _: int) -> None:
         _kernels.max_pool2d_forward(planes[part], y[part], argmax[part], *kernel, *stride, *padding)
 
-    in_parts(task, n * c, x.size)
+    in_parts(task, n * c, 2 * x.size)
     return y.reshape(n, c, oh, ow), argmax.reshape(n, c, oh, ow)
 
 
@@ -429,7 +429,7 @@ def max_pool2d_backward(
     def task(part: slice, _: int) -> None:
         _kernels.max_pool2d_backward(gradients[part], indices[part], dx[part])
 
-    in_parts(task, n * c, dx.size)
+    in_parts(task, n * c, 2 * dx.size)
     return dx.reshape(n, c, h, w)
 
 
