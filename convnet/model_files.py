@@ -1,8 +1,7 @@
 """Model files: one ``.npz`` with a JSON header, versioned, never a pickle.
 
-A model file is an uncompressed zip archive of ``.npy`` arrays. ``header`` is an array of uint8, a JSON object in
-UTF-8; the others are the parameters by their names in the model, such as ``conv1.weight``, and, if the model has
-statistics, ``statistics.mean`` and ``statistics.std``. The JSON object has
+A model file is an archive (see `convnet.archives`). Its arrays are the parameters by their names in the model, such as
+``conv1.weight``, and, if the model has statistics, ``statistics.mean`` and ``statistics.std``. The JSON object has
 
 - ``format``: ``"convnet model"``, and ``version``: 1;
 - ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
@@ -13,24 +12,22 @@ statistics, ``statistics.mean`` and ``statistics.std``. The JSON object has
 """
 
 import inspect
-import io
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convnet import layers, losses, models
+from convnet.archives import read_archive, write_archive
 from convnet.checks import as_number
 from convnet.datasets import Statistics
-from convnet.files import PathLike, replace_file
+from convnet.files import PathLike
 
 __all__ = ["load_model", "save_model"]
 
-FORMAT, VERSION = "convnet model", 1
+KIND, VERSION = "model", 1
 
 # The one place where names in a file turn into classes of this library.
 MODELS = {cls.__name__: cls for cls in (models.Sequential, models.ConvNet1)}
@@ -95,8 +92,6 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
             if (array := getattr(model.statistics, name)) is not None:
                 arrays[f"statistics.{name}"] = array
     header = {
-        "format": FORMAT,
-        "version": VERSION,
         "model": type(model).__name__,
         "input_shape": model.input_shape,
         "l2": model.l2,
@@ -109,9 +104,7 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
         "statistics": statistics,
         "class_names": None if model.class_names is None else list(model.class_names),
     }
-    encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    with replace_file(path) as file:
-        np.savez(file, header=encoded, **arrays)  # type: ignore[arg-type]
+    write_archive(path, KIND, VERSION, header, arrays)
 
 
 def load_model(path: PathLike) -> models.Sequential:
@@ -133,19 +126,8 @@ def load_model(path: PathLike) -> models.Sequential:
     ValueError
         If the file is not a whole model file, or is of a newer version.
     """
-    try:
-        content = Path(path).read_bytes()  # whole, so that what is an OSError below comes from the content
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: expected a model file, but there is no such file") from None
-    try:
-        if not content.startswith(b"PK"):
-            raise ValueError("it is not an .npz archive")
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return _build(dict(archive))
-    except KeyError as error:
-        raise ValueError(f"{path}: expected a model file of convnet: {error} is missing or unknown") from None
-    except Exception as error:  # a malformed archive can raise nearly anything
-        raise ValueError(f"{path}: expected a model file of convnet: {error}") from None
+    with read_archive(path, KIND, VERSION) as (header, arrays):
+        return _build(header, arrays)
 
 
 def _require(thing: Any, table: Mapping[str, Any], what: str) -> None:
@@ -155,13 +137,8 @@ def _require(thing: Any, table: Mapping[str, Any], what: str) -> None:
         raise TypeError(f"save_model: expected the {what} to be one of {', '.join(table)}, got {name}")
 
 
-def _build(arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
-    """Return the model of a file's arrays."""
-    header = json.loads(arrays.pop("header").tobytes())
-    if header["format"] != FORMAT:
-        raise ValueError(f"its format is {header['format']!r}")
-    if header["version"] != VERSION:
-        raise ValueError(f"it is of version {header['version']}, and this release of convnet reads version {VERSION}")
+def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
+    """Return the model of a file's header and arrays."""
     for name, array in arrays.items():
         if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
             raise ValueError(f"{name}: expected real numbers in float32 or float64, got {array.dtype}")
