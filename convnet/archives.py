@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from convnet.files import PathLike, replace_file
 
-__all__ = ["read_archive", "write_archive"]
+__all__ = ["Arrays", "read_archive", "write_archive"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
