@@ -21,12 +21,13 @@ except ImportError as error:
 from convnet import functional, naive
 from convnet.augmentation import Augmentation
 from convnet.callbacks import EarlyStopping, FilterAnimation, ProgressBar
-from convnet.checkpoints import load_model, save_model
+from convnet.checkpoints import Checkpoint
 from convnet.datasets import Statistics, load_mnist, load_prepared, preprocess, read_idx, save_prepared
 from convnet.gradient_check import gradient_error
 from convnet.initializers import he_normal
 from convnet.layers import Affine, AveragePool2D, Conv2D, Dropout, Layer, MaxPool2D, ReLU, Sigmoid
 from convnet.losses import softmax_loss, svm_loss
+from convnet.model_files import load_model, save_model
 from convnet.models import ConvNet1, Sequential
 from convnet.optimizers import SGD, Adam, Momentum, Optimizer, RMSProp
 from convnet.plotting import plot_confusion, plot_curves, plot_errors, plot_examples, plot_filters, plot_training
@@ -42,6 +43,7 @@ __all__ = [
     "Augmentation",
     "AveragePool2D",
     "Callback",
+    "Checkpoint",
     "Constant",
     "Conv2D",
     "ConvNet1",

@@ -1,206 +1,117 @@
-"""Model files: one ``.npz`` with a JSON header, versioned, never a pickle.
+"""Checkpoints: files from which a training that was killed goes on bit for bit.
 
-A model file is an uncompressed zip archive of ``.npy`` arrays. ``header`` is an array of uint8, a JSON object in
-UTF-8; the others are the parameters by their names in the model, such as ``conv1.weight``, and, if the model has
-statistics, ``statistics.mean`` and ``statistics.std``. The JSON object has
-
-- ``format``: ``"convnet model"``, and ``version``: 1;
-- ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
-- ``loss``: ``"softmax_loss"`` or ``"svm_loss"``; ``loss_arguments``: an object, such as ``{"margin": 2.0}``, and empty
-  where it is missing;
-- ``layers``: in order, objects of ``name``, ``class`` and ``hyperparameters``;
-- ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
+A checkpoint is an archive (see `convnet.archives`) of the kind ``checkpoint``. Its arrays are, by the names of the
+model's parameters, ``params.*`` and, where they are others, ``best.*``, ``checked.*`` and ``last.*``: those of the best
+validation accuracy, of the last accuracy check, and of the last iteration where the model has the best ones; then
+``optimizer.*``, the histories, the ``order`` of the epoch's examples, and what callbacks keep. The JSON object has the
+counters, the states of the random generators, and in ``run`` what the run is made of, with which `Solver.resume`
+compares.
 """
 
-import inspect
-import io
-import json
-from collections.abc import Mapping, Sequence
-from functools import partial
+import os
+import re
+import time
+import warnings
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from convnet.checks import as_count, as_number
+from convnet.files import PathLike
+from convnet.solver import Callback, Solver, checkpoints_in
 
-from convnet import layers, losses, models
-from convnet.checks import as_number
-from convnet.datasets import Statistics
-from convnet.files import PathLike, replace_file
-
-__all__ = ["load_model", "save_model"]
-
-FORMAT, VERSION = "convnet model", 1
-
-# The one place where names in a file turn into classes of this library.
-MODELS = {cls.__name__: cls for cls in (models.Sequential, models.ConvNet1)}
-LAYERS: dict[str, type[layers.Layer]] = {
-    cls.__name__: cls
-    for cls in (
-        layers.Conv2D,
-        layers.Affine,
-        layers.MaxPool2D,
-        layers.AveragePool2D,
-        layers.ReLU,
-        layers.Sigmoid,
-        layers.Dropout,
-    )
-}
-LOSSES: dict[str, models.Loss] = {function.__name__: function for function in (losses.softmax_loss, losses.svm_loss)}
+__all__ = ["Checkpoint"]
 
 
-def save_model(model: models.Sequential, path: PathLike) -> None:
-    """Save a model to a file: parameters, architecture, statistics and class names.
+class Checkpoint(Callback):
+    """Write checkpoints while a Solver trains, from which `Solver.resume` goes on bit for bit.
+
+    The first is written when training begins, so that a folder that cannot be written to is known then, and the last
+    one when it ends, by an interrupt too. What goes wrong in between, such as a full disk, is a warning, and training
+    goes on. A checkpoint takes three to five times the memory of the parameters.
 
     Parameters
     ----------
-    model : Sequential
-        Of this library's layers and losses.
-    path : path
-        Usually ``*.npz``; an existing file is replaced when the new one is complete.
+    folder : path
+        Made if it is missing. The files in it are named by the time when training began and the iteration.
+    iterations : int, optional
+        Write after every so many iterations.
+    seconds : float, optional
+        Write when so many seconds have passed; 60 by default if there are no `iterations`.
+    keep : int
+        How many checkpoints stay, the newest ones; older ones are removed when a new one is complete.
 
     Raises
     ------
-    TypeError
-        If the model, a layer, the loss or the statistics is not of this library.
-    ValueError
-        If there are class names, but not one string for each class.
+    ValueError, TypeError
+        If a number is out of range.
     OSError
-        If the file cannot be written; what was there before is still there.
+        When training begins, if the folder cannot be made or written to.
     """
-    _require(type(model), MODELS, "model")
-    for name, layer in model.layers.items():
-        _require(type(layer), LAYERS, f"layer {name}")
-    loss, loss_arguments = model.loss_function, dict[str, Any]()
-    if isinstance(model.loss_function, partial) and not model.loss_function.args:
-        loss, loss_arguments = model.loss_function.func, model.loss_function.keywords
-    _require(loss, LOSSES, "loss")
-    _check_class_names(model)
-    arrays: dict[str, npt.NDArray[Any]] = dict(model.params)
-    statistics = None
-    if model.statistics is not None:
-        if not isinstance(model.statistics, Statistics):
-            raise TypeError(f"save_model: expected statistics from preprocess, got {model.statistics!r}")
+
+    runs_last = True
+
+    def __init__(
+        self, folder: PathLike, *, iterations: int | None = None, seconds: float | None = None, keep: int = 2
+    ) -> None:
+        self.folder = Path(folder)
+        self.iterations = None if iterations is None else as_count(iterations, "iterations")
+        if seconds is None and iterations is None:
+            seconds = 60.0
+        self.seconds = None if seconds is None else as_number(seconds, "seconds", above=0)
+        self.keep = as_count(keep, "keep")
+        self._started, self._written, self._next = "", -1, 0.0
+
+    def on_train_start(self, solver: Solver) -> None:
+        """Write the first checkpoint."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(self.folder)
+        self._started = f"{datetime.now():%Y%m%dT%H%M%S%f}"
+        self._write(solver)
+
+    def on_iteration_end(self, solver: Solver) -> None:
+        """Write a checkpoint if it is time."""
+        is_due = self.iterations is not None and solver.iteration % self.iterations == 0
+        if is_due or (self.seconds is not None and time.monotonic() >= self._next):
+            self._try_to_write(solver)
+
+    def on_train_end(self, solver: Solver) -> None:
+        """Write the last checkpoint, unless an error has left the Solver between two iterations."""
+        if self._started and solver.is_between_iterations and solver.iteration != self._written:
+            self._try_to_write(solver)
+
+    def _write(self, solver: Solver) -> None:
+        solver.save(self.folder / f"checkpoint-{self._started}-{solver.iteration:08d}.npz")
+        self._written = solver.iteration
+        for path in checkpoints_in(self.folder)[: -self.keep]:
+            path.unlink(missing_ok=True)
+        self._next = time.monotonic() + (self.seconds or 0.0)
+
+    def _try_to_write(self, solver: Solver) -> None:
         try:
-            Statistics.from_dict(model.statistics.to_dict())
-        except ValueError as error:
-            raise ValueError(f"save_model: {error}") from None
-        if model.statistics.image_shape != model.input_shape:
-            raise ValueError(
-                f"save_model: expected statistics of images of shape {model.input_shape}, the model's input, "
-                f"got {model.statistics.image_shape}"
+            self._write(solver)
+        except OSError as error:
+            self._next = time.monotonic() + (self.seconds or 0.0)
+            warnings.warn(
+                f"no checkpoint was written after iteration {solver.iteration}, and training goes on: {error}",
+                stacklevel=2,
             )
-        statistics = {"divide_by_255": model.statistics.divide_by_255}
-        for name in ("mean", "std"):
-            if (array := getattr(model.statistics, name)) is not None:
-                arrays[f"statistics.{name}"] = array
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "model": type(model).__name__,
-        "input_shape": model.input_shape,
-        "l2": model.l2,
-        "loss": loss.__name__,
-        "loss_arguments": {name: float(value) for name, value in loss_arguments.items()},
-        "layers": [
-            {"name": name, "class": type(layer).__name__, "hyperparameters": layer.hyperparameters()}
-            for name, layer in model.layers.items()
-        ],
-        "statistics": statistics,
-        "class_names": None if model.class_names is None else list(model.class_names),
-    }
-    encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    with replace_file(path) as file:
-        np.savez(file, header=encoded, **arrays)  # type: ignore[arg-type]
 
 
-def load_model(path: PathLike) -> models.Sequential:
-    """Load a model that `save_model` saved, ready for `predict_images` if it was saved with statistics.
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed while they wrote a checkpoint."""
+    for path in folder.glob(".checkpoint-*.tmp"):
+        found = re.search(r"\.(\d+)-\d+\.tmp$", path.name)
+        if found and not _is_running(int(found[1])):
+            path.unlink(missing_ok=True)
 
-    Parameters
-    ----------
-    path : path
 
-    Returns
-    -------
-    Sequential
-        A ConvNet1 where one was saved; whether it fuses layers is not saved, and it does.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not a whole model file, or is of a newer version.
-    """
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True  # not known, and a signal would end it
     try:
-        content = Path(path).read_bytes()  # whole, so that what is an OSError below comes from the content
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: expected a model file, but there is no such file") from None
-    try:
-        if not content.startswith(b"PK"):
-            raise ValueError("it is not an .npz archive")
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return _build(dict(archive))
-    except KeyError as error:
-        raise ValueError(f"{path}: expected a model file of convnet: {error} is missing or unknown") from None
-    except Exception as error:  # a malformed archive can raise nearly anything
-        raise ValueError(f"{path}: expected a model file of convnet: {error}") from None
-
-
-def _require(thing: Any, table: Mapping[str, Any], what: str) -> None:
-    """Raise a TypeError unless `thing` is in the table."""
-    if thing not in table.values():
-        name = getattr(thing, "__name__", repr(thing))
-        raise TypeError(f"save_model: expected the {what} to be one of {', '.join(table)}, got {name}")
-
-
-def _build(arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
-    """Return the model of a file's arrays."""
-    header = json.loads(arrays.pop("header").tobytes())
-    if header["format"] != FORMAT:
-        raise ValueError(f"its format is {header['format']!r}")
-    if header["version"] != VERSION:
-        raise ValueError(f"it is of version {header['version']}, and this release of convnet reads version {VERSION}")
-    for name, array in arrays.items():
-        if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
-            raise ValueError(f"{name}: expected real numbers in float32 or float64, got {array.dtype}")
-    model_class = MODELS[header["model"]]
-    stack = [
-        LAYERS[entry["class"]].from_params(_with_prefix(arrays, entry["name"]), **entry["hyperparameters"])
-        for entry in header["layers"]
-    ]
-    loss = _loss(LOSSES[header["loss"]], header.get("loss_arguments", {}))
-    model = model_class.from_layers(stack, header["input_shape"], loss=loss, l2=header["l2"])
-    if (statistics := header["statistics"]) is not None:
-        found = _with_prefix(arrays, "statistics")
-        model.statistics = Statistics.from_dict(
-            statistics | {"image_shape": model.input_shape, "mean": found.get("mean"), "std": found.get("std")}
-        )
-    model.class_names = header["class_names"]
-    _check_class_names(model)
-    return model
-
-
-def _loss(function: models.Loss, arguments: Mapping[str, float]) -> models.Loss:
-    """Return a loss with its further arguments, after checking that they are its own and numbers."""
-    inspect.signature(function).bind("scores", "labels", **arguments)
-    numbers = {name: as_number(value, name) for name, value in arguments.items()}
-    return partial(function, **numbers) if numbers else function
-
-
-def _check_class_names(model: models.Sequential) -> None:
-    """Raise a ValueError unless the model has no class names or a string for each class."""
-    names = model.class_names
-    if names is not None and not (
-        isinstance(names, Sequence)
-        and not isinstance(names, str)
-        and len(names) == model.num_classes
-        and all(isinstance(name, str) for name in names)
-    ):
-        raise ValueError(f"expected {model.num_classes} class names, got {names!r:.60}")
-
-
-def _with_prefix(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays whose names begin with ``prefix.``, without that."""
-    return {name.removeprefix(prefix + "."): array for name, array in arrays.items() if name.startswith(prefix + ".")}
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

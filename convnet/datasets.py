@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.checks import FloatArray, as_count
-from convnet.files import PathLike, load_pickle, replace_file
+from convnet.files import PathLike, replace_file
+from convnet.pickles import load_pickle
 
 __all__ = ["Statistics", "load_mnist", "load_prepared", "preprocess", "read_idx", "save_prepared"]
 

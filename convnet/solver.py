@@ -2,16 +2,26 @@
 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+import signal
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from convnet.archives import Arrays, read_archive, write_archive
 from convnet.checks import FloatArray, IntArray, all_finite, as_count, as_flag, as_labels, as_number
+from convnet.files import PathLike
 from convnet.models import Sequential
-from convnet.optimizers import Optimizer
+from convnet.optimizers import STEPS, Optimizer
 from convnet.schedules import Schedule
+from convnet.threads import LEVEL
 from convnet.workspace import Workspace, takes_empty
 
 __all__ = ["Callback", "Solver"]
@@ -25,7 +35,15 @@ class Augment(Protocol):
 
 
 class Callback:
-    """Base of the callbacks; override what you need. Every method gets the Solver, whose state it may read."""
+    """Base of the callbacks; override what you need. Every method of an event gets the Solver, whose state it may read.
+
+    Attributes
+    ----------
+    runs_last : bool
+        Whether the callback comes after those of a Solver that do not.
+    """
+
+    runs_last: ClassVar[bool] = False
 
     def on_train_start(self, solver: Solver) -> None:
         """Be called when `Solver.train` begins, after the first accuracy check."""
@@ -38,6 +56,13 @@ class Callback:
 
     def on_train_end(self, solver: Solver) -> None:
         """Be called when `Solver.train` ends, by an error too."""
+
+    def state(self) -> Arrays:
+        """Return what a checkpoint has to hold of this callback, arrays of numbers by name."""
+        return {}
+
+    def load_state(self, state: Arrays) -> None:
+        """Take over what `state` returned when the checkpoint was written."""
 
 
 class Solver:
@@ -67,7 +92,7 @@ class Solver:
         Random seed of the order of the minibatches, the augmentation, and the sample for the training accuracy;
         dropout draws from the model's generator.
     callbacks : sequence of Callback
-        Called in order.
+        Called in order, those with `runs_last` after the others.
     augmentation : callable, optional
         ``augmentation(x, rng) -> x`` for the inputs of each minibatch, such as an `Augmentation`.
     restore_best : bool
@@ -86,6 +111,8 @@ class Solver:
         The loss of every iteration.
     train_accuracy_history, validation_accuracy_history : list of float
         As fractions: before the first iteration, and after every epoch.
+    is_between_iterations : bool
+        Whether all belongs to one iteration; not so while a step is made, and after one that failed.
     best_validation_accuracy : float
     best_params : dict of str to ndarray
         Copies of the parameters that reached it.
@@ -144,7 +171,7 @@ class Solver:
         self.batch_size = as_count(batch_size, "batch_size")
         self.epochs = as_count(epochs, "epochs")
         self.seed = as_count(seed, "seed", 0)
-        self.callbacks = list(callbacks)
+        self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
         self.augmentation = augmentation
         self.restore_best = as_flag(restore_best, "restore_best")
         self.num_train_check = None if num_train_check is None else as_count(num_train_check, "num_train_check")
@@ -175,6 +202,7 @@ class Solver:
         shuffling, sampling, augmenting = np.random.SeedSequence(self.seed).spawn(3)
         self._shuffling, self._augmenting = np.random.default_rng(shuffling), np.random.default_rng(augmenting)
         self._order_epoch = -1
+        self.is_between_iterations = True
         self._checked_iteration = -1
         self._stopping = False
         self._train_check = self.data["train"]
@@ -212,11 +240,12 @@ class Solver:
             If the loss or a parameter is not finite any more. The model then has the parameters of the last accuracy
             check at which all was finite, at worst the initial ones.
         """
-        self._stopping = False
         self._take_back_last_params()
-        self._check_if_due()
+        was_due = self._check_if_due()
         try:
             self._call("on_train_start")
+            if was_due and self.iteration:
+                self._call("on_epoch_end")
             while self.iteration < self.num_iterations and not self._stopping:
                 self.step()
                 self._call("on_iteration_end")
@@ -225,6 +254,7 @@ class Solver:
         finally:
             self.optimizer.rate_factor = 1.0
             self._call("on_train_end")
+            self._stopping = False
         if self.restore_best:
             checked = self._checked_iteration == self.iteration
             self._last_params = self._finite_params if checked else _copies(self.model.params)
@@ -263,6 +293,15 @@ class Solver:
         ValueError
             If the augmentation changes the shape.
         """
+        self.is_between_iterations = False
+        with _interrupts_held_back():
+            loss = self._step()
+            self.loss_history.append(loss)
+            self.iteration += 1
+            self.is_between_iterations = True
+        return loss
+
+    def _step(self) -> float:
         position = self.iteration % self.iterations_per_epoch
         if self._order_epoch != self.epoch:
             self._order.sort()  # so that the new order does not depend on the last one
@@ -283,8 +322,6 @@ class Solver:
             loss = self.model.train_step(x, labels, self.optimizer, self._workspace)
             if not np.isfinite(loss):
                 self._diverged(x, f"the loss of iteration {self.iteration + 1} is {loss}")
-        self.loss_history.append(loss)
-        self.iteration += 1
         return loss
 
     def _minibatch(self, chosen: IntArray) -> tuple[FloatArray, IntArray]:
@@ -339,6 +376,194 @@ class Solver:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
+    # --------------------------------------------------------------------------------------- checkpoints
+
+    def save(self, path: PathLike) -> None:
+        """Write a checkpoint: everything that determines the rest of the training.
+
+        Parameters
+        ----------
+        path : path
+            Usually ``*.npz``; an existing file is replaced when the new one is complete.
+
+        Raises
+        ------
+        RuntimeError
+            If a step failed or was broken off, so that there is no iteration that all belongs to.
+        OSError
+            If the file cannot be written; what was there before is still there.
+        """
+        if not self.is_between_iterations:
+            raise RuntimeError("expected a Solver between two iterations, got one whose last step was broken off")
+        arrays: Arrays = {f"params.{name}": param for name, param in self.model.params.items()}
+        for prefix, params in (("best", self._best_params), ("last", self._last_params)):
+            arrays |= {f"{prefix}.{name}": param for name, param in params.items()}
+        if self._finite_params is not self._best_params:
+            arrays |= {f"checked.{name}": param for name, param in self._finite_params.items()}
+        for name, kept in self.optimizer.state.items():
+            arrays |= {f"optimizer.{name}.{key}": array for key, array in kept.items()}
+        arrays |= {name: np.array(getattr(self, name), np.float64) for name in HISTORIES}
+        arrays["order"] = self._order
+        for name, callback in self._named_callbacks():
+            arrays |= {f"callbacks.{name}.{key}": array for key, array in callback.state().items()}
+        header = {
+            "run": self._run(),
+            "instruction set": LEVEL,
+            "iteration": self.iteration,
+            "order_epoch": self._order_epoch,
+            "checked_iteration": self._checked_iteration,
+            "best_validation_accuracy": self.best_validation_accuracy,
+            "is_stopping": self._stopping,
+            "optimizer_names": list(self.optimizer.state),
+            "generators": {name: _generator_state(rng) for name, rng in self._generators().items()},
+        }
+        write_archive(path, "checkpoint", CHECKPOINT_VERSION, header, arrays)
+
+    def resume(self, path: PathLike) -> None:
+        """Go on from a checkpoint: `train` then ends with the same bits as if the first training had not ended.
+
+        The Solver is made as for the first training: the same model, data, optimizer and options. The number of epochs
+        and the callbacks may differ.
+
+        Parameters
+        ----------
+        path : path
+            A checkpoint, or a folder of them, of which the newest that can be read is taken.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file, or no checkpoint in the folder.
+        ValueError
+            If the file is no checkpoint, or one of another run; the message names the difference. Nothing is changed
+            then.
+
+        Warns
+        -----
+        UserWarning
+            If a newer checkpoint could not be read, or the instruction set is another, with which the results are equal
+            within rounding alone.
+        """
+        paths = checkpoints_in(path) if Path(path).is_dir() else [Path(path)]
+        if not paths:
+            raise FileNotFoundError(f"{path}: expected a folder of checkpoints, but there are none in it")
+        for candidate in reversed(paths):
+            try:
+                with read_archive(candidate, "checkpoint", CHECKPOINT_VERSION) as (header, arrays):
+                    run = dict(header["run"])
+            except ValueError as error:
+                if candidate is paths[0]:
+                    raise
+                warnings.warn(f"{error}; the one before is taken", stacklevel=2)
+                continue
+            self._compare(run, candidate)
+            with read_archive(candidate, "checkpoint", CHECKPOINT_VERSION) as (header, arrays):
+                self._load(header, arrays)
+            break
+
+    def _compare(self, run: dict[str, Any], path: Path) -> None:
+        """Raise a ValueError that names the differences between a checkpoint's run and this one."""
+        own = self._run()
+        if run != own:
+            differences = [
+                f"{name} {run.get(name)!r:.200}, expected {own.get(name)!r:.200}"
+                for name in {**own, **run}
+                if run.get(name) != own.get(name)
+            ]
+            raise ValueError(f"{path}: it is a checkpoint of another run: {'; '.join(differences)}")
+
+    def _load(self, header: dict[str, Any], arrays: Arrays) -> None:
+        """Take over a checkpoint, after checking all of it."""
+        own = self.model.params
+        params = _params_in(arrays, "params", own)
+        best, last, checked = (
+            _params_in(arrays, name, own) if any(key.startswith(f"{name}.") for key in arrays) else {}
+            for name in ("best", "last", "checked")
+        )
+        if not checked and not best:
+            raise ValueError("the parameters of the last accuracy check are missing")
+        iteration, epoch = as_count(header["iteration"], "iteration", 0), as_count(header["order_epoch"], "epoch", -1)
+        checked_iteration = as_count(header["checked_iteration"], "checked_iteration", -1)
+        best_accuracy = as_number(header["best_validation_accuracy"], "best_validation_accuracy", at_least=-1)
+        is_stopping = as_flag(header["is_stopping"], "is_stopping")
+        order = arrays["order"]
+        if order.dtype.kind != "i" or not np.array_equal(np.sort(order), np.sort(self._order)):
+            raise ValueError(f"order: expected a permutation of {len(self._order)} examples")
+        histories = {name: arrays[name] for name in HISTORIES}
+        for name, history in histories.items():
+            if history.ndim != 1 or history.dtype != np.float64:
+                raise ValueError(f"{name}: expected an axis of float64, got {history.dtype} of shape {history.shape}")
+        if len(histories["loss_history"]) != iteration:
+            raise ValueError(f"expected {iteration} losses, got {len(histories['loss_history'])}")
+        state = _optimizer_state(header["optimizer_names"], arrays, own, self.optimizer)
+        generators = self._generators()
+        for name, rng in generators.items():
+            _generator_like(rng, header["generators"][name])  # fails if it does not fit
+
+        for name, rng in generators.items():
+            rng.bit_generator.state = header["generators"][name]
+        self.optimizer.load_state(state)
+        self.model.load_params(params)
+        self.iteration, self._order_epoch, self._checked_iteration = iteration, epoch, checked_iteration
+        self._order[...] = order
+        for name, history in histories.items():
+            setattr(self, name, history.tolist())
+        self.best_validation_accuracy, self._stopping, self.is_between_iterations = best_accuracy, is_stopping, True
+        self._best_params, self._last_params = _copied_into(self._kept_params[0], best), last
+        self._finite_params = _copied_into(self._kept_params[1], checked) if checked else self._best_params
+        for name, callback in self._named_callbacks():
+            prefix = f"callbacks.{name}."
+            kept = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+            if kept:
+                callback.load_state(kept)
+        if header["instruction set"] != LEVEL:
+            warnings.warn(
+                "the checkpoint was written with another instruction set: results are equal within rounding alone; see "
+                "CONVNET_SIMD",
+                stacklevel=3,
+            )
+
+    def _run(self) -> dict[str, Any]:
+        """Return what the run is made of, as JSON has it; the number of epochs and the callbacks may change."""
+        optimizer, params = self.optimizer, self.model.params
+        return {
+            "model": repr(self.model),
+            "dtype": sorted({str(param.dtype) for param in params.values()}),
+            "fuse": self.model.fuse,
+            "loss": _described(self.model.loss_function),
+            "optimizer": repr(optimizer),
+            "schedule": _described(self.schedule),
+            "augmentation": _described(self.augmentation),
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "restore_best": self.restore_best,
+            "num_train_check": self.num_train_check,
+            "data": self._data_sums(),
+        }
+
+    def _data_sums(self) -> dict[str, list[Any]]:
+        """Return shape, dtype and a checksum of each array of the data."""
+        if not hasattr(self, "_sums"):
+            self._sums = {
+                f"{name}_{part}": [list(array.shape), str(array.dtype), zlib.crc32(np.ascontiguousarray(array).data)]
+                for part, pair in self.data.items()
+                for name, array in zip("xy", pair, strict=True)
+            }
+        return self._sums
+
+    def _generators(self) -> dict[str, np.random.Generator]:
+        return {"shuffling": self._shuffling, "augmenting": self._augmenting, "model": self.model.rng}
+
+    def _named_callbacks(self) -> list[tuple[str, Callback]]:
+        """Return the callbacks by class and running number."""
+        counts: dict[str, int] = {}
+        named = []
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            counts[kind] = counts.get(kind, 0) + 1
+            named.append((f"{kind}{counts[kind]}", callback))
+        return named
+
     # ---------------------------------------------------------------------------------------- predicting
 
     def check_accuracy(
@@ -391,6 +616,102 @@ class Solver:
     def predict(self, x: npt.ArrayLike) -> IntArray:
         """Return the model's label (N,) for each prepared input of x (N, ...)."""
         return self.model.predict(x)
+
+
+HISTORIES = ("loss_history", "train_accuracy_history", "validation_accuracy_history")
+CHECKPOINT_VERSION = 1
+
+
+def checkpoints_in(folder: PathLike) -> list[Path]:
+    """Return the checkpoints in a folder, the newest last."""
+    return sorted(Path(folder).glob("checkpoint-*.npz"))
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block; a second one does not."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    pending = False
+
+    def hold_back(number: int, frame: Any) -> None:
+        nonlocal pending
+        if pending:
+            raise KeyboardInterrupt
+        pending = True
+
+    signal.signal(signal.SIGINT, hold_back)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pending:
+        raise KeyboardInterrupt
+
+
+def _described(thing: Any) -> str | None:
+    """Return a text that tells functions and objects apart, and is the same in another process."""
+    if thing is None:
+        return None
+    if isinstance(thing, partial):
+        return f"{_described(thing.func)} with {thing.args!r} {thing.keywords!r}"
+    if hasattr(thing, "__qualname__"):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    return type(thing).__qualname__ if type(thing).__repr__ is object.__repr__ else repr(thing)
+
+
+def _generator_state(rng: np.random.Generator) -> Any:
+    """Return the state of a generator as JSON has it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+    return plain(rng.bit_generator.state)
+
+
+def _generator_like(rng: np.random.Generator, state: Any) -> np.random.Generator:
+    """Return a generator of the class of `rng` in a state."""
+    bits: Any = type(rng.bit_generator)
+    made = bits()
+    made.state = state
+    return np.random.Generator(made)
+
+
+def _params_in(arrays: Arrays, prefix: str, own: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Return the arrays of a prefix, which have to be like the model's parameters."""
+    found = {name: arrays[f"{prefix}.{name}"] for name in own}
+    for name, array in found.items():
+        if array.shape != own[name].shape or array.dtype != own[name].dtype:
+            raise ValueError(
+                f"{prefix}.{name}: expected {own[name].dtype} of shape {own[name].shape}, got {array.dtype} of shape "
+                f"{array.shape}"
+            )
+    return found
+
+
+def _optimizer_state(
+    names: Sequence[str], arrays: Arrays, own: Mapping[str, FloatArray], optimizer: Optimizer
+) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    """Return an optimizer's state, whose arrays have to be like the parameters."""
+    if not isinstance(names, list) or not set(names) <= own.keys():
+        raise ValueError(f"expected the optimizer's state of parameters of the model, got {names!r:.60}")
+    state = {name: {key: arrays[f"optimizer.{name}.{key}"] for key in optimizer.state_names} for name in names}
+    for name, kept in state.items():
+        for key, array in kept.items():
+            if key != STEPS and (array.shape != own[name].shape or array.dtype != own[name].dtype):
+                raise ValueError(f"optimizer.{name}.{key}: expected an array like the parameter, got {array.shape}")
+    return state
+
+
+def _copied_into(kept: dict[str, FloatArray], params: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Return `kept` with the values of the parameters, or an empty dictionary where there are none."""
+    for name, param in params.items():
+        kept[name][...] = param
+    return kept if params else {}
 
 
 def _copies(params: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

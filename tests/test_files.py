@@ -8,7 +8,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from convnet.files import load_pickle, replace_file
+from convnet.files import replace_file
+from convnet.pickles import load_pickle
 
 
 def test_a_file_is_written_or_replaced(tmp_path, monkeypatch):

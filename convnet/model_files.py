@@ -1,0 +1,183 @@
+"""Model files: one ``.npz`` with a JSON header, versioned, never a pickle.
+
+A model file is an archive (see `convnet.archives`). Its arrays are the parameters by their names in the model, such as
+``conv1.weight``, and, if the model has statistics, ``statistics.mean`` and ``statistics.std``. The JSON object has
+
+- ``format``: ``"convnet model"``, and ``version``: 1;
+- ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
+- ``loss``: ``"softmax_loss"`` or ``"svm_loss"``; ``loss_arguments``: an object, such as ``{"margin": 2.0}``, and empty
+  where it is missing;
+- ``layers``: in order, objects of ``name``, ``class`` and ``hyperparameters``;
+- ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import layers, losses, models
+from convnet.archives import read_archive, write_archive
+from convnet.checks import as_number
+from convnet.datasets import Statistics
+from convnet.files import PathLike
+
+__all__ = ["load_model", "save_model"]
+
+KIND, VERSION = "model", 1
+
+# The one place where names in a file turn into classes of this library.
+MODELS = {cls.__name__: cls for cls in (models.Sequential, models.ConvNet1)}
+LAYERS: dict[str, type[layers.Layer]] = {
+    cls.__name__: cls
+    for cls in (
+        layers.Conv2D,
+        layers.Affine,
+        layers.MaxPool2D,
+        layers.AveragePool2D,
+        layers.ReLU,
+        layers.Sigmoid,
+        layers.Dropout,
+    )
+}
+LOSSES: dict[str, models.Loss] = {function.__name__: function for function in (losses.softmax_loss, losses.svm_loss)}
+
+
+def save_model(model: models.Sequential, path: PathLike) -> None:
+    """Save a model to a file: parameters, architecture, statistics and class names.
+
+    Parameters
+    ----------
+    model : Sequential
+        Of this library's layers and losses.
+    path : path
+        Usually ``*.npz``; an existing file is replaced when the new one is complete.
+
+    Raises
+    ------
+    TypeError
+        If the model, a layer, the loss or the statistics is not of this library.
+    ValueError
+        If there are class names, but not one string for each class.
+    OSError
+        If the file cannot be written; what was there before is still there.
+    """
+    _require(type(model), MODELS, "model")
+    for name, layer in model.layers.items():
+        _require(type(layer), LAYERS, f"layer {name}")
+    loss, loss_arguments = model.loss_function, dict[str, Any]()
+    if isinstance(model.loss_function, partial) and not model.loss_function.args:
+        loss, loss_arguments = model.loss_function.func, model.loss_function.keywords
+    _require(loss, LOSSES, "loss")
+    _check_class_names(model)
+    arrays: dict[str, npt.NDArray[Any]] = dict(model.params)
+    statistics = None
+    if model.statistics is not None:
+        if not isinstance(model.statistics, Statistics):
+            raise TypeError(f"save_model: expected statistics from preprocess, got {model.statistics!r}")
+        try:
+            Statistics.from_dict(model.statistics.to_dict())
+        except ValueError as error:
+            raise ValueError(f"save_model: {error}") from None
+        if model.statistics.image_shape != model.input_shape:
+            raise ValueError(
+                f"save_model: expected statistics of images of shape {model.input_shape}, the model's input, "
+                f"got {model.statistics.image_shape}"
+            )
+        statistics = {"divide_by_255": model.statistics.divide_by_255}
+        for name in ("mean", "std"):
+            if (array := getattr(model.statistics, name)) is not None:
+                arrays[f"statistics.{name}"] = array
+    header = {
+        "model": type(model).__name__,
+        "input_shape": model.input_shape,
+        "l2": model.l2,
+        "loss": loss.__name__,
+        "loss_arguments": {name: float(value) for name, value in loss_arguments.items()},
+        "layers": [
+            {"name": name, "class": type(layer).__name__, "hyperparameters": layer.hyperparameters()}
+            for name, layer in model.layers.items()
+        ],
+        "statistics": statistics,
+        "class_names": None if model.class_names is None else list(model.class_names),
+    }
+    write_archive(path, KIND, VERSION, header, arrays)
+
+
+def load_model(path: PathLike) -> models.Sequential:
+    """Load a model that `save_model` saved, ready for `predict_images` if it was saved with statistics.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Sequential
+        A ConvNet1 where one was saved; whether it fuses layers is not saved, and it does.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a whole model file, or is of a newer version.
+    """
+    with read_archive(path, KIND, VERSION) as (header, arrays):
+        return _build(header, arrays)
+
+
+def _require(thing: Any, table: Mapping[str, Any], what: str) -> None:
+    """Raise a TypeError unless `thing` is in the table."""
+    if thing not in table.values():
+        name = getattr(thing, "__name__", repr(thing))
+        raise TypeError(f"save_model: expected the {what} to be one of {', '.join(table)}, got {name}")
+
+
+def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
+    """Return the model of a file's header and arrays."""
+    for name, array in arrays.items():
+        if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
+            raise ValueError(f"{name}: expected real numbers in float32 or float64, got {array.dtype}")
+    model_class = MODELS[header["model"]]
+    stack = [
+        LAYERS[entry["class"]].from_params(_with_prefix(arrays, entry["name"]), **entry["hyperparameters"])
+        for entry in header["layers"]
+    ]
+    loss = _loss(LOSSES[header["loss"]], header.get("loss_arguments", {}))
+    model = model_class.from_layers(stack, header["input_shape"], loss=loss, l2=header["l2"])
+    if (statistics := header["statistics"]) is not None:
+        found = _with_prefix(arrays, "statistics")
+        model.statistics = Statistics.from_dict(
+            statistics | {"image_shape": model.input_shape, "mean": found.get("mean"), "std": found.get("std")}
+        )
+    model.class_names = header["class_names"]
+    _check_class_names(model)
+    return model
+
+
+def _loss(function: models.Loss, arguments: Mapping[str, float]) -> models.Loss:
+    """Return a loss with its further arguments, after checking that they are its own and numbers."""
+    inspect.signature(function).bind("scores", "labels", **arguments)
+    numbers = {name: as_number(value, name) for name, value in arguments.items()}
+    return partial(function, **numbers) if numbers else function
+
+
+def _check_class_names(model: models.Sequential) -> None:
+    """Raise a ValueError unless the model has no class names or a string for each class."""
+    names = model.class_names
+    if names is not None and not (
+        isinstance(names, Sequence)
+        and not isinstance(names, str)
+        and len(names) == model.num_classes
+        and all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(f"expected {model.num_classes} class names, got {names!r:.60}")
+
+
+def _with_prefix(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays whose names begin with ``prefix.``, without that."""
+    return {name.removeprefix(prefix + "."): array for name, array in arrays.items() if name.startswith(prefix + ".")}
