@@ -1,7 +1,7 @@
 """Archives: files of named arrays and a JSON object, as model files and checkpoints are.
 
-An archive is an uncompressed zip of ``.npy`` arrays, as ``numpy.savez`` writes it. ``header`` is an array of uint8, a JSON
-object in UTF-8 with ``format``, what kind of file it is, and ``version``.
+An archive is an uncompressed zip of ``.npy`` arrays, as ``numpy.savez`` writes it. ``header`` is an array of uint8, a
+JSON object in UTF-8 with ``format``, what kind of file it is, and ``version``.
 """
 
 import io
@@ -85,7 +85,9 @@ def read_archive(path: PathLike, kind: str, version: int) -> Iterator[tuple[dict
         if header["format"] != f"convnet {kind}":
             raise ValueError(f"its format is {header['format']!r:.40}")
         if header["version"] != version:
-            raise ValueError(f"it is of version {header['version']}, and this release of convnet reads version {version}")
+            raise ValueError(
+                f"it is of version {header['version']}, and this release of convnet reads version {version}"
+            )
         yield header, arrays
     except KeyError as error:
         raise ValueError(f"{path}: expected a {kind} file of convnet: {error} is missing or unknown") from None
@@ -125,5 +127,7 @@ def _array(content: bytes, name: str) -> npt.NDArray[Any]:
         raise ValueError(f"{name}: expected real numbers, got {dtype}")
     data = bytearray(content[file.tell() :])
     if len(data) != prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name}: expected {prod(shape) * dtype.itemsize} bytes for the shape {shape}, got {len(data)}")
+        raise ValueError(
+            f"{name}: expected {prod(shape) * dtype.itemsize} bytes for the shape {shape}, got {len(data)}"
+        )
     return np.frombuffer(data, dtype).reshape(shape, order="F" if is_fortran else "C")

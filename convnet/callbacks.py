@@ -7,7 +7,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from convnet.checks import as_count
+from convnet.archives import Arrays
+from convnet.checks import FloatArray, as_count
 from convnet.files import PathLike, replace_file
 from convnet.plotting import filter_sheet
 from convnet.solver import Callback, Solver
@@ -139,25 +140,27 @@ class FilterAnimation(Callback):
         self.layer = layer
         self.frames = as_count(frames, "frames", 2)
         self.max_bytes = as_count(max_bytes, "max_bytes")
-        self._images: list[Any] = []
-        self._last = -1
+        self._weights: list[FloatArray] = []
+        self._iterations: list[int] = []
 
     def on_train_start(self, solver: Solver) -> None:
         """Take the first frame."""
         if solver.iteration == 0:
-            self._images, self._last = [], -1
+            self._weights, self._iterations = [], []
         weight = solver.model.params.get(f"{self.layer}.weight")
         if weight is None or weight.ndim != 4:
-            self._images = []
+            self._weights = []
             raise ValueError(
                 f"FilterAnimation: expected a model with a convolution {self.layer!r}, got {list(solver.model.layers)}"
             )
-        self._take(solver)
+        if not self._iterations:
+            self._take(solver)
         self._write()  # at once, so that a path that cannot be written is known now
 
     def on_iteration_end(self, solver: Solver) -> None:
         """Take a frame if it is time."""
-        frame, last = ((i * (self.frames - 1)) // solver.num_iterations for i in (solver.iteration, self._last))
+        last = self._iterations[-1] if self._iterations else -1
+        frame, last = ((i * (self.frames - 1)) // solver.num_iterations for i in (solver.iteration, last))
         if frame > last:
             self._take(solver)
 
@@ -167,33 +170,53 @@ class FilterAnimation(Callback):
 
     def on_train_end(self, solver: Solver) -> None:
         """Write the file, with the filters of the last iteration."""
-        if self._images:  # none where the training could not start
+        kept = self._weights.copy(), self._iterations.copy()
+        if self._weights:  # none where the training could not start
             self._take(solver)
             self._write()
+        self._weights, self._iterations = kept  # the frame of this end does not belong to a training that goes on
+
+    def state(self) -> Arrays:
+        """Return the filters of all frames."""
+        if not self._weights:
+            return {}
+        return {"weights": np.array(self._weights), "iterations": np.array(self._iterations, np.int64)}
+
+    def load_state(self, state: Arrays) -> None:
+        """Take over the filters of all frames."""
+        weights, iterations = state["weights"], state["iterations"]
+        if weights.ndim != 5 or iterations.shape != weights.shape[:1]:
+            raise ValueError(f"FilterAnimation: expected filters of {iterations.shape} frames, got {weights.shape}")
+        self._weights, self._iterations = list(weights), iterations.tolist()
 
     def _take(self, solver: Solver) -> None:
         weight = solver.model.params[f"{self.layer}.weight"]
-        if solver.iteration == self._last or not np.isfinite(weight).all():  # of the second the Solver will tell
-            return
-        from PIL import Image, ImageDraw, ImageFont
-
-        self._last = solver.iteration
-        sheet = filter_sheet(weight)
-        zoom = max(1, 376 // max(sheet.shape[:2]))
-        pixels = (255 * sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)).astype(np.uint8)
-        filters, caption = Image.fromarray(pixels), 24
-        image = Image.new(filters.mode, (max(filters.width, 160), filters.height + caption), "white")
-        image.paste(filters, (0, caption))
-        text = f"iteration {solver.iteration:,}"
-        ImageDraw.Draw(image).text((2, 2), text, fill="black", font=ImageFont.load_default(16))
-        self._images.append(image)
+        is_new = not self._iterations or solver.iteration > self._iterations[-1]
+        if is_new and np.isfinite(weight).all():  # of what is not the Solver will tell
+            self._weights.append(weight.copy())
+            self._iterations.append(solver.iteration)
 
     def _write(self) -> None:
-        images = self._images
+        images = [_frame(*frame) for frame in zip(self._weights, self._iterations, strict=True)]
         while len(content := _animated_gif(images)) > self.max_bytes and len(images) > 2:
             images = images[:-1:2] + images[-1:]
         with replace_file(self.path) as file:
             file.write(content)
+
+
+def _frame(weight: FloatArray, iteration: int) -> Any:
+    """Return a picture of the filters below a line with the iteration."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    sheet = filter_sheet(weight)
+    zoom = max(1, 376 // max(sheet.shape[:2]))
+    pixels = (255 * sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)).astype(np.uint8)
+    filters, caption = Image.fromarray(pixels), 24
+    image = Image.new(filters.mode, (max(filters.width, 160), filters.height + caption), "white")
+    image.paste(filters, (0, caption))
+    text = f"iteration {iteration:,}"
+    ImageDraw.Draw(image).text((2, 2), text, fill="black", font=ImageFont.load_default(16))
+    return image
 
 
 def _animated_gif(images: list[Any]) -> bytes:

@@ -527,7 +527,10 @@ class Solver:
         """Return what the run is made of, as JSON has it; the number of epochs and the callbacks may change."""
         optimizer, params = self.optimizer, self.model.params
         return {
-            "model": repr(self.model),
+            "model": type(self.model).__name__,
+            "input_shape": list(self.model.input_shape),
+            "l2": self.model.l2,
+            **{f"layer {name}": repr(layer) for name, layer in self.model.layers.items()},
             "dtype": sorted({str(param.dtype) for param in params.values()}),
             "fuse": self.model.fuse,
             "loss": _described(self.model.loss_function),
@@ -538,11 +541,11 @@ class Solver:
             "seed": self.seed,
             "restore_best": self.restore_best,
             "num_train_check": self.num_train_check,
-            "data": self._data_sums(),
+            **self._data_sums(),
         }
 
     def _data_sums(self) -> dict[str, list[Any]]:
-        """Return shape, dtype and a checksum of each array of the data."""
+        """Return shape, dtype and checksum of each array of the data."""
         if not hasattr(self, "_sums"):
             self._sums = {
                 f"{name}_{part}": [list(array.shape), str(array.dtype), zlib.crc32(np.ascontiguousarray(array).data)]
@@ -659,7 +662,8 @@ def _described(thing: Any) -> str | None:
         return f"{_described(thing.func)} with {thing.args!r} {thing.keywords!r}"
     if hasattr(thing, "__qualname__"):
         return f"{thing.__module__}.{thing.__qualname__}"
-    return type(thing).__qualname__ if type(thing).__repr__ is object.__repr__ else repr(thing)
+    has_repr = any("__repr__" in vars(cls) for cls in type(thing).__mro__[:-1])  # another than object's
+    return repr(thing) if has_repr else type(thing).__qualname__
 
 
 def _generator_state(rng: np.random.Generator) -> Any:

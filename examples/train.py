@@ -2,6 +2,8 @@
 
 python examples/train.py
 python examples/train.py --epochs 3 --output results/quick --filters-gif results/filters.gif
+
+Every minute, and when Ctrl-C ends it, it writes a checkpoint, from which the same command with --resume goes on.
 """
 
 import argparse
@@ -34,6 +36,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--filters-gif", type=Path, metavar="FILE", help="write an animation of the first layer's filters"
     )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     parser.add_argument("--target-accuracy", type=fraction, metavar="FRACTION", help="fail below this test accuracy")
     return parser.parse_args()
 
@@ -47,7 +50,8 @@ def main() -> int:
         if find_spec(package) is None:
             print(f'{package} is not installed, so there will be no {what}: pip install ".[examples]" adds it')
 
-    callbacks: list[convnet.Callback] = [convnet.ProgressBar()]
+    checkpoints = options.output / "checkpoints"
+    callbacks: list[convnet.Callback] = [convnet.ProgressBar(), convnet.Checkpoint(checkpoints)]
     if options.filters_gif is not None:
         callbacks.append(convnet.FilterAnimation(options.filters_gif))
 
@@ -77,7 +81,14 @@ def main() -> int:
         callbacks=callbacks,
     )
     print(f"training for {solver.num_iterations} iterations of {options.batch_size} images")
-    solver.train()
+    if options.resume:
+        solver.resume(checkpoints)
+        print(f"going on after iteration {solver.iteration}")
+    try:
+        solver.train()
+    except KeyboardInterrupt:
+        print(f"\ninterrupted after iteration {solver.iteration}; the same command with --resume goes on from there")
+        return 130
     print(f"best validation accuracy {solver.best_validation_accuracy:.2%}")
 
     # 4. Test: only now, and only once, the test images are looked at (their labels told how many classes there are).
