@@ -27,7 +27,7 @@ from convnet.gradient_check import gradient_error
 from convnet.initializers import he_normal
 from convnet.layers import Affine, AveragePool2D, Conv2D, Dropout, Layer, MaxPool2D, ReLU, Sigmoid
 from convnet.losses import softmax_loss, svm_loss
-from convnet.model_files import load_model, save_model
+from convnet.model_files import load_model, load_tutorial_model, save_model
 from convnet.models import ConvNet1, Sequential
 from convnet.optimizers import SGD, Adam, Momentum, Optimizer, RMSProp
 from convnet.plotting import plot_confusion, plot_curves, plot_errors, plot_examples, plot_filters, plot_training
@@ -73,6 +73,7 @@ __all__ = [
     "load_mnist",
     "load_model",
     "load_prepared",
+    "load_tutorial_model",
     "naive",
     "plot_confusion",
     "plot_curves",

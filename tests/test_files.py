@@ -3,7 +3,9 @@
 import importlib
 import os
 import pickle
+import struct
 import subprocess
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -273,6 +275,47 @@ def test_arrays_come_back_in_type_shape_and_order(tmp_path, dtype, shape, order)
     assert loaded.shape == array.shape
     assert loaded.flags.f_contiguous == array.flags.f_contiguous
     assert loaded.tolist() == array.tolist()
+
+
+def nested(depth, start):
+    for _ in range(depth):
+        start = (start, start)
+    return start
+
+
+BOMBS = {
+    "a terabyte": (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.", "malformed"),
+    "a large place in the memo": (b"\x80\x04Nr" + struct.pack("<I", 2**32 - 1) + b"0.", "the instruction POP"),
+    "a key that takes an age to hash": (
+        b"\x80\x04}K\x01" + b"".join(b"\x94h" + bytes([i]) + b"\x86" for i in range(60)) + b"Ns.",
+        "a dictionary with a tuple for a key",
+    ),
+    "an age to compare": (pickle.dumps([nested(60, 1.5), nested(60, 1.5)]), None),
+    "a long integer": (pickle.dumps([10**4000]), "an integer of 13288 bits, more than 128"),
+    "many instructions": (b"\x80\x04" + b"]" * 1_000_002 + b".", "more than 1,000,000 instructions"),
+    "a deep list": (b"\x80\x04" + b"]" * 50_000 + b"a" * 49_999 + b".", None),
+    "a large shape": (
+        pickle.dumps(np.zeros(0), 4).replace(b"K\x00\x85\x94", b"J\xff\xff\xff\x7f\x85\x94"),
+        "malformed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_pickles_take_no_more_time_and_memory_than_their_size(tmp_path, name):
+    content, message = BOMBS[name]
+    (tmp_path / "bomb").write_bytes(content)
+    tracemalloc.start()
+    try:
+        if message is None:
+            load_pickle(tmp_path / "bomb", "data")
+        else:
+            with pytest.raises(ValueError, match=rf"bomb: expected a pickle of data: .*{message}"):
+                load_pickle(tmp_path / "bomb", "data")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1e6 + 300 * len(content)
 
 
 def good_pickle():

@@ -4,6 +4,7 @@ import ctypes
 import ctypes.util
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -195,6 +196,40 @@ def test_fewer_and_more_threads_again():
         barrier = threading.Barrier(number, timeout=60)
         for _ in range(3):
             _kernels.run_tasks(lambda index, slot, barrier=barrier: barrier.wait(), number, number)
+
+
+def test_one_model_predicts_from_eight_threads(mnist):
+    model = convnet.ConvNet1(hidden_size=70)
+    images = mnist[0][:400, None].astype(np.float32) / 128 - 1
+    expected = model.scores(images).tobytes()
+    results = [None] * 8
+
+    def predict(position):
+        results[position] = {model.scores(images).tobytes() for _ in range(5)}
+
+    workers = [threading.Thread(target=predict, args=(position,)) for position in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert results == [{expected}] * 8
+
+
+def test_an_interrupt_within_a_kernel_waits_for_it_and_harms_nothing(rng):
+    x, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((2000, 1000), (1000, 1000)))
+    expected = functional.affine_forward(x, weight, np.zeros(1000)).tobytes()
+
+    def forever():
+        while True:
+            functional.affine_forward(x, weight, np.zeros(1000))
+
+    for delay in np.linspace(0.0005, 0.03, 12):
+        timer = threading.Timer(delay, os.kill, [os.getpid(), signal.SIGINT])
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            forever()
+        timer.join()
+    assert functional.affine_forward(x, weight, np.zeros(1000)).tobytes() == expected
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

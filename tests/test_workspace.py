@@ -1,7 +1,10 @@
 """Memory that a training step uses again."""
 
+import gc
 import pickle
+import resource
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,3 +112,30 @@ def test_whole_epochs_allocate_nothing_large(rng):
         tracemalloc.stop()
     assert len(peaks) == 271
     assert max(peaks) < 1 << 16
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell the memory of a process")
+def test_ten_thousand_steps_of_random_shapes_leave_memory_where_it_was(rng):
+    def resident():
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    before = None
+    for count in range(1000):
+        c, f, k, h, w = rng.integers(1, [4, 6, 4, 5, 5], endpoint=True)
+        options = {"activation": convnet.Sigmoid} if count % 3 == 0 else {}
+        options |= {"pooling": convnet.AveragePool2D} if count % 5 == 0 else {}
+        shape = (int(c), int(k + 2 * h), int(k + 2 * w))
+        model = convnet.ConvNet1(
+            shape, num_filters=int(f), kernel_size=int(k), padding=0, hidden_size=int(rng.integers(1, 40)), **options
+        )
+        optimizer, workspace = [convnet.SGD(0.01), convnet.Adam(0.001)][count % 2], convnet.Workspace()
+        for _ in range(10):
+            n = int(rng.integers(1, 30))
+            x, labels = rng.standard_normal((n, *shape)), rng.integers(0, 10, n)
+            model.train_step(x, labels, optimizer, workspace)
+        model.predict(x)
+        if count == 200:
+            before = resident()
+    assert resident() - before < 8 << 20

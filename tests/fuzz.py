@@ -1,0 +1,372 @@
+"""Read mutated files of every kind, and see that each ends in a clean error or a right result.
+
+    python tests/fuzz.py --inputs 100000
+    python tests/fuzz.py --seconds 60 --kinds pickle checkpoint
+
+A clean error is a ValueError that names the file. Anything else ends the program with status 1 and keeps the input: a
+crash, another error, ten seconds without an answer, memory beyond a limit, or an attempt to open another file for
+writing, start a process, connect to the network or load a library. The same random seed makes the same inputs.
+"""
+
+import argparse
+import gzip
+import io
+import json
+import pickle
+import random
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+import convnet
+
+MEGABYTES = 300
+SECONDS = 10
+FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "ctypes.dlopen")
+
+
+class HangError(BaseException):
+    """An input took too long; no part of the library may take it for an error in the file."""
+
+
+class ForbiddenError(BaseException):
+    """An input had something run."""
+
+
+# ------------------------------------------------------------------------------------------------ mutations
+
+NUMBERS = [0, 1, 2, 127, 128, 255, 256, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1]
+
+
+def mutated(content, corpus, rng):
+    """Return bytes that are changed in one to four places."""
+    content = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        place = rng.randrange(len(content) + 1)
+        change = rng.randrange(8)
+        if change == 0 and content:
+            content[place % len(content)] ^= 1 << rng.randrange(8)
+        elif change == 1 and content:
+            content[place % len(content)] = rng.randrange(256)
+        elif change == 2:
+            del content[place : place + rng.choice((1, 2, 4, 8, 64))]
+        elif change == 3:
+            content[place:place] = rng.randbytes(rng.choice((1, 2, 4, 8, 64)))
+        elif change == 4:
+            content = content[:place]
+        elif change == 5:
+            size = rng.choice((1, 2, 4, 8))
+            number = rng.choice(NUMBERS) % 2 ** (8 * size)
+            content[place : place + size] = number.to_bytes(size, rng.choice(("little", "big")))
+        elif change == 6:
+            start = rng.randrange(len(content) + 1)
+            content[place:place] = content[start : start + rng.randrange(1, 100)]
+        else:
+            other = rng.choice(corpus)
+            start = rng.randrange(len(other) + 1)
+            content[place:] = other[start:]
+    return bytes(content)
+
+
+VALUES = [None, True, -1, 0, 1, 3, 2**31, 2**63, 1e308, float("nan"), "", "x", "conv1", [], {}, [1], [1, 2, 3], "\0"]
+
+
+def changed_json(value, rng):
+    """Return a JSON value with one part of it replaced, removed or repeated."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        key = rng.choice(list(value))
+        if rng.random() < 0.1:
+            return {name: item for name, item in value.items() if name != key}
+        return value | {key: changed_json(value[key], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        place = rng.randrange(len(value))
+        if rng.random() < 0.1:
+            return value[:place] + value[place + 1 :]
+        if rng.random() < 0.1:
+            return value[:place] + value[place : place + 1] * 2 + value[place + 1 :]
+        return [*value[:place], changed_json(value[place], rng), *value[place + 1 :]]
+    if isinstance(value, int) and rng.random() < 0.5:
+        return value + rng.choice((-1, 1, 255, 2**31))
+    return rng.choice(VALUES)
+
+
+def mutated_archive(content, corpus, rng):
+    """Return an archive that is changed as a whole, or in its header or one of its arrays under right checksums."""
+    if rng.random() < 0.3:
+        return mutated(content, corpus, rng)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    if rng.random() < 0.6:
+        header = changed_json(json.loads(np.load(io.BytesIO(members["header.npy"])).tobytes()), rng)
+        text = json.dumps(header).encode()
+        file = io.BytesIO()
+        np.save(file, np.frombuffer(text if rng.random() < 0.9 else mutated(text, [text], rng), np.uint8))
+        members["header.npy"] = file.getvalue()
+    else:
+        name = rng.choice(list(members))
+        members[name] = mutated(members[name], list(members.values()), rng)
+        if rng.random() < 0.1:
+            members[rng.choice(list(members))] = members.pop(name)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", rng.choice((zipfile.ZIP_STORED,) * 9 + (zipfile.ZIP_DEFLATED,))) as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    return file.getvalue()
+
+
+def mutated_idx(content, corpus, rng):
+    """Return an IDX file, half of them compressed."""
+    changed = mutated(content, corpus, rng)
+    if rng.random() < 0.5:
+        return changed
+    compressed = gzip.compress(changed, 1)
+    return compressed if rng.random() < 0.5 else mutated(compressed, corpus, rng)
+
+
+# ---------------------------------------------------------------------------------------------- kinds of file
+
+
+def small_model():
+    """Return a model of a few hundred parameters."""
+    return convnet.ConvNet1((1, 6, 6), num_filters=2, kernel_size=3, padding=1, hidden_size=4, num_classes=3)
+
+
+def small_solver():
+    """Return a Solver of that model."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((12, 1, 6, 6), np.float32), rng.integers(0, 3, 12)
+    data = {"x_train": x, "y_train": labels, "x_validation": x, "y_validation": labels}
+    return convnet.Solver(small_model(), data, convnet.Adam(0.01), batch_size=5, num_train_check=None)
+
+
+def written(write):
+    """Return the content of a file that a function writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / "file.npz")
+        return (Path(folder) / "file.npz").read_bytes()
+
+
+class Idx:
+    """Files of images and labels."""
+
+    name, mutate = "idx", staticmethod(mutated_idx)
+
+    def corpus(self):
+        """Return right files."""
+        types = [(0x08, ">u1"), (0x09, ">i1"), (0x0B, ">i2"), (0x0C, ">i4"), (0x0D, ">f4"), (0x0E, ">f8")]
+        files = []
+        for code, dtype in types:
+            for shape in ((7,), (3, 4), (2, 3, 4)):
+                header = struct.pack(f">HBB{len(shape)}I", 0, code, len(shape), *shape)
+                files.append(header + np.arange(np.prod(shape)).astype(dtype).tobytes())
+        return files
+
+    def read(self, path):
+        """Read a file, and check what came."""
+        array = convnet.read_idx(path)
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        assert array.nbytes == len(raw) - 4 - 4 * array.ndim
+
+
+class ModelFile:
+    """Model files."""
+
+    name, mutate = "model", staticmethod(mutated_archive)
+
+    def corpus(self):
+        """Return right files."""
+        model = small_model()
+        model.statistics = convnet.Statistics((1, 6, 6), True, np.zeros((1, 6, 6), np.float32), np.array(2, np.float32))
+        model.class_names = ["a", "b", "c"]
+        affine = convnet.Affine(9, 2, rng=np.random.default_rng(0))
+        layers = [convnet.AveragePool2D(2), convnet.Sigmoid(), convnet.Dropout(0.5), affine]
+        pooled = convnet.Sequential(layers, (1, 6, 6), loss=convnet.svm_loss)
+        return [written(lambda path, model=model: convnet.save_model(model, path)) for model in (model, pooled)]
+
+    def read(self, path):
+        """Load a model, and predict with it if its input is small."""
+        model = convnet.load_model(path)
+        if np.prod(model.input_shape, dtype=object) < 10_000:
+            with np.errstate(all="ignore"):
+                assert model.scores(np.zeros((2, *model.input_shape))).shape == (2, model.num_classes)
+
+
+class CheckpointFile:
+    """Checkpoints."""
+
+    name, mutate = "checkpoint", staticmethod(mutated_archive)
+
+    def __init__(self):
+        self.solver = small_solver()
+
+    def corpus(self):
+        """Return right files."""
+        files = []
+        for steps in (0, 2, 3):
+            solver = small_solver()
+            for _ in range(steps):
+                solver.step()
+            files.append(written(solver.save))
+        return files
+
+    def read(self, path):
+        """Resume, and make a step."""
+        self.solver.resume(path)
+        try:
+            with np.errstate(all="ignore"):
+                self.solver.step()
+        except FloatingPointError:
+            self.solver = small_solver()
+
+
+class Pickle:
+    """Pickles of prepared data, of the tutorial's parameters and statistics, and hostile ones."""
+
+    name, mutate = "pickle", staticmethod(mutated)
+
+    def corpus(self):
+        """Return right files, and some that ask for more than they may."""
+        rng = np.random.default_rng(0)
+        images, labels = rng.integers(0, 256, (6, 5, 5)).astype(np.uint8), np.arange(6) % 3
+        data, statistics = convnet.preprocess(images, labels, images, labels, num_validation=2, num_test=None)
+        params = {"w1": np.zeros((2, 1, 3, 3)), "b1": np.zeros(2), "w2": np.zeros((392, 3)), "b2": np.zeros(3)}
+        params |= {"w3": np.zeros((3, 4)), "b3": np.zeros(4)}
+        moments = {"mean_image": np.zeros((28, 28, 1)), "std": np.ones((28, 28, 1))}
+        files = [written(lambda path: convnet.save_prepared(path, data, statistics))]
+        files += [pickle.dumps(content, protocol) for content in (params, moments) for protocol in range(6)]
+        nested = ()
+        for _ in range(60):
+            nested = (nested, nested)
+        files += [
+            b"cos\nsystem\n(S'true'\ntR.",
+            b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.",
+            b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.",
+            b"\x80\x04r" + struct.pack("<I", 2**31) + b".",
+            pickle.dumps({"a": nested}),
+            pickle.dumps([10**4000]),
+        ]
+        return files
+
+    def read(self, path):
+        """Read as each of the kinds."""
+        failures = 0
+        for load in (convnet.load_prepared, convnet.load_tutorial_model, statistics_of):
+            try:
+                load(path)
+            except ValueError as error:
+                check_message(error, path)
+                failures += 1
+        if failures == 3:
+            raise ValueError(f"{path}: refused by all")
+
+
+def statistics_of(path):
+    """Read the tutorial's statistics."""
+    from convnet.model_files import _tutorial_arrays
+
+    _tutorial_arrays(path, {"mean_image": 3, "std": 3})
+
+
+KINDS = {kind.name: kind for kind in (Idx, ModelFile, CheckpointFile, Pickle)}
+
+
+# ------------------------------------------------------------------------------------------------------- runs
+
+
+def check_message(error, path):
+    """Raise an AssertionError unless an error is a clean one."""
+    assert str(path) in str(error), f"the file is not named: {error}"
+    assert not isinstance(error.__context__, MemoryError), "it wanted too much memory"
+    assert len(str(error)) < 1000, "the message is long"
+
+
+def fuzz(name, inputs, seconds, seed):
+    """Read mutated files of a kind, print how many, and return whether all ended well."""
+    kind, rng = KINDS[name](), random.Random(f"{name} {seed}")
+    corpus = kind.corpus()
+    folder = Path(tempfile.mkdtemp(prefix="convnet-fuzz-"))
+    path = folder / name
+    for content in corpus[:2]:
+        path.write_bytes(content)
+        kind.read(path)  # so that all is imported and warm
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    space = 2**20 * (int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() // 2**20 + MEGABYTES)
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    state = {"watching": False}
+
+    def hook(event, arguments):
+        if state["watching"] and event.startswith(FORBIDDEN):
+            raise ForbiddenError(event)
+        if state["watching"] and event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+            raise ForbiddenError(f"open for writing {arguments[0]}")
+
+    def alarm(number, frame):
+        raise HangError
+
+    sys.addaudithook(hook)
+    signal.signal(signal.SIGALRM, alarm)
+    start, count, right = time.monotonic(), 0, 0
+    while (inputs is None or count < inputs) and (seconds is None or time.monotonic() - start < seconds):
+        content = kind.mutate(rng.choice(corpus), corpus, rng)
+        path.write_bytes(content)
+        count += 1
+        signal.alarm(SECONDS)
+        state["watching"] = True
+        try:
+            kind.read(path)
+            right += 1
+        except ValueError as error:
+            try:
+                check_message(error, path)
+            except AssertionError as problem:
+                return failed(name, count, path, problem)
+        except BaseException as error:
+            return failed(name, count, path, error)
+        finally:
+            state["watching"] = False
+            signal.alarm(0)
+    path.unlink()
+    folder.rmdir()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) / 1024
+    took = time.monotonic() - start
+    print(f"| {name} | {count:,} | {right:,} | {count - right:,} | {grown:.0f} MB | {took:.0f} s |", flush=True)
+    return grown < MEGABYTES
+
+
+def failed(name, count, path, error):
+    """Say which input failed, which stays where it is."""
+    print(f"{name}, input {count}: {type(error).__name__}: {str(error)[:500]}; kept in {path}", file=sys.stderr)
+    return False
+
+
+def main():
+    """Fuzz the kinds asked for, each in a process of its own; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, help="of each kind")
+    parser.add_argument("--seconds", type=float, help="for each kind")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    options = parser.parse_args()
+    if options.inputs is None and options.seconds is None:
+        parser.error("expected --inputs or --seconds")
+    if len(options.kinds) == 1:
+        return int(not fuzz(options.kinds[0], options.inputs, options.seconds, options.seed))
+    import subprocess
+
+    print("| kind | inputs | read | refused | memory grown | time |\n| --- | --- | --- | --- | --- | --- |", flush=True)
+    limits = [f"--inputs={options.inputs}"] if options.inputs else []
+    limits += [f"--seconds={options.seconds}"] if options.seconds else []
+    command = [sys.executable, __file__, *limits, f"--seed={options.seed}", "--kinds"]
+    return max(subprocess.run([*command, name]).returncode != 0 for name in options.kinds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
