@@ -6,7 +6,6 @@ JSON object in UTF-8 with ``format``, what kind of file it is, and ``version``.
 
 import io
 import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -92,11 +91,13 @@ def read_archive(path: PathLike, kind: str, version: int) -> Iterator[tuple[dict
     except KeyError as error:
         raise ValueError(f"{path}: expected a {kind} file of convnet: {error} is missing or unknown") from None
     except Exception as error:  # a malformed archive can raise nearly anything
-        raise ValueError(f"{path}: expected a {kind} file of convnet: {error}") from None
+        raise ValueError(f"{path}: expected a {kind} file of convnet: {str(error)[:300]}") from None
 
 
 def _arrays(content: bytes) -> Arrays:
     """Return the arrays of an archive by name."""
+    import zipfile  # here, because importing it takes milliseconds
+
     if not content.startswith(b"PK"):
         raise ValueError("it is not an .npz archive")
     arrays: Arrays = {}

@@ -6,7 +6,6 @@ numbers, dictionaries, lists, tuples, strings and numbers are made of, and four 
 of its own; anything else is refused where it appears. What it builds is never larger than the file.
 """
 
-import pickletools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -51,9 +50,9 @@ def load_pickle(path: PathLike, what: str) -> Any:
     try:
         return _Machine().run(content)
     except RefusedError as error:
-        raise ValueError(f"{path}: expected a pickle of {what}: {error}") from None
+        raise ValueError(f"{path}: expected a pickle of {what}: {str(error)[:300]}") from None
     except Exception as error:  # from an instruction that does not fit what lies on the stack
-        raise ValueError(f"{path}: expected a pickle of {what}: it is malformed: {error}") from None
+        raise ValueError(f"{path}: expected a pickle of {what}: it is malformed: {str(error)[:300]}") from None
 
 
 class RefusedError(Exception):
@@ -146,6 +145,8 @@ class _Machine:
 
     def run(self, content: bytes) -> Any:
         """Return what a pickle builds."""
+        import pickletools  # here, because importing it takes milliseconds
+
         try:
             for count, (instruction, argument, _) in enumerate(pickletools.genops(content)):
                 if count > MOST_INSTRUCTIONS:

@@ -701,7 +701,7 @@ def _optimizer_state(
     names: Sequence[str], arrays: Arrays, own: Mapping[str, FloatArray], optimizer: Optimizer
 ) -> dict[str, dict[str, npt.NDArray[Any]]]:
     """Return an optimizer's state, whose arrays have to be like the parameters."""
-    if not isinstance(names, list) or not set(names) <= own.keys():
+    if not isinstance(names, list) or (names and set(names) != own.keys()):
         raise ValueError(f"expected the optimizer's state of parameters of the model, got {names!r:.60}")
     state = {name: {key: arrays[f"optimizer.{name}.{key}"] for key in optimizer.state_names} for name in names}
     for name, kept in state.items():

@@ -2,8 +2,7 @@
 
 python examples/train.py
 python examples/train.py --epochs 3 --output results/quick --filters-gif results/filters.gif
-
-Every minute, and when Ctrl-C ends it, it writes a checkpoint, from which the same command with --resume goes on.
+python examples/train.py --resume   (goes on from the last checkpoint: one a minute, and one after Ctrl-C)
 """
 
 import argparse
@@ -83,12 +82,7 @@ def main() -> int:
     print(f"training for {solver.num_iterations} iterations of {options.batch_size} images")
     if options.resume:
         solver.resume(checkpoints)
-        print(f"going on after iteration {solver.iteration}")
-    try:
-        solver.train()
-    except KeyboardInterrupt:
-        print(f"\ninterrupted after iteration {solver.iteration}; the same command with --resume goes on from there")
-        return 130
+    solver.train()
     print(f"best validation accuracy {solver.best_validation_accuracy:.2%}")
 
     # 4. Test: only now, and only once, the test images are looked at (their labels told how many classes there are).
@@ -122,3 +116,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except (ImportError, OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; the same command with --resume goes on from the last checkpoint")

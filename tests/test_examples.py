@@ -36,7 +36,13 @@ def test_trains_reports_saves_and_draws(tmp_path, digits, mnist):
     assert result.stderr == ""
     assert len(re.findall(r"^epoch [123]/3: loss .*$", result.stdout, re.MULTILINE)) == 3
     accuracy = float(re.search(r"^test accuracy (\d+\.\d\d)% on 1000 images$", result.stdout, re.MULTILINE)[1])
-    assert {path.name for path in output.iterdir()} == {"model.npz", "examples.png", "training.png", "filters.png"}
+    assert {path.name for path in output.iterdir()} == {
+        "checkpoints",
+        "model.npz",
+        "examples.png",
+        "training.png",
+        "filters.png",
+    }
 
     model = convnet.load_model(output / "model.npz")
     right = model.predict_images(mnist[2][:1000]) == mnist[3][:1000]
@@ -124,7 +130,7 @@ def test_without_the_extras_it_trains_and_says_what_is_left_out(tmp_path, digits
     for package, what in (("matplotlib", "figures"), ("tqdm", "progress bar")):
         assert f'{package} is not installed, so there will be no {what}: pip install ".[examples]" adds it' in before
     assert "test accuracy" in after
-    assert {path.name for path in output.iterdir()} == {"model.npz"}
+    assert {path.name for path in output.iterdir()} == {"checkpoints", "model.npz"}
 
 
 def test_short_real_run_reaches_92_percent(mnist):
