@@ -20,8 +20,7 @@ except ImportError as error:
 
 from convnet import functional, naive
 from convnet.augmentation import Augmentation
-from convnet.callbacks import EarlyStopping, FilterAnimation, ProgressBar
-from convnet.checkpoints import Checkpoint
+from convnet.callbacks import Checkpoint, EarlyStopping, FilterAnimation, ProgressBar
 from convnet.datasets import Statistics, load_mnist, load_prepared, preprocess, read_idx, save_prepared
 from convnet.gradient_check import gradient_error
 from convnet.initializers import he_normal

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from convnet.files import PathLike, replace_file
 
-__all__ = ["Arrays", "read_archive", "write_archive"]
+__all__ = ["Arrays", "naming", "read_archive", "write_archive"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -48,9 +48,8 @@ def write_archive(
         np.savez(file, header=encoded, **arrays)  # type: ignore[arg-type]
 
 
-@contextmanager
-def read_archive(path: PathLike, kind: str, version: int) -> Iterator[tuple[dict[str, Any], Arrays]]:
-    """Read an archive, and name the file in whatever is found wrong with its content in the block.
+def read_archive(path: PathLike, kind: str, version: int) -> tuple[dict[str, Any], Arrays]:
+    """Read an archive.
 
     Parameters
     ----------
@@ -60,8 +59,8 @@ def read_archive(path: PathLike, kind: str, version: int) -> Iterator[tuple[dict
     version : int
         The newest version that the caller can read.
 
-    Yields
-    ------
+    Returns
+    -------
     header : dict
     arrays : dict of str to ndarray
         All but the header, writeable. They take no more memory than the file has bytes.
@@ -71,26 +70,30 @@ def read_archive(path: PathLike, kind: str, version: int) -> Iterator[tuple[dict
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not a whole archive of this format, or is of a newer version, and for every error that is raised
-        in the block.
+        If the file is not a whole archive of this format, or is of a newer version.
     """
     try:
         content = Path(path).read_bytes()  # whole, so that what is an OSError below comes from the content
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: expected a {kind} file, but there is no such file") from None
-    try:
+    with naming(path, kind):
         arrays = _arrays(content)
         header = json.loads(arrays.pop("header").tobytes())
         if header["format"] != f"convnet {kind}":
             raise ValueError(f"its format is {header['format']!r:.40}")
-        if header["version"] != version:
-            raise ValueError(
-                f"it is of version {header['version']}, and this release of convnet reads version {version}"
-            )
-        yield header, arrays
+        if (found := header["version"]) != version:
+            raise ValueError(f"it is of version {found!r:.40}, and this release of convnet reads version {version}")
+        return header, arrays
+
+
+@contextmanager
+def naming(path: PathLike, kind: str) -> Iterator[None]:
+    """Turn whatever is found wrong with a file's content in the block into a ValueError that names the file."""
+    try:
+        yield
     except KeyError as error:
         raise ValueError(f"{path}: expected a {kind} file of convnet: {error} is missing or unknown") from None
-    except Exception as error:  # a malformed archive can raise nearly anything
+    except Exception as error:  # malformed content can raise nearly anything
         raise ValueError(f"{path}: expected a {kind} file of convnet: {str(error)[:300]}") from None
 
 

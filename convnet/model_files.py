@@ -14,13 +14,14 @@ A model file is an archive (see `convnet.archives`). Its arrays are the paramete
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convnet import layers, losses, models
-from convnet.archives import read_archive, write_archive
+from convnet.archives import naming, read_archive, write_archive
 from convnet.checks import as_number
 from convnet.datasets import Statistics
 from convnet.files import PathLike
@@ -129,7 +130,8 @@ def load_model(path: PathLike) -> models.Sequential:
     ValueError
         If the file is not a whole model file, or is of a newer version.
     """
-    with read_archive(path, KIND, VERSION) as (header, arrays):
+    header, arrays = read_archive(path, KIND, VERSION)
+    with naming(path, KIND):
         return _build(header, arrays)
 
 
@@ -153,9 +155,7 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> mo
     classes = tuple(header["input_shape"])
     for layer in stack:
         classes = layer.output_shape(classes)
-    if (
-        np.prod(classes, dtype=object) > MOST_CLASSES
-    ):  # no file is needed to claim them, and a trial of the loss takes memory
+    if prod(classes) > MOST_CLASSES:  # any number can be claimed, and the loss is tried with them
         raise ValueError(f"expected at most {MOST_CLASSES:,} classes, got the output shape {classes}")
     loss = _loss(LOSSES[header["loss"]], header.get("loss_arguments", {}))
     model = model_class.from_layers(stack, header["input_shape"], loss=loss, l2=header["l2"])

@@ -2,26 +2,23 @@
 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
+import functools
 import signal
 import threading
-import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.archives import Arrays, read_archive, write_archive
+from convnet import checkpoints
+from convnet.archives import Arrays
 from convnet.checks import FloatArray, IntArray, all_finite, as_count, as_flag, as_labels, as_number
 from convnet.files import PathLike
 from convnet.models import Sequential
-from convnet.optimizers import STEPS, Optimizer
+from convnet.optimizers import Optimizer
 from convnet.schedules import Schedule
-from convnet.threads import LEVEL
 from convnet.workspace import Workspace, takes_empty
 
 __all__ = ["Callback", "Solver"]
@@ -220,6 +217,11 @@ class Solver:
         """Iterations of all epochs."""
         return self.epochs * self.iterations_per_epoch
 
+    @functools.cached_property
+    def data_sums(self) -> dict[str, list[Any]]:
+        """Shape, dtype and checksum of each array of the data."""
+        return checkpoints.data_sums(self.data)
+
     @property
     def best_params(self) -> dict[str, FloatArray]:
         """Copies of the parameters that reached the best validation accuracy; empty before the first check."""
@@ -393,31 +395,7 @@ class Solver:
         OSError
             If the file cannot be written; what was there before is still there.
         """
-        if not self.is_between_iterations:
-            raise RuntimeError("expected a Solver between two iterations, got one whose last step was broken off")
-        arrays: Arrays = {f"params.{name}": param for name, param in self.model.params.items()}
-        for prefix, params in (("best", self._best_params), ("last", self._last_params)):
-            arrays |= {f"{prefix}.{name}": param for name, param in params.items()}
-        if self._finite_params is not self._best_params:
-            arrays |= {f"checked.{name}": param for name, param in self._finite_params.items()}
-        for name, kept in self.optimizer.state.items():
-            arrays |= {f"optimizer.{name}.{key}": array for key, array in kept.items()}
-        arrays |= {name: np.array(getattr(self, name), np.float64) for name in HISTORIES}
-        arrays["order"] = self._order
-        for name, callback in self._named_callbacks():
-            arrays |= {f"callbacks.{name}.{key}": array for key, array in callback.state().items()}
-        header = {
-            "run": self._run(),
-            "instruction set": LEVEL,
-            "iteration": self.iteration,
-            "order_epoch": self._order_epoch,
-            "checked_iteration": self._checked_iteration,
-            "best_validation_accuracy": self.best_validation_accuracy,
-            "is_stopping": self._stopping,
-            "optimizer_names": list(self.optimizer.state),
-            "generators": {name: _generator_state(rng) for name, rng in self._generators().items()},
-        }
-        write_archive(path, "checkpoint", CHECKPOINT_VERSION, header, arrays)
+        checkpoints.save(self, path)
 
     def resume(self, path: PathLike) -> None:
         """Go on from a checkpoint: `train` then ends with the same bits as if the first training had not ended.
@@ -444,128 +422,7 @@ class Solver:
             If a newer checkpoint could not be read, or the instruction set is another, with which the results are equal
             within rounding alone.
         """
-        paths = checkpoints_in(path) if Path(path).is_dir() else [Path(path)]
-        if not paths:
-            raise FileNotFoundError(f"{path}: expected a folder of checkpoints, but there are none in it")
-        for candidate in reversed(paths):
-            try:
-                with read_archive(candidate, "checkpoint", CHECKPOINT_VERSION) as (header, arrays):
-                    run = dict(header["run"])
-            except ValueError as error:
-                if candidate is paths[0]:
-                    raise
-                warnings.warn(f"{error}; the one before is taken", stacklevel=2)
-                continue
-            self._compare(run, candidate)
-            with read_archive(candidate, "checkpoint", CHECKPOINT_VERSION) as (header, arrays):
-                self._load(header, arrays)
-            break
-
-    def _compare(self, run: dict[str, Any], path: Path) -> None:
-        """Raise a ValueError that names the differences between a checkpoint's run and this one."""
-        own = self._run()
-        if run != own:
-            differences = [
-                f"{name} {run.get(name)!r:.200}, expected {own.get(name)!r:.200}"
-                for name in {**own, **run}
-                if run.get(name) != own.get(name)
-            ]
-            raise ValueError(f"{path}: it is a checkpoint of another run: {'; '.join(differences)}")
-
-    def _load(self, header: dict[str, Any], arrays: Arrays) -> None:
-        """Take over a checkpoint, after checking all of it."""
-        own = self.model.params
-        params = _params_in(arrays, "params", own)
-        best, last, checked = (
-            _params_in(arrays, name, own) if any(key.startswith(f"{name}.") for key in arrays) else {}
-            for name in ("best", "last", "checked")
-        )
-        if not checked and not best:
-            raise ValueError("the parameters of the last accuracy check are missing")
-        iteration, epoch = as_count(header["iteration"], "iteration", 0), as_count(header["order_epoch"], "epoch", -1)
-        checked_iteration = as_count(header["checked_iteration"], "checked_iteration", -1)
-        best_accuracy = as_number(header["best_validation_accuracy"], "best_validation_accuracy", at_least=-1)
-        is_stopping = as_flag(header["is_stopping"], "is_stopping")
-        order = arrays["order"]
-        if order.dtype.kind != "i" or not np.array_equal(np.sort(order), np.sort(self._order)):
-            raise ValueError(f"order: expected a permutation of {len(self._order)} examples")
-        histories = {name: arrays[name] for name in HISTORIES}
-        for name, history in histories.items():
-            if history.ndim != 1 or history.dtype != np.float64:
-                raise ValueError(f"{name}: expected an axis of float64, got {history.dtype} of shape {history.shape}")
-        if len(histories["loss_history"]) != iteration:
-            raise ValueError(f"expected {iteration} losses, got {len(histories['loss_history'])}")
-        state = _optimizer_state(header["optimizer_names"], arrays, own, self.optimizer)
-        generators = self._generators()
-        for name, rng in generators.items():
-            _generator_like(rng, header["generators"][name])  # fails if it does not fit
-
-        for name, rng in generators.items():
-            rng.bit_generator.state = header["generators"][name]
-        self.optimizer.load_state(state)
-        self.model.load_params(params)
-        self.iteration, self._order_epoch, self._checked_iteration = iteration, epoch, checked_iteration
-        self._order[...] = order
-        for name, history in histories.items():
-            setattr(self, name, history.tolist())
-        self.best_validation_accuracy, self._stopping, self.is_between_iterations = best_accuracy, is_stopping, True
-        self._best_params, self._last_params = _copied_into(self._kept_params[0], best), last
-        self._finite_params = _copied_into(self._kept_params[1], checked) if checked else self._best_params
-        for name, callback in self._named_callbacks():
-            prefix = f"callbacks.{name}."
-            kept = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-            if kept:
-                callback.load_state(kept)
-        if header["instruction set"] != LEVEL:
-            warnings.warn(
-                "the checkpoint was written with another instruction set: results are equal within rounding alone; see "
-                "CONVNET_SIMD",
-                stacklevel=3,
-            )
-
-    def _run(self) -> dict[str, Any]:
-        """Return what the run is made of, as JSON has it; the number of epochs and the callbacks may change."""
-        optimizer, params = self.optimizer, self.model.params
-        return {
-            "model": type(self.model).__name__,
-            "input_shape": list(self.model.input_shape),
-            "l2": self.model.l2,
-            **{f"layer {name}": repr(layer) for name, layer in self.model.layers.items()},
-            "dtype": sorted({str(param.dtype) for param in params.values()}),
-            "fuse": self.model.fuse,
-            "loss": _described(self.model.loss_function),
-            "optimizer": repr(optimizer),
-            "schedule": _described(self.schedule),
-            "augmentation": _described(self.augmentation),
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "restore_best": self.restore_best,
-            "num_train_check": self.num_train_check,
-            **self._data_sums(),
-        }
-
-    def _data_sums(self) -> dict[str, list[Any]]:
-        """Return shape, dtype and checksum of each array of the data."""
-        if not hasattr(self, "_sums"):
-            self._sums = {
-                f"{name}_{part}": [list(array.shape), str(array.dtype), zlib.crc32(np.ascontiguousarray(array).data)]
-                for part, pair in self.data.items()
-                for name, array in zip("xy", pair, strict=True)
-            }
-        return self._sums
-
-    def _generators(self) -> dict[str, np.random.Generator]:
-        return {"shuffling": self._shuffling, "augmenting": self._augmenting, "model": self.model.rng}
-
-    def _named_callbacks(self) -> list[tuple[str, Callback]]:
-        """Return the callbacks by class and running number."""
-        counts: dict[str, int] = {}
-        named = []
-        for callback in self.callbacks:
-            kind = type(callback).__name__
-            counts[kind] = counts.get(kind, 0) + 1
-            named.append((f"{kind}{counts[kind]}", callback))
-        return named
+        checkpoints.resume(self, path)
 
     # ---------------------------------------------------------------------------------------- predicting
 
@@ -621,15 +478,6 @@ class Solver:
         return self.model.predict(x)
 
 
-HISTORIES = ("loss_history", "train_accuracy_history", "validation_accuracy_history")
-CHECKPOINT_VERSION = 1
-
-
-def checkpoints_in(folder: PathLike) -> list[Path]:
-    """Return the checkpoints in a folder, the newest last."""
-    return sorted(Path(folder).glob("checkpoint-*.npz"))
-
-
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
     """Let Ctrl-C wait until the end of the block; a second one does not."""
@@ -652,70 +500,6 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if pending:
         raise KeyboardInterrupt
-
-
-def _described(thing: Any) -> str | None:
-    """Return a text that tells functions and objects apart, and is the same in another process."""
-    if thing is None:
-        return None
-    if isinstance(thing, partial):
-        return f"{_described(thing.func)} with {thing.args!r} {thing.keywords!r}"
-    if hasattr(thing, "__qualname__"):
-        return f"{thing.__module__}.{thing.__qualname__}"
-    has_repr = any("__repr__" in vars(cls) for cls in type(thing).__mro__[:-1])  # another than object's
-    return repr(thing) if has_repr else type(thing).__qualname__
-
-
-def _generator_state(rng: np.random.Generator) -> Any:
-    """Return the state of a generator as JSON has it."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-
-    return plain(rng.bit_generator.state)
-
-
-def _generator_like(rng: np.random.Generator, state: Any) -> np.random.Generator:
-    """Return a generator of the class of `rng` in a state."""
-    bits: Any = type(rng.bit_generator)
-    made = bits()
-    made.state = state
-    return np.random.Generator(made)
-
-
-def _params_in(arrays: Arrays, prefix: str, own: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """Return the arrays of a prefix, which have to be like the model's parameters."""
-    found = {name: arrays[f"{prefix}.{name}"] for name in own}
-    for name, array in found.items():
-        if array.shape != own[name].shape or array.dtype != own[name].dtype:
-            raise ValueError(
-                f"{prefix}.{name}: expected {own[name].dtype} of shape {own[name].shape}, got {array.dtype} of shape "
-                f"{array.shape}"
-            )
-    return found
-
-
-def _optimizer_state(
-    names: Sequence[str], arrays: Arrays, own: Mapping[str, FloatArray], optimizer: Optimizer
-) -> dict[str, dict[str, npt.NDArray[Any]]]:
-    """Return an optimizer's state, whose arrays have to be like the parameters."""
-    if not isinstance(names, list) or (names and set(names) != own.keys()):
-        raise ValueError(f"expected the optimizer's state of parameters of the model, got {names!r:.60}")
-    state = {name: {key: arrays[f"optimizer.{name}.{key}"] for key in optimizer.state_names} for name in names}
-    for name, kept in state.items():
-        for key, array in kept.items():
-            if key != STEPS and (array.shape != own[name].shape or array.dtype != own[name].dtype):
-                raise ValueError(f"optimizer.{name}.{key}: expected an array like the parameter, got {array.shape}")
-    return state
-
-
-def _copied_into(kept: dict[str, FloatArray], params: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """Return `kept` with the values of the parameters, or an empty dictionary where there are none."""
-    for name, param in params.items():
-        kept[name][...] = param
-    return kept if params else {}
 
 
 def _copies(params: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
