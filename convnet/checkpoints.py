@@ -101,11 +101,9 @@ def resume(solver: Solver, path: PathLike) -> None:
 
 def _differences(run: dict[str, Any], own: dict[str, Any]) -> list[str]:
     """Return what differs between a checkpoint's run and this one, a text each."""
-    return [
-        f"{name} {run.get(name)!r:.200}, expected {own.get(name)!r:.200}"
-        for name in {**own, **run}
-        if run.get(name) != own.get(name)
-    ]
+    different = [name for name in {**own, **run} if run.get(name) != own.get(name)]
+    texts = [f"{name:.40} {run.get(name)!r:.200}, expected {own.get(name)!r:.200}" for name in different[:3]]
+    return texts + ([f"and {len(different) - 3} more"] if len(different) > 3 else [])
 
 
 def _load(solver: Solver, header: dict[str, Any], arrays: Arrays) -> None:
