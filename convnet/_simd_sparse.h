@@ -30,7 +30,7 @@ SIMD_TARGET static inline int SIMD_NAME(find)(const uint8_t *flags, ptrdiff_t si
 }
 
 /* Write the places of what is not 0 in x, and the values; return how many. `size` is at most GATHER_SIZE, and both have
- * room for it as a multiple of 16. AVX-512 has an instruction for it: a third of the time.
+ * room for it as a multiple of 16. AVX-512 has an instruction for it.
  */
 SIMD_TARGET static int SIMD_NAME(gather)(const float *x, ptrdiff_t size, uint8_t *places, float *values) {
 #if SIMD_LANES == 16
