@@ -21,6 +21,8 @@ __all__ = ["load_pickle"]
 MOST_INSTRUCTIONS = 1_000_000
 # Bits of an integer at most; longer ones take long to be written out.
 MOST_BITS = 128
+# Elements and characters of all containers, written out, and how deep these lie in each other, at most.
+MOST_ELEMENTS, MOST_DEPTH = 1_000_000, 100
 
 
 def load_pickle(path: PathLike, what: str) -> Any:
@@ -71,7 +73,8 @@ class _Type:
 
     def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
         if not (isinstance(code, str) and code[:1] in "iuf" and code[1:] in ("1", "2", "4", "8")):
-            raise RefusedError(f"it holds an array of the type {code!r:.40}, which is not allowed")
+            named = repr(code) if isinstance(code, str) else type(code).__name__
+            raise RefusedError(f"it holds an array of the type {named}, which is not allowed")
         self.code, self.order = code, "<"
 
     def build(self, state: Any) -> "_Type":
@@ -103,7 +106,7 @@ def _from_buffer(content: Any, code: Any, shape: Any, order: Any) -> npt.NDArray
     if not (isinstance(content, (bytes, bytearray)) and isinstance(code, _Type) and isinstance(shape, tuple)):
         raise RefusedError("it makes an array of something else than bytes, a type and a shape")
     if not all(type(size) is int and size >= 0 for size in shape):
-        raise RefusedError(f"it makes an array of the shape {shape!r:.60}")
+        raise RefusedError("it makes an array of a shape that is not one of sizes")
     return np.frombuffer(bytearray(content), code.dtype()).reshape(shape, order="F" if order == "F" else "C")
 
 
@@ -193,7 +196,8 @@ class _Machine:
     def name(self, module: Any, name: Any) -> None:
         known = NAMES.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
         if known is None:
-            raise RefusedError(f"it asks for {module}.{name}, which is not allowed")
+            texts = (text if isinstance(text, str) else type(text).__name__ for text in (module, name))
+            raise RefusedError(f"it asks for {'.'.join(texts)}, which is not allowed")
         self.stack.append(known)
 
     def call(self) -> None:
@@ -268,17 +272,33 @@ class _Machine:
 
 
 def _check_plain(content: Any) -> None:
-    """Raise an error unless `content` is made of arrays, dictionaries, lists, tuples, strings and numbers alone."""
-    seen: dict[int, Any] = {}
-    todo = [content]
+    """Raise an error unless `content` is made of arrays, dictionaries, lists, tuples, strings and numbers alone.
+
+    A few bytes can make a thing that holds itself, or one that is endless when written out, because each of its parts
+    is there twice; whoever prints or compares it would be caught.
+    """
+    extents: dict[int, tuple[int, int]] = {}  # of what was seen, by id: elements, each time they occur; and depth
+    inside: set[int] = set()
+    todo = [(content, False)]
     while todo:
-        value = todo.pop()
-        if id(value) in seen:
-            continue
-        seen[id(value)] = value
-        if isinstance(value, dict):
-            todo += [*value.keys(), *value.values()]
-        elif isinstance(value, (list, tuple)):
-            todo += value
-        elif value is not None and not isinstance(value, (str, int, float, np.ndarray)):
+        value, is_done = todo.pop()
+        key = id(value)
+        if isinstance(value, (dict, list, tuple)):
+            parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+            if is_done:
+                inside.discard(key)
+                size = 1 + sum(extents[id(part)][0] for part in parts)
+                depth = 1 + max((extents[id(part)][1] for part in parts), default=0)
+                if size > MOST_ELEMENTS or depth > MOST_DEPTH:
+                    raise RefusedError(f"it holds more than {MOST_ELEMENTS:,} elements, or deeper than {MOST_DEPTH}")
+                extents[key] = size, depth
+            elif key in inside:
+                raise RefusedError("it holds something that holds itself")
+            elif key not in extents:
+                inside.add(key)
+                todo.append((value, True))
+                todo += [(part, False) for part in parts]
+        elif value is None or isinstance(value, (str, int, float, np.ndarray)):
+            extents[key] = len(value) + 1 if isinstance(value, str) else 1, 0
+        else:
             raise RefusedError(f"it holds a {type(value).__name__.strip('_').lower()}, which is not allowed")
