@@ -442,8 +442,8 @@ def draw(rows, peers, path):
     panels[0][0].set_yticks(range(len(works)), works)
     panels[0][0].set_ylim(len(works) - 0.5, -0.5)
     handles = {handle.get_label(): handle for axes in panels[0] for handle in axes.collections if handle.get_label()}
-    figure.legend(handles.values(), handles, loc="upper left", frameon=False)
-    figure.tight_layout()
+    figure.legend(handles.values(), handles, loc="upper center", ncols=len(handles), frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.4 / figure.get_figheight()))
     figure.savefig(path, dpi=80)
 
 
