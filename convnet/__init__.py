@@ -18,10 +18,11 @@ except ImportError as error:
         f"{Path(__file__).parent.parent}, or, after `pip install .`, start Python outside that folder"
     ) from None
 
-from convnet import functional, naive
+from convnet import functional, naive, webpage
 from convnet.augmentation import Augmentation
 from convnet.callbacks import Checkpoint, EarlyStopping, FilterAnimation, ProgressBar
 from convnet.datasets import Statistics, load_mnist, load_prepared, preprocess, read_idx, save_prepared
+from convnet.digits import prepare_digit
 from convnet.gradient_check import gradient_error
 from convnet.initializers import he_normal
 from convnet.layers import Affine, AveragePool2D, Conv2D, Dropout, Layer, MaxPool2D, ReLU, Sigmoid
@@ -80,6 +81,7 @@ __all__ = [
     "plot_examples",
     "plot_filters",
     "plot_training",
+    "prepare_digit",
     "preprocess",
     "read_idx",
     "save_model",
@@ -88,4 +90,5 @@ __all__ = [
     "show_config",
     "softmax_loss",
     "svm_loss",
+    "webpage",
 ]

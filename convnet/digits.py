@@ -1,0 +1,229 @@
+"""A photograph or a drawing of a digit, made to look like MNIST's.
+
+The page that `convnet.webpage` writes does the same in JavaScript (``page/digit.js``), step by step and by the same
+names.
+"""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.checks import as_shape
+
+__all__ = ["prepare_digit"]
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+# Of the red, green and blue of a picture; ITU-R BT.601.
+LUMA = np.array([0.299, 0.587, 0.114])
+# Pixels of the longer side that are looked at: a photograph of more is scaled down first, which evens out its noise.
+LARGEST_SIDE = 256
+# What differs from the ground by less than this many times the ground's own spread is taken for ground. Drawings on
+# an even ground have no spread, and keep their soft edges.
+NOISE = 4
+# A row or column belongs to the digit if its strongest ink reaches this part of the full ink.
+EDGE = 0.3
+
+
+def prepare_digit(
+    image: npt.ArrayLike | str | PathLike[str], size: Sequence[int] = (28, 28)
+) -> npt.NDArray[np.uint8]:
+    """Return the image of a digit as MNIST's makers would have prepared it: light on black, scaled and centred.
+
+    Ink is what differs from the ground, be it darker or lighter; the ground is what most of the image's border shows,
+    evenly lit or lighter towards one side. The ink is cropped, scaled with its proportions kept and anti-aliasing to
+    fit the middle 20x20 of 28x28 pixels, and moved so that its centre of mass is the field's centre. The grey levels'
+    unit does not matter: the ground becomes 0 and the strongest ink 255.
+
+    Parameters
+    ----------
+    image : array_like, shape (H, W), (H, W, 3) or (H, W, 4), or path
+        Grey levels, red-green-blue, or that with opacity, of any real dtype or bool; opacity reaches from 0 to 1 for
+        floats and to the dtype's largest number for integers. Or an image file of any kind that Pillow reads
+        (``pip install "convnet[images]"``).
+    size : pair of ints
+        Height and width of the result, at least 7. The digit's box is 20/28 of the shorter.
+
+    Returns
+    -------
+    ndarray of uint8, shape `size`
+
+    Raises
+    ------
+    TypeError
+        If the image does not hold real numbers.
+    ValueError
+        If its shape is another, it holds NaN or infinity, there is nothing in it but ground, or the file is no image.
+    OSError
+        If the file cannot be read.
+    ImportError
+        If a path is given and Pillow is not installed.
+
+    Notes
+    -----
+    Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits", describe how they scaled and
+    centred; the threshold between ink and ground is that of N. Otsu, "A threshold selection method from gray-level
+    histograms", 1979.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> paper = np.full((90, 60), 230)
+    >>> paper[20:70, 28:33] = 40
+    >>> prepare_digit(paper)[[3, 4, 23, 24], 13]
+    array([  0, 255, 255,   0], dtype=uint8)
+    """
+    height, width = as_shape(size, "prepare_digit: size", axes=2, minimum=7)
+    if isinstance(image, (str, PathLike)):
+        grey = _grey(_read(image))
+    else:
+        grey = _grey(np.asarray(image))
+    if not np.isfinite(grey).all():
+        raise ValueError("prepare_digit: expected finite grey levels, got NaN or infinity")
+    largest = max(grey.shape)
+    if largest > LARGEST_SIDE:
+        grey = resample(grey, *(max(1, _rounded(side * LARGEST_SIDE, largest)) for side in grey.shape))
+    ink = _ink(grey)
+    box = _rounded(20 * min(height, width), 28)
+    return _centre(_fit(ink, box), height, width)
+
+
+def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
+    """Return the pixels of an image file, turned as it says."""
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError:
+        raise ImportError('reading image files needs Pillow: pip install "convnet[images]"') from None
+    # An absurdly large image is refused from its header.
+    refused = (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, EOFError, ValueError)
+    try:
+        with Image.open(path) as file:
+            if file.width * file.height > (Image.MAX_IMAGE_PIXELS or 89_478_485):
+                raise ValueError(f"it claims {file.width} x {file.height} pixels")
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode not in ("L", "I", "F", "I;16"):
+                picture = picture.convert("RGBA")
+            return np.asarray(picture)
+    except refused as error:
+        raise ValueError(f"{path}: expected an image file, got one that cannot be read ({error})") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ValueError(f"{path}: expected a whole image file ({error})") from None
+
+
+def _grey(image: npt.NDArray[Any]) -> Floats:
+    """Return an image's grey levels (H, W)."""
+    if image.dtype.kind not in "biuf":
+        raise TypeError(f"prepare_digit: expected an image of real numbers, got dtype {image.dtype}")
+    fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+    if not fits or 0 in image.shape:
+        raise ValueError(f"prepare_digit: expected shape (H, W), (H, W, 3) or (H, W, 4), got {image.shape}")
+    levels = image.astype(np.float64)
+    if image.ndim == 2:
+        return levels
+    grey = levels[:, :, :3] @ LUMA
+    if image.shape[2] == 4:
+        opaque = float(np.iinfo(image.dtype).max) if image.dtype.kind in "iu" else 1.0
+        opacity = np.clip(levels[:, :, 3] / opaque, 0, 1)
+        # What is transparent shows a sheet of paper: white, but black where the picture itself is light.
+        light = (grey * opacity).sum() > opaque / 2 * opacity.sum()
+        grey = grey * opacity + (0 if light and opacity.min() < 1 else opaque) * (1 - opacity)
+    return grey
+
+
+def resample(image: Floats, height: int, width: int) -> Floats:
+    """Return an image in another size, each pixel the average of what it covers, or interpolated between two."""
+    scaled: Floats = _weights(image.shape[0], height) @ image @ _weights(image.shape[1], width).T
+    return scaled
+
+
+def _weights(old: int, new: int) -> Floats:
+    """Return the weights (new, old) of a triangle filter, which is as wide as it has to be against aliasing."""
+    step = old / new
+    centre = (np.arange(new)[:, np.newaxis] + 0.5) * step
+    weights = np.maximum(1 - np.abs(np.arange(old) + 0.5 - centre) / max(step, 1), 0)
+    scaled: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def _ink(grey: Floats) -> Floats:
+    """Return how much ink there is at each pixel, from 0, the ground, to 1."""
+    span = np.ptp(grey)
+    if span == 0:
+        raise ValueError(f"prepare_digit: expected ink on a ground, got an image whose pixels are all {grey.min():g}")
+    grey = (grey - grey.min()) / span
+    grey = _level(grey, _ink_mask(grey))
+    if np.ptp(grey) < 1e-6:
+        raise ValueError("prepare_digit: expected ink on a ground, got an even ground")
+    mask = _ink_mask(grey)
+    sign = -1 if grey[mask].mean() < grey[~mask].mean() else 1
+    ground, full = np.median(grey[~mask]), np.quantile(grey[mask], 0.1 if sign < 0 else 0.9)
+    spread = 1.4826 * np.median(np.abs(grey[~mask] - ground))  # of noise: its standard deviation
+    floor = min(NOISE * spread, sign * (full - ground) / 2)
+    ink: Floats = np.clip((sign * (grey - ground) - floor) / (sign * (full - ground) - floor), 0, 1)
+    return ink
+
+
+def _ink_mask(grey: Floats) -> Bools:
+    """Return which pixels are ink: of the two sides of Otsu's threshold that which has less of the border."""
+    level = np.floor((grey - grey.min()) / np.ptp(grey) * 255 + 0.5).astype(np.intp)
+    light: Bools = level > _otsu_threshold(np.bincount(level.reshape(-1), minlength=256))
+    border = np.concatenate([light[0], light[-1], light[1:-1, 0], light[1:-1, -1]])
+    return ~light if 2 * border.sum() > border.size else light
+
+
+def _otsu_threshold(counts: npt.NDArray[np.intp]) -> int:
+    """Return the level at which the two parts of a histogram differ most: ``n0 * n1 * (mean0 - mean1)**2``."""
+    below, sums = np.cumsum(counts)[:-1], np.cumsum(counts * np.arange(256))
+    above, rest = counts.sum() - below, sums[-1] - sums[:-1]
+    between = (rest * below - sums[:-1] * above) ** 2.0 / np.maximum(below * above, 1.0)
+    return int(between.argmax())
+
+
+def _level(grey: Floats, mask: Bools) -> Floats:
+    """Return the image less the plane that fits its ground best: light that falls from one side is evened out."""
+    y, x = np.indices(grey.shape, np.float64)
+    y, x = y - y[~mask].mean(), x - x[~mask].mean()
+    yy, xx, xy = ((a * b)[~mask].sum() for a, b in ((y, y), (x, x), (x, y)))
+    determinant = yy * xx - xy * xy
+    if determinant <= 1e-9 * yy * xx:  # the ground is a line
+        return grey
+    yg, xg = ((a * grey)[~mask].sum() for a in (y, x))
+    plane: Floats = ((xx * yg - xy * xg) * y + (yy * xg - xy * yg) * x) / determinant
+    return grey - plane
+
+
+def _fit(ink: Floats, box: int) -> Floats:
+    """Return the ink cropped and scaled to fit a box of so many pixels, its strongest part 1."""
+    strong = ink >= EDGE
+    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
+    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    longest = max(cropped.shape)
+    scaled = resample(cropped, *(max(1, _rounded(side * box, longest)) for side in cropped.shape))
+    fitted: Floats = scaled / scaled.max()
+    return fitted
+
+
+def _centre(ink: Floats, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Return ink in a field of its own, its centre of mass at the field's centre, to a pixel."""
+    field = np.zeros((height, width))
+    corner = []
+    for axis, size in ((0, height), (1, width)):
+        side = ink.shape[axis]
+        mass = ink.sum(axis=1 - axis)
+        centre = (mass @ np.arange(side)) / mass.sum()
+        # To pixel size / 2, as in MNIST: 13.99 and 14.01 are the means over its test images. A digit that is its own
+        # mirror image lies between two pixels often; a millionth decides for all of them.
+        corner.append(min(max(int(np.floor(size / 2 - centre + 0.5 - 1e-6)), 0), size - side))
+    field[corner[0] : corner[0] + ink.shape[0], corner[1] : corner[1] + ink.shape[1]] = ink
+    return np.floor(255 * field + 0.5).astype(np.uint8)
+
+
+def _rounded(numerator: int, denominator: int) -> int:
+    """Return a quotient rounded to an integer, halves upward."""
+    return (2 * numerator + denominator) // (2 * denominator)

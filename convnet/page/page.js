@@ -1,0 +1,465 @@
+// The page: the drawing field, the samples, and a panel for every layer.
+
+const page = JSON.parse(document.getElementById("model").textContent);
+const element = (id) => document.getElementById(id);
+const context_of = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
+const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
+const model = new Sequential(
+  page.layers.map((layer) => ({
+    ...layer,
+    ...(layer.weight && { weight: decode_array(layer.weight), bias: decode_array(layer.bias) }),
+  })),
+);
+const statistics = page.statistics && {
+  ...page.statistics,
+  mean: page.statistics.mean && decode_array(page.statistics.mean),
+  std: page.statistics.std && decode_array(page.statistics.std),
+};
+const samples = page.samples.map((sample) => ({ ...sample, image: decode_array(sample.image) }));
+
+/** A new element with properties and children. */
+function make(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+// ------------------------------------------------------------------------------------------------ pictures of arrays
+
+/** The red, green and blue of a colour of the style sheet, which differs in the light and the dark. */
+function colour(name) {
+  const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  return [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
+}
+
+let palette;
+function read_palette() {
+  palette = { ground: colour("--ground"), ink: colour("--ink"), least: colour("--least") };
+}
+
+/** Draw numbers (h, w): 0 as the ground's colour, up to `most` towards one colour, down to -`most` to another. */
+function draw_map(canvas, data, [h, w], most) {
+  if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
+  const pixels = new ImageData(w, h);
+  for (let i = 0; i < w * h; i++) {
+    const part = most > 0 ? Math.min(Math.abs(data[i]) / most, 1) : 0;
+    const full = data[i] < 0 ? palette.least : palette.ink;
+    for (let k = 0; k < 3; k++) pixels.data[4 * i + k] = palette.ground[k] + part * (full[k] - palette.ground[k]);
+    pixels.data[4 * i + 3] = 255;
+  }
+  context_of(canvas).putImageData(pixels, 0, 0);
+}
+
+/** How many channels of an example are shown one beside the other; grey and coloured ones are a single picture. */
+function channels_beside({ shape, data }) {
+  const c = shape.length === 3 ? shape[0] : 1;
+  return data instanceof Uint8Array && c === 3 ? 1 : c;
+}
+
+/** Draw an example: grey or coloured as a picture, and anything else as maps one beside the other. */
+function draw_example(canvas, { shape, data }) {
+  const [c, h, w] = shape.length === 3 ? shape : [1, 1, data.length];
+  if (data instanceof Uint8Array && (c === 1 || c === 3)) {
+    Object.assign(canvas, { width: w, height: h });
+    const pixels = new ImageData(w, h);
+    for (let i = 0; i < h * w; i++) {
+      for (let k = 0; k < 3; k++) pixels.data[4 * i + k] = data[(c === 3 ? k * h * w : 0) + i];
+      pixels.data[4 * i + 3] = 255;
+    }
+    context_of(canvas).putImageData(pixels, 0, 0);
+    return;
+  }
+  const beside = new Float32Array(data.length);
+  data.forEach((value, i) => {
+    const [channel, row, column] = [Math.floor(i / (h * w)), Math.floor(i / w) % h, i % w];
+    beside[(row * c + channel) * w + column] = value;
+  });
+  draw_map(canvas, beside, [h, c * w], largest_of(data));
+}
+
+function largest_of(data) {
+  let largest = 0;
+  for (const value of data) largest = Math.max(largest, Math.abs(value));
+  return largest;
+}
+
+// --------------------------------------------------------------------------------------------------- what is shown
+
+let outputs = null; // of every layer, for the example shown
+let example = null; // the image (C, H, W) shown
+let chosen = null; // the feature map whose place is marked: {panel, map}
+
+/** Show an example: run the network and draw every panel; null clears them. */
+function show(image) {
+  example = image;
+  const blank = { shape: page.input_shape, data: new Float32Array(product(page.input_shape)) };
+  outputs = image && model.forward(statistics ? apply_statistics(image, statistics) : image);
+  draw_example(element("image"), image ?? { ...blank, data: statistics ? new Uint8Array(blank.data.length) : blank.data });
+  element("image").ariaLabel = image ? `The example as the network gets it, ${page.input_shape.join(" by ")}` : "Nothing yet";
+  panels.forEach((panel) => panel.draw());
+  show_answer();
+}
+
+const product = (sizes) => sizes.reduce((a, b) => a * b, 1);
+
+function show_answer() {
+  const probabilities = outputs && softmax(outputs.at(-1)).data;
+  const winner = probabilities ? probabilities.indexOf(probabilities.reduce((a, b) => Math.max(a, b))) : -1;
+  bars.forEach(({ item, bar, percent }, i) => {
+    const text = probabilities ? `${(100 * probabilities[i]).toFixed(1)} %` : "";
+    bar.style.width = probabilities ? `${100 * probabilities[i]}%` : "0";
+    percent.textContent = text;
+    item.className = i === winner ? "winner" : "";
+  });
+  element("verdict").textContent = probabilities
+    ? `${page.class_names[winner]}, ${(100 * probabilities[winner]).toFixed(1)} %`
+    : drawable
+      ? "Draw something."
+      : "Choose an example.";
+}
+
+const bars = page.class_names.map((name) => {
+  const bar = make("div", { className: "bar" });
+  const percent = make("span", { className: "percent" });
+  const item = make("li", {}, make("span", { textContent: name }), make("div", { className: "track" }, bar), percent);
+  return { item, bar, percent };
+});
+element("bars").append(...bars.map(({ item }) => item));
+
+// ----------------------------------------------------------------------------------------------- a panel for a layer
+
+/** The rows and columns of the input that position (i, j) of a layer's output sees, not cut off at its border. */
+function receptive_field(index, i, j) {
+  const range = [[i, i], [j, j]];
+  for (let k = index; k >= 0; k--) {
+    const layer = model.layers[k];
+    const kernel = layer.class === "Conv2D" ? layer.weight.shape.slice(2) : layer.kernel_size;
+    if (!kernel) continue; // element by element
+    range.forEach((ends, axis) => {
+      ends[0] = ends[0] * layer.stride[axis] - layer.padding[axis];
+      ends[1] = ends[1] * layer.stride[axis] - layer.padding[axis] + kernel[axis] - 1;
+    });
+  }
+  return range;
+}
+
+/** Mark what of the input a position of a layer's output sees. */
+function mark_field(index, i, j) {
+  const [, h, w] = page.input_shape;
+  const [rows, columns] = receptive_field(index, i, j).map(([first, last], axis) => [
+    Math.max(first, 0),
+    Math.min(last + 1, axis ? w : h),
+  ]);
+  const beside = channels_beside(example);
+  const marks = Array.from({ length: beside }, (_, channel) => {
+    const mark = make("div", { className: "field-mark" });
+    Object.assign(mark.style, {
+      top: `${(100 * rows[0]) / h}%`,
+      height: `${(100 * (rows[1] - rows[0])) / h}%`,
+      left: `${(100 * (channel * w + columns[0])) / (beside * w)}%`,
+      width: `${(100 * (columns[1] - columns[0])) / (beside * w)}%`,
+    });
+    return mark;
+  });
+  element("fields").replaceChildren(...marks);
+}
+
+/** A panel of feature maps, one button each; the convolution is looked up for a map's weights. */
+function map_panel(index, title, shape) {
+  const [count, h, w] = shape;
+  const conv = model.layers.slice(0, index + 1).findLast((layer) => layer.class === "Conv2D");
+  const detail = make("div", { className: "detail" });
+  const hint = conv
+    ? "Point at a map, or move to it with the arrow keys, to see its filter's weights and where it fires strongest."
+    : "Point at a map, or move to it with the arrow keys, to see where it is strongest.";
+  const buttons = Array.from({ length: count }, (_, map) => {
+    const button = make("button", { type: "button", tabIndex: map ? -1 : 0 }, make("canvas", { width: w, height: h }));
+    button.ariaLabel = `map ${map + 1} of ${count}`;
+    button.ariaPressed = "false";
+    for (const event of ["pointerenter", "focus", "click"]) button.addEventListener(event, () => choose(map));
+    return button;
+  });
+  const group = make("div", { className: "maps" }, ...buttons);
+  group.setAttribute("role", "group");
+  group.ariaLabel = title;
+  group.addEventListener("keydown", (event) => {
+    const columns = getComputedStyle(group).gridTemplateColumns.split(" ").length;
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    const to = buttons.indexOf(document.activeElement) + step;
+    if (!step || !buttons[to]) return;
+    event.preventDefault();
+    buttons.forEach((button, map) => (button.tabIndex = map === to ? 0 : -1));
+    buttons[to].focus();
+  });
+  const section = make("section", {}, make("h2", { textContent: title }), group, detail);
+
+  function choose(map) {
+    if (chosen && chosen.panel !== panel) chosen.panel.forget();
+    chosen = { panel, map };
+    buttons.forEach((button, i) => (button.ariaPressed = String(i === map)));
+    describe();
+  }
+
+  function describe() {
+    const map = chosen?.panel === panel ? chosen.map : null;
+    if (map === null) {
+      detail.replaceChildren(make("p", { className: "hint", textContent: hint }));
+      return;
+    }
+    const parts = [];
+    let words = `Map ${map + 1}`;
+    if (conv) {
+      const [, c, kh, kw] = conv.weight.shape;
+      const size = c * kh * kw;
+      const weight = conv.weight.data.subarray(map * size, (map + 1) * size);
+      const picture = make("canvas");
+      picture.setAttribute("role", "img");
+      picture.ariaLabel = `Weights of filter ${map + 1}, ${c} by ${kh} by ${kw}`;
+      draw_example(picture, { shape: [c, kh, kw], data: weight });
+      parts.push(picture);
+      words = `Filter ${map + 1} of ${conv.name}, ${kh} x ${kw}${c > 1 ? `, ${c} channels side by side` : ""}`;
+    }
+    element("fields").replaceChildren();
+    if (outputs) {
+      const values = outputs[index].data.subarray(map * h * w, (map + 1) * h * w);
+      const most = values.reduce((a, b) => Math.max(a, b));
+      const at = values.indexOf(most);
+      const [i, j] = [Math.floor(at / w), at % w];
+      if (at >= 0) mark_field(index, i, j);
+      words += `. It fires strongest, ${most.toPrecision(3)}, at row ${i + 1}, column ${j + 1}; the frame in the input shows what it sees there.`;
+      if (most === 0) {
+        element("fields").replaceChildren();
+        words = words.replace(/\. It fires.*/, ". It does not fire.");
+      }
+    }
+    detail.replaceChildren(...parts, make("p", { textContent: words }));
+  }
+
+  const panel = {
+    section,
+    draw() {
+      const data = outputs ? outputs[index].data : new Float32Array(count * h * w);
+      const most = largest_of(data);
+      buttons.forEach((button, map) => {
+        draw_map(button.firstChild, data.subarray(map * h * w, (map + 1) * h * w), [h, w], most);
+      });
+      describe();
+    },
+    forget() {
+      buttons.forEach((button) => (button.ariaPressed = "false"));
+      chosen = null;
+      describe();
+    },
+  };
+  return panel;
+}
+
+/** A panel of a layer's numbers in rows, one cell each. */
+function vector_panel(index, title, [count]) {
+  const columns = Math.min(count, 50);
+  const rows = Math.ceil(count / columns);
+  const canvas = make("canvas", { width: columns, height: rows });
+  canvas.setAttribute("role", "img");
+  const section = make("section", {}, make("h2", { textContent: title }), make("div", { className: "vector" }, canvas));
+  return {
+    section,
+    draw() {
+      const data = new Float32Array(rows * columns);
+      if (outputs) data.set(outputs[index].data);
+      const active = data.filter((value) => value > 0).length;
+      canvas.ariaLabel = outputs ? `${active} of ${count} units are above 0` : "Nothing yet";
+      draw_map(canvas, data, [rows, columns], largest_of(data));
+    },
+    forget() {},
+  };
+}
+
+/** The panels: one for each layer, but that an activation is shown in place of the layer before it. */
+function make_panels() {
+  const activation = (layer) => layer && ["ReLU", "Sigmoid", "Dropout"].includes(layer.class);
+  const made = [];
+  let names = [];
+  model.layers.forEach((layer, index) => {
+    if (layer.class !== "Dropout") names.push(layer.class);
+    if (activation(model.layers[index + 1])) return;
+    const shape = page.output_shapes[index];
+    if (names.length && index < model.layers.length - 1) {
+      const what = shape.length === 3
+        ? `${plural(shape[0], "map")} of ${shape[1]} x ${shape[2]}`
+        : plural(shape[0], "unit");
+      made.push((shape.length === 3 ? map_panel : vector_panel)(index, `${names.join(", ")}: ${what}`, shape));
+    }
+    names = [];
+  });
+  return made;
+}
+
+const drawable = page.drawable;
+const panels = make_panels();
+element("panels").append(...panels.map(({ section }) => section));
+
+// ----------------------------------------------------------------------------------------------------------- drawing
+
+const field = element("field");
+const pen = { x: 128, y: 128, down: false };
+let strokes = [];
+let waiting = false;
+
+/** Draw all strokes, and the pen's place while the keyboard moves it. */
+function draw_strokes() {
+  const context = context_of(field);
+  context.clearRect(0, 0, field.width, field.height);
+  Object.assign(context, { lineWidth: 20, lineCap: "round", lineJoin: "round", strokeStyle: text_colour() });
+  for (const stroke of strokes) {
+    context.beginPath();
+    context.moveTo(...stroke[0]);
+    for (const point of stroke) context.lineTo(...point);
+    context.stroke();
+  }
+}
+
+const text_colour = () => getComputedStyle(document.documentElement).getPropertyValue("--text");
+
+/** The drawing as grey levels (H, W), its ink 255 whatever its colour. */
+function bitmap() {
+  const pixels = context_of(field).getImageData(0, 0, field.width, field.height).data;
+  const data = new Uint8Array(field.width * field.height);
+  for (let i = 0; i < data.length; i++) data[i] = pixels[4 * i + 3];
+  return { shape: [field.height, field.width], data };
+}
+
+/** Look at the drawing, once in a frame of the screen. */
+function redraw() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    update();
+  });
+}
+
+function update() {
+  draw_strokes();
+  const image = strokes.length ? prepare_digit(bitmap(), page.input_shape.slice(1)) : null;
+  show(image && { shape: page.input_shape, data: image.data });
+  draw_pen();
+  element("undo").disabled = element("clear").disabled = strokes.length === 0;
+  press_sample(null);
+}
+
+/** A ring where the keyboard's pen is. */
+function draw_pen() {
+  if (document.activeElement !== field || !pen.shown) return;
+  const context = context_of(field);
+  Object.assign(context, { lineWidth: 2, strokeStyle: getComputedStyle(document.documentElement).getPropertyValue("--winner") });
+  context.beginPath();
+  context.arc(pen.x, pen.y, pen.down ? 6 : 10, 0, 2 * Math.PI);
+  context.stroke();
+}
+
+function point_of(event) {
+  const box = field.getBoundingClientRect();
+  return [((event.clientX - box.left) / box.width) * field.width, ((event.clientY - box.top) / box.height) * field.height];
+}
+
+let drawing_pointer = null;
+
+if (drawable) {
+  field.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || drawing_pointer !== null) return;
+    drawing_pointer = event.pointerId;
+    field.setPointerCapture(event.pointerId);
+    pen.shown = pen.down = false;
+    strokes.push([point_of(event)]);
+    redraw();
+  });
+  field.addEventListener("pointermove", (event) => {
+    if (event.pointerId !== drawing_pointer) return;
+    const events = event.getCoalescedEvents?.() ?? [];
+    strokes.at(-1).push(...(events.length ? events : [event]).map(point_of));
+    redraw();
+  });
+  for (const name of ["pointerup", "pointercancel"]) {
+    field.addEventListener(name, (event) => {
+      if (event.pointerId === drawing_pointer) drawing_pointer = null;
+    });
+  }
+  field.addEventListener("keydown", (event) => {
+    const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
+    if (event.key === " ") {
+      pen.down = !pen.down;
+      if (pen.down) strokes.push([[pen.x, pen.y]]);
+    } else if (x || y) {
+      const step = event.shiftKey ? 24 : 8;
+      pen.x = Math.min(Math.max(pen.x + step * x, 8), field.width - 8);
+      pen.y = Math.min(Math.max(pen.y + step * y, 8), field.height - 8);
+      if (pen.down) strokes.at(-1).push([pen.x, pen.y]);
+    } else return;
+    event.preventDefault();
+    pen.shown = true;
+    redraw();
+  });
+  field.addEventListener("blur", () => {
+    pen.shown = pen.down = false;
+    if (strokes.length) redraw();
+  });
+  element("undo").addEventListener("click", () => {
+    strokes.pop();
+    redraw();
+  });
+  element("clear").addEventListener("click", () => {
+    strokes = [];
+    redraw();
+  });
+} else {
+  element("drawing").remove();
+}
+
+// ----------------------------------------------------------------------------------------------------------- samples
+
+const sample_buttons = samples.map((sample, index) => {
+  const canvas = make("canvas");
+  const button = make("button", { type: "button" }, canvas);
+  button.ariaLabel = `Example: ${sample.name}${sample.misread ? ", which the network misreads" : ""}`;
+  button.ariaPressed = "false";
+  if (sample.misread) button.classList.add("misread");
+  button.addEventListener("click", () => {
+    strokes = [];
+    pen.down = false;
+    if (drawable) draw_strokes();
+    show(sample.image);
+    press_sample(index);
+  });
+  return button;
+});
+
+function press_sample(pressed) {
+  sample_buttons.forEach((button, index) => (button.ariaPressed = String(index === pressed)));
+  const sample = samples[pressed];
+  element("sample-note").textContent = sample
+    ? `It is ${sample.name}${sample.misread ? "; the network misreads it" : ""}.`
+    : "";
+}
+
+if (samples.length) element("samples").append(...sample_buttons);
+else element("try").remove();
+
+// ------------------------------------------------------------------------------------------------------------- start
+
+/** Draw everything in the colours of the light or the dark. */
+function repaint() {
+  read_palette();
+  samples.forEach((sample, index) => draw_example(sample_buttons[index].firstChild, sample.image));
+  if (drawable) draw_strokes();
+  show(example);
+}
+
+element("about").textContent = page.about;
+element("cost").textContent = page.cost;
+element("input-note").textContent = drawable
+  ? "Cropped, scaled to fit the middle and centred by mass, as the images it was trained with."
+  : `An example of shape ${page.input_shape.join(" x ")}.`;
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+repaint();
+if (!drawable) sample_buttons[0].click();

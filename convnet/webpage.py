@@ -1,0 +1,206 @@
+"""A web page of a trained model: draw a digit, and see what each layer makes of it.
+
+The page is one file without a server and without a request. Its parts lie in ``convnet/page``: ``network.js`` is the
+forward pass, ``digit.js`` the preparation of a drawing, and ``page.js``, ``page.html`` and ``page.css`` the rest.
+"""
+
+import copy
+import json
+from base64 import b64encode
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from math import floor, log2
+from string import Template
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.checks import FloatArray, IntArray, as_labels, as_real
+from convnet.datasets import Statistics, load_mnist
+from convnet.files import PathLike, replace_file
+from convnet.model_files import LAYERS
+from convnet.models import Sequential
+
+__all__ = ["export"]
+
+SCRIPTS = ("network.js", "digit.js", "page.js")
+# Of the row to try: rightly read ones of different classes, and one that is misread.
+MOST_SAMPLES = 12
+# Smaller images cannot be drawn: `prepare_digit` takes no smaller size.
+LEAST_DRAWN = 7
+
+
+def export(
+    model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.ArrayLike] | None = None
+) -> None:
+    """Write a web page on which anyone can draw a digit and see what each layer of a model makes of it.
+
+    The page is one HTML file that opens by double click, and that asks nothing of any server. It holds the model's
+    parameters in half precision, and says for how many of the samples that changes the label.
+
+    Parameters
+    ----------
+    model : Sequential
+        Of this library's layers, with statistics if it is to be drawn for: images of one channel are drawn, at the
+        model's size, and prepared as `convnet.prepare_digit` does; for other inputs the page shows the samples alone.
+    path : path
+        Usually ``*.html``; an existing file is replaced when the new one is complete.
+    samples : pair of arrays, optional
+        Images and their labels (N,), of which the page offers one of each of several classes, and one that is misread:
+        uint8 (N, H, W) or (N, H, W, C), as `Sequential.predict_images` takes them; for a model without statistics the
+        inputs (N, ...) that `Sequential.predict` takes. Without them the page offers digits of MNIST's test set, if the
+        model is for such.
+
+    Raises
+    ------
+    TypeError
+        If a layer is not of this library, or the samples are not of the dtypes said above.
+    ValueError
+        If a parameter is NaN or infinite, the statistics are of another size than the input, the samples' shapes do not
+        fit, or there are neither samples nor an input that can be drawn.
+    OSError
+        If the file cannot be written; what was there before is still there.
+
+    Examples
+    --------
+    >>> from convnet import ConvNet1, load_model, webpage
+    >>> webpage.export(load_model("results/model.npz"), "results/page.html")  # doctest: +SKIP
+    """
+    for name, layer in model.layers.items():
+        if type(layer) not in LAYERS.values():
+            raise TypeError(
+                f"export: expected layer {name} to be one of {', '.join(LAYERS)}, got {type(layer).__name__}"
+            )
+    statistics = model.statistics if isinstance(model.statistics, Statistics) else None
+    if statistics is not None and statistics.image_shape != model.input_shape:
+        raise ValueError(
+            f"export: expected statistics of images of shape {model.input_shape}, the model's input, "
+            f"got {statistics.image_shape}"
+        )
+    names = [str(label) for label in range(model.num_classes)] if model.class_names is None else list(model.class_names)
+    if len(names) != model.num_classes or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"export: expected {model.num_classes} class names, got {names!r:.60}")
+    drawable = (
+        statistics is not None
+        and len(model.input_shape) == 3
+        and model.input_shape[0] == 1
+        and min(model.input_shape[1:]) >= LEAST_DRAWN
+    )
+    params = {name: _halves(array, name) for name, array in model.params.items()}
+    offered: list[dict[str, Any]] = []
+    cost = "The parameters are in half precision."
+    if samples is None and statistics is not None and model.input_shape == (1, 28, 28) and model.num_classes == 10:
+        samples = load_mnist()[2:]
+    if samples is not None:
+        rounded = copy.deepcopy(model)
+        rounded.load_params({name: halves.astype(np.float64) * scale for name, (halves, scale) in params.items()})
+        inputs, shown, labels = _checked_samples(samples, model, statistics)
+        predicted = rounded.predict(inputs)
+        offered = [
+            {
+                "name": names[labels[i]],
+                "misread": bool(predicted[i] != labels[i]),
+                "image": _encoded(shown[i], "uint8" if statistics is not None else "float32"),
+            }
+            for i in _choose(labels, predicted)
+        ]
+        changed = int((model.predict(inputs) != predicted).sum())
+        cost = (
+            f"The parameters are in half precision, which changes the label of {changed:,} of {len(labels):,} examples; "
+            f"{(predicted == labels).mean():.2%} of them are read rightly."
+        )
+    if not drawable and not offered:
+        raise ValueError(
+            "export: expected samples, as only images of one channel can be drawn and only for a model with "
+            f"statistics, got input {model.input_shape} and {'no ' if statistics is None else ''}statistics"
+        )
+    content = {
+        "input_shape": model.input_shape,
+        "output_shapes": list(model.output_shapes.values()),
+        "layers": [
+            {"name": name, "class": type(layer).__name__, **layer.hyperparameters()}
+            | {key: _encoded(params[f"{name}.{key}"][0], "float16", params[f"{name}.{key}"][1]) for key in layer.params}
+            for name, layer in model.layers.items()
+        ],
+        "statistics": None
+        if statistics is None
+        else {"divide_by_255": statistics.divide_by_255}
+        | {
+            name: None if array is None else _encoded(array, "float32")
+            for name, array in (("mean", statistics.mean), ("std", statistics.std))
+        },
+        "class_names": names,
+        "samples": offered,
+        "drawable": drawable,
+        "about": f"{type(model).__name__}, {sum(param.size for param in model.params.values()):,} parameters.",
+        "cost": cost,
+    }
+    title = "Draw a digit" if drawable and model.class_names is None and model.num_classes == 10 else "Inside a network"
+    with replace_file(path) as file:
+        file.write(_page(title, content).encode())
+
+
+def _page(title: str, content: dict[str, Any]) -> str:
+    """Return the whole page; its policy lets run what it holds, and nothing else, and allows no request."""
+    folder = files("convnet") / "page"
+    style = (folder / "page.css").read_text("utf-8")
+    script = '"use strict";\n' + "\n".join((folder / name).read_text("utf-8") for name in SCRIPTS)
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    # A name of a class must not end the block that it stands in.
+    model = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    template = Template((folder / "page.html").read_text("utf-8"))
+    return template.substitute(title=escape(title), policy=policy, style=style, script=script, model=model)
+
+
+def _digest(text: str) -> str:
+    """Return what a content security policy calls a script or a style by."""
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+def _halves(array: FloatArray, name: str) -> tuple[npt.NDArray[np.float16], float]:
+    """Return a parameter in half precision, and the power of two to multiply it by, which keeps small ones exact."""
+    largest = float(np.abs(array).max())
+    if not np.isfinite(largest):
+        raise ValueError(f"export: expected finite parameters, got NaN or infinity in {name}")
+    scale = 2.0 ** floor(log2(largest)) if largest > 0 else 1.0
+    return (array / scale).astype(np.float16), scale
+
+
+def _encoded(array: npt.NDArray[Any], dtype: str, scale: float = 1.0) -> dict[str, Any]:
+    """Return an array as the page's `decode_array` takes it."""
+    plain = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<"))
+    return {"shape": array.shape, "dtype": dtype, "scale": scale, "data": b64encode(plain.tobytes()).decode()}
+
+
+def _checked_samples(
+    samples: tuple[npt.ArrayLike, npt.ArrayLike], model: Sequential, statistics: Statistics | None
+) -> tuple[FloatArray, npt.NDArray[Any], IntArray]:
+    """Return the inputs of samples, what the page shows of them, and their labels."""
+    if not isinstance(samples, (tuple, list)) or len(samples) != 2:
+        raise TypeError(f"export: expected samples to be a pair of images and labels, got {type(samples).__name__}")
+    images = np.asarray(samples[0])
+    if statistics is not None:
+        inputs = statistics.apply(images)
+        shown = images[:, np.newaxis] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    else:
+        inputs = shown = as_real(images, "export: samples")
+    if inputs.shape[1:] != model.input_shape or not len(inputs):
+        raise ValueError(
+            f"export: expected samples of shape (N, {', '.join(map(str, model.input_shape))}), got {inputs.shape}"
+        )
+    if not np.isfinite(inputs).all():
+        raise ValueError("export: expected finite samples, got NaN or infinity")
+    return inputs, shown, as_labels(samples[1], "export: labels", len(inputs), model.num_classes)
+
+
+def _choose(labels: IntArray, predicted: IntArray) -> list[int]:
+    """Return which samples are offered: the first rightly read one of each class, and the first misread one."""
+    right, wrong = np.flatnonzero(labels == predicted), np.flatnonzero(labels != predicted)
+    _, first = np.unique(labels[right], return_index=True)
+    chosen = [int(i) for i in right[first][: MOST_SAMPLES - 1]]
+    return chosen + [int(i) for i in wrong[:1]]
