@@ -30,7 +30,15 @@ from convnet.losses import softmax_loss, svm_loss
 from convnet.model_files import load_model, load_tutorial_model, save_model
 from convnet.models import ConvNet1, Sequential
 from convnet.optimizers import SGD, Adam, Momentum, Optimizer, RMSProp
-from convnet.plotting import plot_confusion, plot_curves, plot_errors, plot_examples, plot_filters, plot_training
+from convnet.plotting import (
+    plot_confusion,
+    plot_curves,
+    plot_errors,
+    plot_examples,
+    plot_filters,
+    plot_predictions,
+    plot_training,
+)
 from convnet.schedules import Constant, CosineDecay, EpochDecay, OneCycle, StepDecay
 from convnet.solver import Callback, Solver
 from convnet.threads import get_num_threads, set_num_threads, show_config
@@ -80,6 +88,7 @@ __all__ = [
     "plot_errors",
     "plot_examples",
     "plot_filters",
+    "plot_predictions",
     "plot_training",
     "prepare_digit",
     "preprocess",

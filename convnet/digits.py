@@ -29,9 +29,7 @@ NOISE = 4
 EDGE = 0.3
 
 
-def prepare_digit(
-    image: npt.ArrayLike | str | PathLike[str], size: Sequence[int] = (28, 28)
-) -> npt.NDArray[np.uint8]:
+def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int] = (28, 28)) -> npt.NDArray[np.uint8]:
     """Return the image of a digit as MNIST's makers would have prepared it: light on black, scaled and centred.
 
     Ink is what differs from the ground, be it darker or lighter; the ground is what most of the image's border shows,
@@ -78,10 +76,7 @@ def prepare_digit(
     array([  0, 255, 255,   0], dtype=uint8)
     """
     height, width = as_shape(size, "prepare_digit: size", axes=2, minimum=7)
-    if isinstance(image, (str, PathLike)):
-        grey = _grey(_read(image))
-    else:
-        grey = _grey(np.asarray(image))
+    grey = _grey(_read(image) if isinstance(image, (str, PathLike)) else np.asarray(image))
     if not np.isfinite(grey).all():
         raise ValueError("prepare_digit: expected finite grey levels, got NaN or infinity")
     largest = max(grey.shape)
@@ -126,7 +121,7 @@ def _grey(image: npt.NDArray[Any]) -> Floats:
     levels = image.astype(np.float64)
     if image.ndim == 2:
         return levels
-    grey = levels[:, :, :3] @ LUMA
+    grey: Floats = levels[:, :, :3] @ LUMA
     if image.shape[2] == 4:
         opaque = float(np.iinfo(image.dtype).max) if image.dtype.kind in "iu" else 1.0
         opacity = np.clip(levels[:, :, 3] / opaque, 0, 1)
@@ -187,13 +182,16 @@ def _otsu_threshold(counts: npt.NDArray[np.intp]) -> int:
 
 def _level(grey: Floats, mask: Bools) -> Floats:
     """Return the image less the plane that fits its ground best: light that falls from one side is evened out."""
-    y, x = np.indices(grey.shape, np.float64)
+    y, x = np.indices(grey.shape)
     y, x = y - y[~mask].mean(), x - x[~mask].mean()
-    yy, xx, xy = ((a * b)[~mask].sum() for a, b in ((y, y), (x, x), (x, y)))
+
+    def total(values: Floats) -> float:
+        return float(values[~mask].sum())
+
+    yy, xx, xy, yg, xg = total(y * y), total(x * x), total(x * y), total(y * grey), total(x * grey)
     determinant = yy * xx - xy * xy
     if determinant <= 1e-9 * yy * xx:  # the ground is a line
         return grey
-    yg, xg = ((a * grey)[~mask].sum() for a in (y, x))
     plane: Floats = ((xx * yg - xy * xg) * y + (yy * xg - xy * yg) * x) / determinant
     return grey - plane
 

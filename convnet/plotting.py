@@ -20,6 +20,7 @@ __all__ = [
     "plot_errors",
     "plot_examples",
     "plot_filters",
+    "plot_predictions",
     "plot_training",
 ]
 
@@ -30,6 +31,8 @@ STROKES = ("-", "--", ":", "-.")
 
 # More classes than anyone can tell apart in a confusion matrix; its memory grows with their square.
 MAX_CLASSES = 200
+# Images that `plot_predictions` draws, one below the other.
+MAX_DRAWN = 50
 
 
 def _figure(width: float, height: float, gap: float = 0.02) -> "Figure":
@@ -342,6 +345,62 @@ def plot_errors(
     for axes, index in zip(grid, drawn, strict=False):
         _show(axes, images[index])
         axes.set_title(f"{names[labels[index]]}{separator}{names[predictions[index]]}", fontsize=9)
+    return figure
+
+
+def plot_predictions(
+    images: npt.ArrayLike, probabilities: npt.ArrayLike, *, class_names: Sequence[str] | None = None
+) -> "Figure":
+    """Draw images, each with a bar for the probability of every class.
+
+    Parameters
+    ----------
+    images : array_like, shape (N, H, W) or (N, H, W, 3)
+        Pixels from 0 to 255; at most 50 images.
+    probabilities : array_like, shape (N, K)
+        In [0, 1]; the largest of each image is marked.
+    class_names : sequence of str, optional
+        Written beside the bars; the labels by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together, there are more images or more than 200 classes, or names are missing.
+    TypeError
+        If the probabilities are not real numbers.
+    ImportError
+        If matplotlib is not installed.
+    """
+    images, shares = np.asarray(images), as_real(probabilities, "plot_predictions: probabilities")
+    if shares.ndim != 2 or not 1 <= shares.shape[1] <= MAX_CLASSES or not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(
+            f"plot_predictions: expected probabilities in [0, 1] of shape (N, K) with K from 1 to {MAX_CLASSES}, "
+            f"got shape {shares.shape} and values from {shares.min(initial=1):g} to {shares.max(initial=0):g}"
+        )
+    count, classes = shares.shape
+    _check_images(images, shares[:, 0], "plot_predictions")
+    if count > MAX_DRAWN:
+        raise ValueError(f"plot_predictions: expected at most {MAX_DRAWN} images, got {count}")
+    names = [str(label) for label in range(classes)] if class_names is None else class_names
+    if len(names) != classes:
+        raise ValueError(f"plot_predictions: expected {classes} class names, got {len(names)}")
+    height = max(1.8, 0.2 * classes)
+    figure = _figure(6, height * count + 0.2, gap=0.1)
+    for (left, right), image, row in zip(figure.subplots(count, 2, squeeze=False), images, shares, strict=True):
+        _show(left, image)
+        left.axis("off")
+        winner = int(row.argmax())
+        bars = right.barh(range(classes), row, color=["C3" if label == winner else "C0" for label in range(classes)])
+        right.bar_label(bars, [f"{100 * share:.1f} %" for share in row], padding=3, fontsize=8)
+        right.set_yticks(range(classes), names, fontsize=8)
+        right.set_xticks([])
+        right.set_xlim(0, 1.25)
+        right.invert_yaxis()
+        right.spines[["top", "right", "bottom"]].set_visible(False)
     return figure
 
 

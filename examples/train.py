@@ -1,4 +1,4 @@
-"""Train ConvNet1 on the MNIST digits, test it, save it, and draw what it learned.
+"""Train ConvNet1 on the MNIST digits, test it, save it, draw what it learned, and write a page to try it on.
 
 python examples/train.py
 python examples/train.py --epochs 3 --output results/quick --filters-gif results/filters.gif
@@ -89,9 +89,10 @@ def main() -> int:
     accuracy = solver.check_accuracy(data["x_test"], data["y_test"])
     print(f"test accuracy {accuracy:.2%} on {len(data['x_test'])} images")
 
-    # 5. Results: the model with its preprocessing, and the figures.
+    # 5. Results: the model with its preprocessing, a page to draw a digit on, and the figures.
     convnet.save_model(model, options.output / "model.npz")
-    results = ["model.npz"]
+    convnet.webpage.export(model, options.output / "page.html", (test_images, test_labels))
+    results = ["model.npz", "page.html"]
     if find_spec("matplotlib") is not None:
         figures = {
             "examples.png": convnet.plot_examples(images, labels),

@@ -9,7 +9,9 @@ import pytest
 import convnet
 
 MODULES = [f"convnet.{module.name}" for module in pkgutil.iter_modules(convnet.__path__)]
-WITH_EXAMPLES = {"convnet.augmentation", "convnet.gradient_check", "convnet.layers", "convnet.optimizers"}
+WITH_EXAMPLES = {
+    f"convnet.{name}" for name in ("augmentation", "digits", "gradient_check", "layers", "optimizers", "webpage")
+}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -39,6 +39,7 @@ def test_trains_reports_saves_and_draws(tmp_path, digits, mnist):
     assert {path.name for path in output.iterdir()} == {
         "checkpoints",
         "model.npz",
+        "page.html",
         "examples.png",
         "training.png",
         "filters.png",

@@ -1,0 +1,512 @@
+"""The page: its numbers against the library's, in a browser, and what it does when one draws, types and points."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from test_digits import STROKES
+
+import convnet
+from convnet import Affine, AveragePool2D, Conv2D, ConvNet1, Dropout, MaxPool2D, ReLU, Sequential, Sigmoid, webpage
+from convnet.model_files import LAYERS
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# Without the last ones a browser asks its maker's servers at every start.
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)} is on the PATH")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Return a function that opens a file; at the end of the test no page may have complained or asked for anything."""
+    complaints, pages = [], []
+
+    def opened(path, **options):
+        page = browser.new_page(**options)
+        pages.append(page)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if request.url != path.as_uri() else None)
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def convnet1(mnist):
+    """Return a ConvNet1 of the default size after a short training."""
+    images, labels, *test = mnist
+    data, statistics = convnet.preprocess(images[:6000], labels[:6000], *test, num_validation=500)
+    model = ConvNet1()
+    model.statistics = statistics
+    convnet.Solver(model, data, convnet.SGD(0.1), epochs=1).train()
+    return model
+
+
+@pytest.fixture(scope="module")
+def page_file(convnet1, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    webpage.export(convnet1, path)
+    return path
+
+
+def scores_of(page, inputs):
+    """Return the scores that the page computes for inputs (N, ...)."""
+    script = """([shape, rows]) => rows.map((row) =>
+        [...model.scores({ shape, data: Float32Array.from(row) }).data])"""
+    rows = inputs.reshape(len(inputs), -1).astype(float).tolist()
+    return np.array(page.evaluate(script, [inputs.shape[1:], rows]))
+
+
+def scores_of_images(page, images):
+    script = """([shape, rows]) => rows.map((row) =>
+        [...model.scores(apply_statistics({ shape, data: Uint8Array.from(row) }, statistics)).data])"""
+    planes = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return np.array(page.evaluate(script, [planes.shape[1:], planes.reshape(len(planes), -1).tolist()]))
+
+
+def agree(found, expected, tolerance=1e-2):
+    """Assert that scores agree, and labels where the two best scores are not that close."""
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= tolerance
+    best = np.sort(expected, axis=1)
+    clear = best[:, -1] - best[:, -2] > tolerance
+    np.testing.assert_array_equal(found.argmax(axis=1)[clear], expected.argmax(axis=1)[clear])
+    assert clear.mean() > 0.5
+
+
+def draw(page, digit):
+    """Draw a digit with the mouse."""
+    box = page.locator("#field").bounding_box()
+    for line in STROKES[digit]:
+        places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in line]
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place, steps=4)
+        page.mouse.up()
+    settle(page)
+
+
+def settle(page):
+    """Wait until the page has drawn what it was told."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def pictures(page):
+    """Return what every canvas of the page shows."""
+    return page.evaluate("() => [...document.querySelectorAll('canvas')].map((canvas) => canvas.toDataURL())")
+
+
+# ------------------------------------------------------------------------------------------------------- the numbers
+
+
+def test_scores_equal_those_of_the_library(open_page, page_file, convnet1, mnist):
+    page = open_page(page_file)
+    images = mnist[2][:1000]
+    agree(scores_of_images(page, images), convnet1.scores(convnet1.statistics.apply(images)))
+
+
+def test_two_convolutions_average_pooling_sigmoid_and_dropout(open_page, tmp_path, mnist, rng):
+    layers = [
+        Conv2D(1, 6, 5, padding=2, rng=rng),
+        Sigmoid(),
+        AveragePool2D(2),
+        Conv2D(6, 8, 3, stride=2, rng=rng),
+        ReLU(),
+        Dropout(0.3),
+        Affine(8 * 6 * 6, 30, rng=rng),
+        Sigmoid(),
+        Affine(30, 10, rng=rng),
+    ]
+    images, labels, *test = mnist
+    data, statistics = convnet.preprocess(images[:3000], labels[:3000], *test, num_validation=100)
+    model = Sequential(layers, (1, 28, 28), rng=rng)
+    model.statistics = statistics
+    convnet.Solver(model, data, convnet.Adam(3e-3), epochs=2).train()
+    webpage.export(model, tmp_path / "page.html")
+    page = open_page(tmp_path / "page.html")
+    agree(scores_of_images(page, test[0][:200]), model.scores(statistics.apply(test[0][:200])))
+    draw(page, 1)
+    assert page.locator("#verdict").inner_text() != ""
+    titles = page.locator("#panels h2").all_inner_texts()
+    assert titles == [
+        "Conv2D, Sigmoid: 6 maps of 28 x 28",
+        "AveragePool2D: 6 maps of 14 x 14",
+        "Conv2D, ReLU: 8 maps of 6 x 6",
+        "Affine, Sigmoid: 30 units",
+    ]
+
+
+STACKS = {
+    "strides and paddings": ((2, 11, 8), lambda rng: [Conv2D(2, 3, (3, 2), stride=(2, 3), padding=(1, 4), rng=rng)]),
+    "kernel of the image": ((3, 5, 4), lambda rng: [Conv2D(3, 4, (5, 4), rng=rng)]),
+    "max pooling": ((2, 9, 7), lambda rng: [MaxPool2D((3, 2), stride=(2, 1), padding=(1, 0))]),
+    "overlapping": ((1, 8, 8), lambda rng: [MaxPool2D(3, stride=2, padding=1), AveragePool2D(2, stride=1)]),
+    "padding counted": ((2, 7, 9), lambda rng: [AveragePool2D((2, 3), stride=2, padding=1)]),
+    "padding not counted": ((2, 7, 9), lambda rng: [AveragePool2D((2, 3), padding=1, count_padding=False)]),
+    "vectors": ((13,), lambda rng: [Affine(13, 7, rng=rng), Sigmoid(), Dropout(0.5), Affine(7, 6, rng=rng), ReLU()]),
+    "activations first": ((2, 3, 4), lambda rng: [ReLU(), Sigmoid(), Dropout(0.1)]),
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_layer_and_option(open_page, tmp_path, rng, name, dtype):
+    input_shape, make = STACKS[name]
+    layers = make(rng)
+    shape = input_shape
+    for layer in layers:
+        shape = layer.output_shape(shape)
+        for key in layer.params:
+            layer.params[key] = (layer.params[key] + 0.1 * rng.standard_normal(layer.params[key].shape)).astype(dtype)
+    last = Affine(int(np.prod(shape)), 4, rng=rng, dtype=dtype)
+    model = Sequential([*layers, last], input_shape, loss=convnet.svm_loss)
+    x = rng.standard_normal((20, *input_shape))
+    webpage.export(model, tmp_path / "page.html", samples=(x, rng.integers(0, 4, 20)))
+    page = open_page(tmp_path / "page.html")
+    expected = model.scores(x)
+    agree(scores_of(page, x), expected, 3e-3 * np.abs(expected).max())
+    assert page.locator("#field").count() == 0
+    assert "%" in page.locator("#verdict").inner_text()
+
+
+def test_the_script_knows_every_layer_of_the_library(open_page, page_file):
+    page = open_page(page_file)
+    assert set(page.evaluate("() => Object.keys(LAYERS)")) == set(LAYERS)
+
+
+def test_large_and_small_parameters(open_page, tmp_path, rng):
+    layers = [Affine(5, 4, rng=rng), Affine(4, 3, rng=rng)]
+    layers[0].params["weight"] *= 1e9
+    layers[1].params["weight"] *= 1e-9
+    layers[1].params["bias"][:] = 0
+    model = Sequential(layers, (5,))
+    x = rng.standard_normal((20, 5)).astype(np.float32)
+    webpage.export(model, tmp_path / "page.html", samples=(x, np.zeros(20, int)))
+    agree(scores_of(open_page(tmp_path / "page.html"), x), model.scores(x))
+
+
+def bitmaps(rng, mnist):
+    """Yield pictures to prepare: digits, noise, drawings in the dark and the light, and awkward shapes."""
+    yield from mnist[2][:6]
+    y, x = np.indices((180, 140))
+    for slope in (0, 0.3, 0.6):
+        stroke = np.hypot(y - 90, (x - 70) * 1.5) < 60
+        sheet = 200 - 120 * (stroke & (np.hypot(y - 90, (x - 70) * 1.5) > 45)) - slope * x + 0.2 * y
+        yield np.clip(sheet + rng.normal(0, 4, sheet.shape), 0, 255).astype(np.uint8)
+        yield np.clip(255 - sheet, 0, 255).astype(np.uint8)
+    for shape in ((2, 2), (1, 9), (9, 1), (28, 28), (300, 211), (90, 600)):
+        yield rng.integers(0, 256, shape, np.uint8)
+        sheet = np.zeros(shape, np.uint8)
+        sheet[shape[0] // 2, shape[1] // 2 :] = 255
+        yield sheet
+
+
+def test_preparation_equals_prepare_digit(open_page, page_file, rng, mnist):
+    page = open_page(page_file)
+    script = "([shape, row, size]) => [...prepare_digit({ shape, data: Uint8Array.from(row) }, size).data]"
+    for bitmap in bitmaps(rng, mnist):
+        for size in ((28, 28), (16, 40)):
+            found = page.evaluate(script, [bitmap.shape, bitmap.reshape(-1).tolist(), size])
+            expected = convnet.prepare_digit(bitmap, size).reshape(-1)
+            assert np.abs(np.array(found) - expected).max() <= 1
+    blank = "() => prepare_digit({ shape: [9, 9], data: new Uint8Array(81) }, [28, 28])"
+    assert page.evaluate(blank) is None
+
+
+# --------------------------------------------------------------------------------------------------- drawing on it
+
+
+def test_drawn_digits_are_read_and_every_panel_follows(open_page, page_file):
+    page = open_page(page_file)
+    assert page.locator("#verdict").inner_text() == "Draw something."
+    blank = pictures(page)
+    right = 0
+    for digit in (0, 2, 3, 4, 5, 7):
+        if not page.locator("#clear").is_disabled():
+            page.locator("#clear").click()
+        settle(page)
+        draw(page, digit)
+        right += page.locator("#verdict").inner_text().startswith(f"{digit}, ")
+    assert right >= 5
+    shown = pictures(page)
+    samples = page.locator("#samples canvas").count()
+    changed = sum(a != b for a, b in zip(blank, shown, strict=True))
+    # A filter or two may not fire at a 7.
+    assert changed >= len(shown) - samples - 6
+    assert page.locator("#bars .winner").count() == 1
+    percents = [float(text.split()[0]) for text in page.locator("#bars .percent").all_inner_texts()]
+    assert sum(percents) == pytest.approx(100, abs=0.6)
+
+
+def test_undo_and_clear(open_page, page_file):
+    page = open_page(page_file)
+    blank = pictures(page)
+    assert page.locator("#undo").is_disabled()
+    draw(page, 4)
+    both = pictures(page)
+    page.locator("#undo").click()
+    settle(page)
+    page.mouse.move(0, 0)
+    assert pictures(page) not in (blank, both)
+    page.locator("#clear").click()
+    settle(page)
+    assert pictures(page) == blank
+    assert page.locator("#clear").is_disabled()
+
+
+def test_fingers_draw(open_page, page_file):
+    page = open_page(page_file, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    script = """(points) => {
+        const field = document.getElementById("field");
+        const box = field.getBoundingClientRect();
+        field.setPointerCapture = () => {};  // there is no such finger to capture
+        points.forEach(([x, y], i) => field.dispatchEvent(new PointerEvent(i ? "pointermove" : "pointerdown", {
+            pointerId: 7, pointerType: "touch", clientX: box.left + x * box.width, clientY: box.top + y * box.height,
+        })));
+        field.dispatchEvent(new PointerEvent("pointerup", { pointerId: 7, pointerType: "touch" }));
+    }"""
+    page.evaluate(script, STROKES[7][0])
+    settle(page)
+    assert page.locator("#verdict").inner_text().startswith("7, ")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("() => getComputedStyle(field).touchAction") == "none"
+
+
+def test_the_keyboard_reaches_everything(open_page, page_file):
+    page = open_page(page_file)
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.id") == "field"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Space")
+    for _ in range(9):
+        page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Space")
+    settle(page)
+    drawn = page.locator("#verdict").inner_text()
+    assert drawn.startswith("1, ")
+    reached = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("() => document.activeElement.ariaLabel ?? document.activeElement.textContent"))
+    assert {"Undo", "Clear"} <= set(reached)
+    assert sum(text.startswith("Example: ") for text in reached if text) >= 10
+    assert reached.count("map 1 of 32") == 2
+    page.locator(".maps button").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("() => document.activeElement.ariaLabel") == "map 2 of 32"
+    assert "Filter 2 of conv1" in page.locator(".detail").first.inner_text()
+
+
+def test_a_filter_shows_its_weights_and_where_it_fires_strongest(open_page, page_file, convnet1, mnist):
+    page = open_page(page_file)
+    page.locator("#samples button").nth(3).click()
+    chosen = page.evaluate("() => [...samples[3].image.data]")
+    image = np.array(chosen, np.uint8).reshape(1, 28, 28)
+    maps = np.maximum(convnet1.layers["conv1"](convnet1.statistics.apply(image))[0], 0)
+    for index in (0, 7, 31):
+        page.locator(".maps").first.locator("button").nth(index).hover()
+        words = page.locator(".detail").first.inner_text()
+        assert f"Filter {index + 1} of conv1, 7 x 7" in words
+        top = maps[index]
+        if top.max() > 0.01:
+            row, column = (int(text) - 1 for text in re.search(r"row (\d+), column (\d+)", words).groups())
+            assert top[row, column] == pytest.approx(top.max(), rel=1e-2)
+            style = page.locator(".field-mark").evaluate("(mark) => [mark.style.top, mark.style.left]")
+            corner = [max(place - 3, 0) * 100 / 28 for place in (row, column)]
+            assert [float(text.rstrip("%")) for text in style] == pytest.approx(corner, abs=0.01)
+    weights = page.locator(".detail canvas").first
+    assert weights.evaluate("(canvas) => [canvas.width, canvas.height]") == [7, 7]
+
+
+def test_samples_of_all_classes_and_one_that_is_misread(open_page, page_file):
+    page = open_page(page_file)
+    buttons = page.locator("#samples button")
+    labels = [button.get_attribute("aria-label") for button in buttons.all()]
+    assert labels[:10] == [f"Example: {label}" for label in range(10)]
+    assert "misreads" in labels[10]
+    for index in range(10):
+        buttons.nth(index).click()
+        assert page.locator("#verdict").inner_text().startswith(f"{index}, ")
+        assert buttons.nth(index).get_attribute("aria-pressed") == "true"
+    buttons.nth(10).click()
+    truth = labels[10].split(": ")[1][0]
+    assert not page.locator("#verdict").inner_text().startswith(truth)
+    assert page.locator("#sample-note").inner_text().startswith(f"It is {truth}; the network misreads it")
+
+
+# Text on its ground; WCAG 2.2 asks for 4.5, and for 3 of what is no text.
+CONTRAST = """() => {
+    const luminance = (name) => {
+        const parts = colour(name).map((part) => part / 255)
+            .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+    };
+    const ratio = (a, b) => {
+        const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+        return (high + 0.05) / (low + 0.05);
+    };
+    return {
+        text: ["--text", "--quiet", "--winner"].flatMap((name) => ["--ground", "--panel"].map((on) => ratio(name, on))),
+        other: ["--bar", "--focus", "--ink"].map((name) => ratio(name, "--ground")),
+    };
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark_have_contrast(open_page, page_file, scheme):
+    page = open_page(page_file, color_scheme=scheme)
+    found = page.evaluate(CONTRAST)
+    assert min(found["text"]) >= 4.5
+    assert min(found["other"]) >= 3
+    ground = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def test_fits_the_width_of_the_screen(open_page, page_file):
+    page = open_page(page_file)
+    page.locator("#samples button").first.click()
+    for width in (320, 390, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_colours_other_channels_and_other_sizes(open_page, tmp_path, rng):
+    for channels, size in ((3, (12, 10)), (1, (8, 8)), (1, (40, 30)), (2, (9, 9))):
+        images = rng.integers(0, 256, (40, *size, channels), np.uint8)
+        labels = np.arange(40) % 3
+        data, statistics = convnet.preprocess(images, labels, images, labels, num_validation=2, num_test=5)
+        h, w = data["x_train"].shape[2:]
+        conv = Conv2D(channels, 4, 3, padding=1, rng=rng)
+        model = Sequential([conv, ReLU(), MaxPool2D(2), Affine(4 * (h // 2) * (w // 2), 3, rng=rng)], (channels, h, w))
+        model.statistics = statistics
+        model.class_names = ["</script><b>", "two", "three"]
+        path = tmp_path / f"{channels}.html"
+        webpage.export(model, path, samples=(images, labels))
+        page = open_page(path)
+        agree(scores_of_images(page, images), model.scores(statistics.apply(images)))
+        assert page.locator("#field").count() == (channels == 1)
+        if channels == 1:
+            draw(page, 2)
+            assert page.locator("#image").evaluate("(canvas) => [canvas.width, canvas.height]") == [w, h]
+        assert page.locator("#bars li span").first.inner_text() == "</script><b>"
+        page.locator(".maps button").nth(1).hover()
+        assert page.locator(".field-mark").count() in (0, 2 if channels == 2 else 1)
+
+
+def test_the_policy_stops_requests(browser, page_file):
+    page = browser.new_page()
+    page.goto(page_file.as_uri())
+    outcome = page.evaluate("""() => fetch("https://example.org/").then(() => "fetched", () => "refused")""")
+    assert outcome == "refused"
+    ran = """() => {
+        const script = document.createElement("script");
+        script.textContent = "window.ran = true";
+        document.body.append(script);
+        return window.ran ?? false;
+    }"""
+    assert page.evaluate(ran) is False
+    page.close()
+
+
+# ------------------------------------------------------------------------------------------------------ without one
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.policy, self.inline = [], None, []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.found += [(tag, name) for name in attributes if name in ("src", "href", "srcset", "action")]
+        self.inline += [name for name in attributes if name.startswith("on") or name == "style"]
+        if attributes.get("http-equiv") == "Content-Security-Policy":
+            self.policy = attributes["content"]
+
+
+def test_one_file_that_needs_no_other(page_file):
+    text = page_file.read_text("utf-8")
+    assert page_file.stat().st_size < 10_000_000
+    links = Links()
+    links.feed(text)
+    assert links.found == links.inline == []
+    assert links.policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in links.policy
+    assert re.findall(r"https?://", text) == []
+
+
+def test_says_what_half_precision_costs(page_file, convnet1, mnist):
+    content = json.loads(re.search(r'id="model">(.*?)</script>', page_file.read_text("utf-8"))[1])
+    right = np.mean(convnet1.predict_images(mnist[2]) == mnist[3])
+    stated = re.search(r"changes the label of ([\d,]+) of 10,000 examples; ([\d.]+)% of them", content["cost"])
+    assert int(stated[1]) <= 20
+    assert float(stated[2]) == pytest.approx(100 * right, abs=0.1)
+
+
+class Doubled(ReLU):
+    pass
+
+
+def small(layer=None, input_shape=(1, 8, 8)):
+    rng = np.random.default_rng(0)
+    features = int(np.prod(input_shape))
+    return Sequential([layer or ReLU(), Affine(features, 10, rng=rng)], input_shape)
+
+
+@pytest.mark.parametrize(
+    ("model", "samples", "error", "message"),
+    [
+        (small(Doubled()), None, TypeError, "relu1 to be one of Conv2D, .*got Doubled"),
+        (small(), None, ValueError, r"expected samples.*got input \(1, 8, 8\) and no statistics"),
+        (small(), 3, TypeError, "pair of images and labels, got int"),
+        (small(), (np.zeros((4, 8, 8)), np.zeros(4, int)), ValueError, r"\(N, 1, 8, 8\), got \(4, 8, 8\)"),
+        (small(), (np.zeros((0, 1, 8, 8)), np.zeros(0, int)), ValueError, r"got \(0, 1, 8, 8\)"),
+        (small(), (np.zeros((4, 1, 8, 8)), np.zeros(3, int)), ValueError, r"labels of shape \(4,\)"),
+        (small(), (np.zeros((4, 1, 8, 8)), np.full(4, 10)), ValueError, r"labels in \[0, 10\)"),
+        (small(), (np.full((4, 1, 8, 8), np.nan), np.zeros(4, int)), ValueError, "finite samples"),
+    ],
+)
+def test_refuses(tmp_path, model, samples, error, message):
+    with pytest.raises(error, match=message):
+        webpage.export(model, tmp_path / "page.html", samples)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refuses_parameters_that_are_no_numbers(tmp_path):
+    model = small()
+    model.params["affine1.weight"][3, 3] = np.inf
+    with pytest.raises(ValueError, match=r"NaN or infinity in affine1.weight"):
+        webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
+
+
+def test_refuses_statistics_of_another_size(tmp_path, mnist):
+    model = small()
+    model.statistics = convnet.preprocess(*mnist, num_test=1)[1]
+    with pytest.raises(ValueError, match=r"statistics of images of shape \(1, 8, 8\)"):
+        webpage.export(model, tmp_path / "page.html")
+
+
+def test_a_missing_folder_leaves_nothing(tmp_path, convnet1):
+    with pytest.raises(FileNotFoundError, match="none"):
+        webpage.export(convnet1, tmp_path / "none" / "page.html")
