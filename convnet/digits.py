@@ -182,7 +182,7 @@ def _otsu_threshold(counts: npt.NDArray[np.intp]) -> int:
 
 def _level(grey: Floats, mask: Bools) -> Floats:
     """Return the image less the plane that fits its ground best: light that falls from one side is evened out."""
-    y, x = np.indices(grey.shape)
+    y, x = np.meshgrid(*(np.arange(float(side)) for side in grey.shape), indexing="ij")
     y, x = y - y[~mask].mean(), x - x[~mask].mean()
 
     def total(values: Floats) -> float:
