@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Makes the figures of the README: those of examples/train.py and examples/compare_options.py with their defaults.
+# Makes the figures of the README: those of examples/train.py and examples/compare_options.py with their defaults, and
+# a picture of the page, for which Chromium has to be there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 python examples/train.py --output "$results"
 python examples/compare_options.py --output "$results"
+python benchmarks/webpage.py "$results/model.npz" --screenshot docs/page.png
 python - "$results" docs <<'CONVERT'
 import sys
 from pathlib import Path

@@ -195,3 +195,35 @@ def test_a_missing_model_is_named(tmp_path):
 
 def test_the_example_fits_on_a_page():
     assert len(EXAMPLE.read_text().splitlines()) <= 120
+
+
+def test_predict_reads_images_and_draws_bars(tmp_path, digits, mnist):
+    result = run("--data", digits, "--epochs", 2, "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    # Dark on a light ground, off the centre and larger, as no image that it was trained with.
+    for index, name in enumerate(("seven.png", "two.jpg")):
+        sheet = np.full((200, 150), 240, np.uint8)
+        sheet[60:172, 30:142] = 240 - np.kron(mnist[2][index], np.ones((4, 4), np.uint8)) // 1.1
+        Image.fromarray(sheet).save(tmp_path / name)
+    files = [tmp_path / "seven.png", tmp_path / "two.jpg"]
+    figure = tmp_path / "bars.png"
+    result = run(tmp_path / "model.npz", *files, "--figure", figure, script="predict.py")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"{files[0]}: 7"
+    assert lines[2] == f"{files[1]}: 2"
+    assert len(re.findall(r"\d [\d.]+%", lines[1])) == 10
+    assert lines[4:] == [f"saved {figure}"]
+    with Image.open(figure) as image:
+        assert min(image.size) > 300
+
+    (tmp_path / "empty.png").write_bytes(b"")
+    for arguments, message in (
+        ([tmp_path / "model.npz", tmp_path / "none.png"], "none.png"),
+        ([tmp_path / "model.npz", tmp_path / "empty.png"], "empty.png: expected an image file"),
+        ([tmp_path / "none.npz", files[0]], "none.npz"),
+    ):
+        result = run(*arguments, script="predict.py")
+        assert result.returncode == 1
+        assert re.fullmatch(r"error: [^\n]+\n", result.stderr)
+        assert message in result.stderr

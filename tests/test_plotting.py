@@ -19,6 +19,7 @@ from convnet import (
     plot_errors,
     plot_examples,
     plot_filters,
+    plot_predictions,
     plot_training,
 )
 from convnet.plotting import filter_sheet
@@ -387,3 +388,41 @@ def test_errors_are_drawn_with_both_labels(rng):
 def test_wrong_arguments_of_the_figures_of_predictions_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_predictions_are_bars_beside_their_images(rng):
+    images = rng.integers(0, 256, (3, 6, 9), np.uint8)
+    probabilities = np.array([[0.1, 0.7, 0.2], [1, 0, 0], [0.3, 0.3, 0.4]])
+    figure = plot_predictions(images, probabilities, class_names=["a", "b", "c"])
+    shown, bars = figure.axes[::2], figure.axes[1::2]
+    for axes, image in zip(shown, images, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), image)
+    for axes, row in zip(bars, probabilities, strict=True):
+        assert [bar.get_width() for bar in axes.patches] == pytest.approx(row.tolist())
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+        assert [text.get_text() for text in axes.texts] == [f"{100 * share:.1f} %" for share in row]
+        colours = [bar.get_facecolor() for bar in axes.patches]
+        winner = row.argmax()
+        assert all((colour == colours[winner]) == (label == winner) for label, colour in enumerate(colours))
+    assert min(drawn(figure).shape[:2]) > 100
+    one = plot_predictions(np.stack([images[:1]] * 3, axis=-1), np.ones((1, 1)))
+    assert [label.get_text() for label in one.axes[1].get_yticklabels()] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("images", "probabilities", "names", "error", "message"),
+    [
+        (np.zeros((2, 4, 4)), np.ones((3, 4)), None, ValueError, r"got \(2, 4, 4\) and \(3,\)"),
+        (np.zeros((2, 4, 4)), np.ones(2), None, ValueError, r"got shape \(2,\)"),
+        (np.zeros((2, 4, 4)), np.full((2, 3), 1.5), None, ValueError, "values from 1 to 1.5"),
+        (np.zeros((2, 4, 4)), np.full((2, 3), np.nan), None, ValueError, r"in \[0, 1\]"),
+        (np.zeros((2, 4, 4)), np.ones((2, 3)), ["a"], ValueError, "3 class names, got 1"),
+        (np.zeros((2, 4, 4)), np.ones((2, 201)), None, ValueError, "K from 1 to 200"),
+        (np.zeros((51, 4, 4)), np.ones((51, 3)), None, ValueError, "at most 50 images, got 51"),
+        (np.zeros((0, 4, 4)), np.ones((0, 3)), None, ValueError, "expected images"),
+        (np.zeros((2, 4, 4)), np.full((2, 3), "a"), None, TypeError, "plot_predictions: probabilities"),
+    ],
+)
+def test_wrong_arguments_of_plot_predictions_are_named(images, probabilities, names, error, message):
+    with pytest.raises(error, match=message):
+        plot_predictions(images, probabilities, class_names=names)
