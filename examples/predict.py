@@ -20,6 +20,8 @@ def main() -> None:
     parser.add_argument("images", type=Path, nargs="+", metavar="image", help="image file: a digit on an even ground")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw what the model got, and bars of what it says")
     options = parser.parse_args()
+    if not options.model.exists():
+        raise FileNotFoundError(f"there is no model {options.model}: python examples/train.py trains and saves one")
 
     model = convnet.load_model(options.model)
     if model.statistics is None or len(model.input_shape) != 3 or model.input_shape[0] != 1:

@@ -24,9 +24,7 @@ def fraction(text: str) -> float:
 def parse_arguments() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description="Train ConvNet1 on MNIST, or on any data set in MNIST's four files.")
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of the four IDX files (default: the MNIST digits)"
-    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of four IDX files (default: the MNIST digits)")
     parser.add_argument("--epochs", type=int, default=10, help="passes over the training images (default: 10)")
     parser.add_argument("--batch-size", type=int, default=50, help="images of a minibatch (default: 50)")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="of the first epoch (default: 0.1)")

@@ -131,7 +131,7 @@ def test_without_the_extras_it_trains_and_says_what_is_left_out(tmp_path, digits
     for package, what in (("matplotlib", "figures"), ("tqdm", "progress bar")):
         assert f'{package} is not installed, so there will be no {what}: pip install ".[examples]" adds it' in before
     assert "test accuracy" in after
-    assert {path.name for path in output.iterdir()} == {"checkpoints", "model.npz"}
+    assert {path.name for path in output.iterdir()} == {"checkpoints", "model.npz", "page.html"}
 
 
 def test_short_real_run_reaches_92_percent(mnist):
@@ -221,7 +221,7 @@ def test_predict_reads_images_and_draws_bars(tmp_path, digits, mnist):
     for arguments, message in (
         ([tmp_path / "model.npz", tmp_path / "none.png"], "none.png"),
         ([tmp_path / "model.npz", tmp_path / "empty.png"], "empty.png: expected an image file"),
-        ([tmp_path / "none.npz", files[0]], "none.npz"),
+        ([tmp_path / "none.npz", files[0]], "there is no model"),
     ):
         result = run(*arguments, script="predict.py")
         assert result.returncode == 1

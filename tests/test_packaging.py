@@ -22,7 +22,7 @@ DATA = {
     f"convnet/data/mnist/{part}-{kind}-ubyte.gz"
     for part in ("train", "t10k")
     for kind in ("images-idx3", "labels-idx1")
-}
+} | {f"convnet/page/{name}" for name in ("page.html", "page.css", "page.js", "network.js", "digit.js")}
 
 
 def python(*arguments, cwd=None, executable=sys.executable, **environment):
