@@ -121,6 +121,7 @@ def _conv_arguments(
     if x.ndim != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(f"Conv2D: weight expects {weight.shape[1]} input channels, got x of shape {x.shape}")
     stride, padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
+    _check_pixels(x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1], "Conv2D")
     return x, weight, stride, padding, conv_output_shape(x.shape[1:], weight.shape, stride, padding)
 
 
@@ -345,7 +346,7 @@ def max_pool2d_forward(
     """
     x, kernel, stride, padding, (oh, ow) = _pool_arguments(x, kernel_size, stride, padding, "MaxPool2D")
     n, c, h, w = x.shape
-    _check_pixels(h, w)
+    _check_pixels(h, w, "MaxPool2D")
     planes = x.reshape(n * c, h, w)
     y = empty((n * c, oh, ow), x.dtype)
     argmax = empty((n * c, oh, ow), np.int32)
@@ -378,10 +379,12 @@ def pool_sizes(
     )
 
 
-def _check_pixels(height: int, width: int) -> None:
-    """Raise a ValueError if the places of an image's pixels do not fit the 32 bits of argmax."""
-    if height * width > np.iinfo(np.int32).max:
-        raise ValueError(f"MaxPool2D: expected fewer than 2**31 pixels in an image, got {height} x {width}")
+def _check_pixels(height: int, width: int, what: str) -> None:
+    """Raise a ValueError if an image, with its padding, has so many pixels that a place does not fit 32 bits."""
+    if height * width > LARGEST:
+        raise ValueError(
+            f"{what}: expected fewer than 2**31 pixels in an image, padding included, got {height} x {width}"
+        )
 
 
 def max_pool2d_backward(
@@ -413,7 +416,7 @@ def max_pool2d_backward(
     """
     dy = as_real(dy, "MaxPool2D: dy")
     n, c, h, w = as_shape(input_shape, "MaxPool2D: input_shape (N, C, H, W)", axes=4, minimum=0)
-    _check_pixels(h, w)
+    _check_pixels(h, w, "MaxPool2D")
     check_shape(dy, (n, c, "OH", "OW"), "MaxPool2D: dy")
     indices = np.asarray(argmax)
     if indices.dtype.kind not in "iu":
@@ -678,7 +681,6 @@ def _fused_arguments(
     x, weight, _, padding, shape = _conv_arguments(x, weight, 1, padding)
     if not can_fuse(weight):
         raise ValueError(f"Conv2D: expected filters that can_fuse accepts, got {weight.dtype} of shape {weight.shape}")
-    _check_pixels(x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1])
     return x, weight, padding, pool_output_shape(shape, (2, 2), (2, 2), (0, 0), "MaxPool2D")
 
 

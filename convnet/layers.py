@@ -7,6 +7,7 @@ A layer keeps nothing between its forward and backward pass; what the backward p
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -308,7 +309,7 @@ class Affine(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         d, m = self.params["weight"].shape
-        features = int(np.prod(input_shape))
+        features = prod(input_shape)
         if features != d:
             sizes = " * ".join(str(size) for size in input_shape)
             raise ValueError(f"Affine: weight expects {d} input features, got {sizes} = {features}")

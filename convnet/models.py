@@ -4,7 +4,7 @@ from __future__ import annotations  # numpy.random is imported when it is used, 
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import isfinite
+from math import isfinite, prod
 from types import MappingProxyType, NoneType
 from typing import Any, Protocol, Self
 
@@ -638,7 +638,7 @@ class ConvNet1(Sequential):
         ]
         *_, pooled = _chain_shapes(_name_layers(features), input_shape).values()
         classifier = [
-            Affine(int(np.prod(pooled)), hidden_size, rng=rng, dtype=dtype),
+            Affine(prod(pooled), hidden_size, rng=rng, dtype=dtype),
             _chosen(activation, ACTIVATIONS, "activation"),
             *([] if dropout is None else [Dropout(dropout.rate)]),
             Affine(hidden_size, num_classes, rng=rng, dtype=dtype),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from cases import CONVOLUTIONS, FUSED, POOLINGS, needs_fusion, tolerance
 
+import convnet
 from convnet import _kernels, functional, naive
 
 
@@ -529,3 +530,41 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
 def test_wrong_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+LARGEST = 2**31 - 1
+
+
+def broadcast(*shape):
+    return np.broadcast_to(np.float32(0), shape)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: functional.conv2d_forward(np.zeros((0, 1, 3, 3)), np.zeros((1, 1, 3, 3)), np.zeros(1), padding=LARGEST),
+        lambda: functional.conv2d_forward(np.zeros((1, 1, 3, 3)), np.zeros((1, 1, 3, 3)), np.zeros(1), padding=2**20),
+        lambda: functional.conv2d_backward(
+            np.zeros((0, 1, 9, 9)), np.zeros((0, 1, 3, 3)), np.zeros((1, 1, 3, 3)), padding=LARGEST
+        ),
+        lambda: functional.conv_relu_pool_forward(
+            np.zeros((1, 1, 3, 3)), np.zeros((1, 1, 3, 3), np.float32), np.zeros(1), padding=2**20
+        ),
+        lambda: functional.max_pool2d_forward(np.zeros((1, 1, 3, 3)), 2, padding=LARGEST),
+        lambda: functional.max_pool2d_backward(
+            np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1), int), (1, 1, 2**20, 2**20)
+        ),
+        lambda: functional.average_pool2d_backward(np.zeros((1, 1, 1, 1)), (1, 1, LARGEST, LARGEST), 2),
+        lambda: functional.affine_forward(np.zeros((0, 2**40)), broadcast(2**20, 2**40), np.zeros(3)),
+        lambda: convnet.Conv2D(LARGEST, LARGEST, LARGEST, rng=np.random.default_rng(0)),
+        lambda: convnet.ConvNet1((1, LARGEST, LARGEST)),
+        lambda: convnet.Sequential([convnet.ReLU()], (LARGEST, LARGEST, LARGEST)),
+        lambda: convnet.Workspace().empty((2**40, 2**40), np.float32),
+        lambda: convnet.softmax_loss(broadcast(2**40, 2**22), np.zeros(1, int)),
+        lambda: convnet.ConvNet1(hidden_size=1).predict(broadcast(2**40, 1, 28, 28)),
+    ],
+)
+def test_sizes_whose_products_overflow_are_refused(call):
+    with pytest.raises((ValueError, MemoryError)) as caught:
+        call()
+    assert "-" not in str(caught.value).replace("2**31 - 1", "")  # no product that went round

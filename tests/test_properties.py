@@ -1,5 +1,7 @@
 """Every public function against its plain loops, over shapes, layouts and values that hypothesis chooses."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from cases import LAYOUTS
@@ -132,6 +134,76 @@ def test_losses(data, name):
         )
     )
     same(getattr(convnet, name)(scores, labels), getattr(naive, name)(plain(scores), np.asarray(labels)))
+
+
+@given(st.data())
+def test_softmax(data):
+    shape = (data.draw(st.integers(0, 4)), data.draw(st.integers(1, 5)))
+    scores = data.draw(arrays(shape, special=NUMBERS))
+    powers = np.exp(plain(scores))
+    same(functional.softmax(scores), powers / powers.sum(axis=1, keepdims=True))
+
+
+@given(st.data())
+def test_dropout(data):
+    shape = tuple(data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=4)))
+    x, dy = data.draw(arrays(shape)), data.draw(arrays(shape))
+    rate, seed = data.draw(st.floats(0, 0.99)), data.draw(st.integers(0, 99))
+    with np.errstate(invalid="ignore"):
+        y, kept = functional.dropout_forward(x, rate, np.random.default_rng(seed))
+        true, true_kept = naive.dropout_forward(plain(x), rate, np.random.default_rng(seed))
+        np.testing.assert_array_equal(kept, true_kept)
+        same(y, true)
+        same(functional.dropout_backward(dy, kept, rate), naive.dropout_backward(plain(dy), kept, rate))
+
+
+@given(st.data())
+def test_warp(data):
+    n, c = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 2))
+    x = data.draw(arrays((n, c, data.draw(SIZES), data.draw(SIZES)), special=NUMBERS))
+    maps = data.draw(arrays((n, 2, 3), special=NUMBERS))
+    same(functional.warp(x, maps), naive.warp(plain(x), plain(maps)))
+
+
+@pytest.mark.skipif(functional.LEVEL < 0, reason="the loops in Cython alone do not fuse")
+@given(st.data())
+def test_fused_convolution(data):
+    kernel = (data.draw(st.integers(1, 7)), data.draw(st.integers(1, 7)))
+    padding = tuple(data.draw(st.integers(0, k // 2)) for k in kernel)
+    size = tuple(max(2, k + 1 - 2 * p) + data.draw(st.integers(0, 9)) for k, p in zip(kernel, padding, strict=True))
+    n, c, f = data.draw(st.integers(0, 3)), data.draw(st.integers(1, 3)), data.draw(st.integers(1, 18))
+    x, bias = data.draw(arrays((n, c, *size), special=NUMBERS)), data.draw(arrays((f,), special=NUMBERS))
+    weight = plain(data.draw(arrays((f, c, *kernel), special=NUMBERS))).astype(np.float32)
+    y, codes = functional.conv_relu_pool_forward(x, weight, bias, padding=padding)
+    between = naive.relu_forward(naive.conv2d_forward(plain(x), plain(weight), plain(bias), padding=padding))
+    true, argmax = naive.max_pool2d_forward(between, 2)
+    same(y, true)
+    dy = data.draw(arrays(y.shape, special=NUMBERS))
+    dbetween = naive.relu_backward(naive.max_pool2d_backward(plain(dy), argmax, between.shape), between)
+    expected = naive.conv2d_backward(dbetween, plain(x), plain(weight), padding=padding)
+    same(functional.conv_relu_pool_backward(dy, codes, x, weight, padding=padding), expected)
+
+
+@given(st.data())
+def test_affine_update(data):
+    n, d, m = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 40)), data.draw(st.integers(1, 70))
+    x, dy = data.draw(arrays((n, d), special=NUMBERS)), data.draw(arrays((n, m), special=NUMBERS))
+    weight = plain(data.draw(arrays((d, m), special=NUMBERS))).astype(data.draw(st.sampled_from([np.float32, float])))
+    rate, l2 = data.draw(st.sampled_from([0, 0.125, 1])), data.draw(st.sampled_from([0, 0.5]))
+    expected = (plain(dy) @ plain(weight).T, plain(dy).sum(axis=0), 0.5 * l2 * (plain(weight) ** 2).sum())
+    updated = plain(weight) - rate * (plain(x).T @ plain(dy) + l2 * plain(weight))
+    if functional.can_update(weight):
+        same(functional.affine_update(dy, x, weight, rate=rate, l2=l2), expected)
+        same(weight, updated)
+
+
+def test_every_public_function_has_a_property():
+    text = Path(__file__).read_text("utf-8")
+    names = [
+        name for name in functional.__all__ if name.endswith(("_forward", "_backward", "_update", "softmax", "warp"))
+    ]
+    assert len(names) >= 17
+    assert [name for name in names if f"functional.{name}(" not in text] == []
 
 
 @given(st.data())
