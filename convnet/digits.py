@@ -102,6 +102,9 @@ def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
             picture = ImageOps.exif_transpose(file)
             if picture.mode not in ("L", "I", "F", "I;16"):
                 picture = picture.convert("RGBA")
+            factor = max(picture.size) // (4 * LARGEST_SIDE)
+            if factor > 1 and picture.mode in ("L", "RGBA"):  # a photograph of 12 million pixels takes 0.1 GB so, not 1
+                picture = picture.reduce(factor)
             return np.asarray(picture)
     except refused as error:
         raise ValueError(f"{path}: expected an image file, got one that cannot be read ({error})") from None

@@ -170,6 +170,13 @@ def test_modes_of_image_files(tmp_path, mode):
     assert abs(prepare_digit(str(tmp_path / "a.tif")).astype(int) - prepare_digit(bar())).max() <= 2
 
 
+def test_photographs_of_many_pixels(tmp_path):
+    photograph = np.kron(corner(), np.ones((31, 31), np.uint8))
+    for mode in ("L", "RGB"):
+        Image.fromarray(photograph).convert(mode).save(tmp_path / "a.png")
+        assert abs(prepare_digit(tmp_path / "a.png").astype(int) - prepare_digit(corner())).max() <= 45
+
+
 def test_turned_as_the_camera_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -353,6 +353,21 @@ def test_samples_of_all_classes_and_one_that_is_misread(open_page, page_file):
     truth = labels[10].split(": ")[1][0]
     assert not page.locator("#verdict").inner_text().startswith(truth)
     assert page.locator("#sample-note").inner_text().startswith(f"It is {truth}; the network misreads it")
+    assert page.locator("#undo").is_disabled()
+    page.locator("#clear").click()
+    settle(page)
+    assert page.locator("#verdict").inner_text() == "Draw something."
+    assert page.locator("#sample-note").inner_text() == ""
+
+
+def test_a_sample_takes_the_place_of_a_drawing(open_page, page_file):
+    page = open_page(page_file)
+    draw(page, 3)
+    page.locator("#samples button").nth(7).click()
+    settle(page)
+    assert page.locator("#verdict").inner_text().startswith("7, ")
+    draw(page, 3)
+    assert page.locator("#samples [aria-pressed=true]").count() == 0
 
 
 # Text on its ground; WCAG 2.2 asks for 4.5, and for 3 of what is no text.

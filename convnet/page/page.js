@@ -344,7 +344,6 @@ function update() {
   const image = strokes.length ? prepare_digit(bitmap(), page.input_shape.slice(1)) : null;
   show(image && { shape: page.input_shape, data: image.data });
   draw_pen();
-  element("undo").disabled = element("clear").disabled = strokes.length === 0;
   press_sample(null);
 }
 
@@ -402,7 +401,7 @@ if (drawable) {
   });
   field.addEventListener("blur", () => {
     pen.shown = pen.down = false;
-    if (strokes.length) redraw();
+    draw_strokes();
   });
   element("undo").addEventListener("click", () => {
     strokes.pop();
@@ -434,7 +433,12 @@ const sample_buttons = samples.map((sample, index) => {
   return button;
 });
 
+/** Show which of the samples is chosen, if one is, and what the drawing's buttons can do. */
 function press_sample(pressed) {
+  if (drawable) {
+    element("undo").disabled = !strokes.length;
+    element("clear").disabled = !strokes.length && pressed === null;
+  }
   sample_buttons.forEach((button, index) => (button.ariaPressed = String(index === pressed)));
   const sample = samples[pressed];
   element("sample-note").textContent = sample
