@@ -450,13 +450,22 @@ def draw(rows, peers, path):
 def main():
     """Measure each number of threads in a process of its own, print, draw, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads (default: 1, and convnet's default)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        choices=range(1, 65),
+        metavar="N",
+        help="numbers of threads (default: 1, and convnet's default)",
+    )
     parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), help="works (default: all)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of timed calls, each library, each row (default 2)")
     parser.add_argument("--short", action="store_true", help="few rows and hardly timed: whether results are right")
     parser.add_argument("--figure", metavar="FILE", help="draw the ratios")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if not 0 < options.seconds < 1000:
+        parser.error(f"argument --seconds: expected a number above 0 and below 1000, got {options.seconds}")
     if options.short:
         options.seconds = 0.01
     if options.measure:
@@ -494,7 +503,9 @@ def main():
     print(f"\n{table(rows, peers, peaks)}")
     late = slower_on_more(rows)
     print(f"\nOver 5 % slower on more threads than on one: {'; '.join(late) or 'nothing'}.")
-    if options.figure:
+    if options.figure and not peers:
+        print("No figure: there is no other library to draw.", file=sys.stderr)
+    elif options.figure:
         draw(rows, peers, options.figure)
     return 0
 

@@ -9,13 +9,12 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.files import PathLike, replace_file
+from convnet.files import PathLike, read_file, replace_file
 
 __all__ = ["Arrays", "naming", "read_archive", "write_archive"]
 
@@ -73,7 +72,7 @@ def read_archive(path: PathLike, kind: str, version: int) -> tuple[dict[str, Any
         If the file is not a whole archive of this format, or is of a newer version.
     """
     try:
-        content = Path(path).read_bytes()  # whole, so that what is an OSError below comes from the content
+        content = read_file(path)  # whole, so that what is an OSError below comes from the content
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: expected a {kind} file, but there is no such file") from None
     with naming(path, kind):

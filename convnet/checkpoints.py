@@ -75,8 +75,8 @@ def save(solver: Solver, path: PathLike) -> None:
 def resume(solver: Solver, path: PathLike) -> None:
     """Take over a checkpoint, or the newest in a folder that can be read; see `Solver.resume`."""
     paths = checkpoints_in(path) if Path(path).is_dir() else [Path(path)]
-    if not paths:
-        raise FileNotFoundError(f"{path}: expected a folder of checkpoints, but there are none in it")
+    if not paths or not paths[0].exists():
+        raise FileNotFoundError(f"{path}: expected a checkpoint or a folder of them, but there is none")
     for candidate in reversed(paths):
         try:
             header, arrays = read_archive(candidate, KIND, VERSION)

@@ -7,9 +7,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["PathLike", "replace_file"]
+__all__ = ["PathLike", "read_file", "replace_file"]
 
 PathLike = str | os.PathLike[str]
+
+
+def read_file(path: PathLike) -> bytes:
+    """Return a file's content, which is no longer than the file was when it was opened.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is a pipe or a device, which may never end.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)
+    if len(content) > size:
+        raise ValueError(f"{path}: expected a file, got a pipe, a device, or a file that grows")
+    return content
 
 
 @contextmanager
@@ -19,7 +37,7 @@ def replace_file(path: PathLike) -> Iterator[IO[bytes]]:
     Parameters
     ----------
     path : path
-        Its folder has to exist.
+        Its folder has to exist. A file there keeps its permissions, and a symbolic link leads to the new file.
 
     Yields
     ------
@@ -31,19 +49,21 @@ def replace_file(path: PathLike) -> Iterator[IO[bytes]]:
     OSError
         If the folder is missing, `path` is a folder, or writing fails; what `path` held before is still there.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: expected a folder {path.parent} to write to, but there is none")
-    if path.is_dir():
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{path}: expected a folder {Path(path).parent} to write to, but there is none")
+    if target.is_dir():
         raise IsADirectoryError(f"{path}: expected a file to write, but this is a folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
+            if target.exists():
+                temporary.chmod(target.stat().st_mode & 0o777)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-        _flush_folder(path.parent)
+        temporary.replace(target)
+        _flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -7,13 +7,12 @@ of its own; anything else is refused where it appears. What it builds is never l
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.files import PathLike
+from convnet.files import PathLike, read_file
 
 __all__ = ["load_pickle"]
 
@@ -46,7 +45,7 @@ def load_pickle(path: PathLike, what: str) -> Any:
         If the file is no whole pickle, or asks for anything else; nothing of what it asks for is run.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_file(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: expected a pickle of {what}, but there is no such file") from None
     try:

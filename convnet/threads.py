@@ -2,8 +2,8 @@
 
 Both are set from the environment when the package is imported:
 
-- ``CONVNET_NUM_THREADS``, or else ``OMP_NUM_THREADS``, limits the threads; without them there is one for each processor
-  that this process may run on.
+- ``CONVNET_NUM_THREADS`` is the number of threads, at most 256. Without it there is one for each processor that this
+  process may run on, or fewer if ``OMP_NUM_THREADS`` is less.
 - ``CONVNET_SIMD`` forces an instruction set: ``avx512``, ``avx2``, ``portable`` (vectors of 16 bytes, on any
   processor), or ``none`` for the loops in Cython alone. Without it the best one of this processor is taken.
 
@@ -50,8 +50,8 @@ def _num_threads_from(ours: str | None, openmp: str | None) -> int:
 
 
 # Index of the instruction set in use among those of _simd.h, -1 for the loops in Cython.
-LEVEL = _level_from(os.environ.get("CONVNET_SIMD"))
-_num_threads = _num_threads_from(os.environ.get("CONVNET_NUM_THREADS"), os.environ.get("OMP_NUM_THREADS"))
+LEVEL = _level_from(os.environ.get("CONVNET_SIMD") or None)
+_num_threads = _num_threads_from(os.environ.get("CONVNET_NUM_THREADS") or None, os.environ.get("OMP_NUM_THREADS"))
 
 
 def get_num_threads() -> int:
@@ -67,7 +67,7 @@ def set_num_threads(count: int) -> None:
     Parameters
     ----------
     count : int
-        At least 1, the calling thread among them.
+        At least 1, the calling thread among them; of more than 256 no more are used.
 
     Raises
     ------

@@ -80,6 +80,7 @@ def main() -> int:
     print(f"training for {solver.num_iterations} iterations of {options.batch_size} images")
     if options.resume:
         solver.resume(checkpoints)
+        print(f"going on after iteration {solver.iteration}")
     solver.train()
     print(f"best validation accuracy {solver.best_validation_accuracy:.2%}")
 
@@ -116,4 +117,4 @@ if __name__ == "__main__":
     except (ImportError, OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("\ninterrupted; the same command with --resume goes on from the last checkpoint")
+        sys.exit("\ninterrupted; the same command with --resume goes on from the last checkpoint, if there is one")

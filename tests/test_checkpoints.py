@@ -187,7 +187,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path, me
 
 def test_no_checkpoints_and_other_files_are_named(tmp_path):
     solver = make_solver()
-    with pytest.raises(FileNotFoundError, match="expected a folder of checkpoints, but there are none in it"):
+    with pytest.raises(FileNotFoundError, match="expected a checkpoint or a folder of them, but there is none"):
         solver.resume(tmp_path)
     with pytest.raises(FileNotFoundError, match="absent: expected a checkpoint file, but there is no such file"):
         solver.resume(tmp_path / "absent")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -10,6 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+import convnet
 from convnet import (
     SGD,
     Affine,
@@ -604,3 +606,22 @@ def test_a_header_that_claims_a_billion_classes_is_refused(tmp_path):
     write_archive(tmp_path / "model.npz", "model", 1, header, {})
     with pytest.raises(ValueError, match=r"model\.npz: .*expected at most 1,000,000 classes, got the output shape"):
         load_model(tmp_path / "model.npz")
+
+
+def test_a_file_keeps_its_permissions_and_a_link_its_place(tmp_path):
+    model = convnet.ConvNet1((1, 8, 8), hidden_size=2)
+    convnet.save_model(model, tmp_path / "model.npz")
+    (tmp_path / "model.npz").chmod(0o600)
+    (tmp_path / "link.npz").symlink_to("model.npz")
+    model.params["affine2.bias"][:] = 3
+    convnet.save_model(model, tmp_path / "link.npz")
+    assert (tmp_path / "link.npz").is_symlink()
+    assert (tmp_path / "model.npz").stat().st_mode & 0o777 == 0o600
+    assert convnet.load_model(tmp_path / "model.npz").params["affine2.bias"][0] == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="this system has no /dev/zero")
+@pytest.mark.parametrize("load", [convnet.load_model, convnet.load_tutorial_model, convnet.load_prepared])
+def test_devices_that_never_end_are_refused(load):
+    with pytest.raises(ValueError, match="/dev/zero: expected a file, got a pipe, a device"):
+        load("/dev/zero")

@@ -318,7 +318,15 @@ PRINT = "import convnet; print(convnet.get_num_threads())"
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no processor affinity")
 @pytest.mark.parametrize(
     ("ours", "openmp", "expected"),
-    [("5", None, 5), ("5", "1", 5), (None, "1", 1), (None, "1,4", 1), (None, "999999", None), (None, "x", None)],
+    [
+        ("5", None, 5),
+        ("5", "1", 5),
+        ("", "1", 1),
+        (None, "1", 1),
+        (None, "1,4", 1),
+        (None, "999999", None),
+        (None, "x", None),
+    ],
 )
 def test_environment_sets_the_threads(ours, openmp, expected):
     processors = len(os.sched_getaffinity(0))
@@ -333,7 +341,7 @@ def test_affinity_limits_the_threads():
     assert run_python(code, CONVNET_NUM_THREADS=None, OMP_NUM_THREADS=None).stdout == "1\n"
 
 
-@pytest.mark.parametrize("wrong", ["0", "-2", "many", ""])
+@pytest.mark.parametrize("wrong", ["0", "-2", "many"])
 def test_wrong_number_of_threads_in_the_environment_is_one_clear_error(wrong):
     done = run_python(PRINT, CONVNET_NUM_THREADS=wrong)
     expected = f"ValueError: CONVNET_NUM_THREADS: expected an integer of at least 1, got {wrong!r}"
