@@ -6,7 +6,7 @@ import re
 import sys
 import time
 import warnings
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -66,7 +66,11 @@ class Checkpoint(Callback):
         """Write the first checkpoint."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(self.folder)
-        self._started = f"{datetime.now():%Y%m%dT%H%M%S%f}"
+        self._started = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        if earlier := checkpoints_in(self.folder):
+            # Names tell which is newer: a clock that was set back must not make this training's the older ones.
+            stamp = earlier[-1].stem.split("-")[1]
+            self._started = max(self._started, stamp + "_")
         self._write(solver)
 
     def on_iteration_end(self, solver: Solver) -> None:
@@ -81,7 +85,7 @@ class Checkpoint(Callback):
             self._try_to_write(solver)
 
     def _write(self, solver: Solver) -> None:
-        solver.save(self.folder / f"checkpoint-{self._started}-{solver.iteration:08d}.npz")
+        solver.save(self.folder / f"checkpoint-{self._started}-{solver.iteration:010d}.npz")
         self._written = solver.iteration
         for path in checkpoints_in(self.folder)[: -self.keep]:
             path.unlink(missing_ok=True)

@@ -81,7 +81,7 @@ def resume(solver: Solver, path: PathLike) -> None:
         try:
             header, arrays = read_archive(candidate, KIND, VERSION)
             break
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             if candidate is paths[0]:
                 raise
             warnings.warn(f"{error}; the one before is taken", stacklevel=3)

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -71,10 +71,10 @@ def replace_file(path: PathLike) -> Iterator[IO[bytes]]:
 def _flush_folder(folder: Path) -> None:
     """Have the system write a folder's names to the disk, where it can."""
     if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        except OSError:  # some file systems cannot
-            pass
-        finally:
-            os.close(handle)
+        # Some file systems cannot, and some folders may be written to but not read.
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

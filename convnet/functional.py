@@ -808,7 +808,8 @@ def can_update(weight: npt.NDArray[Any]) -> bool:
     ----------
     weight : ndarray, shape (D, M)
     """
-    return weight.dtype in (np.float32, np.float64) and weight.flags.c_contiguous and weight.flags.writeable
+    flags = weight.flags
+    return weight.dtype in (np.float32, np.float64) and flags.c_contiguous and flags.aligned and flags.writeable
 
 
 def affine_update(

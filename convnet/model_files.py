@@ -31,7 +31,7 @@ __all__ = ["load_model", "load_tutorial_model", "save_model"]
 
 KIND, VERSION = "model", 1
 # Of a model in a file.
-MOST_CLASSES = 1_000_000
+MOST_CLASSES, MOST_LAYERS = 1_000_000, 10_000
 
 # The one place where names in a file turn into classes of this library.
 MODELS = {cls.__name__: cls for cls in (models.Sequential, models.ConvNet1)}
@@ -148,6 +148,8 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> mo
         if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
             raise ValueError(f"{name}: expected real numbers in float32 or float64, got {array.dtype}")
     model_class = MODELS[header["model"]]
+    if len(header["layers"]) > MOST_LAYERS:
+        raise ValueError(f"expected at most {MOST_LAYERS:,} layers, got {len(header['layers']):,}")
     stack = [
         LAYERS[entry["class"]].from_params(_with_prefix(arrays, entry["name"]), **entry["hyperparameters"])
         for entry in header["layers"]

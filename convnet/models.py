@@ -527,6 +527,7 @@ def _name_layers(layers: Sequence[Layer]) -> dict[str, Layer]:
         raise ValueError("Sequential: expected at least one layer")
     named: dict[str, Layer] = {}
     counts: dict[str, int] = {}
+    seen = set()
     for position, layer in enumerate(layers, 1):
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential: expected layer {position} to be a convnet.Layer, got {layer!r}")
@@ -534,8 +535,9 @@ def _name_layers(layers: Sequence[Layer]) -> dict[str, Layer]:
             raise TypeError(
                 f"Sequential: layer {position}, {layer!r}, has no params; its __init__ has to call super().__init__()"
             )
-        if any(layer is other for other in named.values()):
+        if id(layer) in seen:
             raise ValueError(f"Sequential: layer {position}, {layer!r}, is in the model already; make a second one")
+        seen.add(id(layer))
         counts[layer.kind] = counts.get(layer.kind, 0) + 1
         named[f"{layer.kind}{counts[layer.kind]}"] = layer
     return named

@@ -92,12 +92,14 @@ class _Array:
     def __init__(self, kind: Any, shape: Any, code: Any) -> None:
         if kind is not NDARRAY:
             raise RefusedError("it makes an array of a class that is not allowed")
+        self.built: npt.NDArray[Any] | None = None
 
     def build(self, state: Any) -> npt.NDArray[Any]:
         if not isinstance(state, tuple) or len(state) != 5:
             raise RefusedError("it gives an array a state that is not allowed")
         _, shape, code, is_fortran, content = state
-        return _from_buffer(content, code, shape, "F" if is_fortran else "C")
+        self.built = _from_buffer(content, code, shape, "F" if is_fortran else "C")
+        return self.built
 
 
 def _from_buffer(content: Any, code: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
@@ -144,10 +146,15 @@ class _Machine:
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.allowance = 0
 
     def run(self, content: bytes) -> Any:
         """Return what a pickle builds."""
         import pickletools  # here, because importing it takes milliseconds
+
+        # Each byte of an array is made once, and twice where a text spells it; the same bytes can be asked for again
+        # and again, by five bytes of the file.
+        self.allowance = 2 * len(content)
 
         try:
             for count, (instruction, argument, _) in enumerate(pickletools.genops(content)):
@@ -190,7 +197,8 @@ class _Machine:
     def recall(self, key: int) -> None:
         if key not in self.memo:
             raise RefusedError(f"it takes the value {key} from its memo, which has none")
-        self.stack.append(self.memo[key])
+        value = self.memo[key]
+        self.stack.append(value.built if isinstance(value, _Array) and value.built is not None else value)
 
     def name(self, module: Any, name: Any) -> None:
         known = NAMES.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
@@ -203,17 +211,20 @@ class _Machine:
         function, arguments = self.pop(2)
         if not isinstance(function, _Name) or function.call is None or not isinstance(arguments, tuple):
             raise RefusedError(f"it calls a {type(function).__name__}, which is not allowed")
-        self.stack.append(function.call(*arguments))
+        self.append_made(function.call(*arguments))
+
+    def append_made(self, made: Any) -> None:
+        """Put on the stack what a call has made, if all such things together are no larger than the file allows."""
+        self.allowance -= made.nbytes if isinstance(made, np.ndarray) else len(made) if isinstance(made, bytes) else 0
+        if self.allowance < 0:
+            raise RefusedError("it makes more of its bytes than they are")
+        self.stack.append(made)
 
     def build(self) -> None:
         thing, state = self.pop(2)
         if not isinstance(thing, (_Type, _Array)):
             raise RefusedError(f"it gives a {type(thing).__name__} a state, which is not allowed")
-        built = thing.build(state)
-        self.stack.append(built)
-        for key, value in self.memo.items():
-            if value is thing:
-                self.memo[key] = built
+        self.append_made(thing.build(state))
 
     def extend(self, values: list[Any]) -> None:
         if type(self.stack[-1]) is not list:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_no_checkpoints_and_other_files_are_named(tmp_path):
     solver = make_solver()
     with pytest.raises(FileNotFoundError, match="expected a checkpoint or a folder of them, but there is none"):
         solver.resume(tmp_path)
-    with pytest.raises(FileNotFoundError, match="absent: expected a checkpoint file, but there is no such file"):
+    with pytest.raises(FileNotFoundError, match="absent: expected a checkpoint or a folder"):
         solver.resume(tmp_path / "absent")
     convnet.save_model(solver.model, tmp_path / "model.npz")
     with pytest.raises(ValueError, match=r"expected a checkpoint file of convnet: its format is 'convnet model'"):
@@ -366,3 +367,38 @@ def test_a_training_that_is_killed_thirty_times_ends_with_the_same_bytes(tmp_pat
     assert ended < 5
     for suffix in ("npz", "npz.gif"):
         assert (tmp_path / f"killed.{suffix}").read_bytes() == (tmp_path / f"whole.{suffix}").read_bytes()
+
+
+class Clock:
+    """A clock that can be set."""
+
+    hour = 3
+
+    @classmethod
+    def now(cls, zone):
+        return datetime(2026, 10, 25, cls.hour, tzinfo=zone)
+
+
+def test_a_clock_that_is_set_back_does_not_make_new_checkpoints_old(tmp_path, monkeypatch):
+    monkeypatch.setattr("convnet.callbacks.datetime", Clock)
+    undisturbed = make_solver()
+    undisturbed.train()
+    for hour, epochs in ((3, 1), (2, 2), (1, 3), (2, 4)):
+        monkeypatch.setattr(Clock, "hour", hour)
+        solver = make_solver(epochs=epochs, callbacks=[convnet.Checkpoint(tmp_path, iterations=1)])
+        if epochs > 1:
+            solver.resume(tmp_path)
+        assert solver.epoch == epochs - 1
+        solver.train()
+    for name, param in solver.model.params.items():
+        assert param.tobytes() == undisturbed.model.params[name].tobytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_has_a_checkpoints_name_and_cannot_be_read_is_passed_over(tmp_path):
+    make_solver(epochs=1, callbacks=[convnet.Checkpoint(tmp_path)]).train()
+    (tmp_path / "checkpoint-99991231T000000000000-0000000001.npz").mkdir()
+    solver = make_solver()
+    with pytest.warns(UserWarning, match="the one before is taken"):
+        solver.resume(tmp_path)
+    assert solver.epoch == 1

@@ -5,6 +5,7 @@ import os
 import pickle
 import struct
 import subprocess
+import time
 import tracemalloc
 
 import numpy as np
@@ -346,3 +347,37 @@ def test_flipped_bytes_give_a_value_or_a_clear_error(tmp_path):
             assert "flipped.pickle: expected a pickle of data" in str(error)  # noqa: PT017
             refused += 1
     assert refused > 50
+
+
+def repeated(times):
+    """Return a pickle of a list of an array, and of others that are made of the same bytes."""
+    dtype = b"cnumpy\ndtype\n(X\x02\x00\x00\x00u1I00\nI01\ntR"
+    arguments = b"(C\xc8" + bytes(200) + dtype + b"K\xc8\x85X\x01\x00\x00\x00Ct"
+    first = b"cnumpy.core.numeric\n_frombuffer\nq\x01" + arguments + b"q\x02R"
+    return b"\x80\x04](" + first + b"h\x01h\x02R" * times + b"e."
+
+
+def test_bytes_of_a_pickle_are_made_into_arrays_once(tmp_path):
+    path = tmp_path / "a.pickle"
+    path.write_bytes(repeated(0))
+    (array,) = load_pickle(path, "arrays")
+    np.testing.assert_array_equal(array, np.zeros(200, np.uint8))
+    path.write_bytes(repeated(2000))
+    with pytest.raises(ValueError, match="makes more of its bytes than they are"):
+        load_pickle(path, "arrays")
+    for protocol in (2, 3, 4, 5):  # the second spells bytes as a text
+        for byte in (0, 200):
+            path.write_bytes(pickle.dumps([np.full(1000, byte, np.uint8)] * 3, protocol))
+            assert [array.sum() for array in load_pickle(path, "arrays")] == [1000 * byte] * 3
+
+
+def test_time_to_read_a_pickle_is_proportional_to_it(tmp_path):
+    dtype = b"cnumpy\ndtype\n(X\x02\x00\x00\x00u1I00\nI01\ntR\x94"
+    state = b"(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t"
+    build = dtype + state + b"b"
+    path = tmp_path / "a.pickle"
+    path.write_bytes(b"\x80\x04](" + build * 20_000 + b"e.")
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="not allowed"):
+        load_pickle(path, "arrays")
+    assert time.perf_counter() - start < 20

@@ -568,3 +568,11 @@ def test_sizes_whose_products_overflow_are_refused(call):
     with pytest.raises((ValueError, MemoryError)) as caught:
         call()
     assert "-" not in str(caught.value).replace("2**31 - 1", "")  # no product that went round
+
+
+def test_an_unaligned_weight_is_not_updated_in_place():
+    memory = np.zeros(4 * 6 * 5 + 1, np.uint8)
+    weight = memory[1:].view(np.float32).reshape(6, 5)
+    assert not functional.can_update(weight)
+    with pytest.raises(ValueError, match=r"affine_update|Affine"):
+        functional.affine_update(np.ones((2, 5)), np.ones((2, 6)), weight, rate=0.1, l2=0.1)

@@ -625,3 +625,17 @@ def test_a_file_keeps_its_permissions_and_a_link_its_place(tmp_path):
 def test_devices_that_never_end_are_refused(load):
     with pytest.raises(ValueError, match="/dev/zero: expected a file, got a pipe, a device"):
         load("/dev/zero")
+
+
+def test_layers_without_end_are_refused(tmp_path):
+    path = tmp_path / "model.npz"
+    save_model(Sequential([convnet.ReLU()], (3,)), path)
+    for count, refused in ((3000, False), (20_000, True)):
+        header = json.loads(bytes(np.load(path)["header"]))
+        header["layers"] = [{"name": "relu1", "class": "ReLU", "hyperparameters": {}}] * count
+        write_archive(tmp_path / "many.npz", "model", 1, header, {})
+        if refused:
+            with pytest.raises(ValueError, match="expected at most 10,000 layers, got 20,000"):
+                convnet.load_model(tmp_path / "many.npz")
+        else:
+            assert len(convnet.load_model(tmp_path / "many.npz").layers) == count
