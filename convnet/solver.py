@@ -249,14 +249,15 @@ class Solver:
             if was_due and self.iteration:
                 self._call("on_epoch_end")
             while self.iteration < self.num_iterations and not self._stopping:
-                self.step()
-                self._call("on_iteration_end")
-                if self._check_if_due():
-                    self._call("on_epoch_end")
+                with _interrupts_held_back():  # so that no callback misses what another one saw
+                    self.step()
+                    self._call("on_iteration_end")
+                    if self._check_if_due():
+                        self._call("on_epoch_end")
         finally:
             self.optimizer.rate_factor = 1.0
-            self._call("on_train_end")
             self._stopping = False
+            self._end_callbacks()
         if self.restore_best:
             checked = self._checked_iteration == self.iteration
             self._last_params = self._finite_params if checked else _copies(self.model.params)
@@ -295,8 +296,8 @@ class Solver:
         ValueError
             If the augmentation changes the shape.
         """
-        self.is_between_iterations = False
         with _interrupts_held_back():
+            self.is_between_iterations = False
             loss = self._step()
             self.loss_history.append(loss)
             self.iteration += 1
@@ -377,6 +378,17 @@ class Solver:
     def _call(self, event: str) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self)
+
+    def _end_callbacks(self) -> None:
+        """Let every callback end, the last checkpoint among them, and raise the first of their errors after that."""
+        errors = []
+        for callback in self.callbacks:
+            try:
+                callback.on_train_end(self)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     # --------------------------------------------------------------------------------------- checkpoints
 

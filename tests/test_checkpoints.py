@@ -402,3 +402,66 @@ def test_what_has_a_checkpoints_name_and_cannot_be_read_is_passed_over(tmp_path)
     with pytest.warns(UserWarning, match="the one before is taken"):
         solver.resume(tmp_path)
     assert solver.epoch == 1
+
+
+class Seen(convnet.Callback):
+    """Keeps which iterations it saw, in checkpoints too."""
+
+    def __init__(self):
+        self.iterations = []
+
+    def on_iteration_end(self, solver):
+        self.iterations.append(solver.iteration)
+
+    def state(self):
+        return {"iterations": np.array(self.iterations)}
+
+    def load_state(self, arrays):
+        self.iterations = arrays["iterations"].tolist()
+
+
+class InterruptingAugmentation(convnet.Augmentation):
+    """Presses Ctrl-C in the middle of a step."""
+
+    at = None
+
+    def __call__(self, x, rng, **options):
+        if self.at == 0:
+            signal.raise_signal(signal.SIGINT)
+        self.at = None if self.at is None else self.at - 1
+        return super().__call__(x, rng, **options)
+
+
+def test_callbacks_see_every_iteration_once_whenever_ctrl_c_comes(tmp_path):
+    undisturbed = make_solver()
+    undisturbed.train()
+    starts = 0
+    while True:
+        solver = make_solver(
+            callbacks=[seen := Seen(), convnet.Checkpoint(tmp_path)], augmentation=InterruptingAugmentation()
+        )
+        solver.augmentation.at = 2
+        if starts:
+            solver.resume(tmp_path)
+        starts += 1
+        try:
+            solver.train()
+            break
+        except KeyboardInterrupt:
+            pass
+    assert starts >= 4
+    assert seen.iterations == list(range(1, undisturbed.iteration + 1))
+
+
+class Failing(convnet.Callback):
+    def on_train_end(self, solver):
+        raise OSError("no space left for the animation")
+
+
+def test_a_callback_that_fails_at_the_end_does_not_cost_the_checkpoint(tmp_path):
+    solver = make_solver(callbacks=[Failing(), convnet.Checkpoint(tmp_path)])
+    with pytest.raises(OSError, match="no space left for the animation"):
+        solver.train()
+    again = make_solver()
+    again.resume(tmp_path)
+    assert again.iteration == solver.num_iterations
