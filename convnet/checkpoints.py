@@ -119,6 +119,8 @@ def _load(solver: Solver, header: dict[str, Any], arrays: Arrays) -> None:
     iteration, epoch = as_count(header["iteration"], "iteration", 0), as_count(header["order_epoch"], "epoch", -1)
     checked_iteration = as_count(header["checked_iteration"], "checked_iteration", -1)
     best_accuracy = as_number(header["best_validation_accuracy"], "best_validation_accuracy", at_least=-1)
+    if best_accuracy >= 0 and not best:
+        raise ValueError("the best parameters are missing")
     is_stopping = as_flag(header["is_stopping"], "is_stopping")
     order = arrays["order"]
     if order.dtype.kind != "i" or not np.array_equal(np.sort(order), np.sort(solver._order)):
@@ -139,8 +141,13 @@ def _load(solver: Solver, header: dict[str, Any], arrays: Arrays) -> None:
     for name, rng in generators.items():
         trial: Any = type(rng.bit_generator)()
         trial.state = header["generators"][name]  # fails if it does not fit
-    solver.optimizer.load_state(state)  # the first that changes anything, and only if all is right
-
+    # From here on things change: first those that check for themselves what they are given.
+    for name, callback in _named_callbacks(solver):
+        prefix = f"callbacks.{name}."
+        kept = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+        if kept:
+            callback.load_state(kept)
+    solver.optimizer.load_state(state)
     for name, rng in generators.items():
         rng.bit_generator.state = header["generators"][name]
     solver.model.load_params(params)
@@ -152,11 +159,6 @@ def _load(solver: Solver, header: dict[str, Any], arrays: Arrays) -> None:
     solver.is_between_iterations = True
     solver._best_params, solver._last_params = _copied_into(solver._kept_params[0], best), last
     solver._finite_params = _copied_into(solver._kept_params[1], checked) if checked else solver._best_params
-    for name, callback in _named_callbacks(solver):
-        prefix = f"callbacks.{name}."
-        kept = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-        if kept:
-            callback.load_state(kept)
 
 
 def _like(arrays: Arrays, prefix: str, own: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

@@ -346,7 +346,6 @@ def max_pool2d_forward(
     """
     x, kernel, stride, padding, (oh, ow) = _pool_arguments(x, kernel_size, stride, padding, "MaxPool2D")
     n, c, h, w = x.shape
-    _check_pixels(h, w, "MaxPool2D")
     planes = x.reshape(n * c, h, w)
     y = empty((n * c, oh, ow), x.dtype)
     argmax = empty((n * c, oh, ow), np.int32)
@@ -364,6 +363,7 @@ def _pool_arguments(
     x = as_real(x, f"{what}: x")
     check_shape(x, ("N", "C", "H", "W"), f"{what}: x")
     kernel, stride, padding = pool_sizes(kernel_size, stride, padding, what)
+    _check_pixels(x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1], what)
     return x, kernel, stride, padding, pool_output_shape(x.shape[1:], kernel, stride, padding, what)[1:]
 
 
@@ -428,6 +428,8 @@ def max_pool2d_backward(
     gradients = dy.reshape(n * c, outputs)
     indices = as_plain(indices, np.int32).reshape(n * c, outputs)
     dx = empty((n * c, h * w), dy.dtype)
+    if not dx.size:  # however many images of no pixels there are
+        return dx.reshape(n, c, h, w)
 
     def task(part: slice, _: int) -> None:
         _kernels.max_pool2d_backward(gradients[part], indices[part], dx[part])
@@ -1109,7 +1111,7 @@ def softmax(scores: npt.ArrayLike) -> FloatArray:
     """
     scores = as_real(scores, "softmax: scores")
     check_shape(scores, ("N", "K"), "softmax: scores")
-    with np.errstate(invalid="ignore"):  # an infinite score gives NaN
+    with np.errstate(invalid="ignore", over="ignore"):  # an infinite score gives NaN
         exponentials: FloatArray = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
         exponentials /= exponentials.sum(axis=1, keepdims=True)
     return exponentials
@@ -1154,5 +1156,7 @@ def warp(x: npt.ArrayLike, maps: npt.ArrayLike, *, empty: Empty = np.empty) -> F
     if not (np.abs(maps) <= LARGEST).all():
         raise ValueError(f"warp: maps: expected numbers from -{LARGEST} to {LARGEST}")
     y = empty(x.shape, x.dtype)
+    if not y.size:  # however large images without channels are
+        return y
     in_parts(lambda part, _: _kernels.warp(x[part], maps[part], y[part]), len(x), 16 * x.size)
     return y
