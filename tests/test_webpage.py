@@ -525,3 +525,13 @@ def test_refuses_statistics_of_another_size(tmp_path, mnist):
 def test_a_missing_folder_leaves_nothing(tmp_path, convnet1):
     with pytest.raises(FileNotFoundError, match="none"):
         webpage.export(convnet1, tmp_path / "none" / "page.html")
+
+
+def test_a_page_without_samples_draws_and_complains_of_nothing(open_page, tmp_path, mnist, rng):
+    model = Sequential([Affine(784, 100, rng=rng)], (1, 28, 28))
+    model.statistics = convnet.preprocess(*mnist, num_test=1)[1]
+    webpage.export(model, tmp_path / "page.html")
+    page = open_page(tmp_path / "page.html")
+    draw(page, 7)
+    assert "%" in page.locator("#verdict").inner_text()
+    assert not page.locator("#try").is_visible()

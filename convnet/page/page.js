@@ -376,7 +376,7 @@ if (drawable) {
   field.addEventListener("pointermove", (event) => {
     if (event.pointerId !== drawing_pointer) return;
     const events = event.getCoalescedEvents?.() ?? [];
-    strokes.at(-1).push(...(events.length ? events : [event]).map(point_of));
+    strokes.at(-1)?.push(...(events.length ? events : [event]).map(point_of));
     redraw();
   });
   for (const name of ["pointerup", "pointercancel"]) {
@@ -393,7 +393,7 @@ if (drawable) {
       const step = event.shiftKey ? 24 : 8;
       pen.x = Math.min(Math.max(pen.x + step * x, 8), field.width - 8);
       pen.y = Math.min(Math.max(pen.y + step * y, 8), field.height - 8);
-      if (pen.down) strokes.at(-1).push([pen.x, pen.y]);
+      if (pen.down) strokes.at(-1)?.push([pen.x, pen.y]);
     } else return;
     event.preventDefault();
     pen.shown = true;
@@ -447,7 +447,7 @@ function press_sample(pressed) {
 }
 
 if (samples.length) element("samples").append(...sample_buttons);
-else element("try").remove();
+else element("try").hidden = true;
 
 // ------------------------------------------------------------------------------------------------------------- start
 
