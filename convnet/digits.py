@@ -76,13 +76,14 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     array([  0, 255, 255,   0], dtype=uint8)
     """
     height, width = as_shape(size, "prepare_digit: size", axes=2, minimum=7)
+    what = str(image) if isinstance(image, (str, PathLike)) else "prepare_digit"
     grey = _grey(_read(image) if isinstance(image, (str, PathLike)) else np.asarray(image))
     if not np.isfinite(grey).all():
-        raise ValueError("prepare_digit: expected finite grey levels, got NaN or infinity")
+        raise ValueError(f"{what}: expected finite grey levels, got NaN or infinity")
     largest = max(grey.shape)
     if largest > LARGEST_SIDE:
         grey = resample(grey, *(max(1, _rounded(side * LARGEST_SIDE, largest)) for side in grey.shape))
-    ink = _ink(grey)
+    ink = _ink(grey, what)
     box = _rounded(20 * min(height, width), 28)
     return _centre(_fit(ink, box), height, width)
 
@@ -149,15 +150,15 @@ def _weights(old: int, new: int) -> Floats:
     return scaled
 
 
-def _ink(grey: Floats) -> Floats:
+def _ink(grey: Floats, what: str) -> Floats:
     """Return how much ink there is at each pixel, from 0, the ground, to 1."""
     span = np.ptp(grey)
     if span == 0:
-        raise ValueError(f"prepare_digit: expected ink on a ground, got an image whose pixels are all {grey.min():g}")
+        raise ValueError(f"{what}: expected ink on a ground, got an image whose pixels are all {grey.min():g}")
     grey = (grey - grey.min()) / span
     grey = _level(grey, _ink_mask(grey))
     if np.ptp(grey) < 1e-6:
-        raise ValueError("prepare_digit: expected ink on a ground, got an even ground")
+        raise ValueError(f"{what}: expected ink on a ground, got an even ground")
     mask = _ink_mask(grey)
     sign = -1 if grey[mask].mean() < grey[~mask].mean() else 1
     ground, full = np.median(grey[~mask]), np.quantile(grey[mask], 0.1 if sign < 0 else 0.9)

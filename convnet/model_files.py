@@ -69,14 +69,12 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
     OSError
         If the file cannot be written; what was there before is still there.
     """
-    _require(type(model), MODELS, "model")
-    for name, layer in model.layers.items():
-        _require(type(layer), LAYERS, f"layer {name}")
+    _require(type(model), MODELS, "save_model: expected the model")
+    check_parts(model, "save_model")
     loss, loss_arguments = model.loss_function, dict[str, Any]()
     if isinstance(model.loss_function, partial) and not model.loss_function.args:
         loss, loss_arguments = model.loss_function.func, model.loss_function.keywords
-    _require(loss, LOSSES, "loss")
-    _check_class_names(model)
+    _require(loss, LOSSES, "save_model: expected the loss")
     arrays: dict[str, npt.NDArray[Any]] = dict(model.params)
     statistics = None
     if model.statistics is not None:
@@ -86,11 +84,6 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
             Statistics.from_dict(model.statistics.to_dict())
         except ValueError as error:
             raise ValueError(f"save_model: {error}") from None
-        if model.statistics.image_shape != model.input_shape:
-            raise ValueError(
-                f"save_model: expected statistics of images of shape {model.input_shape}, the model's input, "
-                f"got {model.statistics.image_shape}"
-            )
         statistics = {"divide_by_255": model.statistics.divide_by_255}
         for name in ("mean", "std"):
             if (array := getattr(model.statistics, name)) is not None:
@@ -139,7 +132,28 @@ def _require(thing: Any, table: Mapping[str, Any], what: str) -> None:
     """Raise a TypeError unless `thing` is in the table."""
     if thing not in table.values():
         name = getattr(thing, "__name__", repr(thing))
-        raise TypeError(f"save_model: expected the {what} to be one of {', '.join(table)}, got {name}")
+        raise TypeError(f"{what} to be one of {', '.join(table)}, got {name}")
+
+
+def check_parts(model: models.Sequential, what: str) -> None:
+    """Raise an error unless a model's layers are of this library, and its class names and statistics fit it.
+
+    Raises
+    ------
+    TypeError
+        If a layer is not of this library.
+    ValueError
+        If there are class names, but not one string for each class, or statistics of images of another size.
+    """
+    for name, layer in model.layers.items():
+        _require(type(layer), LAYERS, f"{what}: expected the layer {name}")
+    _check_class_names(model)
+    statistics = model.statistics
+    if isinstance(statistics, Statistics) and statistics.image_shape != model.input_shape:
+        raise ValueError(
+            f"{what}: expected statistics of images of shape {model.input_shape}, the model's input, "
+            f"got {statistics.image_shape}"
+        )
 
 
 def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:

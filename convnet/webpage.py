@@ -18,7 +18,7 @@ import numpy.typing as npt
 from convnet.checks import FloatArray, IntArray, as_labels, as_real
 from convnet.datasets import Statistics, load_mnist
 from convnet.files import PathLike, replace_file
-from convnet.model_files import LAYERS
+from convnet.model_files import check_parts
 from convnet.models import Sequential
 
 __all__ = ["export"]
@@ -55,8 +55,8 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     TypeError
         If a layer is not of this library, or the samples are not of the dtypes said above.
     ValueError
-        If a parameter is NaN or infinite, the statistics are of another size than the input, the samples' shapes do not
-        fit, or there are neither samples nor an input that can be drawn.
+        If a parameter is NaN or infinite, the statistics or class names do not fit the model, the samples' shapes do
+        not fit, or there are neither samples nor an input that can be drawn.
     OSError
         If the file cannot be written; what was there before is still there.
 
@@ -65,20 +65,9 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     >>> from convnet import ConvNet1, load_model, webpage
     >>> webpage.export(load_model("results/model.npz"), "results/page.html")  # doctest: +SKIP
     """
-    for name, layer in model.layers.items():
-        if type(layer) not in LAYERS.values():
-            raise TypeError(
-                f"export: expected layer {name} to be one of {', '.join(LAYERS)}, got {type(layer).__name__}"
-            )
+    check_parts(model, "export")
     statistics = model.statistics if isinstance(model.statistics, Statistics) else None
-    if statistics is not None and statistics.image_shape != model.input_shape:
-        raise ValueError(
-            f"export: expected statistics of images of shape {model.input_shape}, the model's input, "
-            f"got {statistics.image_shape}"
-        )
     names = [str(label) for label in range(model.num_classes)] if model.class_names is None else list(model.class_names)
-    if len(names) != model.num_classes or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"export: expected {model.num_classes} class names, got {names!r:.60}")
     drawable = (
         statistics is not None
         and len(model.input_shape) == 3

@@ -13,8 +13,8 @@ import numpy as np
 import convnet
 
 
-def main() -> None:
-    """Run the example."""
+def main() -> int:
+    """Run the example; return the exit status."""
     parser = argparse.ArgumentParser(description="Print what a model reads in image files, one digit in each.")
     parser.add_argument("model", type=Path, help="model file, such as train.py leaves in results/model.npz")
     parser.add_argument("images", type=Path, nargs="+", metavar="image", help="image file: a digit on an even ground")
@@ -27,21 +27,30 @@ def main() -> None:
     if model.statistics is None or len(model.input_shape) != 3 or model.input_shape[0] != 1:
         raise ValueError(f"{options.model}: expected a model of images of one channel, with statistics")
     # An image as it comes from a camera is not what the network was trained with: it is made so first.
-    images = np.stack([convnet.prepare_digit(path, model.input_shape[1:]) for path in options.images])
+    prepared = {}
+    for path in options.images:
+        try:
+            prepared[path] = convnet.prepare_digit(path, model.input_shape[1:])
+        except (OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+    if not prepared:
+        return 1
+    images = np.stack(list(prepared.values()))
     probabilities = model.probabilities(model.statistics.apply(images))
 
     names = model.class_names or [str(label) for label in range(model.num_classes)]
-    for path, row in zip(options.images, probabilities, strict=True):
+    for path, row in zip(prepared, probabilities, strict=True):
         print(f"{path}: {names[row.argmax()]}")
         print("  " + "  ".join(f"{name} {probability:.1%}" for name, probability in zip(names, row, strict=True)))
     if options.figure is not None:
         figure = convnet.plot_predictions(images, probabilities, class_names=names)
         figure.savefig(options.figure, dpi=150)
         print(f"saved {options.figure}")
+    return 1 if len(prepared) < len(set(options.images)) else 0
 
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -227,3 +227,12 @@ def test_predict_reads_images_and_draws_bars(tmp_path, digits, mnist):
         assert result.returncode == 1
         assert re.fullmatch(r"error: [^\n]+\n", result.stderr)
         assert message in result.stderr
+
+    Image.new("L", (50, 50), 240).save(tmp_path / "blank.png")
+    result = run(tmp_path / "model.npz", tmp_path / "blank.png", *files, script="predict.py")
+    assert result.returncode == 1
+    assert (
+        result.stderr
+        == f"error: {tmp_path / 'blank.png'}: expected ink on a ground, got an image whose pixels are all 240\n"
+    )
+    assert result.stdout.splitlines()[::2] == lines[:4:2]

@@ -492,7 +492,7 @@ def small(layer=None, input_shape=(1, 8, 8)):
 @pytest.mark.parametrize(
     ("model", "samples", "error", "message"),
     [
-        (small(Doubled()), None, TypeError, "relu1 to be one of Conv2D, .*got Doubled"),
+        (small(Doubled()), None, TypeError, "layer relu1 to be one of Conv2D, .*got Doubled"),
         (small(), None, ValueError, r"expected samples.*got input \(1, 8, 8\) and no statistics"),
         (small(), 3, TypeError, "pair of images and labels, got int"),
         (small(), (np.zeros((4, 8, 8)), np.zeros(4, int)), ValueError, r"\(N, 1, 8, 8\), got \(4, 8, 8\)"),
@@ -535,3 +535,31 @@ def test_a_page_without_samples_draws_and_complains_of_nothing(open_page, tmp_pa
     draw(page, 7)
     assert "%" in page.locator("#verdict").inner_text()
     assert not page.locator("#try").is_visible()
+
+
+def test_a_sample_chosen_at_once_stays(open_page, page_file):
+    page = open_page(page_file)
+    draw(page, 3)
+    # Chosen before the drawing's frame is due, and looked at after it.
+    page.evaluate("""() => {
+        field.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp" }));
+        document.querySelectorAll("#samples button")[7].click();
+    }""")
+    settle(page)
+    assert page.locator("#verdict").inner_text().startswith("7, ")
+    page.locator("#field").focus()
+    page.keyboard.press("ArrowUp")  # moves the pen alone
+    settle(page)
+    assert page.locator("#verdict").inner_text().startswith("7, ")
+
+
+def test_ctrl_z_undoes_and_the_keyboard_stays_in_the_field(open_page, page_file):
+    page = open_page(page_file)
+    draw(page, 4)
+    page.keyboard.press("Control+z")
+    settle(page)
+    assert page.evaluate("() => strokes.length") == 1
+    page.locator("#clear").click()
+    settle(page)
+    assert page.evaluate("() => document.activeElement.id") == "field"
+    assert page.locator("#verdict").inner_text() == "Draw something."

@@ -89,6 +89,8 @@ function largest_of(data) {
 let outputs = null; // of every layer, for the example shown
 let example = null; // the image (C, H, W) shown
 let chosen = null; // the feature map whose place is marked: {panel, map}
+let strokes = []; // of the drawing: points (x, y) of the field
+let sample = null; // which of the samples is shown; a drawing takes its place, and it that of a drawing
 
 /** Show an example: run the network and draw every panel; null clears them. */
 function show(image) {
@@ -226,11 +228,11 @@ function map_panel(index, title, shape) {
       const most = values.reduce((a, b) => Math.max(a, b));
       const at = values.indexOf(most);
       const [i, j] = [Math.floor(at / w), at % w];
-      if (at >= 0) mark_field(index, i, j);
-      words += `. It fires strongest, ${most.toPrecision(3)}, at row ${i + 1}, column ${j + 1}; the frame in the input shows what it sees there.`;
       if (most === 0) {
-        element("fields").replaceChildren();
-        words = words.replace(/\. It fires.*/, ". It does not fire.");
+        words += ". It does not fire.";
+      } else {
+        mark_field(index, i, j);
+        words += `. It fires strongest, ${most.toPrecision(3)}, at row ${i + 1}, column ${j + 1}; the frame in the input shows what it sees there.`;
       }
     }
     detail.replaceChildren(...parts, make("p", { textContent: words }));
@@ -302,8 +304,7 @@ element("panels").append(...panels.map(({ section }) => section));
 // ----------------------------------------------------------------------------------------------------------- drawing
 
 const field = element("field");
-const pen = { x: 128, y: 128, down: false };
-let strokes = [];
+const pen = { x: 128, y: 128, down: false, shown: false };
 let waiting = false;
 
 /** Draw all strokes, and the pen's place while the keyboard moves it. */
@@ -329,7 +330,7 @@ function bitmap() {
   return { shape: [field.height, field.width], data };
 }
 
-/** Look at the drawing, once in a frame of the screen. */
+/** Show what is drawn or chosen now, once in a frame of the screen. */
 function redraw() {
   if (waiting) return;
   waiting = true;
@@ -340,11 +341,31 @@ function redraw() {
 }
 
 function update() {
-  draw_strokes();
-  const image = strokes.length ? prepare_digit(bitmap(), page.input_shape.slice(1)) : null;
-  show(image && { shape: page.input_shape, data: image.data });
-  draw_pen();
-  press_sample(null);
+  if (drawable) draw_strokes();
+  const image = strokes.length
+    ? prepare_digit(bitmap(), page.input_shape.slice(1))
+    : samples[sample]?.image;
+  show(image ? { shape: page.input_shape, data: image.data } : null);
+  if (drawable) {
+    draw_pen();
+    element("undo").disabled = !strokes.length;
+    element("clear").disabled = !image;
+  }
+  show_sample();
+}
+
+/** Begin a stroke, in place of a sample. */
+function begin_stroke(point) {
+  sample = null;
+  strokes.push([point]);
+}
+
+/** Take the last strokes away, so many of them, and a sample. */
+function take_away(count) {
+  sample = null;
+  strokes.splice(Math.max(strokes.length - count, 0));
+  if (!strokes.length) field.focus(); // the buttons that can be no longer pressed lose the focus
+  redraw();
 }
 
 /** A ring where the keyboard's pen is. */
@@ -370,7 +391,7 @@ if (drawable) {
     drawing_pointer = event.pointerId;
     field.setPointerCapture(event.pointerId);
     pen.shown = pen.down = false;
-    strokes.push([point_of(event)]);
+    begin_stroke(point_of(event));
     redraw();
   });
   field.addEventListener("pointermove", (event) => {
@@ -388,7 +409,7 @@ if (drawable) {
     const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
     if (event.key === " ") {
       pen.down = !pen.down;
-      if (pen.down) strokes.push([[pen.x, pen.y]]);
+      if (pen.down) begin_stroke([pen.x, pen.y]);
     } else if (x || y) {
       const step = event.shiftKey ? 24 : 8;
       pen.x = Math.min(Math.max(pen.x + step * x, 8), field.width - 8);
@@ -403,13 +424,12 @@ if (drawable) {
     pen.shown = pen.down = false;
     draw_strokes();
   });
-  element("undo").addEventListener("click", () => {
-    strokes.pop();
-    redraw();
-  });
-  element("clear").addEventListener("click", () => {
-    strokes = [];
-    redraw();
+  element("undo").addEventListener("click", () => take_away(1));
+  element("clear").addEventListener("click", () => take_away(Infinity));
+  document.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.key !== "z" || !strokes.length) return;
+    event.preventDefault();
+    take_away(1);
   });
 } else {
   element("drawing").remove();
@@ -417,33 +437,25 @@ if (drawable) {
 
 // ----------------------------------------------------------------------------------------------------------- samples
 
-const sample_buttons = samples.map((sample, index) => {
+const sample_buttons = samples.map(({ name, misread }, index) => {
   const canvas = make("canvas");
   const button = make("button", { type: "button" }, canvas);
-  button.ariaLabel = `Example: ${sample.name}${sample.misread ? ", which the network misreads" : ""}`;
+  button.ariaLabel = `Example: ${name}${misread ? ", which the network misreads" : ""}`;
   button.ariaPressed = "false";
-  if (sample.misread) button.classList.add("misread");
+  if (misread) button.classList.add("misread");
   button.addEventListener("click", () => {
     strokes = [];
-    pen.down = false;
-    if (drawable) draw_strokes();
-    show(sample.image);
-    press_sample(index);
+    sample = index;
+    update();
   });
   return button;
 });
 
-/** Show which of the samples is chosen, if one is, and what the drawing's buttons can do. */
-function press_sample(pressed) {
-  if (drawable) {
-    element("undo").disabled = !strokes.length;
-    element("clear").disabled = !strokes.length && pressed === null;
-  }
-  sample_buttons.forEach((button, index) => (button.ariaPressed = String(index === pressed)));
-  const sample = samples[pressed];
-  element("sample-note").textContent = sample
-    ? `It is ${sample.name}${sample.misread ? "; the network misreads it" : ""}.`
-    : "";
+/** Show which of the samples is chosen, if one is. */
+function show_sample() {
+  sample_buttons.forEach((button, index) => (button.ariaPressed = String(index === sample)));
+  const { name, misread } = samples[sample] ?? {};
+  element("sample-note").textContent = name ? `It is ${name}${misread ? "; the network misreads it" : ""}.` : "";
 }
 
 if (samples.length) element("samples").append(...sample_buttons);
@@ -454,9 +466,8 @@ else element("try").hidden = true;
 /** Draw everything in the colours of the light or the dark. */
 function repaint() {
   read_palette();
-  samples.forEach((sample, index) => draw_example(sample_buttons[index].firstChild, sample.image));
-  if (drawable) draw_strokes();
-  show(example);
+  samples.forEach(({ image }, index) => draw_example(sample_buttons[index].firstChild, image));
+  update();
 }
 
 element("about").textContent = page.about;
@@ -465,5 +476,5 @@ element("input-note").textContent = drawable
   ? "Cropped, scaled to fit the middle and centred by mass, as the images it was trained with."
   : `An example of shape ${page.input_shape.join(" x ")}.`;
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+if (!drawable) sample = 0;
 repaint();
-if (!drawable) sample_buttons[0].click();
