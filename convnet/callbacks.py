@@ -39,7 +39,8 @@ class Checkpoint(Callback):
     seconds : float, optional
         Write when so many seconds have passed; 60 by default if there are no `iterations`.
     keep : int
-        How many checkpoints stay, the newest ones; older ones are removed when a new one is complete.
+        How many checkpoints of this training stay, and how many of earlier ones in the same folder: the newest ones;
+        older ones are removed when a new one is complete.
 
     Raises
     ------
@@ -66,12 +67,17 @@ class Checkpoint(Callback):
         """Write the first checkpoint."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(self.folder)
-        self._started = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-        if earlier := checkpoints_in(self.folder):
-            # Names tell which is newer: a clock that was set back must not make this training's the older ones.
-            stamp = earlier[-1].stem.split("-")[1]
-            self._started = max(self._started, stamp + "_")
+        self._started = self._stamp(solver.iteration)
         self._write(solver)
+
+    def _stamp(self, iteration: int) -> str:
+        """Return the time in the files' names: of the checkpoint that is gone on from, or else a newer one than all."""
+        names = [path.stem.split("-") for path in checkpoints_in(self.folder)]
+        for _, stamp, *reached in reversed(names):
+            if iteration and reached == [f"{iteration:010d}"]:
+                return stamp
+        now = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        return max(now, names[-1][1] + "_") if names else now  # a clock may have been set back
 
     def on_iteration_end(self, solver: Solver) -> None:
         """Write a checkpoint if it is time."""
@@ -87,8 +93,11 @@ class Checkpoint(Callback):
     def _write(self, solver: Solver) -> None:
         solver.save(self.folder / f"checkpoint-{self._started}-{solver.iteration:010d}.npz")
         self._written = solver.iteration
-        for path in checkpoints_in(self.folder)[: -self.keep]:
-            path.unlink(missing_ok=True)
+        paths = checkpoints_in(self.folder)
+        own = [path for path in paths if path.stem.split("-")[1] == self._started]
+        for group in (own, [path for path in paths if path not in own]):
+            for path in group[: -self.keep]:
+                path.unlink(missing_ok=True)
         self._next = time.monotonic() + (self.seconds or 0.0)
 
     def _try_to_write(self, solver: Solver) -> None:

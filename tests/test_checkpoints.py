@@ -70,13 +70,13 @@ def test_every_checkpoint_leads_to_the_same_bits(tmp_path, optimizer, restore_be
 
 
 def test_a_folder_gives_its_newest_checkpoint_and_only_the_newest_stay(tmp_path):
-    for _ in range(2):
+    for count in (3, 6):  # of this training, and of the one before
         solver = make_solver(
             callbacks=[convnet.Checkpoint(tmp_path / "deep" / "folder", iterations=5, keep=3)], epochs=1
         )
         solver.train()
         names = [path.name for path in (tmp_path / "deep" / "folder").iterdir()]
-        assert len(names) == 3
+        assert len(names) == count
     again = make_solver()
     again.resume(tmp_path / "deep" / "folder")
     assert again.iteration == solver.iteration == 13
@@ -465,3 +465,21 @@ def test_a_callback_that_fails_at_the_end_does_not_cost_the_checkpoint(tmp_path)
     again = make_solver()
     again.resume(tmp_path)
     assert again.iteration == solver.num_iterations
+
+
+def test_a_new_training_leaves_the_last_checkpoints_of_the_one_before(tmp_path):
+    first = make_solver(epochs=1, callbacks=[convnet.Checkpoint(tmp_path, iterations=1)])
+    first.train()
+    before = sorted(tmp_path.iterdir())
+    assert len(before) == 2
+    for _ in range(2):
+        make_solver(epochs=1, callbacks=[convnet.Checkpoint(tmp_path, iterations=1)], seed=9).train()
+        assert len(list(tmp_path.iterdir())) == 4
+        before = [path for path in before if path.exists()]
+    assert before == []  # only the third training drops those of the first
+    make_solver(epochs=1, callbacks=[convnet.Checkpoint(tmp_path / "b", iterations=1)]).train()
+    kept = sorted((tmp_path / "b").iterdir())
+    make_solver(epochs=1, callbacks=[convnet.Checkpoint(tmp_path / "b", iterations=1)], seed=9).train()
+    again = make_solver(callbacks=[convnet.Checkpoint(tmp_path / "b", iterations=1)])
+    again.resume(kept[-1])
+    assert again.iteration == first.iteration
