@@ -16,7 +16,7 @@ from libc.math cimport exp, floor, log, sqrt, sqrtf
 from libc.stdint cimport int32_t, uint8_t
 
 cdef extern from "_pool.h" nogil:
-    void pool_run(void (*task)(void*, Py_ssize_t, int) noexcept, void* job, Py_ssize_t count, int size) noexcept
+    int pool_run(void (*task)(void*, Py_ssize_t, int) noexcept, void* job, Py_ssize_t count, int size) noexcept
     const int POOL_MAX
 
 cdef extern from "_simd.h" nogil:
@@ -100,10 +100,13 @@ def run_tasks(function, Py_ssize_t count, int threads):
     if sys.is_finalizing():                  # no other thread may run Python any more
         threads = 1
     cdef void* pointer = <void*>job
+    cdef bint is_whole
     with nogil:
-        pool_run(call_task, pointer, count, threads)
+        is_whole = pool_run(call_task, pointer, count, threads)
     if errors:
         raise errors[0]
+    if not is_whole:
+        raise RuntimeError("the process was forked in the middle of this computation, which the child cannot finish")
 
 
 # ------------------------------------------------------------------------------------------------ products
@@ -486,11 +489,13 @@ def max_pool2d_forward(
     """y[p, oh, ow] = the largest of the window's elements that lie inside x; a NaN wins over every number.
 
     Works a row of outputs at a time, element of the window by element, so that the innermost loop runs over
-    neighbouring outputs and is vectorised; strides 1 and 2 are apart, because that takes a known stride.
+    neighbouring outputs and is vectorised; strides 1 and 2 are apart, because that takes a known stride. Columns of the
+    window that lie outside x in every window are left out: a kernel may be far larger than the image.
     """
     cdef Py_ssize_t height = x.shape[1], width = x.shape[2]
     cdef Py_ssize_t out_h = y.shape[1], out_w = y.shape[2]
     cdef Py_ssize_t p, oh, ow, h, j, top, bottom, offset, first, end
+    cdef Py_ssize_t left = max(padding_w - (out_w - 1) * stride_w, 0), right = min(width + padding_w, kernel_w)
     with nogil:
         for p in range(x.shape[0]):
             for oh in range(out_h):
@@ -500,7 +505,7 @@ def max_pool2d_forward(
                     y[p, oh, ow] = 0
                     argmax[p, oh, ow] = -1
                 for h in range(top, bottom):
-                    for j in range(kernel_w):
+                    for j in range(left, right):
                         offset = j - padding_w
                         first = first_inside(offset, stride_w, out_w)
                         end = end_inside(offset, stride_w, width, first, out_w)
@@ -556,6 +561,7 @@ def average_pool2d_forward(
     cdef Py_ssize_t height = x.shape[1], width = x.shape[2]
     cdef Py_ssize_t out_h = y.shape[1], out_w = y.shape[2]
     cdef Py_ssize_t p, oh, ow, h, j, top, bottom, offset, first, end
+    cdef Py_ssize_t left = max(padding_w - (out_w - 1) * stride_w, 0), right = min(width + padding_w, kernel_w)
     with nogil:
         for p in range(x.shape[0]):
             for oh in range(out_h):
@@ -564,7 +570,7 @@ def average_pool2d_forward(
                 for ow in range(out_w):
                     y[p, oh, ow] = 0
                 for h in range(top, bottom):
-                    for j in range(kernel_w):
+                    for j in range(left, right):
                         offset = j - padding_w
                         first = first_inside(offset, stride_w, out_w)
                         end = end_inside(offset, stride_w, width, first, out_w)
@@ -603,6 +609,7 @@ def average_pool2d_backward(
     cdef Py_ssize_t height = dx.shape[1], width = dx.shape[2]
     cdef Py_ssize_t out_h = dy.shape[1], out_w = dy.shape[2]
     cdef Py_ssize_t p, oh, ow, h, w, j, top, bottom, offset, first, end
+    cdef Py_ssize_t left = max(padding_w - (out_w - 1) * stride_w, 0), right = min(width + padding_w, kernel_w)
     with nogil:
         for p in range(dy.shape[0]):
             for oh in range(out_h):
@@ -615,7 +622,7 @@ def average_pool2d_backward(
                 top = max(oh * stride_h - padding_h, 0)
                 bottom = min(oh * stride_h - padding_h + kernel_h, height)
                 for h in range(top, bottom):
-                    for j in range(kernel_w):
+                    for j in range(left, right):
                         offset = j - padding_w
                         first = first_inside(offset, stride_w, out_w)
                         end = end_inside(offset, stride_w, width, first, out_w)

@@ -11,7 +11,8 @@
  *
  * Threads are started by the first run that wants them. An idle one spins for a moment, because the parts of a training
  * step follow each other within microseconds and waking a sleeping thread takes tens of them, and then sleeps; one that
- * is above the last run's size neither spins nor is woken. After a fork the child has no threads and starts its own.
+ * is above the last run's size neither spins nor is woken. After a fork the child has no threads and starts its own; a
+ * run that was going on, because a task forked, cannot be finished there, and says so: pool_run returns 0 instead of 1.
  *
  * A thread computes in the caller's floating-point environment: rounding, and whether subnormal numbers count as 0.
  */
@@ -26,8 +27,9 @@ typedef void pool_task(void *job, ptrdiff_t index, int slot);
 /* Most threads of the pool, the caller among them. */
 #define POOL_MAX 256
 
-static void pool_alone(pool_task *task, void *job, ptrdiff_t count) {
+static int pool_alone(pool_task *task, void *job, ptrdiff_t count) {
     for (ptrdiff_t index = 0; index < count; index++) task(job, index, 0);
+    return 1;
 }
 
 /* Compilers that know GNU C as gcc 10 does; some only pretend to be gcc. */
@@ -64,6 +66,7 @@ static int pool_taken;   /* whether a run is going on */
 static int pool_started; /* threads of the pool, without the caller; changed by the run's owner alone */
 static int pool_size;    /* threads wanted last, with the caller: those from it on wait in pool_wanted */
 static int pool_asleep;  /* threads that wait in pool_wake */
+static int pool_forks;   /* how many forks this process is away from the first one that had threads */
 static pthread_mutex_t pool_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t pool_wake = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t pool_wanted = PTHREAD_COND_INITIALIZER;
@@ -152,6 +155,8 @@ static void *pool_thread(void *number) {
 static void pool_after_fork(void) {
     pool_state = 0;
     pool_taken = pool_started = pool_size = pool_asleep = 0;
+    pool_current.next = pool_current.count;
+    pool_forks++;
     pthread_mutex_init(&pool_mutex, NULL);
     pthread_cond_init(&pool_wake, NULL);
     pthread_cond_init(&pool_wanted, NULL);
@@ -178,12 +183,10 @@ static void pool_start(int count) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static void pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
+static int pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
     if (size > POOL_MAX) size = POOL_MAX;
-    if (size < 2 || count < 2 || __atomic_exchange_n(&pool_taken, 1, __ATOMIC_ACQUIRE)) {
-        pool_alone(task, job, count);
-        return;
-    }
+    if (size < 2 || count < 2 || __atomic_exchange_n(&pool_taken, 1, __ATOMIC_ACQUIRE))
+        return pool_alone(task, job, count);
     pool_want(size);
     if (size > count) size = (int)count;
     if (pool_started < size - 1) pool_start(size - 1);
@@ -198,7 +201,9 @@ static void pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
         pthread_cond_broadcast(&pool_wake);
         pthread_mutex_unlock(&pool_mutex);
     }
+    const int forks = pool_forks;
     pool_work(0);
+    if (forks != pool_forks) return 0;
     uint64_t state = __atomic_and_fetch(&pool_state, ~POOL_OPEN, __ATOMIC_ACQ_REL);
     for (int spins = 0; state != run * POOL_RUN; spins++) {
         if (spins < 10000) pool_pause();
@@ -206,11 +211,14 @@ static void pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
         state = __atomic_load_n(&pool_state, __ATOMIC_ACQUIRE);
     }
     __atomic_store_n(&pool_taken, 0, __ATOMIC_RELEASE);
+    return 1;
 }
 
 #else /* another compiler or system */
 
-static void pool_run(pool_task *task, void *job, ptrdiff_t count, int size) { pool_alone(task, job, count); }
+static int pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
+    return pool_alone(task, job, count);
+}
 
 #endif
 #endif

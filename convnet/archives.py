@@ -20,6 +20,9 @@ __all__ = ["Arrays", "naming", "read_archive", "write_archive"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+# Bytes of a header: what JSON makes of them can take 25 times as much memory. A thousand layers need 200,000.
+MOST_HEADER = 1 << 22
+
 
 def write_archive(
     path: PathLike, kind: str, version: int, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
@@ -41,8 +44,12 @@ def write_archive(
     ------
     OSError
         If the file cannot be written; what was there before is still there.
+    ValueError
+        If the header is longer than `read_archive` accepts.
     """
     encoded = np.frombuffer(json.dumps({"format": f"convnet {kind}", "version": version, **header}).encode(), np.uint8)
+    if encoded.size > MOST_HEADER:
+        raise ValueError(f"{path}: expected a header of at most {MOST_HEADER:,} bytes, got {encoded.size:,}")
     with replace_file(path) as file:
         np.savez(file, header=encoded, **arrays)  # type: ignore[arg-type]
 
@@ -62,7 +69,8 @@ def read_archive(path: PathLike, kind: str, version: int) -> tuple[dict[str, Any
     -------
     header : dict
     arrays : dict of str to ndarray
-        All but the header, writeable. They take no more memory than the file has bytes.
+        All but the header, writeable. They take no more memory than the file has bytes; what a header says takes a
+        hundred megabytes at worst.
 
     Raises
     ------
@@ -77,7 +85,10 @@ def read_archive(path: PathLike, kind: str, version: int) -> tuple[dict[str, Any
         raise FileNotFoundError(f"{path}: expected a {kind} file, but there is no such file") from None
     with naming(path, kind):
         arrays = _arrays(content)
-        header = json.loads(arrays.pop("header").tobytes())
+        encoded = arrays.pop("header").tobytes()
+        if len(encoded) > MOST_HEADER:
+            raise ValueError(f"its header has {len(encoded):,} bytes, more than {MOST_HEADER:,}")
+        header = json.loads(encoded)
         if header["format"] != f"convnet {kind}":
             raise ValueError(f"its format is {header['format']!r:.40}")
         if (found := header["version"]) != version:
@@ -103,7 +114,11 @@ def _arrays(content: bytes) -> Arrays:
     if not content.startswith(b"PK"):
         raise ValueError("it is not an .npz archive")
     arrays: Arrays = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    try:
+        opened = zipfile.ZipFile(io.BytesIO(content))
+    except zipfile.BadZipFile:
+        raise ValueError("it is cut off or damaged") from None
+    with opened as archive:
         members = archive.infolist()
         # What an archive claims to hold may be more than it has bytes for.
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):

@@ -94,5 +94,5 @@ class Augmentation:
         return maps
 
     def __repr__(self) -> str:
-        with_statistics = "" if self.statistics is None else ", statistics=..."
+        with_statistics = "" if self.statistics is None else f", statistics={self.statistics!r}"
         return f"Augmentation(shift={self.shift!r}, rotation={self.rotation!r}{with_statistics})"

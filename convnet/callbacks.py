@@ -65,7 +65,10 @@ class Checkpoint(Callback):
 
     def on_train_start(self, solver: Solver) -> None:
         """Write the first checkpoint."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise FileExistsError(f"Checkpoint: expected a folder, but {self.folder} is a file") from None
         _remove_leftovers(self.folder)
         self._started = self._stamp(solver.iteration)
         self._write(solver)
@@ -203,7 +206,8 @@ class FilterAnimation(Callback):
     """An animated GIF of a convolution's filters while they train.
 
     A frame is taken before the first iteration and then at even distances; each filter is scaled to its own range.
-    The file is written after every epoch, so that it can be looked at during the training, and at its end.
+    The file is written when training begins, so that a path that cannot be written is known then, after every epoch,
+    and at the end; what goes wrong after the beginning, such as a full disk, is a warning, and training goes on.
 
     Parameters
     ----------
@@ -237,6 +241,7 @@ class FilterAnimation(Callback):
         self.max_bytes = as_count(max_bytes, "max_bytes")
         self._weights: list[FloatArray] = []
         self._iterations: list[int] = []
+        self._started = False
 
     def on_train_start(self, solver: Solver) -> None:
         """Take the first frame."""
@@ -244,13 +249,13 @@ class FilterAnimation(Callback):
             self._weights, self._iterations = [], []
         weight = solver.model.params.get(f"{self.layer}.weight")
         if weight is None or weight.ndim != 4:
-            self._weights = []
             raise ValueError(
                 f"FilterAnimation: expected a model with a convolution {self.layer!r}, got {list(solver.model.layers)}"
             )
         if not self._iterations:
             self._take(solver)
-        self._write()  # at once, so that a path that cannot be written is known now
+        self._write()
+        self._started = True
 
     def on_iteration_end(self, solver: Solver) -> None:
         """Take a frame if it is time."""
@@ -261,14 +266,15 @@ class FilterAnimation(Callback):
 
     def on_epoch_end(self, solver: Solver) -> None:
         """Write the file."""
-        self._write()
+        self._try_to_write()
 
     def on_train_end(self, solver: Solver) -> None:
         """Write the file, with the filters of the last iteration."""
         kept = self._weights.copy(), self._iterations.copy()
-        if self._weights:  # none where the training could not start
+        if self._started:
             self._take(solver)
-            self._write()
+            self._try_to_write()
+            self._started = False
         self._weights, self._iterations = kept  # the frame of this end does not belong to a training that goes on
 
     def state(self) -> Arrays:
@@ -297,6 +303,12 @@ class FilterAnimation(Callback):
             images = images[:-1:2] + images[-1:]
         with replace_file(self.path) as file:
             file.write(content)
+
+    def _try_to_write(self) -> None:
+        try:
+            self._write()
+        except OSError as error:
+            warnings.warn(f"{self.path} was not written, and training goes on: {error}", stacklevel=2)
 
 
 def _frame(weight: FloatArray, iteration: int) -> Any:

@@ -129,8 +129,10 @@ def _load(solver: Solver, header: dict[str, Any], arrays: Arrays) -> None:
     for name, history in histories.items():
         if history.ndim != 1 or history.dtype != np.float64:
             raise ValueError(f"{name}: expected an axis of float64, got {history.dtype} of shape {history.shape}")
-    if len(histories["loss_history"]) != iteration:
-        raise ValueError(f"expected {iteration} losses, got {len(histories['loss_history'])}")
+    checks = checked_iteration // solver.iterations_per_epoch + 1  # the first is before the first iteration
+    for name, length in zip(HISTORIES, (iteration, checks, checks), strict=True):
+        if len(histories[name]) != length:
+            raise ValueError(f"{name}: expected {length} entries, got {len(histories[name])}")
     state: dict[str, Arrays] = {name: {} for name in own} if header["optimizer_has_state"] else {}
     for key in solver.optimizer.state_names if state else ():
         prefix = f"optimizer.{key}"
@@ -203,13 +205,14 @@ def _run(solver: Solver) -> dict[str, Any]:
     }
 
 
-def data_sums(data: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> dict[str, list[Any]]:
-    """Return shape, dtype and checksum of each array of a Solver's data."""
-    return {
-        f"{name}_{part}": [list(array.shape), str(array.dtype), zlib.crc32(np.ascontiguousarray(array).data)]
-        for part, pair in data.items()
-        for name, array in zip("xy", pair, strict=True)
-    }
+def data_sums(data: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> dict[str, str]:
+    """Return shape, dtype and checksum of each array of a Solver's data, in whatever order its bytes are."""
+    sums = {}
+    for part, pair in data.items():
+        for name, array in zip("xy", pair, strict=True):
+            plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+            sums[f"{name}_{part}"] = f"{plain.dtype} of shape {plain.shape} with crc32 {zlib.crc32(plain.data):08x}"
+    return sums
 
 
 def _described(thing: Any) -> str | None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 __all__ = [
     "LARGEST",
+    "NATIVE",
     "FloatArray",
     "IntArray",
     "Pair",

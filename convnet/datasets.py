@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.checks import FloatArray, as_count
-from convnet.files import PathLike, replace_file
+from convnet.files import PathLike, open_file, replace_file
 from convnet.pickles import load_pickle
 
 __all__ = ["Statistics", "load_mnist", "load_prepared", "preprocess", "read_idx", "save_prepared"]
@@ -43,7 +43,8 @@ def read_idx(path: PathLike) -> npt.NDArray[Any]:
     Returns
     -------
     ndarray
-        In native byte order: uint8, int8, int16, int32, float32 or float64, as the file says.
+        In native byte order: uint8, int8, int16, int32, float32 or float64, as the file says. A gzipped file may unpack
+        to 1,032 times its size; it is refused at once where its header claims more.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def read_idx(path: PathLike) -> npt.NDArray[Any]:
     C. J. C. Burges, "The MNIST database of handwritten digits").
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             zipped = file.read(2) == b"\x1f\x8b"
             file.seek(0)
@@ -228,6 +229,15 @@ class Statistics:
             prepared /= self.std
         return prepared
 
+    def __repr__(self) -> str:
+        def short(array: FloatArray | None) -> str:
+            return "None" if array is None else f"<{array.shape}, crc32 {zlib.crc32(array.tobytes()):08x}>"
+
+        return (
+            f"Statistics(image_shape={self.image_shape}, divide_by_255={self.divide_by_255}, "
+            f"mean={short(self.mean)}, std={short(self.std)})"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics as a dictionary of arrays, numbers and None."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -255,6 +265,8 @@ class Statistics:
                 raise ValueError(
                     f"expected the statistic {name} to be float32 of shape {shapes[-1]}, got {array!r:.60}"
                 )
+            if array is not None and not np.isfinite(array).all():
+                raise ValueError(f"expected the statistic {name} to be finite, got NaN or infinity")
         if values["std"] is not None and not (values["std"] > 0).all():
             raise ValueError("expected a standard deviation above 0")
         return cls(**values)
@@ -379,7 +391,9 @@ def _moments(images: Images) -> tuple[npt.NDArray[np.float64], float, npt.NDArra
         squares += (block * block).sum(axis=0)
     count = len(images)
     mean = total / count
-    pixel_deviation = np.sqrt((count * squares - total * total) / count**2)
+    # In Python's integers: of more than 10 million images the products need more than 64 bits.
+    scaled = np.asarray(count * squares.astype(object) - total.astype(object) ** 2, object)
+    pixel_deviation = np.sqrt(scaled.astype(np.float64) / count**2)
     pixels = count * total.size
     deviation = ((pixels * int(squares.sum()) - int(total.sum()) ** 2) / pixels**2) ** 0.5 if pixels else 0.0
     return mean, deviation, pixel_deviation

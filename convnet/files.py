@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["PathLike", "read_file", "replace_file"]
+__all__ = ["PathLike", "open_file", "read_file", "replace_file"]
 
 PathLike = str | os.PathLike[str]
 
@@ -22,12 +22,22 @@ def read_file(path: PathLike) -> bytes:
     ValueError
         If it is a pipe or a device, which may never end.
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         content = file.read(size + 1)
     if len(content) > size:
         raise ValueError(f"{path}: expected a file, got a pipe, a device, or a file that grows")
     return content
+
+
+def open_file(path: PathLike) -> IO[bytes]:
+    """Open a file to read its bytes; a folder is an error that says so."""
+    try:
+        return open(path, "rb")
+    except (IsADirectoryError, PermissionError):  # Windows says the latter of a folder
+        if os.path.isdir(path):
+            raise IsADirectoryError(f"{path}: expected a file, but this is a folder") from None
+        raise
 
 
 @contextmanager

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from convnet import _kernels
 from convnet.checks import (
     LARGEST,
+    NATIVE,
     FloatArray,
     IntArray,
     Pair,
@@ -96,9 +97,12 @@ def conv_output_shape(
     Raises
     ------
     ValueError
-        If the channels differ or an output size is below 1.
+        If the channels differ, the weight is not of four axes, or an output size is below 1.
+    TypeError
+        If stride or padding is not a pair of ints.
     """
-    f, c, kh, kw = weight_shape
+    f, c, kh, kw = as_shape(weight_shape, "Conv2D: weight_shape (F, C, KH, KW)", axes=4)
+    stride, padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
     if len(input_shape) != 3 or input_shape[0] != c:
         raise ValueError(f"Conv2D: weight expects {c} input channels, got x of shape (N, {_join(input_shape)})")
     oh = output_size(input_shape[1], kh, stride[0], padding[0], "Conv2D: output height")
@@ -571,7 +575,8 @@ def can_fuse(weight: npt.NDArray[Any]) -> bool:
     ----------
     weight : ndarray, shape (F, C, KH, KW)
     """
-    return LEVEL >= 0 and weight.dtype == np.float32 and weight.shape[3] <= _kernels.MAX_KERNEL_W
+    weight = np.asarray(weight)
+    return LEVEL >= 0 and weight.ndim == 4 and weight.dtype == np.float32 and weight.shape[3] <= _kernels.MAX_KERNEL_W
 
 
 def conv_relu_pool_forward(
@@ -652,6 +657,7 @@ def conv_relu_pool_backward(
     x, weight, padding, (f, ph, pw) = _fused_arguments(x, weight, padding)
     dy = as_real(dy, "Conv2D: dy", weight.dtype)
     check_shape(dy, (len(x), f, ph, pw), "Conv2D: dy")
+    codes = np.asarray(codes)
     if codes.dtype != np.uint8:
         raise TypeError(f"Conv2D: codes: expected uint8, got {codes.dtype}")
     check_shape(codes, dy.shape, "Conv2D: codes")
@@ -810,8 +816,9 @@ def can_update(weight: npt.NDArray[Any]) -> bool:
     ----------
     weight : ndarray, shape (D, M)
     """
-    flags = weight.flags
-    return weight.dtype in (np.float32, np.float64) and flags.c_contiguous and flags.aligned and flags.writeable
+    if not isinstance(weight, np.ndarray) or weight.dtype not in NATIVE:
+        return False
+    return weight.flags.c_contiguous and weight.flags.aligned and weight.flags.writeable
 
 
 def affine_update(
@@ -851,12 +858,13 @@ def affine_update(
     Raises
     ------
     ValueError
-        If shapes do not fit together, or `can_update` does not accept the weight.
+        If shapes do not fit together, a number is not finite, or `can_update` does not accept the weight.
     TypeError
-        If an array does not hold real numbers.
+        If an array does not hold real numbers, or `rate` or `l2` is none.
     """
     if not can_update(weight):
         raise ValueError("Affine: expected a weight that can_update accepts: float32 or float64, in C order, writeable")
+    rate, l2 = as_number(rate, "Affine: rate"), as_number(l2, "Affine: l2")
     dx, dbias, squares = _affine_backward(dy, x, weight, weight, 1 - rate * l2, rate, need_dx, empty)
     return dx, dbias, 0.5 * l2 * squares
 

@@ -69,8 +69,8 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
     OSError
         If the file cannot be written; what was there before is still there.
     """
-    _require(type(model), MODELS, "save_model: expected the model")
     check_parts(model, "save_model")
+    _require(type(model), MODELS, "save_model: expected the model")
     loss, loss_arguments = model.loss_function, dict[str, Any]()
     if isinstance(model.loss_function, partial) and not model.loss_function.args:
         loss, loss_arguments = model.loss_function.func, model.loss_function.keywords
@@ -80,10 +80,6 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
     if model.statistics is not None:
         if not isinstance(model.statistics, Statistics):
             raise TypeError(f"save_model: expected statistics from preprocess, got {model.statistics!r}")
-        try:
-            Statistics.from_dict(model.statistics.to_dict())
-        except ValueError as error:
-            raise ValueError(f"save_model: {error}") from None
         statistics = {"divide_by_255": model.statistics.divide_by_255}
         for name in ("mean", "std"):
             if (array := getattr(model.statistics, name)) is not None:
@@ -141,19 +137,26 @@ def check_parts(model: models.Sequential, what: str) -> None:
     Raises
     ------
     TypeError
-        If a layer is not of this library.
+        If it is no model, or a layer is not of this library.
     ValueError
         If there are class names, but not one string for each class, or statistics of images of another size.
     """
+    if not isinstance(model, models.Sequential):
+        raise TypeError(f"{what}: expected a model such as ConvNet1(), got {model!r:.60}")
     for name, layer in model.layers.items():
         _require(type(layer), LAYERS, f"{what}: expected the layer {name}")
     _check_class_names(model)
     statistics = model.statistics
-    if isinstance(statistics, Statistics) and statistics.image_shape != model.input_shape:
-        raise ValueError(
-            f"{what}: expected statistics of images of shape {model.input_shape}, the model's input, "
-            f"got {statistics.image_shape}"
-        )
+    if isinstance(statistics, Statistics):
+        try:
+            Statistics.from_dict(statistics.to_dict())
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from None
+        if statistics.image_shape != model.input_shape:
+            raise ValueError(
+                f"{what}: expected statistics of images of shape {model.input_shape}, the model's input, "
+                f"got {statistics.image_shape}"
+            )
 
 
 def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:
@@ -298,12 +301,16 @@ def _tutorial_arrays(path: PathLike, ranks: Mapping[str, int]) -> dict[str, npt.
     """Return a pickle's arrays of float32 or float64 by name, after checking how many axes they have."""
     what = f"a dictionary of the arrays {', '.join(ranks)}"
     content = load_pickle(path, what)
-    if not isinstance(content, dict) or content.keys() != ranks.keys():
-        raise ValueError(f"{path}: expected a pickle of {what}")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a pickle of {what}, got a {type(content).__name__}")
+    if content.keys() != ranks.keys():
+        names = ", ".join(str(name) for name in content)
+        raise ValueError(f"{path}: expected a pickle of {what}, got one of {names or 'nothing':.200}")
     arrays = {}
     for name, rank in ranks.items():
         array = content[name]
         if not isinstance(array, np.ndarray) or array.ndim != rank or array.dtype.kind != "f" or array.itemsize < 4:
-            raise ValueError(f"{path}: expected {name} to be of {rank} axes in float32 or float64, got {array!r:.60}")
+            came = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else f"{array!r:.60}"
+            raise ValueError(f"{path}: expected {name} to be of {rank} axes in float32 or float64, got {came}")
         arrays[name] = array.astype(array.dtype.newbyteorder("="))
     return arrays

@@ -401,30 +401,41 @@ class Sequential:
             If x does not hold real numbers.
         """
         x = self._check_input(x)
-        stages, result = self._stages(), None
+        stages = self._stages()
         if workspace is None and len(x) > PREDICTION_BATCH:
             workspace = Workspace()
         empty = np.empty if workspace is None else workspace.empty
+        parts = []
         for start in range(0, max(len(x), 1), PREDICTION_BATCH):
-            part = slice(start, start + PREDICTION_BATCH)
             if workspace is not None:
                 workspace.rewind()
-            y = x[part]
+            y = x[start : start + PREDICTION_BATCH]
             for _, layer in stages:
                 y = layer(y, empty=empty) if takes_empty(layer) else layer(y)
-            if result is None:
-                result = np.empty((len(x), *y.shape[1:]), y.dtype)
-            result[part] = y
-        assert result is not None
-        return result
+            parts.append(y.copy())
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def probabilities(self, x: npt.ArrayLike) -> FloatArray:
         """Return the class probabilities (N, K) of prepared inputs x: the softmax of their scores."""
         return softmax(self.scores(x))
 
     def predict(self, x: npt.ArrayLike) -> IntArray:
-        """Return the label (N,) with the highest score for each prepared input of x (N, *input_shape)."""
-        labels: IntArray = self.scores(x).argmax(axis=1)
+        """Return the label (N,) with the highest score for each prepared input of x (N, *input_shape).
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong, or a score is NaN: none is the highest then.
+        TypeError
+            If x does not hold real numbers.
+        """
+        scores = self.scores(x)
+        unknown = np.isnan(scores)
+        if unknown.any():
+            n = int(unknown.any(axis=1).argmax())
+            where = self.first_non_finite(np.asarray(x)[n : n + 1])
+            raise ValueError(f"predict: expected scores, got NaN for x[{n}]: {where} is the first that is not finite")
+        labels: IntArray = scores.argmax(axis=1)
         return labels
 
     def predict_images(self, images: npt.ArrayLike) -> IntArray:

@@ -52,8 +52,8 @@ def load_pickle(path: PathLike, what: str) -> Any:
         return _Machine().run(content)
     except RefusedError as error:
         raise ValueError(f"{path}: expected a pickle of {what}: {str(error)[:300]}") from None
-    except Exception as error:  # from an instruction that does not fit what lies on the stack
-        raise ValueError(f"{path}: expected a pickle of {what}: it is malformed: {str(error)[:300]}") from None
+    except Exception:  # from an instruction that does not fit what lies on the stack, in words about these two
+        raise ValueError(f"{path}: expected a pickle of {what}: it is cut off, damaged, or no pickle") from None
 
 
 class RefusedError(Exception):
@@ -196,7 +196,7 @@ class _Machine:
 
     def recall(self, key: int) -> None:
         if key not in self.memo:
-            raise RefusedError(f"it takes the value {key} from its memo, which has none")
+            raise RefusedError("it refers to something that it never made")
         value = self.memo[key]
         self.stack.append(value.built if isinstance(value, _Array) and value.built is not None else value)
 

@@ -218,7 +218,7 @@ class Solver:
         return self.epochs * self.iterations_per_epoch
 
     @functools.cached_property
-    def data_sums(self) -> dict[str, list[Any]]:
+    def data_sums(self) -> dict[str, str]:
         """Shape, dtype and checksum of each array of the data."""
         return checkpoints.data_sums(self.data)
 
@@ -243,7 +243,8 @@ class Solver:
             check at which all was finite, at worst the initial ones.
         """
         self._take_back_last_params()
-        was_due = self._check_if_due()
+        with _interrupts_held_back():
+            was_due = self._check_if_due()
         try:
             self._call("on_train_start")
             if was_due and self.iteration:
@@ -257,7 +258,7 @@ class Solver:
         finally:
             self.optimizer.rate_factor = 1.0
             self._stopping = False
-            self._end_callbacks()
+            self._call("on_train_end")
         if self.restore_best:
             checked = self._checked_iteration == self.iteration
             self._last_params = self._finite_params if checked else _copies(self.model.params)
@@ -376,15 +377,11 @@ class Solver:
         )
 
     def _call(self, event: str) -> None:
-        for callback in self.callbacks:
-            getattr(callback, event)(self)
-
-    def _end_callbacks(self) -> None:
-        """Let every callback end, the last checkpoint among them, and raise the first of their errors after that."""
+        """Tell every callback, and raise the first of their errors after that: none misses what another one saw."""
         errors = []
         for callback in self.callbacks:
             try:
-                callback.on_train_end(self)
+                getattr(callback, event)(self)
             except Exception as error:
                 errors.append(error)
         if errors:
@@ -510,8 +507,8 @@ def _interrupts_held_back() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if pending:
-        raise KeyboardInterrupt
+        if pending:  # an error of the block becomes its context
+            raise KeyboardInterrupt
 
 
 def _copies(params: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

@@ -27,8 +27,8 @@ class Workspace:
     """
 
     def __init__(self) -> None:
-        self._pieces: list[npt.NDArray[np.uint8]] = []
-        self._arrays: list[npt.NDArray[Any]] = []
+        # Pieces of memory, and the array that was last made of each.
+        self._pieces: list[tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]] = []
         self._used = 0
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -43,22 +43,21 @@ class Workspace:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         index = self._used
         self._used += 1
-        if index < len(self._arrays):
-            last = self._arrays[index]
+        piece = None
+        if index < len(self._pieces):
+            piece, last = self._pieces[index]
             if last.shape == shape and last.dtype == dtype:
                 return last
         size = prod(shape) * np.dtype(dtype).itemsize
-        if index == len(self._pieces):
-            self._pieces.append(_aligned(size))
-            self._arrays.append(self._pieces[index])
-        elif len(self._pieces[index]) < size:
-            self._pieces[index] = _aligned(size)
-        self._arrays[index] = self._pieces[index][:size].view(dtype).reshape(shape)
-        return self._arrays[index]
+        if piece is None or len(piece) < size:
+            piece = _aligned(size)
+        array = piece[:size].view(dtype).reshape(shape)
+        self._pieces[index : index + 1] = [(piece, array)]
+        return array
 
     def owns(self, array: npt.NDArray[Any]) -> bool:
         """Return whether an array lies in this workspace's memory."""
-        return array.base is not None and any(array.base is piece.base for piece in self._pieces)
+        return array.base is not None and any(array.base is piece.base for piece, _ in self._pieces)
 
 
 def _aligned(size: int) -> npt.NDArray[np.uint8]:

@@ -2,12 +2,13 @@
 
 import io
 import re
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from convnet import SGD, Affine, Conv2D, EarlyStopping, FilterAnimation, ProgressBar, ReLU, Sequential, Solver
+from convnet import SGD, Affine, Callback, Conv2D, EarlyStopping, FilterAnimation, ProgressBar, ReLU, Sequential, Solver
 
 
 def make_solver(rng, epochs=3, callbacks=(), rate=0.1, channels=1, filters=5):
@@ -149,6 +150,24 @@ def test_filter_animation_says_at_once_what_cannot_be(rng, tmp_path):
     solver = make_solver(rng, 1, [FilterAnimation(tmp_path / "a.gif", layer="conv2")])
     with pytest.raises(ValueError, match="expected a model with a convolution 'conv2'"):
         solver.train()
+
+
+def test_filter_animation_that_cannot_be_written_any_more_is_a_warning(rng, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    class Remove(Callback):
+        def on_iteration_end(self, solver):
+            if solver.iteration == 1:
+                shutil.rmtree(folder)
+
+    solver = make_solver(rng, 2, [FilterAnimation(folder / "a.gif"), Remove()])
+    with pytest.warns(
+        UserWarning, match=r"a\.gif was not written, and training goes on: .*expected a folder"
+    ) as caught:
+        solver.train()
+    assert len(caught) == 3  # the ends of two epochs, and of the training
+    assert solver.epoch == 2
 
 
 @pytest.mark.parametrize(

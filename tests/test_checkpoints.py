@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import convnet
-from convnet import checkpoints
+from convnet import Statistics, checkpoints
 from convnet.archives import write_archive
 
 OPTIMIZERS = {
@@ -138,6 +138,19 @@ def test_an_interrupt_waits_for_the_iterations_end(tmp_path):
     assert outcome(again) == outcome(whole)
 
 
+def test_an_interrupt_within_a_step_that_fails_is_not_lost():
+    solver = make_solver()
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        raise FloatingPointError("not finite")
+
+    solver.model.train_step = interrupted
+    with pytest.raises(KeyboardInterrupt) as caught:
+        solver.train()
+    assert isinstance(caught.value.__context__, FloatingPointError)
+
+
 def test_a_step_that_fails_leaves_the_last_good_checkpoint(tmp_path):
     calls = []
 
@@ -164,13 +177,19 @@ DIFFERENCES = {
     "num_train_check 20, expected None": {"num_train_check": None},
     "schedule 'EpochDecay(0.7)', expected None": {"schedule": None},
     "augmentation 'Augmentation": {"augmentation": None},
+    "expected 'Augmentation(shift=1, rotation=5.0)'": {"augmentation": convnet.Augmentation(shift=1, rotation=5)},
+    "statistics=Statistics(image_shape=(1, 8, 8)": {
+        "augmentation": convnet.Augmentation(
+            shift=1, rotation=10, statistics=Statistics((1, 8, 8), True, np.full((1, 8, 8), 0.5, np.float32), None)
+        )
+    },
     "optimizer 'SGD(0.05)', expected 'Adam": {"optimizer": "Adam"},
     "loss 'convnet.losses.softmax_loss', expected 'convnet.losses.svm_loss'": {"loss": convnet.svm_loss},
     "fuse True, expected False": {"fuse": False},
     "dtype ['float32'], expected ['float64']": {"dtype": np.float64},
     "layer affine1 'Affine(in_features=48, out_features=9)', expected": {"hidden_size": 10},
     "l2 0.0001, expected 0.5": {"l2": 0.5},
-    "x_train [[90, 1, 8, 8], 'float32', ": {"data": make_data(seed=5)},
+    "x_train 'float32 of shape (90, 1, 8, 8) with crc32 ": {"data": make_data(seed=5)},
 }
 
 
@@ -184,6 +203,17 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path, me
         other.resume(tmp_path / "one.npz")
     assert message in str(caught.value)
     assert outcome(other) == before
+
+
+def test_data_in_the_other_byte_order_are_the_same_data(tmp_path):
+    make_solver().save(tmp_path / "one.npz")
+    swapped = {name: array.astype(array.dtype.newbyteorder()) for name, array in make_data().items()}
+    again = make_solver(data=swapped)
+    again.resume(tmp_path / "one.npz")
+    assert again.iteration == 0
+    swapped["x_train"][3, 0, 2, 1] += 1
+    with pytest.raises(ValueError, match="x_train 'float32 of shape"):
+        make_solver(data=swapped).resume(tmp_path / "one.npz")
 
 
 def test_no_checkpoints_and_other_files_are_named(tmp_path):
@@ -233,7 +263,7 @@ def test_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path, monkeypa
 def test_a_folder_that_cannot_be_written_to_is_known_when_training_begins(tmp_path):
     (tmp_path / "file").write_bytes(b"in the way")
     solver = make_solver(callbacks=[convnet.Checkpoint(tmp_path / "file")])
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match=r"expected a folder, but .*file is a file"):
         solver.train()
     assert solver.iteration == 0
 
@@ -279,7 +309,7 @@ def test_what_is_wrong_in_a_checkpoint_is_named_and_changes_nothing(tmp_path):
     ((header, arrays),) = written
     changes = [
         ({"iteration": -1}, {}, "iteration"),
-        ({"iteration": 4}, {}, "expected 4 losses, got 3"),
+        ({"iteration": 4}, {}, "loss_history: expected 4 entries, got 3"),
         ({"order_epoch": "x"}, {}, "epoch"),
         ({"is_stopping": 3}, {}, "is_stopping"),
         ({"generators": {}}, {}, "'shuffling' is missing"),
@@ -294,6 +324,7 @@ def test_what_is_wrong_in_a_checkpoint_is_named_and_changes_nothing(tmp_path):
         ({}, {"optimizer.mean.conv1.bias": np.zeros(4, np.float32)}, "optimizer.mean.conv1.bias: expected"),
         ({}, {"order": np.zeros(90, np.int64)}, "expected a permutation of 90 examples"),
         ({}, {"loss_history": np.zeros((3, 1))}, "expected an axis of float64"),
+        ({}, {"validation_accuracy_history": np.zeros(1)}, "validation_accuracy_history: expected 0 entries, got 1"),
     ]
     for header_changes, array_changes, message in changes:
         path = tmp_path / "wrong.npz"

@@ -705,3 +705,16 @@ def test_load_prepared_refuses_other_pickles(tmp_path, small, change):
     path.write_bytes(pickle.dumps(change(content), protocol=5))
     with pytest.raises(ValueError, match=r"other\.pickle: expected"):
         load_prepared(path)
+
+
+@pytest.mark.slow  # half a gigabyte
+def test_moments_of_so_many_images_that_products_need_more_than_64_bits_are_right():
+    count = 30_000_000
+    images = np.zeros((count, 1, 1), np.uint8)
+    images[::2] = 255
+    labels = np.broadcast_to(np.int8(0), count)
+    for per_pixel in (False, True):
+        _, statistics = preprocess(
+            images, labels, images[:1], labels[:1], num_validation=0, num_test=None, per_pixel_std=per_pixel
+        )
+        np.testing.assert_allclose(statistics.std, 0.5)

@@ -285,7 +285,7 @@ def nested(depth, start):
 
 
 BOMBS = {
-    "a terabyte": (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.", "malformed"),
+    "a terabyte": (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.", "cut off, damaged"),
     "a large place in the memo": (b"\x80\x04Nr" + struct.pack("<I", 2**32 - 1) + b"0.", "the instruction POP"),
     "a key that takes an age to hash": (
         b"\x80\x04}K\x01" + b"".join(b"\x94h" + bytes([i]) + b"\x86" for i in range(60)) + b"Ns.",
@@ -299,7 +299,7 @@ BOMBS = {
     "a deep list": (b"\x80\x04" + b"]" * 50_000 + b"a" * 49_999 + b".", "deeper than 100"),
     "a large shape": (
         pickle.dumps(np.zeros(0), 4).replace(b"K\x00\x85\x94", b"J\xff\xff\xff\x7f\x85\x94"),
-        "malformed",
+        "cut off, damaged",
     ),
 }
 

@@ -1,5 +1,7 @@
 """The checked functions and their kernels, against the plain loops of convnet.naive."""
 
+import time
+
 import numpy as np
 import pytest
 from cases import CONVOLUTIONS, FUSED, POOLINGS, needs_fusion, tolerance
@@ -576,3 +578,44 @@ def test_an_unaligned_weight_is_not_updated_in_place():
     assert not functional.can_update(weight)
     with pytest.raises(ValueError, match=r"affine_update|Affine"):
         functional.affine_update(np.ones((2, 5)), np.ones((2, 6)), weight, rate=0.1, l2=0.1)
+
+
+@pytest.mark.parametrize("pool", ["max", "average"])
+def test_a_kernel_far_larger_than_the_image_costs_no_more_than_it(rng, pool):
+    x = rng.standard_normal((1, 1, 4, 5)).astype(np.float32)
+    kernel, padding = (40_004, 40_005), (20_000, 20_000)  # every window holds the whole image
+    started = time.perf_counter()
+    if pool == "max":
+        y, argmax = functional.max_pool2d_forward(x, kernel, stride=1, padding=padding)
+        assert y.tolist() == [[[[x.max()]]]]
+        assert argmax.tolist() == [[[[x.argmax()]]]]
+    else:
+        sizes = {"stride": 1, "padding": padding, "count_padding": False}
+        y = functional.average_pool2d_forward(x, kernel, **sizes)
+        np.testing.assert_allclose(y, x.mean(keepdims=True), rtol=1e-5)
+        dx = functional.average_pool2d_backward(np.ones((1, 1, 1, 1)), x.shape, kernel, **sizes)
+        np.testing.assert_allclose(dx, 1 / 20)
+    assert time.perf_counter() - started < 0.1  # a second and more when the whole kernel is walked through
+
+
+def test_lists_and_other_shapes_are_taken_or_named(rng):
+    weight = rng.standard_normal((1, 1, 1, 1))
+    assert not functional.can_fuse(weight.tolist())
+    assert not functional.can_fuse(np.zeros((3, 3), np.float32))
+    assert not functional.can_update([[1.0]])
+    with pytest.raises(ValueError, match="weight that can_update accepts"):
+        functional.affine_update([[1.0]], [[1.0]], [[1.0]], rate=0.1, l2=0)
+    with pytest.raises(TypeError, match="Affine: rate: expected a real number, got 'a'"):
+        functional.affine_update([[1.0]], [[1.0]], np.ones((1, 1)), rate="a", l2=0)
+    with pytest.raises(ValueError, match=r"weight_shape \(F, C, KH, KW\): expected a shape of 4 axes, got \(1, 1, 1\)"):
+        functional.conv_output_shape((1, 5, 5), (1, 1, 1), (1, 1), (0, 0))
+    with pytest.raises(TypeError, match="Conv2D: stride: expected an int or a pair of ints"):
+        functional.conv_output_shape((1, 5, 5), (1, 1, 1, 1), "a", (0, 0))
+
+
+@needs_fusion
+def test_codes_of_another_type_are_named(rng):
+    x, weight = rng.standard_normal((2, 1, 6, 6)), rng.standard_normal((3, 1, 3, 3)).astype(np.float32)
+    y, codes = functional.conv_relu_pool_forward(x, weight, np.zeros(3))
+    with pytest.raises(TypeError, match="Conv2D: codes: expected uint8, got int64"):
+        functional.conv_relu_pool_backward(y, codes.tolist(), x, weight)

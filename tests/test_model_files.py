@@ -571,10 +571,13 @@ def test_the_tutorials_parameters_and_statistics_are_read(tmp_path, rng, dtype, 
         ({"b1": np.zeros(4)}, r"expected b1 of shape \(3,\), got \(4,\)"),
         ({"w1": np.zeros((3, 1, 6, 7))}, "expected filters of odd height and width"),
         ({"w2": np.zeros((587, 7))}, r"expected w2 of shape \(588, 7\), got \(587, 7\)"),
-        ({"w2": np.zeros(588)}, "expected w2 to be of 2 axes in float32 or float64"),
+        ({"w2": np.zeros(588)}, r"expected w2 to be of 2 axes in float32 or float64, got float64 of shape \(588,\)"),
         ({"w3": np.zeros((7, 10), np.int64)}, "expected w3 to be of 2 axes in float32 or float64"),
         ({"b3": "text"}, "expected b3 to be of 1 axes in float32 or float64, got 'text'"),
-        ({"b4": np.zeros(3)}, "expected a pickle of a dictionary of the arrays w1, b1, w2, b2, w3, b3"),
+        (
+            {"b4": np.zeros(3)},
+            "expected a pickle of a dictionary of the arrays w1, b1, w2, b2, w3, b3, got one of w1, .*, b3, b4",
+        ),
     ],
 )
 def test_other_parameters_are_named(tmp_path, rng, change, message):
@@ -639,3 +642,40 @@ def test_layers_without_end_are_refused(tmp_path):
                 convnet.load_model(tmp_path / "many.npz")
         else:
             assert len(convnet.load_model(tmp_path / "many.npz").layers) == count
+
+
+def test_folders_cut_files_and_long_headers_are_named(tmp_path):
+    model = convnet.ConvNet1((1, 8, 8), hidden_size=2)
+    for load in (load_model, load_tutorial_model, convnet.load_prepared, convnet.read_idx):
+        with pytest.raises(IsADirectoryError, match="expected a file, but this is a folder"):
+            load(tmp_path)
+    save_model(model, tmp_path / "model.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "model.npz").read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"cut\.npz: expected a model file of convnet: it is cut off or damaged"):
+        load_model(tmp_path / "cut.npz")
+    model.class_names = ["x" * 500_000] * 10
+    with pytest.raises(ValueError, match="expected a header of at most 4,194,304 bytes, got 5,"):
+        save_model(model, tmp_path / "long.npz")
+    assert not (tmp_path / "long.npz").exists()
+    header = np.frombuffer(b"[" + b"[]," * 1_400_000 + b"0]", np.uint8)
+    np.savez(tmp_path / "lists.npz", header=header)
+    with pytest.raises(ValueError, match="its header has 4,200,003 bytes, more than 4,194,304"):
+        load_model(tmp_path / "lists.npz")
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_statistics_that_are_not_finite_are_not_saved(tmp_path, name, value):
+    model = convnet.ConvNet1((1, 8, 8), hidden_size=2)
+    arrays = {"mean": np.zeros((1, 8, 8), np.float32), "std": np.ones((1, 8, 8), np.float32)}
+    arrays[name][0, 3, 4] = value
+    model.statistics = convnet.Statistics((1, 8, 8), True, **arrays)
+    with pytest.raises(ValueError, match=f"save_model: expected the statistic {name} to be finite"):
+        save_model(model, tmp_path / "model.npz")
+
+
+def test_what_is_no_model_is_named(tmp_path):
+    with pytest.raises(TypeError, match=r"save_model: expected a model such as ConvNet1\(\), got 'model'"):
+        save_model("model", tmp_path / "model.npz")
+    with pytest.raises(TypeError, match="export: expected a model such as ConvNet1"):
+        convnet.webpage.export("model", tmp_path / "page.html")

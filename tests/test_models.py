@@ -632,3 +632,15 @@ def test_layers_may_share_a_weight(rng):
     assert models[1].train_step(x, labels, SGD(0.5)) == pytest.approx(loss, rel=1e-6)
     for name, param in models[0].params.items():
         np.testing.assert_allclose(models[1].params[name], param, rtol=1e-5, atol=1e-6)
+
+
+def test_a_label_is_not_made_up_where_a_score_is_nan(rng):
+    model = Sequential([Affine(3, 4, rng=rng), Affine(4, 2, rng=rng)], (3,))
+    x = rng.standard_normal((5, 3))
+    x[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"expected scores, got NaN for x\[3\]: the input is the first that is not"):
+        model.predict(x)
+    model.params["affine2.weight"][1, 1] = np.nan
+    with pytest.raises(ValueError, match=r"got NaN for x\[0\]: the parameter affine2.weight is the first"):
+        model.predict(x[:2])
+    assert np.isnan(model.scores(x[:2])[:, 1]).all()

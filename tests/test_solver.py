@@ -429,3 +429,29 @@ def test_wrong_types_are_named(rng, wrong):
 def test_wrong_numbers_are_named(rng, option):
     with pytest.raises(ValueError, match=f"{next(iter(option))}: expected at least"):
         Solver(make_model(), make_data(rng), SGD(0.1), **option)
+
+
+@pytest.mark.parametrize("event", ["on_train_start", "on_iteration_end", "on_epoch_end", "on_train_end"])
+def test_a_failing_callback_takes_no_event_from_the_others(rng, event):
+    events = []
+
+    class Failing(Callback):
+        def __init__(self, message):
+            setattr(self, event, lambda solver: self.fail(message))
+
+        def fail(self, message):
+            raise OSError(message)
+
+    class Listening(Callback):
+        def __getattribute__(self, name):
+            if name.startswith("on_"):
+                return lambda solver: events.append((name, solver.iteration))
+            return super().__getattribute__(name)
+
+    callbacks = [Failing("first"), Listening(), Failing("second")]
+    solver = Solver(make_model(), make_data(rng, 20), SGD(0.1), batch_size=10, epochs=1, callbacks=callbacks)
+    with pytest.raises(OSError, match="first"):
+        solver.train()
+    whole = [("on_train_start", 0), ("on_iteration_end", 1), ("on_iteration_end", 2), ("on_epoch_end", 2)]
+    count = [name for name, _ in whole].index(event) + 1 if event != "on_train_end" else len(whole)
+    assert events == [*whole[:count], ("on_train_end", whole[count - 1][1])]

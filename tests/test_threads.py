@@ -16,6 +16,8 @@ import convnet
 from convnet import _kernels, functional, threads
 from convnet.threads import in_parts
 
+PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
 
 @pytest.fixture(autouse=True)
 def _keep_the_number():
@@ -254,6 +256,38 @@ print("the same")
     assert done.stdout == "the same\n", done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_computation_in_whose_middle_a_process_is_forked_fails_in_the_child_alone():
+    done = run_python(
+        """
+import os, warnings
+import convnet
+from convnet._kernels import run_tasks
+warnings.simplefilter("ignore")  # Python 3.12 warns of a fork with threads
+main = os.getpid()
+
+def task(index, slot):
+    calls.append(index)
+    if slot == 0 and len(forked) == 0:
+        forked.append(os.fork())
+
+for _ in range(20):
+    forked, calls = [], []
+    try:
+        run_tasks(task, 8, 3)
+    except RuntimeError as error:
+        assert "forked in the middle of this computation" in str(error)
+        assert os.getpid() != main and forked == [0]
+        run_tasks(lambda index, slot: calls.append(index), 8, 3)  # the child goes on with others
+        os._exit(7)
+    assert sorted(calls) == list(range(8))
+    assert all(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7 for child in forked)
+print("the same")
+"""
+    )
+    assert done.stdout == "the same\n", done.stderr
+
+
 def test_processes_of_multiprocessing_compute_the_same():
     done = run_python(
         """
@@ -290,7 +324,7 @@ def scores(seed):
 if __name__ == "__main__":
     results = joblib.Parallel(2, backend="{backend}")(joblib.delayed(scores)(seed) for seed in range(3))
     assert [result[0] for result in results] == [scores(seed)[0] for seed in range(3)]
-    limit = max(1, joblib.cpu_count() // 2) if "{backend}" == "loky" else convnet.get_num_threads()
+    limit = max(1, joblib.cpu_count() // 2) if "{backend}" == "loky" else {PROCESSORS}
     assert {{result[1] for result in results}} == {{limit}}
     print("the same")
 """,
@@ -329,7 +363,7 @@ PRINT = "import convnet; print(convnet.get_num_threads())"
     ],
 )
 def test_environment_sets_the_threads(ours, openmp, expected):
-    processors = len(os.sched_getaffinity(0))
+    processors = PROCESSORS
     done = run_python(PRINT, CONVNET_NUM_THREADS=ours, OMP_NUM_THREADS=openmp)
     assert int(done.stdout) == (processors if expected is None else expected)
 
