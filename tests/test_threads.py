@@ -363,9 +363,8 @@ PRINT = "import convnet; print(convnet.get_num_threads())"
     ],
 )
 def test_environment_sets_the_threads(ours, openmp, expected):
-    processors = PROCESSORS
     done = run_python(PRINT, CONVNET_NUM_THREADS=ours, OMP_NUM_THREADS=openmp)
-    assert int(done.stdout) == (processors if expected is None else expected)
+    assert int(done.stdout) == (PROCESSORS if expected is None else expected)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no processor affinity")
