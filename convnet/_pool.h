@@ -67,6 +67,7 @@ static int pool_started; /* threads of the pool, without the caller; changed by 
 static int pool_size;    /* threads wanted last, with the caller: those from it on wait in pool_wanted */
 static int pool_asleep;  /* threads that wait in pool_wake */
 static int pool_forks;   /* how many forks this process is away from the first one that had threads */
+static pthread_t pool_threads[POOL_MAX];
 static pthread_mutex_t pool_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t pool_wake = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t pool_wanted = PTHREAD_COND_INITIALIZER;
@@ -152,6 +153,23 @@ static void *pool_thread(void *number) {
     return NULL;
 }
 
+/* Tell the first threads, which are about to wake, to do so on other processors than the caller's, of those that it may
+ * use. Left to itself Linux may put a thread where the one is that woke it: they then wait for each other for
+ * milliseconds, and a prediction of one image took 120 microseconds instead of 86.
+ */
+static void pool_spread(int count) {
+#if defined(__linux__) && defined(CPU_SETSIZE)
+    cpu_set_t others;
+    const int own = sched_getcpu();
+    if (own < 0 || own >= CPU_SETSIZE || sched_getaffinity(0, sizeof others, &others) != 0) return;
+    CPU_CLR(own, &others);
+    if (CPU_COUNT(&others) == 0) return;
+    for (int i = 0; i < count; i++) pthread_setaffinity_np(pool_threads[i], sizeof others, &others);
+#else
+    (void)count;
+#endif
+}
+
 static void pool_after_fork(void) {
     pool_state = 0;
     pool_taken = pool_started = pool_size = pool_asleep = 0;
@@ -175,12 +193,13 @@ static void pool_start(int count) {
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&blocked, faults[i]);
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
     while (pool_started < count) {
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, pool_thread, (void *)(intptr_t)(pool_started + 1)) != 0) break;
-        pthread_detach(thread);
+        pthread_t *const thread = &pool_threads[pool_started];
+        if (pthread_create(thread, NULL, pool_thread, (void *)(intptr_t)(pool_started + 1)) != 0) break;
+        pthread_detach(*thread);
         pool_started++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pool_spread(pool_started);
 }
 
 static int pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
@@ -197,6 +216,7 @@ static int pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
     const uint64_t run = __atomic_load_n(&pool_state, __ATOMIC_RELAXED) / POOL_RUN + 1;
     __atomic_store_n(&pool_state, run * POOL_RUN | POOL_OPEN, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&pool_asleep, __ATOMIC_SEQ_CST)) {
+        pool_spread(pool_started < size - 1 ? pool_started : size - 1);
         pthread_mutex_lock(&pool_mutex);
         pthread_cond_broadcast(&pool_wake);
         pthread_mutex_unlock(&pool_mutex);

@@ -202,21 +202,21 @@ SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const sim
 }
 
 /* sums[j] += sum of values[i] * b[places[i]][j] over i below rows, a constant where inlined; `tail` are the last vector
- * of columns, of which those that do not fill a vector are taken. The same columns of the rows that are `ahead` places
+ * of columns, of which those that do not fill a vector are taken. The same columns of the rows that are ROW_AHEAD places
  * further on are fetched.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(add_rows)(
-    const int rows, const int ahead, const uint8_t *places, const float *values, const float *b, ptrdiff_t n,
+    const int rows, const uint8_t *places, const float *values, const float *b, ptrdiff_t n,
     float *sums, FLOATS *tail) {
     const float *row[8], *later[8];
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) row[r] = b + places[r] * n, later[r] = b + places[r + ahead] * n;
+    for (int r = 0; r < rows; r++) row[r] = b + places[r] * n, later[r] = b + places[r + ROW_AHEAD] * n;
     ptrdiff_t j = 0;
     for (; j + SIMD_LANES <= n; j += SIMD_LANES) {
         FLOATS sum = *(const FLOATS *)(sums + j);
         if (j % SIMD_LINE == 0) {
 #pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) __builtin_prefetch(later[r] + j, 0, 2);
+            for (int r = 0; r < rows; r++) __builtin_prefetch(later[r] + j, 0, 3);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) sum += values[r] * *(const FLOATS *)(row[r] + j);
@@ -234,19 +234,19 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(add_rows
  */
 SIMD_TARGET static void SIMD_NAME(product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end,
                                                ptrdiff_t n, float *sums) {
-    enum { DEPTH = GATHER_SIZE, ROWS = 8, AHEAD = 2 * ROWS };
-    uint8_t places[DEPTH + AHEAD];
+    enum { DEPTH = GATHER_SIZE, ROWS = 8 };
+    uint8_t places[DEPTH + ROW_AHEAD];
     float values[DEPTH];
     FLOATS tail = {0};
     memset(sums, 0, (size_t)n * sizeof *sums);
     for (ptrdiff_t p = first; p < end; p += DEPTH) {
         const ptrdiff_t depth = simd_least(end - p, DEPTH);
         const int count = SIMD_NAME(gather)(a + p, depth, places, values);
-        memset(places + count, count ? places[count - 1] : 0, AHEAD);
+        memset(places + count, count ? places[count - 1] : 0, ROW_AHEAD);
         int i = 0;
         for (; i + ROWS <= count; i += ROWS)
-            SIMD_NAME(add_rows)(ROWS, AHEAD, places + i, values + i, b + p * n, n, sums, &tail);
-        for (; i < count; i++) SIMD_NAME(add_rows)(1, AHEAD, places + i, values + i, b + p * n, n, sums, &tail);
+            SIMD_NAME(add_rows)(ROWS, places + i, values + i, b + p * n, n, sums, &tail);
+        for (; i < count; i++) SIMD_NAME(add_rows)(1, places + i, values + i, b + p * n, n, sums, &tail);
     }
     float last[SIMD_LANES];
     memcpy(last, &tail, sizeof last);

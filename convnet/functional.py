@@ -101,8 +101,16 @@ def conv_output_shape(
     TypeError
         If stride or padding is not a pair of ints.
     """
-    f, c, kh, kw = as_shape(weight_shape, "Conv2D: weight_shape (F, C, KH, KW)", axes=4)
+    weight_shape = as_shape(weight_shape, "Conv2D: weight_shape (F, C, KH, KW)", axes=4)
     stride, padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
+    return _conv_outputs(input_shape, weight_shape, stride, padding)
+
+
+def _conv_outputs(
+    input_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
+) -> tuple[int, int, int]:
+    """Return what `conv_output_shape` does, of arguments that are checked but for the input."""
+    f, c, kh, kw = weight_shape
     if len(input_shape) != 3 or input_shape[0] != c:
         raise ValueError(f"Conv2D: weight expects {c} input channels, got x of shape (N, {_join(input_shape)})")
     oh = output_size(input_shape[1], kh, stride[0], padding[0], "Conv2D: output height")
@@ -122,11 +130,10 @@ def _conv_arguments(
     if 0 in weight.shape:
         raise ValueError(f"Conv2D: weight: expected no empty axis, got shape {weight.shape}")
     x = as_real(x, "Conv2D: x", weight.dtype)
-    if x.ndim != 4 or x.shape[1] != weight.shape[1]:
-        raise ValueError(f"Conv2D: weight expects {weight.shape[1]} input channels, got x of shape {x.shape}")
+    check_shape(x, ("N", "C", "H", "W"), "Conv2D: x")
     stride, padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
     _check_pixels(x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1], "Conv2D")
-    return x, weight, stride, padding, conv_output_shape(x.shape[1:], weight.shape, stride, padding)
+    return x, weight, stride, padding, _conv_outputs(x.shape[1:], weight.shape, stride, padding)
 
 
 def conv2d_forward(

@@ -71,8 +71,7 @@ class Layer:
 
     def __call__(self, x: npt.ArrayLike, *, empty: Empty = np.empty) -> FloatArray:
         """Return the output for x, as for prediction; nothing is kept."""
-        options: dict[str, Any] = {"empty": empty} if takes_empty(self.forward) else {}
-        return self.forward(x, **options)[0]
+        return (self.forward(x, empty=empty) if takes_empty(self.forward) else self.forward(x))[0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self._describe().items())})"

@@ -387,7 +387,7 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
         (
             lambda: functional.conv2d_forward(X, W, np.zeros(4)),
             ValueError,
-            r"^Conv2D: weight expects 3 input channels, got x of shape \(8, 1, 28, 28\)$",
+            r"^Conv2D: weight expects 3 input channels, got x of shape \(N, 1, 28, 28\)$",
         ),
         (lambda: functional.conv2d_forward(X, W[0], np.zeros(4)), ValueError, r"expected shape \(F, C, KH, KW\), got"),
         (

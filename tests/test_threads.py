@@ -334,6 +334,33 @@ if __name__ == "__main__":
     assert done.stdout == "the same\n", done.stderr
 
 
+@pytest.mark.skipif(PROCESSORS < 2 or not sys.platform.startswith("linux"), reason="needs two processors of Linux")
+def test_threads_wake_on_other_processors_than_the_callers():
+    done = run_python(
+        """
+import os, time
+import numpy as np
+import convnet
+whole, x, model = os.sched_getaffinity(0), np.ones((200, 1, 28, 28)), convnet.ConvNet1()
+convnet.set_num_threads(2)
+for _ in range(5):
+    model.scores(x)
+    time.sleep(0.05)  # long enough for the thread to sleep
+before = {int(name) for name in os.listdir("/proc/self/task")}
+assert os.sched_getaffinity(0) == whole
+masks = [os.sched_getaffinity(thread) for thread in before - {os.getpid()}]
+limited = [mask for mask in masks if mask != whole]
+assert limited and all(mask < whole and len(mask) == len(whole) - 1 for mask in limited), masks
+os.sched_setaffinity(0, {min(whole)})  # the caller may use no other: the thread keeps what it had
+time.sleep(0.05)
+model.scores(x)
+assert [os.sched_getaffinity(thread) for thread in before - {os.getpid()}] == masks
+print("the same")
+"""
+    )
+    assert done.stdout == "the same\n", done.stderr
+
+
 def test_number_of_threads_is_set_and_read():
     convnet.set_num_threads(3)
     assert convnet.get_num_threads() == 3
