@@ -18,6 +18,8 @@ __all__ = ["prepare_digit"]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+# Beyond it sums of squares are infinite.
+LARGEST_LEVEL = 1e100
 # Of the red, green and blue of a picture; ITU-R BT.601.
 LUMA = np.array([0.299, 0.587, 0.114])
 # Pixels of the longer side that are looked at: a photograph of more is scaled down first, which evens out its noise.
@@ -25,8 +27,12 @@ LARGEST_SIDE = 256
 # What differs from the ground by less than this many times the ground's own spread is taken for ground. Drawings on
 # an even ground have no spread, and keep their soft edges.
 NOISE = 4
+# Ink differs from the ground by at least so many times its spread; what noise or shade alone takes for ink, by less.
+CLEAR = 6
 # A row or column belongs to the digit if its strongest ink reaches this part of the full ink.
 EDGE = 0.3
+# Pixels of a digit's longer side below which the part of the image around it is looked at again, in full.
+SMALL = 64
 
 
 def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int] = (28, 28)) -> npt.NDArray[np.uint8]:
@@ -39,7 +45,7 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
 
     Parameters
     ----------
-    image : array_like, shape (H, W), (H, W, 3) or (H, W, 4), or path
+    image : array_like, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or path
         Grey levels, red-green-blue, or that with opacity, of any real dtype or bool; opacity reaches from 0 to 1 for
         floats and to the dtype's largest number for integers. Or an image file of any kind that Pillow reads
         (``pip install "convnet[images]"``).
@@ -55,7 +61,8 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     TypeError
         If the image does not hold real numbers.
     ValueError
-        If its shape is another, it holds NaN or infinity, there is nothing in it but ground, or the file is no image.
+        If its shape is another, it holds NaN or infinity, nothing in it stands out from the ground, or the file is no
+        image.
     OSError
         If the file cannot be read.
     ImportError
@@ -78,14 +85,10 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     height, width = as_shape(size, "prepare_digit: size", axes=2, minimum=7)
     what = str(image) if isinstance(image, (str, PathLike)) else "prepare_digit"
     grey = _grey(_read(image) if isinstance(image, (str, PathLike)) else np.asarray(image))
-    if not np.isfinite(grey).all():
-        raise ValueError(f"{what}: expected finite grey levels, got NaN or infinity")
-    largest = max(grey.shape)
-    if largest > LARGEST_SIDE:
-        grey = resample(grey, *(max(1, _rounded(side * LARGEST_SIDE, largest)) for side in grey.shape))
-    ink = _ink(grey, what)
+    if not (np.abs(grey) <= LARGEST_LEVEL).all():
+        raise ValueError(f"{what}: expected grey levels up to {LARGEST_LEVEL:g} in size, got more, NaN or infinity")
     box = _rounded(20 * min(height, width), 28)
-    return _centre(_fit(ink, box), height, width)
+    return _centre(_fit(_cropped(grey, what), box), height, width)
 
 
 def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
@@ -119,12 +122,12 @@ def _grey(image: npt.NDArray[Any]) -> Floats:
     """Return an image's grey levels (H, W)."""
     if image.dtype.kind not in "biuf":
         raise TypeError(f"prepare_digit: expected an image of real numbers, got dtype {image.dtype}")
-    fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+    fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
     if not fits or 0 in image.shape:
-        raise ValueError(f"prepare_digit: expected shape (H, W), (H, W, 3) or (H, W, 4), got {image.shape}")
+        raise ValueError(f"prepare_digit: expected shape (H, W) or (H, W, 1, 3 or 4), got {image.shape}")
     levels = image.astype(np.float64)
-    if image.ndim == 2:
-        return levels
+    if image.ndim == 2 or image.shape[2] == 1:
+        return levels.reshape(image.shape[:2])
     grey: Floats = levels[:, :, :3] @ LUMA
     if image.shape[2] == 4:
         opaque = float(np.iinfo(image.dtype).max) if image.dtype.kind in "iu" else 1.0
@@ -150,6 +153,29 @@ def _weights(old: int, new: int) -> Floats:
     return scaled
 
 
+def _cropped(grey: Floats, what: str) -> Floats:
+    """Return the digit's box: how much ink there is at each of its pixels.
+
+    A large image is looked at in a smaller size, and if the digit is small in that, the part around it once more.
+    """
+    sizes = grey.shape
+    largest = max(sizes)
+    if largest > LARGEST_SIDE:
+        sizes = tuple(max(1, _rounded(side * LARGEST_SIDE, largest)) for side in sizes)
+    ink = _ink(grey if sizes == grey.shape else resample(grey, *sizes), what)
+    strong = ink >= EDGE
+    box = [(int(found[0]), int(found[-1]) + 1) for found in (np.flatnonzero(strong.any(axis)) for axis in (1, 0))]
+    longest = max(end - start for start, end in box)
+    if sizes != grey.shape and longest < SMALL:
+        (top, bottom), (left, right) = (
+            (max(start - longest, 0) * side // size, -(-min(end + longest, size) * side // size))
+            for (start, end), side, size in zip(box, grey.shape, sizes, strict=True)
+        )
+        return _cropped(grey[top:bottom, left:right], what)
+    (top, bottom), (left, right) = box
+    return ink[top:bottom, left:right]
+
+
 def _ink(grey: Floats, what: str) -> Floats:
     """Return how much ink there is at each pixel, from 0, the ground, to 1."""
     span = np.ptp(grey)
@@ -163,6 +189,8 @@ def _ink(grey: Floats, what: str) -> Floats:
     sign = -1 if grey[mask].mean() < grey[~mask].mean() else 1
     ground, full = np.median(grey[~mask]), np.quantile(grey[mask], 0.1 if sign < 0 else 0.9)
     spread = 1.4826 * np.median(np.abs(grey[~mask] - ground))  # of noise: its standard deviation
+    if sign * (full - ground) < CLEAR * spread:
+        raise ValueError(f"{what}: expected ink on a ground, got nothing that stands out from noise or shade")
     floor = min(NOISE * spread, sign * (full - ground) / 2)
     ink: Floats = np.clip((sign * (grey - ground) - floor) / (sign * (full - ground) - floor), 0, 1)
     return ink
@@ -201,12 +229,9 @@ def _level(grey: Floats, mask: Bools) -> Floats:
 
 
 def _fit(ink: Floats, box: int) -> Floats:
-    """Return the ink cropped and scaled to fit a box of so many pixels, its strongest part 1."""
-    strong = ink >= EDGE
-    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
-    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    longest = max(cropped.shape)
-    scaled = resample(cropped, *(max(1, _rounded(side * box, longest)) for side in cropped.shape))
+    """Return the ink scaled to fit a box of so many pixels, its strongest part 1."""
+    longest = max(ink.shape)
+    scaled = resample(ink, *(max(1, _rounded(side * box, longest)) for side in ink.shape))
     fitted: Floats = scaled / scaled.max()
     return fitted
 

@@ -116,6 +116,10 @@ def test_mnist_digits_stay_nearly_what_they_are(mnist):
     assert np.median(off) < 5
 
 
+def test_an_axis_of_one_channel_is_grey():
+    np.testing.assert_array_equal(prepare_digit(bar()[:, :, np.newaxis]), prepare_digit(bar()))
+
+
 @pytest.mark.parametrize("size", [(28, 28), (7, 7), (8, 30), (64, 32)])
 def test_other_sizes(size):
     image = prepare_digit(bar(), size)
@@ -143,6 +147,7 @@ def test_odd_shapes(shape):
         (np.zeros((9, 9), complex), TypeError, "complex"),
         (np.full((9, 9), "a"), TypeError, "<U1"),
         (None, TypeError, "object"),
+        ([[1e308, -1e308], [0, 0]], ValueError, "expected grey levels up to 1e[+]100 in size"),
     ],
 )
 def test_says_what_is_wrong(image, error, message):
@@ -168,6 +173,27 @@ def test_modes_of_image_files(tmp_path, mode):
     picture = Image.fromarray(bar()).convert(mode, **({"dither": 0} if mode == "1" else {}))
     picture.save(tmp_path / "a.tif")
     assert abs(prepare_digit(str(tmp_path / "a.tif")).astype(int) - prepare_digit(bar())).max() <= 2
+
+
+@pytest.mark.parametrize("side", [20, 60, 256, 700])
+def test_nothing_but_noise_or_shade_is_no_digit(rng, side):
+    y, x = np.indices((side, side + 9)) / side
+    noise = rng.standard_normal(x.shape)
+    for sheet in (noise, rng.random(x.shape), 240 - 90 * (x + 2 * y) + noise):
+        with pytest.raises(ValueError, match="got nothing that stands out from noise or shade"):
+            prepare_digit(sheet)
+    sheet = bar() + 4.0 * rng.standard_normal(bar().shape)
+    rows, columns = np.nonzero(prepare_digit(sheet) > 60)
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (20, 2)
+
+
+@pytest.mark.parametrize("corner_of", [(0, 0), (1200, 1700), (2300, 1960)])
+def test_a_small_digit_on_a_large_sheet_is_looked_at_in_full(mnist, rng, corner_of):
+    for digit in mnist[2][:3]:
+        sheet = 230 + 3 * rng.standard_normal((2400, 2060))
+        top, left = corner_of[0] + 11, corner_of[1] + 7
+        sheet[top : top + 56, left : left + 56] -= 0.8 * digit.repeat(2, axis=0).repeat(2, axis=1)
+        assert np.abs(prepare_digit(sheet).astype(float) - prepare_digit(digit)).mean() < 6
 
 
 def test_photographs_of_many_pixels(tmp_path):

@@ -2,18 +2,59 @@
 
 const LARGEST_SIDE = 256;
 const NOISE = 4;
+const CLEAR = 6;
 const EDGE = 0.3;
+const SMALL = 64;
 
-/** The image as MNIST's makers would have prepared it, 0 to 255, or null where there is nothing but ground. */
+/** The image as MNIST's makers would have prepared it, 0 to 255, or null where nothing stands out from the ground. */
 function prepare_digit(image, size) {
   const [height, width] = size;
-  let grey = { shape: image.shape, data: Float64Array.from(image.data) };
-  const largest = Math.max(...grey.shape);
-  if (largest > LARGEST_SIDE) {
-    grey = resample(grey, ...grey.shape.map((side) => Math.max(1, rounded(side * LARGEST_SIDE, largest))));
-  }
-  const ink = find_ink(grey);
+  const ink = cropped({ shape: image.shape, data: Float64Array.from(image.data) });
   return ink && centre(fit(ink, rounded(20 * Math.min(height, width), 28)), height, width);
+}
+
+/**
+ * The digit's box: how much ink there is at each of its pixels; null where there is none.
+ *
+ * A large image is looked at in a smaller size, and if the digit is small in that, the part around it once more.
+ */
+function cropped(grey) {
+  const largest = Math.max(...grey.shape);
+  const is_large = largest > LARGEST_SIDE;
+  const sizes = is_large ? grey.shape.map((side) => Math.max(1, rounded(side * LARGEST_SIDE, largest))) : grey.shape;
+  const ink = find_ink(is_large ? resample(grey, ...sizes) : grey);
+  if (!ink) return null;
+  const box = strong_box(ink);
+  const longest = Math.max(...box.map(([start, end]) => end - start));
+  if (!is_large || longest >= SMALL) return part(ink, box);
+  const around = box.map(([start, end], axis) => {
+    const [side, size] = [grey.shape[axis], sizes[axis]];
+    return [
+      Math.floor((Math.max(start - longest, 0) * side) / size),
+      Math.ceil((Math.min(end + longest, size) * side) / size),
+    ];
+  });
+  return cropped(part(grey, around));
+}
+
+/** The rows and the columns, as [start, end], between which all strong ink lies. */
+function strong_box({ shape, data }) {
+  const w = shape[1];
+  let [top, bottom, left, right] = [Infinity, 0, Infinity, 0];
+  for (let i = 0; i < data.length; i++) {
+    if (data[i] < EDGE) continue;
+    const [row, column] = [Math.floor(i / w), i % w];
+    [top, bottom] = [Math.min(top, row), Math.max(bottom, row)];
+    [left, right] = [Math.min(left, column), Math.max(right, column)];
+  }
+  return [[top, bottom + 1], [left, right + 1]];
+}
+
+/** The part of an image within rows and columns. */
+function part({ shape, data }, [[top, bottom], [left, right]]) {
+  const [h, w] = [bottom - top, right - left];
+  const inside = (_, i) => data[(top + Math.floor(i / w)) * shape[1] + left + (i % w)];
+  return { shape: [h, w], data: Float64Array.from({ length: h * w }, inside) };
 }
 
 /** An image in another size, each pixel the average of what it covers, or interpolated between two. */
@@ -72,6 +113,7 @@ function find_ink({ shape, data }) {
   const ground = median(outside);
   const full = quantile(inside, sign < 0 ? 0.1 : 0.9);
   const spread = 1.4826 * median(outside.map((value) => Math.abs(value - ground)));
+  if (sign * (full - ground) < CLEAR * spread) return null;
   const floor = Math.min(NOISE * spread, (sign * (full - ground)) / 2);
   const range = sign * (full - ground) - floor;
   return { shape, data: grey.map((value) => Math.min(Math.max((sign * (value - ground) - floor) / range, 0), 1)) };
@@ -173,24 +215,10 @@ function level(grey, mask, [, w]) {
   }
 }
 
-/** The ink cropped and scaled to fit a box of so many pixels, its strongest part 1. */
-function fit({ shape, data }, box) {
-  const w = shape[1];
-  let [top, bottom, left, right] = [Infinity, 0, Infinity, 0];
-  for (let i = 0; i < data.length; i++) {
-    if (data[i] < EDGE) continue;
-    const [row, column] = [Math.floor(i / w), i % w];
-    [top, bottom] = [Math.min(top, row), Math.max(bottom, row)];
-    [left, right] = [Math.min(left, column), Math.max(right, column)];
-  }
-  const size = [bottom - top + 1, right - left + 1];
-  const cropped = Float64Array.from(
-    { length: size[0] * size[1] },
-    (_, i) => data[(top + Math.floor(i / size[1])) * w + left + (i % size[1])],
-  );
-  const longest = Math.max(...size);
-  const sides = size.map((side) => Math.max(1, rounded(side * box, longest)));
-  const scaled = resample({ shape: size, data: cropped }, ...sides);
+/** The ink scaled to fit a box of so many pixels, its strongest part 1. */
+function fit(ink, box) {
+  const longest = Math.max(...ink.shape);
+  const scaled = resample(ink, ...ink.shape.map((side) => Math.max(1, rounded(side * box, longest))));
   const [, most] = extremes(scaled.data);
   return { shape: scaled.shape, data: scaled.data.map((value) => value / most) };
 }

@@ -124,7 +124,8 @@ function show_answer() {
 const bars = page.class_names.map((name) => {
   const bar = make("div", { className: "bar" });
   const percent = make("span", { className: "percent" });
-  const item = make("li", {}, make("span", { textContent: name }), make("div", { className: "track" }, bar), percent);
+  const label = make("span", { className: "name", textContent: name, title: name });
+  const item = make("li", {}, label, make("div", { className: "track" }, bar), percent);
   return { item, bar, percent };
 });
 element("bars").append(...bars.map(({ item }) => item));
