@@ -81,6 +81,8 @@ def main() -> int:
     if options.resume:
         solver.resume(checkpoints)
         print(f"going on after iteration {solver.iteration}")
+        if solver.iteration >= solver.num_iterations:
+            print(f"that is all of {options.epochs} epochs; more of them go on with --epochs")
     solver.train()
     print(f"best validation accuracy {solver.best_validation_accuracy:.2%}")
 
