@@ -4,6 +4,7 @@ The page that `convnet.webpage` writes does the same in JavaScript (``page/digit
 names.
 """
 
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.checks import as_shape
+from convnet.files import open_file
 
 __all__ = ["prepare_digit"]
 
@@ -22,6 +24,8 @@ Bools = npt.NDArray[np.bool_]
 LARGEST_LEVEL = 1e100
 # Of the red, green and blue of a picture; ITU-R BT.601.
 LUMA = np.array([0.299, 0.587, 0.114])
+# Pixels of a side at most.
+MOST_SIDE = 1 << 15
 # Pixels of the longer side that are looked at: a photograph of more is scaled down first, which evens out its noise.
 LARGEST_SIDE = 256
 # What differs from the ground by less than this many times the ground's own spread is taken for ground. Drawings on
@@ -46,8 +50,9 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     Parameters
     ----------
     image : array_like, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or path
-        Grey levels, red-green-blue, or that with opacity, of any real dtype or bool; opacity reaches from 0 to 1 for
-        floats and to the dtype's largest number for integers. Or an image file of any kind that Pillow reads
+        Grey levels, red-green-blue, or that with opacity, of any real dtype or bool. Colours and opacity together reach
+        to the dtype's largest number for integers of 8 or 16 bits, and else to 1, or to 255 if one is above 1. Or an
+        image file of any kind that Pillow reads
         (``pip install "convnet[images]"``).
     size : pair of ints
         Height and width of the result, at least 7. The digit's box is 20/28 of the shorter.
@@ -94,28 +99,24 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
 def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
     """Return the pixels of an image file, turned as it says."""
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
     except ImportError:
         raise ImportError('reading image files needs Pillow: pip install "convnet[images]"') from None
-    # An absurdly large image is refused from its header.
-    refused = (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, EOFError, ValueError)
-    try:
-        with Image.open(path) as file:
-            if file.width * file.height > (Image.MAX_IMAGE_PIXELS or 89_478_485):
-                raise ValueError(f"it claims {file.width} x {file.height} pixels")
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode not in ("L", "I", "F", "I;16"):
+    with open_file(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below, from the header
+        try:
+            picture: Image.Image = Image.open(file)
+            if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or 89_478_485):
+                raise ValueError(f"it claims {picture.width} x {picture.height} pixels")
+            picture = ImageOps.exif_transpose(picture)
+            if picture.mode not in ("L", "I", "F") and not picture.mode.startswith("I;16"):
                 picture = picture.convert("RGBA")
             factor = max(picture.size) // (4 * LARGEST_SIDE)
             if factor > 1 and picture.mode in ("L", "RGBA"):  # a photograph of 12 million pixels takes 0.1 GB so, not 1
                 picture = picture.reduce(factor)
             return np.asarray(picture)
-    except refused as error:
-        raise ValueError(f"{path}: expected an image file, got one that cannot be read ({error})") from None
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise ValueError(f"{path}: expected a whole image file ({error})") from None
+        except Exception as error:  # decoders raise nearly anything
+            raise ValueError(f"{path}: expected an image file, got one that cannot be read ({error})") from None
 
 
 def _grey(image: npt.NDArray[Any]) -> Floats:
@@ -125,16 +126,21 @@ def _grey(image: npt.NDArray[Any]) -> Floats:
     fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
     if not fits or 0 in image.shape:
         raise ValueError(f"prepare_digit: expected shape (H, W) or (H, W, 1, 3 or 4), got {image.shape}")
+    if max(image.shape[:2]) > MOST_SIDE:
+        raise ValueError(f"prepare_digit: expected at most {MOST_SIDE:,} pixels a side, got {image.shape}")
     levels = image.astype(np.float64)
     if image.ndim == 2 or image.shape[2] == 1:
         return levels.reshape(image.shape[:2])
     grey: Floats = levels[:, :, :3] @ LUMA
     if image.shape[2] == 4:
-        opaque = float(np.iinfo(image.dtype).max) if image.dtype.kind in "iu" else 1.0
-        opacity = np.clip(levels[:, :, 3] / opaque, 0, 1)
-        # What is transparent shows a sheet of paper: white, but black where the picture itself is light.
-        light = (grey * opacity).sum() > opaque / 2 * opacity.sum()
-        grey = grey * opacity + (0 if light and opacity.min() < 1 else opaque) * (1 - opacity)
+        if image.dtype.kind in "iu" and image.dtype.itemsize <= 2:
+            white = float(np.iinfo(image.dtype).max)
+        else:
+            white = 255.0 if levels.max() > 1 else 1.0
+        opacity = np.clip(levels[:, :, 3] / white, 0, 1)
+        # What is transparent shows a sheet of paper: white, but black where all that is to be seen is light.
+        dark = opacity[grey <= white / 2].sum()
+        grey = grey * opacity + (0 if dark < 0.001 * opacity.sum() else white) * (1 - opacity)
     return grey
 
 

@@ -500,7 +500,7 @@ def average_pool2d_forward(
     def task(part: slice, _: int) -> None:
         _kernels.average_pool2d_forward(planes[part], counts, y[part], *kernel, *stride, *padding)
 
-    in_parts(task, n * c, x.size)
+    in_parts(task, n * c, 2 * x.size)
     return y.reshape(n, c, oh, ow)
 
 
@@ -549,7 +549,7 @@ def average_pool2d_backward(
     def task(part: slice, _: int) -> None:
         _kernels.average_pool2d_backward(gradients[part], counts, shares[part], dx[part], *kernel, *stride, *padding)
 
-    in_parts(task, n * c, dx.size)
+    in_parts(task, n * c, 2 * dx.size)
     return dx.reshape(n, c, h, w)
 
 

@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
     OSError
         If the file cannot be written; what was there before is still there.
     """
-    check_parts(model, "save_model")
+    known = check_parts(model, "save_model")
     _require(type(model), MODELS, "save_model: expected the model")
     loss, loss_arguments = model.loss_function, dict[str, Any]()
     if isinstance(model.loss_function, partial) and not model.loss_function.args:
@@ -77,12 +78,10 @@ def save_model(model: models.Sequential, path: PathLike) -> None:
     _require(loss, LOSSES, "save_model: expected the loss")
     arrays: dict[str, npt.NDArray[Any]] = dict(model.params)
     statistics = None
-    if model.statistics is not None:
-        if not isinstance(model.statistics, Statistics):
-            raise TypeError(f"save_model: expected statistics from preprocess, got {model.statistics!r}")
-        statistics = {"divide_by_255": model.statistics.divide_by_255}
+    if known is not None:
+        statistics = {"divide_by_255": known.divide_by_255}
         for name in ("mean", "std"):
-            if (array := getattr(model.statistics, name)) is not None:
+            if (array := getattr(known, name)) is not None:
                 arrays[f"statistics.{name}"] = array
     header = {
         "model": type(model).__name__,
@@ -131,13 +130,13 @@ def _require(thing: Any, table: Mapping[str, Any], what: str) -> None:
         raise TypeError(f"{what} to be one of {', '.join(table)}, got {name}")
 
 
-def check_parts(model: models.Sequential, what: str) -> None:
-    """Raise an error unless a model's layers are of this library, and its class names and statistics fit it.
+def check_parts(model: models.Sequential, what: str) -> Statistics | None:
+    """Return a model's statistics, after checking that its layers are of this library, and that all fits together.
 
     Raises
     ------
     TypeError
-        If it is no model, or a layer is not of this library.
+        If it is no model, or a layer or the statistics are not of this library.
     ValueError
         If there are class names, but not one string for each class, or statistics of images of another size.
     """
@@ -147,7 +146,9 @@ def check_parts(model: models.Sequential, what: str) -> None:
         _require(type(layer), LAYERS, f"{what}: expected the layer {name}")
     _check_class_names(model)
     statistics = model.statistics
-    if isinstance(statistics, Statistics):
+    if not isinstance(statistics, (Statistics, NoneType)):
+        raise TypeError(f"{what}: expected statistics from preprocess, got {statistics!r:.60}")
+    if statistics is not None:
         try:
             Statistics.from_dict(statistics.to_dict())
         except ValueError as error:
@@ -157,6 +158,7 @@ def check_parts(model: models.Sequential, what: str) -> None:
                 f"{what}: expected statistics of images of shape {model.input_shape}, the model's input, "
                 f"got {statistics.image_shape}"
             )
+    return statistics
 
 
 def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> models.Sequential:

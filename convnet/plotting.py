@@ -33,6 +33,8 @@ STROKES = ("-", "--", ":", "-.")
 MAX_CLASSES = 200
 # Images that `plot_predictions` draws, one below the other.
 MAX_DRAWN = 50
+# Inches of a figure.
+MAX_HEIGHT = 100
 
 
 def _figure(width: float, height: float, gap: float = 0.02) -> "Figure":
@@ -89,7 +91,9 @@ def plot_examples(
     figure = _figure(0.65 * len(classes) + 0.2, 0.65 * rows + 0.4)
     grid = figure.subplots(rows, len(classes), squeeze=False)
     for column, label in enumerate(classes):
-        grid[0, column].set_title(str(label) if class_names is None else class_names[label], fontsize=10)
+        grid[0, column].set_title(
+            str(label) if class_names is None else class_names[label], fontsize=10, parse_math=False
+        )
         chosen = np.flatnonzero(labels == label)[:rows]
         for row in range(rows):
             grid[row, column].axis("off")
@@ -285,8 +289,8 @@ def plot_confusion(
         if count := counts[true, predicted]:
             weight = "bold" if true == predicted else "normal"
             axes.text(predicted, true, str(count), ha="center", va="center", fontsize=9, fontweight=weight)
-    axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 3 else 0)
-    axes.set_yticks(range(classes), names)
+    axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 3 else 0, parse_math=False)
+    axes.set_yticks(range(classes), names, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(f"{errors.sum():,} errors in {len(labels):,} images ({errors.sum() / len(labels):.2%})")
     return figure
@@ -344,7 +348,7 @@ def plot_errors(
         axes.axis("off")
     for axes, index in zip(grid, drawn, strict=False):
         _show(axes, images[index])
-        axes.set_title(f"{names[labels[index]]}{separator}{names[predictions[index]]}", fontsize=9)
+        axes.set_title(f"{names[labels[index]]}{separator}{names[predictions[index]]}", fontsize=9, parse_math=False)
     return figure
 
 
@@ -356,7 +360,8 @@ def plot_predictions(
     Parameters
     ----------
     images : array_like, shape (N, H, W) or (N, H, W, 3)
-        Pixels from 0 to 255; at most 50 images.
+        Pixels from 0 to 255; at most 50 images, and fewer of more than 10 classes: the figure is at most 100 inches
+        high.
     probabilities : array_like, shape (N, K)
         In [0, 1]; the largest of each image is marked.
     class_names : sequence of str, optional
@@ -383,12 +388,13 @@ def plot_predictions(
         )
     count, classes = shares.shape
     _check_images(images, shares[:, 0], "plot_predictions")
-    if count > MAX_DRAWN:
-        raise ValueError(f"plot_predictions: expected at most {MAX_DRAWN} images, got {count}")
+    height = max(1.8, 0.2 * classes)
+    most = min(MAX_DRAWN, int(MAX_HEIGHT / height))
+    if count > most:
+        raise ValueError(f"plot_predictions: expected at most {most} images of {classes} classes, got {count}")
     names = [str(label) for label in range(classes)] if class_names is None else class_names
     if len(names) != classes:
         raise ValueError(f"plot_predictions: expected {classes} class names, got {len(names)}")
-    height = max(1.8, 0.2 * classes)
     figure = _figure(6, height * count + 0.2, gap=0.1)
     for (left, right), image, row in zip(figure.subplots(count, 2, squeeze=False), images, shares, strict=True):
         _show(left, image)
@@ -396,7 +402,7 @@ def plot_predictions(
         winner = int(row.argmax())
         bars = right.barh(range(classes), row, color=["C3" if label == winner else "C0" for label in range(classes)])
         right.bar_label(bars, [f"{100 * share:.1f} %" for share in row], padding=3, fontsize=8)
-        right.set_yticks(range(classes), names, fontsize=8)
+        right.set_yticks(range(classes), names, fontsize=8, parse_math=False)
         right.set_xticks([])
         right.set_xlim(0, 1.25)
         right.invert_yaxis()

@@ -80,9 +80,7 @@ def main() -> int:
     print(f"training for {solver.num_iterations} iterations of {options.batch_size} images")
     if options.resume:
         solver.resume(checkpoints)
-        print(f"going on after iteration {solver.iteration}")
-        if solver.iteration >= solver.num_iterations:
-            print(f"that is all of {options.epochs} epochs; more of them go on with --epochs")
+        print(f"going on after iteration {solver.iteration} of {solver.num_iterations}")
     solver.train()
     print(f"best validation accuracy {solver.best_validation_accuracy:.2%}")
 

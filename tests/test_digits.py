@@ -196,6 +196,36 @@ def test_a_small_digit_on_a_large_sheet_is_looked_at_in_full(mnist, rng, corner_
         assert np.abs(prepare_digit(sheet).astype(float) - prepare_digit(digit)).mean() < 6
 
 
+def test_sixteen_bits_in_either_byte_order(tmp_path):
+    levels = (corner().astype(np.uint16) + 1) * 200
+    for order in ("<", ">"):
+        content = levels.astype(f"{order}u2").tobytes()
+        mode = "I;16" if order == "<" else "I;16B"
+        Image.frombytes(mode, levels.shape[::-1], content).save(tmp_path / "a.tif")
+        np.testing.assert_array_equal(prepare_digit(tmp_path / "a.tif"), prepare_digit(levels))
+
+
+def with_opacity(grey, opacity):
+    return np.stack([grey, grey, grey, opacity], axis=2).astype(np.uint8)
+
+
+def test_transparent_places_show_a_sheet_that_the_ink_stands_out_from():
+    dark, all_there = bar(), np.full(bar().shape, 255)
+    strokes = np.where(dark < 128, 255, 0)  # opaque where the ink is
+    np.testing.assert_array_equal(prepare_digit(with_opacity(dark, strokes)), prepare_digit(dark))
+    np.testing.assert_array_equal(prepare_digit(with_opacity(255 - dark, strokes)), prepare_digit(dark))
+    card = all_there.copy()
+    card[:8, :8] = card[-8:, -8:] = 0  # a light sheet with cut corners
+    np.testing.assert_array_equal(prepare_digit(with_opacity(dark, card)), prepare_digit(dark))
+    for other in (with_opacity(dark, card).tolist(), with_opacity(dark, card) / 255, with_opacity(dark, card) * 1.0):
+        np.testing.assert_array_equal(prepare_digit(other), prepare_digit(dark))
+
+
+def test_absurd_sides_are_refused():
+    with pytest.raises(ValueError, match="expected at most 32,768 pixels a side"):
+        prepare_digit(np.zeros((1, 10**6), np.uint8))
+
+
 def test_photographs_of_many_pixels(tmp_path):
     photograph = np.kron(corner(), np.ones((31, 31), np.uint8))
     for mode in ("L", "RGB"):

@@ -418,7 +418,7 @@ def test_predictions_are_bars_beside_their_images(rng):
         (np.zeros((2, 4, 4)), np.full((2, 3), np.nan), None, ValueError, r"in \[0, 1\]"),
         (np.zeros((2, 4, 4)), np.ones((2, 3)), ["a"], ValueError, "3 class names, got 1"),
         (np.zeros((2, 4, 4)), np.ones((2, 201)), None, ValueError, "K from 1 to 200"),
-        (np.zeros((51, 4, 4)), np.ones((51, 3)), None, ValueError, "at most 50 images, got 51"),
+        (np.zeros((51, 4, 4)), np.ones((51, 3)), None, ValueError, "at most 50 images of 3 classes, got 51"),
         (np.zeros((0, 4, 4)), np.ones((0, 3)), None, ValueError, "expected images"),
         (np.zeros((2, 4, 4)), np.full((2, 3), "a"), None, TypeError, "plot_predictions: probabilities"),
     ],
@@ -426,3 +426,20 @@ def test_predictions_are_bars_beside_their_images(rng):
 def test_wrong_arguments_of_plot_predictions_are_named(images, probabilities, names, error, message):
     with pytest.raises(error, match=message):
         plot_predictions(images, probabilities, class_names=names)
+
+
+def test_names_of_classes_are_no_formulas():
+    names = ["$\\frac$", "$a_b$"]
+    figures = [
+        plot_predictions(np.zeros((1, 5, 5)), [[0.3, 0.7]], class_names=names),
+        plot_confusion([0, 1], [0, 1], class_names=names),
+        plot_errors(np.zeros((2, 5, 5), np.uint8), [0, 1], [1, 0], class_names=names),
+        plot_examples(np.zeros((2, 5, 5), np.uint8), [0, 1], class_names=names),
+    ]
+    for figure in figures:
+        figure.savefig(io.BytesIO())
+
+
+def test_a_figure_of_predictions_is_not_endless():
+    with pytest.raises(ValueError, match="expected at most 2 images of 200 classes, got 3"):
+        plot_predictions(np.zeros((3, 5, 5)), np.full((3, 200), 0.005))

@@ -1,5 +1,6 @@
 """The page: its numbers against the library's, in a browser, and what it does when one draws, types and points."""
 
+import copy
 import json
 import re
 import shutil
@@ -166,6 +167,8 @@ STACKS = {
     "padding not counted": ((2, 7, 9), lambda rng: [AveragePool2D((2, 3), padding=1, count_padding=False)]),
     "vectors": ((13,), lambda rng: [Affine(13, 7, rng=rng), Sigmoid(), Dropout(0.5), Affine(7, 6, rng=rng), ReLU()]),
     "activations first": ((2, 3, 4), lambda rng: [ReLU(), Sigmoid(), Dropout(0.1)]),
+    "two axes": ((5, 6), lambda rng: [ReLU(), Affine(30, 7, rng=rng), Sigmoid()]),
+    "four axes": ((2, 3, 4, 5), lambda rng: [Sigmoid()]),
 }
 
 
@@ -204,6 +207,100 @@ def test_large_and_small_parameters(open_page, tmp_path, rng):
     x = rng.standard_normal((20, 5)).astype(np.float32)
     webpage.export(model, tmp_path / "page.html", samples=(x, np.zeros(20, int)))
     agree(scores_of(open_page(tmp_path / "page.html"), x), model.scores(x))
+
+
+@pytest.mark.parametrize("scale", [1e60, 1e-50])
+def test_numbers_beyond_the_range_of_float32(open_page, tmp_path, rng, scale):
+    layers = [Affine(5, 4, rng=rng, dtype=np.float64), Affine(4, 3, rng=rng, dtype=np.float64)]
+    layers[0].params["weight"] *= scale
+    layers[1].params["weight"] /= scale
+    model = Sequential(layers, (5,))
+    x = rng.standard_normal((20, 5))
+    webpage.export(model, tmp_path / "page.html", samples=(x, np.zeros(20, int)))
+    agree(scores_of(open_page(tmp_path / "page.html"), x), model.scores(x), 3e-2)
+    with pytest.raises(ValueError, match="samples within float32's range"):
+        webpage.export(model, tmp_path / "page.html", samples=(1e40 * x, np.zeros(20, int)))
+
+
+PIXELS = """(selector) => [...document.querySelectorAll(selector)].map((canvas) => {
+    const { data } = context_of(canvas).getImageData(0, 0, canvas.width, canvas.height);
+    return { width: canvas.width, data: [...data].filter((_, i) => i % 4 < 3) };
+})"""
+
+
+def coloured(page, values, most):
+    """Return the pixels (h, w, 3) that a map of numbers has to show."""
+    palette = {name: np.array(levels) for name, levels in page.evaluate("() => palette").items()}
+    full = np.where(values[..., np.newaxis] < 0, palette["least"], palette["ink"])
+    return palette["ground"] + np.abs(values[..., np.newaxis]) / most * (full - palette["ground"])
+
+
+def test_pictures_marks_and_bars_show_what_the_layers_compute(open_page, tmp_path, rng):
+    conv = Conv2D(2, 3, (3, 2), stride=(2, 1), padding=(1, 1), rng=rng)
+    pool, hidden, last = MaxPool2D(2), Affine(3 * 2 * 4, 7, rng=rng), Affine(7, 4, rng=rng)
+    model = Sequential([conv, ReLU(), pool, hidden, ReLU(), last], (2, 9, 8), rng=rng)
+    x = rng.standard_normal((9, 2, 9, 8)).astype(np.float32)
+    webpage.export(model, tmp_path / "page.html", samples=(x, np.arange(9) % 4))
+    page = open_page(tmp_path / "page.html")
+    shown = np.array(page.evaluate("() => [...samples[sample].image.data]")).reshape(1, 2, 9, 8)
+    maps = np.maximum(conv(shown), 0)
+    pooled = pool(maps)
+    units = np.maximum(hidden(pooled), 0)
+
+    found = [
+        np.array(picture["data"]).reshape(-1, picture["width"], 3) for picture in page.evaluate(PIXELS, ".maps canvas")
+    ]
+    expected = [*coloured(page, maps[0], maps.max()), *coloured(page, pooled[0], pooled.max())]
+    assert len(found) == len(expected) == 6
+    for picture, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(picture, wanted, atol=4)
+    (row,) = page.evaluate(PIXELS, ".vector canvas")
+    np.testing.assert_allclose(np.array(row["data"]).reshape(1, 7, 3), coloured(page, units, units.max()), atol=4)
+
+    for group, outputs in enumerate((maps, pooled)):
+        for channel in range(3):
+            button = page.locator(".maps").nth(group).locator("button").nth(channel)
+            button.focus()
+            weight = np.concatenate(list(conv.params["weight"][channel]), axis=1)
+            (picture,) = page.evaluate(PIXELS, ".detail canvas")
+            found = np.array(picture["data"]).reshape(3, 4, 3)
+            np.testing.assert_allclose(found, coloured(page, weight, np.abs(weight).max()), atol=4)
+            i, j = np.unravel_index(outputs[0, channel].argmax(), outputs.shape[2:])
+            rows, columns = (
+                (range(i, i + 1), range(j, j + 1)) if group == 0 else (range(2 * i, 2 * i + 2), range(2 * j, 2 * j + 2))
+            )
+            top, bottom = max(2 * rows[0] - 1, 0), min(2 * rows[-1] - 1 + 3, 9)
+            left, right = max(columns[0] - 1, 0), min(columns[-1] - 1 + 2, 8)
+            marks = page.evaluate(
+                "() => [...document.querySelectorAll('.field-mark')].map(({ style }) => "
+                "[style.top, style.height, style.left, style.width].map(parseFloat))"
+            )
+            for side, mark in enumerate(marks):
+                wanted = [top / 9, (bottom - top) / 9, (8 * side + left) / 16, (right - left) / 16]
+                np.testing.assert_allclose(mark, 100 * np.array(wanted), atol=0.01)
+            assert len(marks) == 2
+
+    probabilities = model.probabilities(shown)[0]
+    widths = page.evaluate(
+        "() => [...document.querySelectorAll('#bars .bar')].map(({ style }) => parseFloat(style.width))"
+    )
+    np.testing.assert_allclose(widths, 100 * probabilities, atol=0.3)
+    percents = [float(text.split()[0]) for text in page.locator("#bars .percent").all_inner_texts()]
+    np.testing.assert_allclose(percents, 100 * probabilities, atol=0.3)
+    winners = page.evaluate("() => [...document.querySelectorAll('#bars li')].map(({ className }) => className)")
+    assert [name == "winner" for name in winners] == [label == probabilities.argmax() for label in range(4)]
+
+
+def test_the_winner_of_many_classes_is_scrolled_to(open_page, tmp_path, rng):
+    model = Sequential([Affine(5, 200, rng=rng)], (5,))
+    model.params["affine1.bias"][150] = 99
+    webpage.export(model, tmp_path / "page.html", samples=(rng.standard_normal((3, 5)), [150, 150, 150]))
+    page = open_page(tmp_path / "page.html")
+    top, bottom = page.evaluate(
+        "() => { const { top } = element('bars').getBoundingClientRect(); const row = bars[150].percent"
+        ".getBoundingClientRect(); return [row.top - top, row.bottom - top]; }"
+    )
+    assert 0 < top < bottom < page.evaluate("() => element('bars').clientHeight")
 
 
 def bitmaps(rng, mnist):
@@ -265,6 +362,40 @@ def test_drawn_digits_are_read_and_every_panel_follows(open_page, page_file):
     assert page.locator("#bars .winner").count() == 1
     percents = [float(text.split()[0]) for text in page.locator("#bars .percent").all_inner_texts()]
     assert sum(percents) == pytest.approx(100, abs=0.6)
+
+
+def test_a_tap_leaves_a_dot(open_page, page_file):
+    page = open_page(page_file)
+    page.locator("#field").click()
+    settle(page)
+    assert page.locator("#verdict").inner_text() != "Draw something."
+    page.locator("#clear").click()
+    settle(page)
+    assert page.locator("#verdict").inner_text() == "Draw something."
+    page.keyboard.press(" ")
+    settle(page)
+    assert page.locator("#verdict").inner_text() != "Draw something."
+
+
+def test_undo_within_a_stroke_ends_it(open_page, page_file):
+    page = open_page(page_file)
+    box = page.locator("#field").bounding_box()
+    for x in (60, 120):
+        page.mouse.move(box["x"] + x, box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + x, box["y"] + 150, steps=4)
+        if x == 60:
+            page.mouse.up()
+    before = page.evaluate("() => strokes[0].length")
+    page.keyboard.press("Control+z")
+    page.mouse.move(box["x"] + 200, box["y"] + 60, steps=4)
+    page.mouse.up()
+    assert page.evaluate("() => strokes.map((stroke) => stroke.length)") == [before]
+    page.locator("#field").focus()
+    for key in (" ", "ArrowLeft", "Control+z", "ArrowDown"):
+        page.keyboard.press(key)
+    assert page.evaluate("() => strokes.map((stroke) => stroke.length)") == [before]
+    assert not page.evaluate("() => pen.down")
 
 
 def test_undo_and_clear(open_page, page_file):
@@ -391,7 +522,8 @@ CONTRAST = """() => {
     };
     return {
         text: ["--text", "--quiet", "--winner"].flatMap((name) => ["--ground", "--panel"].map((on) => ratio(name, on))),
-        other: ["--bar", "--focus", "--ink"].map((name) => ratio(name, "--ground")),
+        other: ["--bar", "--focus", "--ink", "--line"].map((name) => ratio(name, "--ground")),
+        borders: ratio("--line", "--panel"),
     };
 }"""
 
@@ -401,7 +533,7 @@ def test_light_and_dark_have_contrast(open_page, page_file, scheme):
     page = open_page(page_file, color_scheme=scheme)
     found = page.evaluate(CONTRAST)
     assert min(found["text"]) >= 4.5
-    assert min(found["other"]) >= 3
+    assert min(*found["other"], found["borders"]) >= 3
     ground = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
 
@@ -571,3 +703,22 @@ def test_ctrl_z_undoes_and_the_keyboard_stays_in_the_field(open_page, page_file)
     settle(page)
     assert page.evaluate("() => document.activeElement.id") == "field"
     assert page.locator("#verdict").inner_text() == "Draw something."
+
+
+def test_digits_are_offered_to_models_of_digits_alone(tmp_path, convnet1):
+    model = copy.copy(convnet1)
+    for names, offered in ((list("0123456789"), True), (["shirt", *"123456789"], False)):
+        model.class_names = names
+        webpage.export(model, tmp_path / "page.html")
+        assert ('"samples":[]' not in (tmp_path / "page.html").read_text()) == offered
+
+
+def test_statistics_of_another_kind_are_refused(tmp_path, rng):
+    class Halved:
+        def apply(self, images):
+            return np.asarray(images, np.float32) / 2
+
+    model = Sequential([Affine(5, 3, rng=rng)], (5,))
+    model.statistics = Halved()
+    with pytest.raises(TypeError, match="export: expected statistics from preprocess, got"):
+        webpage.export(model, tmp_path / "page.html", samples=(rng.standard_normal((3, 5)), [0, 1, 2]))

@@ -3,7 +3,7 @@
 
 /** A new array of zeros. */
 function zeros(shape) {
-  return { shape, data: new Float32Array(shape.reduce((product, size) => product * size, 1)) };
+  return { shape, data: new Float64Array(shape.reduce((product, size) => product * size, 1)) };
 }
 
 /** Sizes of the output of a convolution or pooling: floor((size + 2 * padding - kernel) / stride) + 1. */
@@ -22,8 +22,8 @@ function conv2d_forward(x, weight, bias, stride, padding) {
   const [f, , kh, kw] = weight.shape;
   const [oh, ow] = output_size([h, w], [kh, kw], stride, padding);
   const y = zeros([f, oh, ow]);
-  const plane = new Float64Array(oh * ow);
   for (let filter = 0; filter < f; filter++) {
+    const plane = y.data.subarray(filter * oh * ow, (filter + 1) * oh * ow);
     plane.fill(bias.data[filter]);
     for (let channel = 0; channel < c; channel++) {
       for (let k = 0; k < kh; k++) {
@@ -40,7 +40,6 @@ function conv2d_forward(x, weight, bias, stride, padding) {
         }
       }
     }
-    y.data.set(plane, filter * oh * ow);
   }
   return y;
 }
@@ -55,7 +54,7 @@ function affine_forward(x, weight, bias) {
     const row = i * m;
     for (let j = 0; j < m; j++) sums[j] += factor * weight.data[row + j];
   }
-  return { shape: [m], data: Float32Array.from(sums) };
+  return { shape: [m], data: sums };
 }
 
 /** y = max(x, 0). */
@@ -117,7 +116,7 @@ function softmax(scores) {
   const largest = scores.data.reduce((a, b) => Math.max(a, b));
   const powers = Float64Array.from(scores.data, (score) => Math.exp(score - largest));
   const sum = powers.reduce((a, b) => a + b);
-  return { shape: scores.shape, data: Float32Array.from(powers, (power) => power / sum) };
+  return { shape: scores.shape, data: powers.map((power) => power / sum) };
 }
 
 /** What each class of layer makes of x, as for prediction; `layer` has its parameters and hyper-parameters. */
@@ -140,6 +139,7 @@ class Sequential {
 
   /** The output of every layer, first to last. */
   forward(x) {
+    x = { shape: x.shape, data: Float64Array.from(x.data) };
     return this.layers.map((layer) => (x = LAYERS[layer.class](x, layer)));
   }
 
@@ -168,7 +168,8 @@ function decode_array({ shape, dtype, scale, data }) {
   if (dtype === "float32") {
     return { shape, data: Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true)) };
   }
-  const numbers = new Float32Array(bytes.length / 2);
+  const is_far = scale > 2 ** 100 || scale < 2 ** -100; // near the ends of float32's range, or beyond
+  const numbers = new (is_far ? Float64Array : Float32Array)(bytes.length / 2);
   for (let i = 0; i < numbers.length; i++) numbers[i] = scale * half_to_number(view.getUint16(2 * i, true));
   return { shape, data: numbers };
 }

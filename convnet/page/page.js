@@ -89,6 +89,7 @@ function largest_of(data) {
 let outputs = null; // of every layer, for the example shown
 let example = null; // the image (C, H, W) shown
 let chosen = null; // the feature map whose place is marked: {panel, map}
+let drawing_pointer = null; // which pointer draws a stroke now
 let strokes = []; // of the drawing: points (x, y) of the field
 let sample = null; // which of the samples is shown; a drawing takes its place, and it that of a drawing
 
@@ -114,6 +115,11 @@ function show_answer() {
     percent.textContent = text;
     item.className = i === winner ? "winner" : "";
   });
+  const list = element("bars");
+  if (probabilities && list.scrollHeight > list.clientHeight) {
+    list.scrollTop = bars[winner].percent.offsetTop - list.clientHeight / 2;
+  }
+  element("verdict").ariaBusy = String(drawing_pointer !== null); // read out when the stroke is done
   element("verdict").textContent = probabilities
     ? `${page.class_names[winner]}, ${(100 * probabilities[winner]).toFixed(1)} %`
     : drawable
@@ -129,6 +135,7 @@ const bars = page.class_names.map((name) => {
   return { item, bar, percent };
 });
 element("bars").append(...bars.map(({ item }) => item));
+element("bars").tabIndex = bars.length > 15 ? 0 : -1; // it is scrolled then
 
 // ----------------------------------------------------------------------------------------------- a panel for a layer
 
@@ -172,7 +179,7 @@ function mark_field(index, i, j) {
 function map_panel(index, title, shape) {
   const [count, h, w] = shape;
   const conv = model.layers.slice(0, index + 1).findLast((layer) => layer.class === "Conv2D");
-  const detail = make("div", { className: "detail" });
+  const detail = make("div", { className: "detail", role: "status" });
   const hint = conv
     ? "Point at a map, or move to it with the arrow keys, to see its filter's weights and where it fires strongest."
     : "Point at a map, or move to it with the arrow keys, to see where it is strongest.";
@@ -259,7 +266,8 @@ function map_panel(index, title, shape) {
 }
 
 /** A panel of a layer's numbers in rows, one cell each. */
-function vector_panel(index, title, [count]) {
+function vector_panel(index, title, shape) {
+  const count = product(shape);
   const columns = Math.min(count, 50);
   const rows = Math.ceil(count / columns);
   const canvas = make("canvas", { width: columns, height: rows });
@@ -290,7 +298,7 @@ function make_panels() {
     if (names.length && index < model.layers.length - 1) {
       const what = shape.length === 3
         ? `${plural(shape[0], "map")} of ${shape[1]} x ${shape[2]}`
-        : plural(shape[0], "unit");
+        : plural(product(shape), "unit");
       made.push((shape.length === 3 ? map_panel : vector_panel)(index, `${names.join(", ")}: ${what}`, shape));
     }
     names = [];
@@ -312,8 +320,12 @@ let waiting = false;
 function draw_strokes() {
   const context = context_of(field);
   context.clearRect(0, 0, field.width, field.height);
-  Object.assign(context, { lineWidth: 20, lineCap: "round", lineJoin: "round", strokeStyle: text_colour() });
+  const [ink, width] = [text_colour(), 20];
+  Object.assign(context, { lineWidth: width, lineCap: "round", lineJoin: "round", strokeStyle: ink, fillStyle: ink });
   for (const stroke of strokes) {
+    context.beginPath();
+    context.arc(...stroke[0], width / 2, 0, 2 * Math.PI); // a line without length leaves no mark
+    context.fill();
     context.beginPath();
     context.moveTo(...stroke[0]);
     for (const point of stroke) context.lineTo(...point);
@@ -350,7 +362,7 @@ function update() {
   if (drawable) {
     draw_pen();
     element("undo").disabled = !strokes.length;
-    element("clear").disabled = !image;
+    element("clear").disabled = !strokes.length && sample === null;
   }
   show_sample();
 }
@@ -363,7 +375,8 @@ function begin_stroke(point) {
 
 /** Take the last strokes away, so many of them, and a sample. */
 function take_away(count) {
-  sample = null;
+  sample = drawing_pointer = null; // a stroke that is being drawn ends
+  pen.down = false;
   strokes.splice(Math.max(strokes.length - count, 0));
   if (!strokes.length) field.focus(); // the buttons that can be no longer pressed lose the focus
   redraw();
@@ -381,10 +394,11 @@ function draw_pen() {
 
 function point_of(event) {
   const box = field.getBoundingClientRect();
-  return [((event.clientX - box.left) / box.width) * field.width, ((event.clientY - box.top) / box.height) * field.height];
+  return [
+    ((event.clientX - box.left - field.clientLeft) / field.clientWidth) * field.width,
+    ((event.clientY - box.top - field.clientTop) / field.clientHeight) * field.height,
+  ];
 }
-
-let drawing_pointer = null;
 
 if (drawable) {
   field.addEventListener("pointerdown", (event) => {
@@ -403,7 +417,9 @@ if (drawable) {
   });
   for (const name of ["pointerup", "pointercancel"]) {
     field.addEventListener(name, (event) => {
-      if (event.pointerId === drawing_pointer) drawing_pointer = null;
+      if (event.pointerId !== drawing_pointer) return;
+      drawing_pointer = null;
+      redraw();
     });
   }
   field.addEventListener("keydown", (event) => {
