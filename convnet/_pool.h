@@ -155,7 +155,7 @@ static void *pool_thread(void *number) {
 
 /* Tell the first threads, which are about to wake, to do so on other processors than the caller's, of those that it may
  * use. Left to itself Linux may put a thread where the one is that woke it: they then wait for each other for
- * milliseconds, and a prediction of one image took 120 microseconds instead of 86.
+ * milliseconds, and predictions of one image after a pause take a third longer.
  */
 static void pool_spread(int count) {
 #if defined(__linux__) && defined(CPU_SETSIZE)

@@ -13,7 +13,6 @@ The functions here are the part of a `Solver` that reads and writes its state; a
 from __future__ import annotations  # the Solver is above this module
 
 import warnings
-import zlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from convnet.archives import Arrays, naming, read_archive, write_archive
 from convnet.checks import FloatArray, as_count, as_flag, as_number
+from convnet.datasets import fingerprint
 from convnet.files import PathLike
 from convnet.optimizers import STEPS
 from convnet.threads import LEVEL
@@ -206,13 +206,12 @@ def _run(solver: Solver) -> dict[str, Any]:
 
 
 def data_sums(data: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> dict[str, str]:
-    """Return shape, dtype and checksum of each array of a Solver's data, in whatever order its bytes are."""
-    sums = {}
-    for part, pair in data.items():
-        for name, array in zip("xy", pair, strict=True):
-            plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-            sums[f"{name}_{part}"] = f"{plain.dtype} of shape {plain.shape} with crc32 {zlib.crc32(plain.data):08x}"
-    return sums
+    """Return shape, dtype and checksum of each array of a Solver's data."""
+    return {
+        f"{name}_{part}": fingerprint(array)
+        for part, pair in data.items()
+        for name, array in zip("xy", pair, strict=True)
+    }
 
 
 def _described(thing: Any) -> str | None:

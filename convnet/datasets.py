@@ -175,6 +175,12 @@ def _plain_or_gzipped(path: Path) -> Path:
 # ---------------------------------------------------------------------------------------- preprocessing
 
 
+def fingerprint(array: npt.NDArray[Any]) -> str:
+    """Return an array's dtype and shape, and a checksum of its numbers in whatever order its bytes are."""
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return f"{plain.dtype} of shape {array.shape} with crc32 {zlib.crc32(plain.data):08x}"
+
+
 @dataclass(frozen=True, eq=False)
 class Statistics:
     """Preprocessing of images, fixed by a training set: ``((image / 255) - mean) / std``, each step optional.
@@ -230,13 +236,8 @@ class Statistics:
         return prepared
 
     def __repr__(self) -> str:
-        def short(array: FloatArray | None) -> str:
-            return "None" if array is None else f"<{array.shape}, crc32 {zlib.crc32(array.tobytes()):08x}>"
-
-        return (
-            f"Statistics(image_shape={self.image_shape}, divide_by_255={self.divide_by_255}, "
-            f"mean={short(self.mean)}, std={short(self.std)})"
-        )
+        mean, std = (None if array is None else f"<{fingerprint(array)}>" for array in (self.mean, self.std))
+        return f"Statistics(image_shape={self.image_shape}, divide_by_255={self.divide_by_255}, mean={mean}, std={std})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics as a dictionary of arrays, numbers and None."""

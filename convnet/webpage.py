@@ -76,7 +76,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     params = {name: _halves(array, name) for name, array in model.params.items()}
     offered: list[dict[str, Any]] = []
     cost = "The parameters are in half precision."
-    has_digits = model.num_classes == 10 and names == [str(digit) for digit in range(10)]
+    has_digits = names == list("0123456789")
     if samples is None and drawable and has_digits and model.input_shape == (1, 28, 28):
         samples = load_mnist()[2:]
     if samples is not None:
