@@ -44,8 +44,19 @@ def affine_backward(
     rate: float,
     scratch: npt.NDArray[np.uint8],
 ) -> float: ...
+def phases_size(
+    kernel_h: int,
+    kernel_w: int,
+    out_h: int,
+    out_w: int,
+    stride_h: int,
+    stride_w: int,
+    padding_h: int,
+    padding_w: int,
+) -> int: ...
 def im2col(
     x: _Float,
+    phases: _Float,
     cols: _Float,
     kernel_h: int,
     kernel_w: int,
@@ -57,7 +68,9 @@ def im2col(
     padding_w: int,
 ) -> None: ...
 def col2im(
+    level: int,
     cols: _Float,
+    phases: _Float,
     x: _Float,
     kernel_h: int,
     kernel_w: int,
@@ -73,6 +86,7 @@ def conv2d_forward(
     x: _Float,
     weight: _Float,
     bias: _Float,
+    phases: _Float,
     cols: _Float,
     y: _Float,
     kernel_h: int,
@@ -89,6 +103,7 @@ def conv2d_backward(
     dy: _Float,
     x: _Float,
     weight: _Float,
+    phases: _Float,
     cols: _Float,
     dweight: _Float,
     dbias: _Float,

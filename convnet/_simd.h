@@ -194,11 +194,12 @@ typedef struct {
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
     void (*convolution_forward)(const simd_convolution *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*convolution_backward)(const simd_convolution *, ptrdiff_t f);
+    void (*accumulate)(const float *x, float *y, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t y_step);
 } simd_functions;
 
 #define SIMD_FUNCTIONS(set, sparse_limit)                                                                              \
     {sparse_limit, product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set,           \
-     product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set, convolution_backward_##set}
+     product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set, convolution_backward_##set, accumulate_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
 static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05), SIMD_FUNCTIONS(avx2, 0.72),
@@ -220,6 +221,10 @@ static int simd_highest(void) {
 }
 
 #include "_simd_jobs.h"
+
+static void simd_accumulate(int level, const float *x, float *y, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t y_step) {
+    simd_levels[level].accumulate(x, y, rows, columns, y_step);
+}
 
 #else /* another compiler: only the sizes of scratch memory are ever asked for */
 

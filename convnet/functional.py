@@ -185,9 +185,11 @@ def conv2d_forward(
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
     columns = empty((threads, weight[0].size, oh * ow), weight.dtype)
+    phases = empty((threads, _kernels.phases_size(*sizes)), weight.dtype)
 
     def task(images: slice, slot: int) -> None:
-        _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, columns[slot], y[images], *sizes)
+        scratch = phases[slot], columns[slot]
+        _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, *scratch, y[images], *sizes)
 
     in_parts(task, len(x), len(x) * columns[0].size * f // 8, threads)
     return y.reshape(len(x), f, oh, ow)
@@ -243,6 +245,7 @@ def conv2d_backward(
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
     columns = empty((threads, weight[0].size, oh * ow), weight.dtype)
+    phases = empty((threads, _kernels.phases_size(*sizes)), weight.dtype)
     groups = max(1, min(GROUPS, len(x), GROUPS_BYTES // weight.nbytes))
     dweights = empty((groups, weight[0].size, f), weight.dtype)
     dbiases = empty((groups, f), weight.dtype)
@@ -256,6 +259,7 @@ def conv2d_backward(
                 dy[images],
                 x[images],
                 weight.reshape(f, -1),
+                phases[slot],
                 columns[slot],
                 dweights[group],
                 dbiases[group],

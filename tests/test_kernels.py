@@ -35,13 +35,14 @@ def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, paddi
     x = rng.standard_normal(x_shape).astype(dtype)
     expected, sizes = unfold_by_loops(x, weight_shape[2:], stride, padding)
     cols = np.full(expected.shape, np.nan, dtype)
-    _kernels.im2col(x, cols, *sizes)
+    phases = np.full(_kernels.phases_size(*sizes), np.nan, dtype)
+    _kernels.im2col(x, phases, cols, *sizes)
     np.testing.assert_array_equal(cols, expected)
 
     # <im2col(x), c> == <x, col2im(c)>, for every x only if col2im is the adjoint.
     c = rng.standard_normal(cols.shape).astype(dtype)
     dx = np.zeros(x_shape, dtype)
-    _kernels.col2im(c, dx, *sizes)
+    _kernels.col2im(convnet.threads.LEVEL, c, phases, dx, *sizes)
     left = (cols.astype(np.float64) * c).sum()
     right = (x.astype(np.float64) * dx).sum()
     assert left == pytest.approx(right, rel=1e-4 if dtype == np.float32 else 1e-11, abs=1e-4)
@@ -51,9 +52,10 @@ def test_read_only_input_is_taken_and_never_written(rng, dtype):
     x = rng.standard_normal((1, 1, 3, 3)).astype(dtype)
     x.flags.writeable = False
     cols = np.empty((1, 4, 4), dtype)
-    _kernels.im2col(x, cols, 2, 2, 2, 2, 1, 1, 0, 0)
+    phases = np.empty(9, dtype)
+    _kernels.im2col(x, phases, cols, 2, 2, 2, 2, 1, 1, 0, 0)
     with pytest.raises(ValueError, match="read-only"):
-        _kernels.col2im(cols, x, 2, 2, 2, 2, 1, 1, 0, 0)
+        _kernels.col2im(-1, cols, phases, x, 2, 2, 2, 2, 1, 1, 0, 0)
 
 
 LEVELS = [
