@@ -199,7 +199,8 @@ typedef struct {
 
 #define SIMD_FUNCTIONS(set, sparse_limit)                                                                              \
     {sparse_limit, product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set,           \
-     product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set, convolution_backward_##set, accumulate_##set}
+     product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set,                            \
+     convolution_backward_##set, accumulate_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
 static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05), SIMD_FUNCTIONS(avx2, 0.72),
@@ -236,6 +237,7 @@ static ptrdiff_t simd_affine_scratch(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m) { re
 static double simd_affine_backward(int level, const simd_affine *s, int threads) { return 0; }
 static void simd_convolution_forward(int level, const simd_convolution *s, int threads) {}
 static void simd_convolution_backward(int level, const simd_convolution *s, int threads) {}
+static void simd_accumulate(int level, const float *x, float *y, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t y_step) {}
 
 #endif
 #endif

@@ -183,7 +183,7 @@ SIMD_TARGET static void SIMD_NAME(convolution_backward)(const simd_convolution *
 
 /* y[r * y_step + i] += x[r * columns + i]: a row of the columns that im2col makes, added back to the image. */
 SIMD_TARGET static void SIMD_NAME(accumulate)(const float *x, float *y, ptrdiff_t rows, ptrdiff_t columns,
-                                            ptrdiff_t y_step) {
+                                              ptrdiff_t y_step) {
     for (ptrdiff_t r = 0; r < rows; r++, x += columns, y += y_step) {
         ptrdiff_t i = 0;
         for (; i + SIMD_LANES <= columns; i += SIMD_LANES) *(FLOATS *)(y + i) += *(const FLOATS *)(x + i);

@@ -94,9 +94,9 @@ def show_config() -> None:
     print(f"threads: {_num_threads}")
 
 
-# Elements of a part: with 2 ** 16 pooling 50 images took a quarter more time on two threads, because each part begins
-# in Python, where only one thread can be at a time.
-PART = 1 << 18
+# Elements of a part, and of each where there are more than 8: a part begins in Python, where only one thread can be at
+# a time, and threads that meet there wait for each other.
+PART, LARGE_PART = 1 << 18, 1 << 22
 
 
 def in_parts(task: Callable[[slice, int], object], count: int, elements: int, threads: int | None = None) -> None:
@@ -116,7 +116,7 @@ def in_parts(task: Callable[[slice, int], object], count: int, elements: int, th
         At most so many; `get_num_threads` by default.
     """
     threads = _num_threads if threads is None else threads
-    parts = min(count, 32, elements // PART)
+    parts = min(count, elements // PART, max(8, min(32, elements // LARGE_PART)))
     if parts < 2:
         task(slice(0, count), 0)
         return

@@ -29,6 +29,11 @@ def unfold_by_loops(x, kernel, stride, padding):
     )
 
 
+LEVELS = [
+    pytest.param(level, id=name) for name, level in convnet.threads.LEVELS.items() if level <= _kernels.simd_highest()
+]
+
+
 @pytest.mark.parametrize(("x_shape", "weight_shape", "stride", "padding"), CONVOLUTIONS)
 def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, padding):
     stride, padding = as_pair(stride, "stride", 1), as_pair(padding, "padding", 0)
@@ -48,6 +53,22 @@ def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, paddi
     assert left == pytest.approx(right, rel=1e-4 if dtype == np.float32 else 1e-11, abs=1e-4)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, level, stride):
+    for width in [*range(1, 20), 31, 32, 33, 50]:
+        x = rng.integers(-9, 9, (2, 1, 2, width * stride)).astype(dtype)  # sums are exact in any order
+        cols, sizes = unfold_by_loops(x, (2, 2), (1, stride), (1, 1))
+        phases, found, dx = np.full(_kernels.phases_size(*sizes), np.nan, dtype), np.empty_like(cols), np.zeros_like(x)
+        _kernels.im2col(x, phases, found, *sizes)
+        np.testing.assert_array_equal(found, cols)
+        # Every pixel is copied as often as windows cover it.
+        _kernels.col2im(level, cols, phases, dx, *sizes)
+        ones = unfold_by_loops(np.arange(x.size, dtype=dtype).reshape(x.shape) + 1, (2, 2), (1, stride), (1, 1))[0]
+        times = np.bincount(ones.astype(int).ravel(), minlength=x.size + 1)[1:].reshape(x.shape)
+        np.testing.assert_array_equal(dx, x * times)
+
+
 def test_read_only_input_is_taken_and_never_written(rng, dtype):
     x = rng.standard_normal((1, 1, 3, 3)).astype(dtype)
     x.flags.writeable = False
@@ -58,9 +79,6 @@ def test_read_only_input_is_taken_and_never_written(rng, dtype):
         _kernels.col2im(-1, cols, phases, x, 2, 2, 2, 2, 1, 1, 0, 0)
 
 
-LEVELS = [
-    pytest.param(level, id=name) for name, level in convnet.threads.LEVELS.items() if level <= _kernels.simd_highest()
-]
 # Rows, columns and common axis: none, one, tiles and panels and what is left over of them, more than one block.
 PRODUCTS = [
     (1, 1, 1),
