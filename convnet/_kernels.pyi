@@ -54,6 +54,7 @@ def phases_size(
     padding_h: int,
     padding_w: int,
 ) -> int: ...
+def block_rows(size: int, out_h: int, out_w: int) -> int: ...
 def im2col(
     x: _Float,
     phases: _Float,

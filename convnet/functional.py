@@ -136,6 +136,17 @@ def _conv_arguments(
     return x, weight, stride, padding, _conv_outputs(x.shape[1:], weight.shape, stride, padding)
 
 
+def _conv_scratch(
+    weight: FloatArray, sizes: tuple[int, ...], threads: int, empty: Empty
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Return for each thread the memory of a channel's phases and of the columns, for a block of output rows."""
+    kh, kw, oh, ow, *rest = sizes
+    rows = _kernels.block_rows(weight[0].size, oh, ow)
+    phases = empty((threads, _kernels.phases_size(kh, kw, rows, ow, *rest)), weight.dtype)
+    columns = empty((threads, weight[0].size, rows * ow), weight.dtype)
+    return list(zip(phases, columns, strict=True))
+
+
 def conv2d_forward(
     x: npt.ArrayLike,
     weight: npt.ArrayLike,
@@ -184,14 +195,12 @@ def conv2d_forward(
     y = empty((len(x), f, oh * ow), weight.dtype)
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
-    columns = empty((threads, weight[0].size, oh * ow), weight.dtype)
-    phases = empty((threads, _kernels.phases_size(*sizes)), weight.dtype)
+    scratch = _conv_scratch(weight, sizes, threads, empty)
 
     def task(images: slice, slot: int) -> None:
-        scratch = phases[slot], columns[slot]
-        _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, *scratch, y[images], *sizes)
+        _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, *scratch[slot], y[images], *sizes)
 
-    in_parts(task, len(x), len(x) * columns[0].size * f // 8, threads)
+    in_parts(task, len(x), len(x) * weight.size * oh * ow // 8, threads)
     return y.reshape(len(x), f, oh, ow)
 
 
@@ -244,8 +253,7 @@ def conv2d_backward(
     dy = dy.reshape(len(x), f, oh * ow)
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
-    columns = empty((threads, weight[0].size, oh * ow), weight.dtype)
-    phases = empty((threads, _kernels.phases_size(*sizes)), weight.dtype)
+    scratch = _conv_scratch(weight, sizes, threads, empty)
     groups = max(1, min(GROUPS, len(x), GROUPS_BYTES // weight.nbytes))
     dweights = empty((groups, weight[0].size, f), weight.dtype)
     dbiases = empty((groups, f), weight.dtype)
@@ -259,15 +267,14 @@ def conv2d_backward(
                 dy[images],
                 x[images],
                 weight.reshape(f, -1),
-                phases[slot],
-                columns[slot],
+                *scratch[slot],
                 dweights[group],
                 dbiases[group],
                 None if dx is None else dx[images],
                 *sizes,
             )
 
-    in_parts(task, groups, len(x) * columns[0].size * f // 8, threads)
+    in_parts(task, groups, len(x) * weight.size * oh * ow // 8, threads)
     for group in range(1, groups):
         dweights[0] += dweights[group]
         dbiases[0] += dbiases[group]

@@ -14,8 +14,11 @@ def normal(rng, shape, dtype):
     return rng.standard_normal(shape).astype(dtype)
 
 
+@pytest.mark.parametrize("block_rows", [None, 1, 2, 3])
 @pytest.mark.parametrize(("x_shape", "weight_shape", "stride", "padding"), CONVOLUTIONS)
-def test_convolution_equals_the_loops(rng, dtype, x_shape, weight_shape, stride, padding):
+def test_convolution_equals_the_loops(rng, monkeypatch, dtype, x_shape, weight_shape, stride, padding, block_rows):
+    if block_rows is not None:
+        monkeypatch.setattr(_kernels, "block_rows", lambda size, out_h, out_w: min(block_rows, out_h))
     x, weight = normal(rng, x_shape, dtype), normal(rng, weight_shape, dtype)
     bias = normal(rng, weight_shape[0], dtype)
     y = functional.conv2d_forward(x, weight, bias, stride=stride, padding=padding)
@@ -34,6 +37,23 @@ def test_convolution_equals_the_loops(rng, dtype, x_shape, weight_shape, stride,
     without = functional.conv2d_backward(dy, x, weight, stride=stride, padding=padding, need_dx=False)
     assert without[0] is None
     np.testing.assert_array_equal(without[1], gradients[1])
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "kernel", "size"), [(16, 16, 3, 32), (16, 2, 3, 200), (3, 1, 11, 300), (1, 1, 2, 2000)]
+)
+def test_convolution_needs_little_memory_besides_its_results(channels, filters, kernel, size):
+    allocated = []
+
+    def empty(shape, dtype):
+        allocated.append(np.empty(shape, dtype))
+        return allocated[-1]
+
+    x, weight = np.zeros((1, channels, size, size), np.float32), np.zeros((filters, channels, kernel, kernel))
+    convnet.set_num_threads(1)
+    y = functional.conv2d_forward(x, weight.astype(np.float32), np.zeros(filters), empty=empty)
+    scratch = sum(array.nbytes for array in allocated if array.shape != (1, filters, y[0, 0].size))
+    assert 0 < scratch < (2 << 20)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 5, 8])
