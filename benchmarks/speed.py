@@ -149,8 +149,9 @@ def training(libraries, data, options):
         exact.load_params(params)
         starts = range(0, min(200, 50000 // batch) * batch, batch)
         batches = [(data["x_train"][i : i + batch], data["y_train"][i : i + batch]) for i in starts]
-        loss, _ = exact.loss(*batches[0])
-        exact.train_step(*batches[0], convnet.SGD(RATE))
+        first = settled(exact, data, batch)
+        loss, _ = exact.loss(*first)
+        exact.train_step(*first, convnet.SGD(RATE))
         penalty = 0.5 * L2 * sum(float((p.astype(float) ** 2).sum()) for n, p in params.items() if n.endswith("weight"))
         calls = {}
         for name, library in libraries.items():
@@ -159,20 +160,30 @@ def training(libraries, data, options):
             modes = {}
             for mode, step in library.training(params).items():
                 what = f"{name}, {mode}, training"
-                value = step(*batches[0]) + (penalty if hasattr(step, "without_l2") else 0)
+                value = step(*first) + (penalty if hasattr(step, "without_l2") else 0)
                 require(abs(value - loss) <= 1e-5 * loss, f"{what}: loss {value}, expected {loss}")
                 for key, param in step.params().items():
                     change, true_change = param - params[key], exact.params[key] - params[key]
-                    # A bias starts at 0: its first value is its gradient, and a sum of up to a million of numbers.
-                    right = (
-                        close(change, true_change, 1e-3) if key.endswith("bias") else close(param, exact.params[key])
-                    )
-                    require(right and close(change, true_change, 0.01), f"{what}: {key}")
+                    require(close(param, exact.params[key]) and close(change, true_change, 0.01), f"{what}: {key}")
                 modes[mode] = successive(step, batches)
             calls[name] = fastest(modes, options.seconds)
         features = params["affine1.weight"].size + params["affine2.weight"].size
         flop = batch * (2 * 2 * 49 * 32 * 784 - 2 * 49 * 32 * (784 - 196) + 6 * features)
         yield Timed(f"training step, hidden {hidden}, batch {batch}", flop, calls)
+
+
+def settled(model, data, batch):
+    """Return a minibatch of which no hidden unit's input is 0 but for rounding.
+
+    Such a unit is open in one library and closed in another, and of 250 images a single one changes the gradient of the
+    bias by 0.2 %.
+    """
+    x = data["x_train"][: batch + 100]
+    hidden = x
+    for name in ("conv1", "relu1", "pool1", "affine1"):
+        hidden = model.layers[name](hidden)
+    chosen = np.flatnonzero((np.abs(hidden) > 1e-5 * hidden.std()).all(axis=1))[:batch]
+    return x[chosen], data["y_train"][chosen]
 
 
 def successive(step, batches):
