@@ -158,7 +158,7 @@ static inline ptrdiff_t simd_sparse_place(simd_sparse *s, ptrdiff_t m, ptrdiff_t
 #if defined(__x86_64__)
 
 #define SIMD_LANES 8
-#define SIMD_FILTERS 2
+#define SIMD_FILTERS 3
 #define SIMD_ROWS 6
 #define SIMD_EACH_ROWS(do) do(1) do(2) do(3) do(4) do(5) do(6)
 #define SIMD_EVEN 0, 2, 4, 6, 8, 10, 12, 14

@@ -1,41 +1,61 @@
 /* Convolution of stride 1 + bias + ReLU + 2x2 max pooling in one pass, for one instruction set; included by
  * _simd_level.h.
  *
- * A tile is SIMD_FILTERS filters x 2 output rows x 2 vectors of output columns, kept in registers while the filters'
- * taps are walked: with AVX-512 16 sums, so that each vector of pixels that is loaded is used by 4 filters, and each
- * weight by 4 vectors; 8 sums for the sets that have only 16 registers. The two rows and neighbouring columns are then
- * reduced to pooled maxima, so that the convolution's output is never written to memory. A row that is not a multiple
- * of the tile is read on into the next row, whose sums are thrown away.
+ * A tile is up to SIMD_FILTERS filters x 2 output rows x 2 vectors of output columns, kept in registers while the
+ * filters' taps are walked: 16 sums with AVX-512, so that each vector of pixels that is loaded is used by 4 filters and
+ * each weight by 4 vectors; 12 with AVX2, whose 16 registers then still hold most of the pixels, so that loads do not
+ * become the limit (8 sums, for which gcc reads each pixel twice, take half as long again); 8 with vectors of 16 bytes,
+ * where a product needs a register of its own. The two rows and neighbouring columns are then reduced to pooled maxima,
+ * so that the convolution's output is never written to memory. A row that is not a multiple of the tile is read on into
+ * the next row, whose sums are thrown away.
  */
 
-/* Pool one row of sums: write up to SIMD_LANES cells, count of them, from rows a (above) and b of two vectors each.
- * Where there is room for it, a whole vector is written: what it has too much is overwritten by the cells that follow.
+/* Numbers below 256, as bytes. gcc takes AVX2's vectors apart for it. */
+SIMD_TARGET static inline __attribute__((always_inline)) BYTES SIMD_NAME(as_bytes)(INTS numbers) {
+#if SIMD_LANES == 8
+    const __m256i eight = (__m256i)numbers;
+    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    const __m128i bytes = _mm_packus_epi16(words, words);
+    BYTES low;
+    memcpy(&low, &bytes, sizeof low);
+    return low;
+#else
+    return __builtin_convertvector(numbers, BYTES);
+#endif
+}
+
+/* Pool a tile: of each filter write up to SIMD_LANES cells, count of them, from a row of two vectors and the one below.
+ * Where the filter's plane has room for it, a whole vector is written: what it has too much is overwritten by the cells
+ * that follow.
+ * Not inlined, for its constants would take registers from the sums while these are formed.
  */
-SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(pool)(
-    FLOATS a0, FLOATS a1, FLOATS b0, FLOATS b1, ptrdiff_t count, ptrdiff_t room, float *y, uint8_t *codes) {
-    const FLOATS candidates[4] = {
-        SIMD_SHUFFLE(INTS, a0, a1, SIMD_EVEN), SIMD_SHUFFLE(INTS, a0, a1, SIMD_ODD),
-        SIMD_SHUFFLE(INTS, b0, b1, SIMD_EVEN), SIMD_SHUFFLE(INTS, b0, b1, SIMD_ODD)};
-    FLOATS best = candidates[0];
-    INTS code = {0};
+SIMD_TARGET static __attribute__((noinline)) void SIMD_NAME(pool)(
+    FLOATS (*sums)[2][2], int filters, ptrdiff_t count, ptrdiff_t room, ptrdiff_t cells, float *y, uint8_t *codes) {
+    for (int f = 0; f < filters; f++, y += cells, codes += cells) {
+        const FLOATS a0 = sums[f][0][0], a1 = sums[f][0][1], b0 = sums[f][1][0], b1 = sums[f][1][1];
+        const FLOATS candidates[4] = {
+            SIMD_SHUFFLE(INTS, a0, a1, SIMD_EVEN), SIMD_SHUFFLE(INTS, a0, a1, SIMD_ODD),
+            SIMD_SHUFFLE(INTS, b0, b1, SIMD_EVEN), SIMD_SHUFFLE(INTS, b0, b1, SIMD_ODD)};
+        FLOATS best = candidates[0];
+        INTS code = {0};
 #pragma GCC unroll 3
-    for (int k = 1; k < 4; k++) {
-        const FLOATS value = candidates[k];
-        /* Of equals the first stays; a NaN is larger than every number, and the first one stays. */
-        const INTS larger = ~(value <= best) & (best == best);
-        best = (FLOATS)((larger & (INTS)value) | (~larger & (INTS)best));
-        code = (larger & k) | (~larger & code);
-    }
-    const INTS closed = best <= (FLOATS){0};
-    best = (FLOATS)(~closed & (INTS)best);
-    code = (closed & SIMD_CLOSED) | (~closed & code);
-    const BYTES byte = __builtin_convertvector(code, BYTES);
-    if (room >= SIMD_LANES) {
-        memcpy(y, &best, sizeof best);
-        memcpy(codes, &byte, sizeof byte);
-    } else {
-        memcpy(y, &best, (size_t)count * sizeof *y);
-        memcpy(codes, &byte, (size_t)count);
+        for (int k = 1; k < 4; k++) {
+            const FLOATS value = candidates[k];
+            /* Of equals the first stays; a NaN is larger than every number, and the first one stays. */
+            const INTS larger = ~(value <= best) & (best == best);
+            best = (FLOATS)((larger & (INTS)value) | (~larger & (INTS)best));
+            code = (larger & k) | (~larger & code);
+        }
+        const INTS closed = best <= (FLOATS){0};
+        best = (FLOATS)(~closed & (INTS)best);
+        const BYTES bytes = SIMD_NAME(as_bytes)((closed & SIMD_CLOSED) | (~closed & code));
+        if (room >= SIMD_LANES) {
+            *(FLOATS *)y = best;
+            memcpy(codes, &bytes, sizeof bytes);
+        } else {
+            memcpy(y, &best, (size_t)count * sizeof *y);
+            memcpy(codes, &bytes, (size_t)count);
+        }
     }
 }
 
@@ -68,12 +88,8 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(filters)
                     }
                 }
             }
-#pragma GCC unroll 4
-            for (int f = 0; f < filters; f++) {
-                const ptrdiff_t cell = (first + f) * cells + row * s->pw + column;
-                SIMD_NAME(pool)(sums[f][0][0], sums[f][0][1], sums[f][1][0], sums[f][1][1], s->pw - column,
-                                cells - row * s->pw - column, y + cell, codes + cell);
-            }
+            const ptrdiff_t place = row * s->pw + column, cell = first * cells + place;
+            SIMD_NAME(pool)(sums, filters, s->pw - column, cells - place, cells, y + cell, codes + cell);
         }
     }
 }
@@ -84,9 +100,22 @@ SIMD_TARGET static void SIMD_NAME(convolution_forward)(const simd_convolution *s
     const float *padded = s->padded + n * simd_padded_size(s);
     float *y = s->y + n * s->f * s->ph * s->pw;
     uint8_t *codes = s->codes + n * s->f * s->ph * s->pw;
-    for (; first + SIMD_FILTERS <= end; first += SIMD_FILTERS)
-        SIMD_NAME(filters)(s, SIMD_FILTERS, first, padded, y, codes);
-    for (; first < end; first++) SIMD_NAME(filters)(s, 1, first, padded, y, codes);
+    const ptrdiff_t tiles = simd_parts(end - first, SIMD_FILTERS);
+    for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+        const ptrdiff_t from = first + (end - first) * tile / tiles, to = first + (end - first) * (tile + 1) / tiles;
+        switch (to - from) {
+#define FILTERS(count) case count: SIMD_NAME(filters)(s, count, from, padded, y, codes); break;
+            FILTERS(1)
+            FILTERS(2)
+#if SIMD_FILTERS > 2
+            FILTERS(3)
+#endif
+#if SIMD_FILTERS > 3
+            FILTERS(4)
+#endif
+#undef FILTERS
+        }
+    }
 }
 
 /* A part of a row of a filter's gradient: one vector, or two of 4 where there are no longer ones. */
