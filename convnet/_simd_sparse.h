@@ -172,13 +172,15 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
 /* SPARSE_COLUMNS columns of C, from n0 on, for the rows from m0 on that `a` has. Block by block of the common axis the
  * rows of B are copied to where their vectors lie at cache lines, as all rows of C read them, with zeros for columns
  * that B does not have; what the copy will need next is fetched. The sums lie at cache lines as well, until C gets them.
+ * The columns are taken as many at a time as 8 vectors have, for all rows: with AVX2 the copy of 128 columns would be
+ * as large as the first-level cache.
  */
 SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const simd_sparse *a, float *sums, ptrdiff_t m0,
                                                 ptrdiff_t n0) {
-    enum { DEPTH = SPARSE_DEPTH, WIDTH = SPARSE_COLUMNS };
-    float panel[DEPTH * WIDTH] __attribute__((aligned(64)));
+    enum { DEPTH = SPARSE_DEPTH, WIDTH = SPARSE_COLUMNS, PANEL = 8 * SIMD_LANES };
+    float panels[WIDTH / PANEL][DEPTH * PANEL] __attribute__((aligned(64)));
     const ptrdiff_t columns = simd_least(s->n - n0, WIDTH), blocks = simd_parts(s->k, DEPTH);
-    if (columns < WIDTH) memset(panel, 0, sizeof panel);
+    if (columns < WIDTH) memset(panels, 0, sizeof panels);
     for (ptrdiff_t block = 0; block < blocks; block++) {
         const ptrdiff_t p = block * DEPTH, depth = simd_least(s->k - p, DEPTH);
         for (ptrdiff_t i = 0; i < depth; i++) {
@@ -188,11 +190,13 @@ SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const sim
                     __builtin_prefetch(row + DEPTH * s->b_step + j, 0, 2);
             ptrdiff_t j = 0;
             for (; j + SIMD_LANES <= columns; j += SIMD_LANES)
-                *(FLOATS *)(panel + i * WIDTH + j) = *(const FLOATS *)(row + j);
-            for (; j < columns; j++) panel[i * WIDTH + j] = row[j];
+                *(FLOATS *)(panels[j / PANEL] + i * PANEL + j % PANEL) = *(const FLOATS *)(row + j);
+            for (; j < columns; j++) panels[j / PANEL][i * PANEL + j % PANEL] = row[j];
         }
-        for (ptrdiff_t m = 0; m < a->m; m++)
-            SIMD_NAME(sparse_columns)(WIDTH, 8, a, block * a->m + m, panel, WIDTH, sums + m * WIDTH, 1, block ? 1 : 0);
+        for (int panel = 0; panel * PANEL < columns; panel++)
+            for (ptrdiff_t m = 0; m < a->m; m++)
+                SIMD_NAME(sparse_columns)(PANEL, 8, a, block * a->m + m, panels[panel], PANEL,
+                                          sums + m * WIDTH + panel * PANEL, 1, block ? 1 : 0);
     }
     for (ptrdiff_t m = 0; m < a->m; m++) {
         float *const c = s->c + (m0 + m) * s->c_step + n0;
