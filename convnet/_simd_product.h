@@ -11,18 +11,22 @@
  * the product goes from 80 to 97 GFLOP/s by that, on one core whose peak is 116.
  */
 
-SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_tile)(
-    const int rows, const int vectors, const int a_is_transposed, const product_tile *t) {
-    const float *const a = t->a, *b = t->b;
+/* The sums of a tile; with `fetches` what t->fetch says is fetched meanwhile, else nothing: the loads of AVX2's tiles would
+ * become the limit.
+ */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_sums)(
+    const int rows, const int vectors, const int a_is_transposed, const int fetches, const product_tile *t,
+    FLOATS (*sums)[2]) {
+    const float *const a = t->a, *b = t->b, *fetch = t->fetch;
     const ptrdiff_t depth = t->depth, a_step = t->a_step, b_step = t->b_step, fetch_step = t->fetch_step;
-    const float *fetch = t->fetch;
-    FLOATS sums[SIMD_ROWS][2];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) sums[r][0] = sums[r][1] = (FLOATS){0};
     for (ptrdiff_t p = 0; p < depth; p++, b += b_step, fetch += fetch_step) {
         const FLOATS b0 = *(const FLOATS *)b, b1 = vectors == 2 ? *(const FLOATS *)(b + SIMD_LANES) : (FLOATS){0};
-        __builtin_prefetch(fetch, 0, 2);
-        __builtin_prefetch(fetch + SIMD_LINE, 0, 2);
+        if (fetches) {
+            __builtin_prefetch(fetch, 0, 2);
+            __builtin_prefetch(fetch + SIMD_LINE, 0, 2);
+        }
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) {
             const float factor = a_is_transposed ? a[p * a_step + r] : a[r * a_step + p];
@@ -30,6 +34,13 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_
             if (vectors == 2) sums[r][1] += factor * b1;
         }
     }
+}
+
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_tile)(
+    const int rows, const int vectors, const int a_is_transposed, const product_tile *t) {
+    FLOATS sums[SIMD_ROWS][2];
+    if (t->fetch) SIMD_NAME(product_sums)(rows, vectors, a_is_transposed, 1, t, sums);
+    else SIMD_NAME(product_sums)(rows, vectors, a_is_transposed, 0, t, sums);
     float *c = t->c;
     const float alpha = t->alpha, beta = t->beta;
     if (beta == 0) {
@@ -89,7 +100,7 @@ SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, p
                 t->fetch = *stream, t->fetch_step = 2 * SIMD_LINE;
                 *stream += t->depth * 2 * SIMD_LINE;
             } else {
-                t->fetch = t->b, t->fetch_step = 0;
+                t->fetch = NULL;
             }
         }
         if (columns == vectors * SIMD_LANES) {
