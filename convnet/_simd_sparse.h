@@ -30,11 +30,12 @@ SIMD_TARGET static inline int SIMD_NAME(find)(const uint8_t *flags, ptrdiff_t si
 }
 
 /* Write the places of what is not 0 in x, and the values; return how many. `size` is at most GATHER_SIZE, and both have
- * room for it as a multiple of 16. AVX-512 has an instruction for it.
+ * room for it as a multiple of 16. AVX-512 has an instruction for it; with AVX2 those of four are moved together as a
+ * table says, which takes a quarter of the time of finding the places and then reading the values.
  */
 SIMD_TARGET static int SIMD_NAME(gather)(const float *x, ptrdiff_t size, uint8_t *places, float *values) {
-#if SIMD_LANES == 16
     int count = 0;
+#if SIMD_LANES == 16
     __m512i numbers = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     for (ptrdiff_t i = 0; i < size; i += 16, numbers = _mm512_add_epi32(numbers, _mm512_set1_epi32(16))) {
         const __mmask16 inside = (__mmask16)(size - i < 16 ? (1 << (size - i)) - 1 : 0xffff);
@@ -45,14 +46,29 @@ SIMD_TARGET static int SIMD_NAME(gather)(const float *x, ptrdiff_t size, uint8_t
                          _mm512_cvtepi32_epi8(_mm512_maskz_compress_epi32(wanted, numbers)));
         count += __builtin_popcount(wanted);
     }
-    return count;
+#elif SIMD_LANES == 8
+    /* The numbers of the bits that are 1, in order, a byte each. */
+    static const uint32_t bits[16] = {0,       0,       0x1,     0x100,     0x2,     0x200,     0x201,     0x20100,
+                                      0x3,     0x300,   0x301,   0x30100,   0x302,   0x30200,   0x30201,   0x3020100};
+    ptrdiff_t i = 0;
+    for (; i + 4 <= size; i += 4) {
+        const __m128 some = _mm_loadu_ps(x + i);
+        const int wanted = _mm_movemask_ps(_mm_cmpneq_ps(some, _mm_setzero_ps()));
+        const __m128i from = _mm_cvtepu8_epi32(_mm_cvtsi32_si128((int)bits[wanted]));
+        const uint32_t numbers = bits[wanted] + 0x01010101 * (uint32_t)i;
+        _mm_storeu_ps(values + count, _mm_permutevar_ps(some, from));
+        memcpy(places + count, &numbers, sizeof numbers);
+        count += __builtin_popcount((unsigned)wanted);
+    }
+    for (; i < size; i++)
+        if (x[i] != 0) values[count] = x[i], places[count++] = (uint8_t)i;
 #else
     uint8_t flags[GATHER_SIZE];
     for (ptrdiff_t i = 0; i < size; i++) flags[i] = x[i] != 0;
-    const int count = SIMD_NAME(find)(flags, size, places);
+    count = SIMD_NAME(find)(flags, size, places);
     for (int i = 0; i < count; i++) values[i] = x[places[i]];
-    return count;
 #endif
+    return count;
 }
 
 /* What is not 0 in the rows first to end - 1 of a. */
