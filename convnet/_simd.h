@@ -203,7 +203,7 @@ typedef struct {
      convolution_backward_##set, accumulate_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
-static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05), SIMD_FUNCTIONS(avx2, 0.72),
+static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05), SIMD_FUNCTIONS(avx2, 0.95),
                                              SIMD_FUNCTIONS(avx512, 0.85)};
 #else
 #define SIMD_BUILT 1
