@@ -161,8 +161,9 @@ static inline ptrdiff_t simd_sparse_place(simd_sparse *s, ptrdiff_t m, ptrdiff_t
 #define SIMD_FILTERS 3
 #define SIMD_ROWS 6
 #define SIMD_EACH_ROWS(do) do(1) do(2) do(3) do(4) do(5) do(6)
-#define SIMD_EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define SIMD_ODD 1, 3, 5, 7, 9, 11, 13, 15
+#define SIMD_EVEN 0, 2, 8, 10, 4, 6, 12, 14
+#define SIMD_ODD 1, 3, 9, 11, 5, 7, 13, 15
+#define SIMD_ORDER 0, 1, 4, 5, 2, 3, 6, 7
 #define SIMD_TARGET __attribute__((target("avx2,fma,bmi")))
 #define SIMD_NAME(name) name##_avx2
 #include "_simd_level.h"

@@ -48,7 +48,12 @@ SIMD_TARGET static __attribute__((noinline)) void SIMD_NAME(pool)(
         }
         const INTS closed = best <= (FLOATS){0};
         best = (FLOATS)(~closed & (INTS)best);
-        const BYTES bytes = SIMD_NAME(as_bytes)((closed & SIMD_CLOSED) | (~closed & code));
+        code = (closed & SIMD_CLOSED) | (~closed & code);
+#ifdef SIMD_ORDER
+        best = SIMD_SHUFFLE(INTS, best, best, SIMD_ORDER);
+        code = SIMD_SHUFFLE(INTS, code, code, SIMD_ORDER);
+#endif
+        const BYTES bytes = SIMD_NAME(as_bytes)(code);
         if (room >= SIMD_LANES) {
             *(FLOATS *)y = best;
             memcpy(codes, &bytes, sizeof bytes);

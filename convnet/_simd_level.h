@@ -3,6 +3,7 @@
  *   SIMD_FILTERS  filters of a tile of the convolution,
  *   SIMD_ROWS, SIMD_EACH_ROWS  most rows of a tile of a product, and a list of all numbers up to it,
  *   SIMD_EVEN, SIMD_ODD  the even and odd lanes of two vectors in a row,
+ *   SIMD_ORDER    what puts these in order, if they are not: AVX2 shuffles halves of vectors three times as fast,
  *   SIMD_TARGET   the attribute that allows the instructions,
  *   SIMD_NAME     the name of a function for this instruction set.
  */
@@ -27,5 +28,6 @@ typedef uint8_t SIMD_NAME(bytes) __attribute__((vector_size(SIMD_LANES)));
 #undef SIMD_EACH_ROWS
 #undef SIMD_EVEN
 #undef SIMD_ODD
+#undef SIMD_ORDER
 #undef SIMD_TARGET
 #undef SIMD_NAME
