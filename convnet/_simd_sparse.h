@@ -185,34 +185,49 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
     }
 }
 
+/* Fetch into the first-level cache what a slot's sums are formed from: the places, the values, and the sums so far. */
+static inline void SIMD_NAME(fetch_slot)(const simd_sparse *a, ptrdiff_t slot, const float *sums, ptrdiff_t columns) {
+    __builtin_prefetch(a->places + slot * SPARSE_DEPTH);
+    for (ptrdiff_t j = 0; j < SPARSE_DEPTH; j += SIMD_LINE) __builtin_prefetch(a->values + slot * SPARSE_DEPTH + j);
+    for (ptrdiff_t j = 0; j < columns; j += SIMD_LINE) __builtin_prefetch(sums + j, 1);
+}
+
 /* SPARSE_COLUMNS columns of C, from n0 on, for the rows from m0 on that `a` has. Block by block of the common axis the
  * rows of B are copied to where their vectors lie at cache lines, as all rows of C read them, with zeros for columns
- * that B does not have; what the copy will need next is fetched. The sums lie at cache lines as well, until C gets them.
- * The columns are taken as many at a time as 8 vectors have, for all rows: with AVX2 the copy of 128 columns would be
- * as large as the first-level cache.
+ * that B does not have. The sums lie at cache lines as well, until C gets them. The columns are taken as many at a time
+ * as 8 vectors have, for all rows: with AVX2 the copy of 128 columns would be as large as the first-level cache.
+ *
+ * Every row ends with a branch that nothing predicts, behind which nothing is read ahead: what is needed two rows later,
+ * and a part of the next block of B, is fetched meanwhile. With AVX2 that takes a third of the time away.
  */
 SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const simd_sparse *a, float *sums, ptrdiff_t m0,
                                                 ptrdiff_t n0) {
-    enum { DEPTH = SPARSE_DEPTH, WIDTH = SPARSE_COLUMNS, PANEL = 8 * SIMD_LANES };
-    float panels[WIDTH / PANEL][DEPTH * PANEL] __attribute__((aligned(64)));
-    const ptrdiff_t columns = simd_least(s->n - n0, WIDTH), blocks = simd_parts(s->k, DEPTH);
-    if (columns < WIDTH) memset(panels, 0, sizeof panels);
-    for (ptrdiff_t block = 0; block < blocks; block++) {
-        const ptrdiff_t p = block * DEPTH, depth = simd_least(s->k - p, DEPTH);
+    enum { DEPTH = SPARSE_DEPTH, WIDTH = SPARSE_COLUMNS, PANEL = 8 * SIMD_LANES, LINES = WIDTH / SIMD_LINE, LATER = 2 };
+    float copy[WIDTH / PANEL][DEPTH * PANEL] __attribute__((aligned(64)));
+    const ptrdiff_t columns = simd_least(s->n - n0, WIDTH), panels = simd_parts(columns, PANEL);
+    if (columns < WIDTH) memset(copy, 0, sizeof copy);
+    for (ptrdiff_t p = 0, slot = 0; p < s->k; p += DEPTH) {
+        const ptrdiff_t depth = simd_least(s->k - p, DEPTH);
+        const float *const b = s->b + p * s->b_step + n0, *const next = b + DEPTH * s->b_step;
         for (ptrdiff_t i = 0; i < depth; i++) {
-            const float *const row = s->b + (p + i) * s->b_step + n0;
-            if (p + i + DEPTH < s->k)
-                for (ptrdiff_t j = 0; j < columns; j += SIMD_LINE)
-                    __builtin_prefetch(row + DEPTH * s->b_step + j, 0, 2);
+            const float *const row = b + i * s->b_step;
             ptrdiff_t j = 0;
             for (; j + SIMD_LANES <= columns; j += SIMD_LANES)
-                *(FLOATS *)(panels[j / PANEL] + i * PANEL + j % PANEL) = *(const FLOATS *)(row + j);
-            for (; j < columns; j++) panels[j / PANEL][i * PANEL + j % PANEL] = row[j];
+                *(FLOATS *)(copy[j / PANEL] + i * PANEL + j % PANEL) = *(const FLOATS *)(row + j);
+            for (; j < columns; j++) copy[j / PANEL][i * PANEL + j % PANEL] = row[j];
         }
-        for (int panel = 0; panel * PANEL < columns; panel++)
-            for (ptrdiff_t m = 0; m < a->m; m++)
-                SIMD_NAME(sparse_columns)(PANEL, 8, a, block * a->m + m, panels[panel], PANEL,
-                                          sums + m * WIDTH + panel * PANEL, 1, block ? 1 : 0);
+        const ptrdiff_t lines = p + DEPTH < s->k ? simd_least(s->k - p - DEPTH, DEPTH) * LINES : 0;
+        ptrdiff_t line = 0;
+        for (ptrdiff_t panel = 0; panel < panels; panel++) {
+            float *sum = sums + panel * PANEL;
+            for (ptrdiff_t m = 0; m < a->m; m++, sum += WIDTH) {
+                for (const ptrdiff_t end = lines * (panel * a->m + m + 1) / (panels * a->m); line < end; line++)
+                    __builtin_prefetch(next + line / LINES * s->b_step + line % LINES * SIMD_LINE, 0, 2);
+                SIMD_NAME(fetch_slot)(a, slot + m + LATER, sum + LATER * WIDTH, PANEL);
+                SIMD_NAME(sparse_columns)(PANEL, 8, a, slot + m, copy[panel], PANEL, sum, 1, p ? 1 : 0);
+            }
+        }
+        slot += a->m;
     }
     for (ptrdiff_t m = 0; m < a->m; m++) {
         float *const c = s->c + (m0 + m) * s->c_step + n0;
