@@ -125,14 +125,14 @@ cdef inline void add_rows(
     bint a_is_transposed, floating alpha,
 ) noexcept nogil:
     """c += alpha * a[:, start:end] @ b[start:end], four rows of b at a time, to load c less often."""
-    cdef Py_ssize_t i, j, p
+    cdef Py_ssize_t _, j, p
     cdef Py_ssize_t down = 1 if a_is_transposed else a_step, right = a_step if a_is_transposed else 1
     cdef const floating* b0
     cdef const floating* b1
     cdef const floating* b2
     cdef const floating* b3
     cdef floating a0, a1, a2, a3
-    for i in range(rows):
+    for _ in range(rows):
         p = start
         while p + 4 <= end:
             a0, a1 = alpha * a[p * right], alpha * a[(p + 1) * right]
@@ -157,13 +157,13 @@ cdef inline void add_dots(
     floating alpha,
 ) noexcept nogil:
     """c += alpha * a[:, start:end] @ b[:, start:end].T."""
-    cdef Py_ssize_t i, j, p
+    cdef Py_ssize_t _, j, p
     cdef const floating* b0
     cdef const floating* b1
     cdef const floating* b2
     cdef const floating* b3
     cdef floating sum0, sum1, sum2, sum3
-    for i in range(rows):
+    for _ in range(rows):
         j = 0
         while j + 4 <= columns:
             b0 = b + j * b_step

@@ -197,8 +197,8 @@ static inline void SIMD_NAME(fetch_slot)(const simd_sparse *a, ptrdiff_t slot, c
  * that B does not have. The sums lie at cache lines as well, until C gets them. The columns are taken as many at a time
  * as 8 vectors have, for all rows: with AVX2 the copy of 128 columns would be as large as the first-level cache.
  *
- * Every row ends with a branch that nothing predicts, behind which nothing is read ahead: what is needed two rows later,
- * and a part of the next block of B, is fetched meanwhile. With AVX2 that takes a third of the time away.
+ * Every row ends with a branch that nothing predicts, behind which nothing is read ahead: what is needed two rows
+ * later, and a part of the next block of B, is fetched meanwhile. With AVX2 that takes a third of the time away.
  */
 SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const simd_sparse *a, float *sums, ptrdiff_t m0,
                                                 ptrdiff_t n0) {
