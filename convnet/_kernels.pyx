@@ -408,8 +408,8 @@ def block_rows(Py_ssize_t size, Py_ssize_t out_h, Py_ssize_t out_w):
     As many as give `cols` at most BLOCK_SIZE elements, but at least BLOCK_COLUMNS columns, spread evenly.
     """
     cdef Py_ssize_t pixels = out_h * out_w
-    cdef Py_ssize_t blocks = max(1, min(-(-size * pixels // BLOCK_SIZE), pixels // BLOCK_COLUMNS, out_h))
-    return -(-out_h // blocks)
+    cdef Py_ssize_t blocks = max(1, min((size * pixels + BLOCK_SIZE - 1) // BLOCK_SIZE, pixels // BLOCK_COLUMNS, out_h))
+    return (out_h + blocks - 1) // blocks
 
 
 cdef inline void copy_row(const floating* x, floating* y, Py_ssize_t count) noexcept nogil:

@@ -40,7 +40,8 @@ def test_convolution_equals_the_loops(rng, monkeypatch, dtype, x_shape, weight_s
 
 
 @pytest.mark.parametrize(
-    ("channels", "filters", "kernel", "size"), [(16, 16, 3, 32), (16, 2, 3, 200), (3, 1, 11, 300), (1, 1, 2, 2000)]
+    ("channels", "filters", "kernel", "size"),
+    [(16, 16, 3, 32), (16, 2, 3, 60), (16, 2, 3, 200), (3, 1, 11, 300), (1, 1, 2, 2000)],
 )
 def test_convolution_needs_little_memory_besides_its_results(channels, filters, kernel, size):
     allocated = []
@@ -53,7 +54,7 @@ def test_convolution_needs_little_memory_besides_its_results(channels, filters, 
     convnet.set_num_threads(1)
     y = functional.conv2d_forward(x, weight.astype(np.float32), np.zeros(filters), empty=empty)
     scratch = sum(array.nbytes for array in allocated if array.shape != (1, filters, y[0, 0].size))
-    assert 0 < scratch < (2 << 20)
+    assert 0 < scratch < (3 << 19)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 5, 8])

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 from pathlib import Path
 
 import numpy as np
@@ -231,3 +232,13 @@ def test_stub_and_module_agree():
         if callable(function) and not name.startswith("_")
     }
     assert present == described
+
+
+@pytest.mark.parametrize("size", [1, 27, 144, 1600, 100_000])
+@pytest.mark.parametrize(("out_h", "out_w"), [(1, 1), (1, 900), (900, 1), (14, 14), (32, 32), (60, 60), (130, 1000)])
+def test_blocks_of_output_rows_are_even_and_no_larger_than_said(size, out_h, out_w):
+    rows = _kernels.block_rows(size, out_h, out_w)
+    blocks = math.ceil(out_h / rows)
+    assert 1 <= rows <= out_h
+    assert rows == math.ceil(out_h / blocks)
+    assert size * (rows - 1) * out_w < 1 << 18 or (rows - 1) * out_w < 2 * 192
