@@ -123,10 +123,7 @@ def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None)
         plain: FloatArray = value
         if dtype is None or plain.dtype == dtype:
             return plain
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{what}: expected an array of real numbers, got lists of different lengths") from None
+    array = as_array(value, what)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{what}: expected real numbers, got dtype {array.dtype}")
     wanted = np.dtype(array.dtype if dtype is None else dtype).newbyteorder("=")
@@ -136,6 +133,14 @@ def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None)
         return as_plain(array, wanted)
 
 
+def as_array(value: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
+    """Return `value` as an array of whatever it holds."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{what}: expected an array, got lists of different lengths") from None
+
+
 def as_plain(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return an array as the kernels read it, in C order and aligned; the same object where it already is so."""
     return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
@@ -143,7 +148,7 @@ def as_plain(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> IntArray:
     """Return `count` labels in [0, num_classes) as a contiguous array of the platform's index type."""
-    labels = np.asarray(value)
+    labels = as_array(value, what)
     if labels.dtype.kind not in "iu" and labels.size:
         raise TypeError(f"{what}: expected integer labels, got dtype {labels.dtype}")
     if labels.shape != (count,):

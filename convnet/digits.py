@@ -1,7 +1,7 @@
 """A photograph or a drawing of a digit, made to look like MNIST's.
 
 The page that `convnet.webpage` writes does the same in JavaScript (``page/digit.js``), step by step and by the same
-names.
+names but for their underscores.
 """
 
 import warnings
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.checks import as_shape
+from convnet.checks import as_array, as_shape
 from convnet.files import open_file
 
 __all__ = ["prepare_digit"]
@@ -22,6 +22,8 @@ Bools = npt.NDArray[np.bool_]
 
 # Beyond it sums of squares are infinite.
 LARGEST_LEVEL = 1e100
+# Levels that differ by no more than this part of themselves are even: scaling makes such differences.
+EVEN = 1e-9
 # Of the red, green and blue of a picture; ITU-R BT.601.
 LUMA = np.array([0.299, 0.587, 0.114])
 # Pixels of a side at most.
@@ -88,10 +90,11 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     array([  0, 255, 255,   0], dtype=uint8)
     """
     height, width = as_shape(size, "prepare_digit: size", axes=2, minimum=7)
+    if max(height, width) > MOST_SIDE:
+        raise ValueError(f"prepare_digit: size: expected at most {MOST_SIDE:,} pixels a side, got {(height, width)}")
     what = str(image) if isinstance(image, (str, PathLike)) else "prepare_digit"
-    grey = _grey(_read(image) if isinstance(image, (str, PathLike)) else np.asarray(image))
-    if not (np.abs(grey) <= LARGEST_LEVEL).all():
-        raise ValueError(f"{what}: expected grey levels up to {LARGEST_LEVEL:g} in size, got more, NaN or infinity")
+    pixels = _read(image) if isinstance(image, (str, PathLike)) else as_array(image, "prepare_digit")
+    grey = _grey(pixels, what)
     box = _rounded(20 * min(height, width), 28)
     return _centre(_fit(_cropped(grey, what), box), height, width)
 
@@ -119,7 +122,7 @@ def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
             raise ValueError(f"{path}: expected an image file, got one that cannot be read ({error})") from None
 
 
-def _grey(image: npt.NDArray[Any]) -> Floats:
+def _grey(image: npt.NDArray[Any], what: str) -> Floats:
     """Return an image's grey levels (H, W)."""
     if image.dtype.kind not in "biuf":
         raise TypeError(f"prepare_digit: expected an image of real numbers, got dtype {image.dtype}")
@@ -128,7 +131,10 @@ def _grey(image: npt.NDArray[Any]) -> Floats:
         raise ValueError(f"prepare_digit: expected shape (H, W) or (H, W, 1, 3 or 4), got {image.shape}")
     if max(image.shape[:2]) > MOST_SIDE:
         raise ValueError(f"prepare_digit: expected at most {MOST_SIDE:,} pixels a side, got {image.shape}")
-    levels = image.astype(np.float64)
+    with np.errstate(over="ignore"):
+        levels = image.astype(np.float64)
+    if not (np.abs(levels) <= LARGEST_LEVEL).all():
+        raise ValueError(f"{what}: expected grey levels up to {LARGEST_LEVEL:g} in size, got more, NaN or infinity")
     if image.ndim == 2 or image.shape[2] == 1:
         return levels.reshape(image.shape[:2])
     grey: Floats = levels[:, :, :3] @ LUMA
@@ -168,7 +174,7 @@ def _cropped(grey: Floats, what: str) -> Floats:
     largest = max(sizes)
     if largest > LARGEST_SIDE:
         sizes = tuple(max(1, _rounded(side * LARGEST_SIDE, largest)) for side in sizes)
-    ink = _ink(grey if sizes == grey.shape else resample(grey, *sizes), what)
+    ink = _find_ink(grey if sizes == grey.shape else resample(grey, *sizes), what)
     strong = ink >= EDGE
     box = [(int(found[0]), int(found[-1]) + 1) for found in (np.flatnonzero(strong.any(axis)) for axis in (1, 0))]
     longest = max(end - start for start, end in box)
@@ -182,11 +188,11 @@ def _cropped(grey: Floats, what: str) -> Floats:
     return ink[top:bottom, left:right]
 
 
-def _ink(grey: Floats, what: str) -> Floats:
+def _find_ink(grey: Floats, what: str) -> Floats:
     """Return how much ink there is at each pixel, from 0, the ground, to 1."""
     span = np.ptp(grey)
-    if span == 0:
-        raise ValueError(f"{what}: expected ink on a ground, got an image whose pixels are all {grey.min():g}")
+    if span <= EVEN * np.abs(grey).max():
+        raise ValueError(f"{what}: expected ink on a ground, got an image whose pixels are all {grey.flat[0]:g}")
     grey = (grey - grey.min()) / span
     grey = _level(grey, _ink_mask(grey))
     if np.ptp(grey) < 1e-6:

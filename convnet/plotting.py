@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.checks import IntArray, as_count, as_labels, as_real
+from convnet.checks import IntArray, as_array, as_count, as_labels, as_real
 from convnet.solver import Solver
 
 if TYPE_CHECKING:
@@ -360,7 +360,7 @@ def plot_predictions(
     Parameters
     ----------
     images : array_like, shape (N, H, W) or (N, H, W, 3)
-        Pixels from 0 to 255; at most 50 images, and fewer of more than 10 classes: the figure is at most 100 inches
+        Pixels from 0 to 255; at most 50 images, and fewer of 10 classes or more: the figure is at most 100 inches
         high.
     probabilities : array_like, shape (N, K)
         In [0, 1]; the largest of each image is marked.
@@ -380,7 +380,8 @@ def plot_predictions(
     ImportError
         If matplotlib is not installed.
     """
-    images, shares = np.asarray(images), as_real(probabilities, "plot_predictions: probabilities")
+    images = as_array(images, "plot_predictions: images")
+    shares = as_real(probabilities, "plot_predictions: probabilities")
     if shares.ndim != 2 or not 1 <= shares.shape[1] <= MAX_CLASSES or not ((shares >= 0) & (shares <= 1)).all():
         raise ValueError(
             f"plot_predictions: expected probabilities in [0, 1] of shape (N, K) with K from 1 to {MAX_CLASSES}, "
@@ -389,7 +390,7 @@ def plot_predictions(
     count, classes = shares.shape
     _check_images(images, shares[:, 0], "plot_predictions")
     height = max(1.8, 0.2 * classes)
-    most = min(MAX_DRAWN, int(MAX_HEIGHT / height))
+    most = min(MAX_DRAWN, int((MAX_HEIGHT - 0.2) / height))
     if count > most:
         raise ValueError(f"plot_predictions: expected at most {most} images of {classes} classes, got {count}")
     names = [str(label) for label in range(classes)] if class_names is None else class_names

@@ -8,14 +8,14 @@ import copy
 import json
 import re
 from base64 import b64encode
-from math import floor, log2
+from math import frexp
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.checks import FloatArray, IntArray, as_labels, as_real
+from convnet.checks import FloatArray, IntArray, as_array, as_labels, as_real
 from convnet.datasets import Statistics, load_mnist
 from convnet.files import PathLike, replace_file
 from convnet.model_files import check_parts
@@ -27,6 +27,8 @@ FOLDER = Path(__file__).parent / "page"
 SCRIPTS = ("network.js", "digit.js", "page.js")
 # Of the row to try: rightly read ones of different classes, and one that is misread.
 MOST_SAMPLES = 12
+# The largest number of half precision below 2.
+BELOW_2 = 2 - 2.0**-10
 # Smaller images cannot be drawn: `prepare_digit` takes no smaller size.
 LEAST_DRAWN = 7
 
@@ -35,7 +37,8 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     """Write a web page on which anyone can draw a digit and see what each layer of a model makes of it.
 
     The page is one HTML file that opens by double click, and that asks nothing of any server. It holds the model's
-    parameters in half precision, 2.7 bytes each, and says for how many of the samples that changes the label.
+    parameters in half precision, 2.7 bytes each, and says for how many of the samples that changes the label, if there
+    are samples.
 
     Parameters
     ----------
@@ -53,7 +56,8 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     Raises
     ------
     TypeError
-        If a layer or the statistics are not of this library, or the samples are not of the dtypes said above.
+        If a layer or the statistics are not of this library, the model is of a class that computes scores in its own
+        way, or the samples are not of the dtypes said above.
     ValueError
         If a parameter is NaN or infinite, the statistics or class names do not fit the model, the samples' shapes do
         not fit, or there are neither samples nor an input that can be drawn.
@@ -66,6 +70,8 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     >>> webpage.export(load_model("results/model.npz"), "results/page.html")  # doctest: +SKIP
     """
     statistics = check_parts(model, "export")
+    if type(model).scores is not Sequential.scores:
+        raise TypeError(f"export: expected a model whose scores are its layers', not {type(model).__name__}'s own")
     names = [str(label) for label in range(model.num_classes)] if model.class_names is None else list(model.class_names)
     drawable = (
         statistics is not None
@@ -80,7 +86,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     if samples is None and drawable and has_digits and model.input_shape == (1, 28, 28):
         samples = load_mnist()[2:]
     if samples is not None:
-        rounded = copy.deepcopy(model)
+        rounded = Sequential(copy.deepcopy(list(model.layers.values())), model.input_shape)
         rounded.load_params({name: halves.astype(np.float64) * scale for name, (halves, scale) in params.items()})
         inputs, shown, labels = _checked_samples(samples, model, statistics)
         predicted = rounded.predict(inputs)
@@ -150,12 +156,13 @@ def _digest(text: str) -> str:
 
 
 def _halves(array: FloatArray, name: str) -> tuple[npt.NDArray[np.float16], float]:
-    """Return a parameter in half precision, and the power of two to multiply it by, which keeps small ones exact."""
+    """Return a parameter in half precision, below 2, and the power of two to multiply it by."""
     largest = float(np.abs(array).max())
     if not np.isfinite(largest):
         raise ValueError(f"export: expected finite parameters, got NaN or infinity in {name}")
-    scale = 2.0 ** floor(log2(largest)) if largest > 0 else 1.0
-    return (array / scale).astype(np.float16), scale
+    scale = 2.0 ** (frexp(largest)[1] - 1) if largest > 0 else 1.0
+    # Not rounded up to 2, which may be more than the parameter's dtype can hold.
+    return np.clip(array / scale, -BELOW_2, BELOW_2).astype(np.float16), scale
 
 
 def _encoded(array: npt.NDArray[Any], dtype: str, scale: float = 1.0) -> dict[str, Any]:
@@ -170,16 +177,15 @@ def _checked_samples(
     """Return the inputs of samples, what the page shows of them, and their labels."""
     if not isinstance(samples, (tuple, list)) or len(samples) != 2:
         raise TypeError(f"export: expected samples to be a pair of images and labels, got {type(samples).__name__}")
-    images = np.asarray(samples[0])
+    images = as_array(samples[0], "export: samples")
     if statistics is not None:
         inputs = statistics.apply(images)
         shown = images[:, np.newaxis] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     else:
         inputs = shown = as_real(images, "export: samples")
     if inputs.shape[1:] != model.input_shape or not len(inputs):
-        raise ValueError(
-            f"export: expected samples of shape (N, {', '.join(map(str, model.input_shape))}), got {inputs.shape}"
-        )
+        expected = f"(N, {', '.join(map(str, model.input_shape))})"
+        raise ValueError(f"export: expected samples of shape {expected}, got {inputs.shape}; N is at least 1")
     with np.errstate(over="ignore"):
         if not np.isfinite(inputs.astype(np.float32)).all():
             raise ValueError("export: expected finite samples within float32's range, got others, NaN or infinity")

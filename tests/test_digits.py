@@ -147,6 +147,9 @@ def test_odd_shapes(shape):
         (np.zeros((9, 9), complex), TypeError, "complex"),
         (np.full((9, 9), "a"), TypeError, "<U1"),
         (None, TypeError, "object"),
+        ([[1, 2], [3]], ValueError, "^prepare_digit: .*lists of different lengths"),
+        (np.stack([np.full((9, 9), value) for value in (np.inf, -np.inf, 0)], 2), ValueError, "infinity"),
+        (np.stack([np.full((9, 9), value) for value in (np.inf, 0, 0, 0)], 2), ValueError, "infinity"),
         ([[1e308, -1e308], [0, 0]], ValueError, "expected grey levels up to 1e[+]100 in size"),
     ],
 )
@@ -155,7 +158,14 @@ def test_says_what_is_wrong(image, error, message):
         prepare_digit(image)
 
 
-@pytest.mark.parametrize("size", [28, (28,), (28, 6), (28, 28, 1), (28.0, 28)])
+@pytest.mark.parametrize("shape", [(300, 300), (257, 257), (480, 640), (600, 800), (1000, 1000)])
+@pytest.mark.parametrize("level", [255, 200, 128, 0.1, 0])
+def test_a_blank_sheet_of_any_size_is_refused(shape, level):
+    with pytest.raises(ValueError, match=f"whose pixels are all {level}"):
+        prepare_digit(np.full(shape, level))
+
+
+@pytest.mark.parametrize("size", [28, (28,), (28, 10**9), (28, 6), (28, 28, 1), (28.0, 28)])
 def test_wrong_sizes(size):
     with pytest.raises((ValueError, TypeError), match="size"):
         prepare_digit(bar(), size)

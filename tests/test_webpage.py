@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shutil
+import threading
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,6 +13,7 @@ from test_digits import STROKES
 
 import convnet
 from convnet import Affine, AveragePool2D, Conv2D, ConvNet1, Dropout, MaxPool2D, ReLU, Sequential, Sigmoid, webpage
+from convnet.datasets import Statistics
 from convnet.model_files import LAYERS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -191,6 +193,25 @@ def test_every_layer_and_option(open_page, tmp_path, rng, name, dtype):
     agree(scores_of(page, x), expected, 3e-3 * np.abs(expected).max())
     assert page.locator("#field").count() == 0
     assert "%" in page.locator("#verdict").inner_text()
+
+
+@pytest.mark.parametrize("std", ["scalar", "of each pixel", "none"])
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("divide_by_255", [True, False])
+def test_every_kind_of_statistics(open_page, tmp_path, rng, divide_by_255, mean, std):
+    shape = (1, 8, 9)
+    stds = {"scalar": np.array(50.0), "of each pixel": rng.uniform(20, 90, shape), "none": None}[std]
+    model = Sequential([Affine(72, 10, rng=rng)], shape)
+    model.statistics = Statistics(
+        shape,
+        divide_by_255,
+        rng.uniform(0, 99, shape).astype(np.float32) if mean else None,
+        None if stds is None else stds.astype(np.float32),
+    )
+    images = rng.integers(0, 256, (20, 8, 9), np.uint8)
+    webpage.export(model, tmp_path / "page.html", (images, np.arange(20) % 10))
+    expected = model.scores(model.statistics.apply(images))
+    agree(scores_of_images(open_page(tmp_path / "page.html"), images), expected, 0.002 * abs(expected).max())
 
 
 def test_the_script_knows_every_layer_of_the_library(open_page, page_file):
@@ -655,6 +676,39 @@ def test_refuses_parameters_that_are_no_numbers(tmp_path):
         webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
 
 
+def test_refuses_a_class_with_scores_of_its_own(tmp_path, rng):
+    class Opposite(Sequential):
+        def scores(self, x, *, workspace=None):
+            return -super().scores(x)
+
+    class Plain(Sequential):
+        pass
+
+    inputs = np.zeros((2, 1, 8, 8)), np.zeros(2, int)
+    with pytest.raises(TypeError, match="not Opposite's own"):
+        webpage.export(Opposite([Affine(64, 10, rng=rng)], (1, 8, 8)), tmp_path / "page.html", inputs)
+    webpage.export(Plain([Affine(64, 10, rng=rng)], (1, 8, 8)), tmp_path / "page.html", inputs)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_largest_numbers_of_a_dtype_are_exported(tmp_path, rng, dtype):
+    model = Sequential([Affine(64, 10, rng=rng, dtype=dtype)], (1, 8, 8))
+    model.params["affine1.weight"][:2] = np.finfo(dtype).max
+    webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
+
+
+def test_a_loss_that_cannot_be_copied_is_not_needed(tmp_path, rng):
+    class Loss:
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __call__(self, scores, labels):
+            return convnet.softmax_loss(scores, labels)
+
+    model = Sequential([Affine(64, 10, rng=rng)], (1, 8, 8), loss=Loss())
+    webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
+
+
 def test_refuses_statistics_of_another_size(tmp_path, mnist):
     model = small()
     model.statistics = convnet.preprocess(*mnist, num_test=1)[1]
@@ -691,6 +745,42 @@ def test_a_sample_chosen_at_once_stays(open_page, page_file):
     page.keyboard.press("ArrowUp")  # moves the pen alone
     settle(page)
     assert page.locator("#verdict").inner_text().startswith("7, ")
+
+
+def test_a_key_held_down_counts_once_and_the_browsers_keys_stay_its_own(open_page, page_file):
+    page = open_page(page_file)
+    page.locator("#field").focus()
+    for _ in range(4):
+        page.keyboard.down(" ")
+    page.keyboard.up(" ")
+    assert page.evaluate("() => [strokes.length, pen.down]") == [1, True]
+    prevented = """() => {
+        const event = new KeyboardEvent("keydown", {key: "ArrowLeft", altKey: true, cancelable: true, bubbles: true});
+        document.activeElement.dispatchEvent(event);
+        return event.defaultPrevented;
+    }"""
+    assert not page.evaluate(prevented)
+    page.locator(".maps button").first.focus()
+    assert not page.evaluate(prevented)
+
+
+def test_nothing_is_read_out_before_a_stroke_is_done(open_page, page_file):
+    page = open_page(page_file)
+    busy = "() => ['#verdict', '.detail'].map((name) => document.querySelector(name).ariaBusy)"
+    page.locator("#field").focus()
+    page.keyboard.press(" ")
+    page.keyboard.press("ArrowDown")
+    settle(page)
+    assert page.evaluate(busy) == ["true", "true"]
+    page.keyboard.press(" ")
+    settle(page)
+    assert page.evaluate(busy) == ["false", "false"]
+
+
+def test_too_much_ink_is_said(open_page, page_file):
+    page = open_page(page_file)
+    page.evaluate("() => { strokes = [...Array(40).keys()].map((i) => [[0, 7 * i], [256, 7 * i]]); update(); }")
+    assert page.locator("#verdict").inner_text() == "Nothing stands out: there is too much ink."
 
 
 def test_ctrl_z_undoes_and_the_keyboard_stays_in_the_field(open_page, page_file):

@@ -1,6 +1,7 @@
-// The preparation of a drawn digit: convnet/digits.py step by step, by the same names, for grey levels (H, W).
+// The preparation of a drawn digit: convnet/digits.py step by step, by the same names without underscores, for grey levels (H, W).
 
 const LARGEST_SIDE = 256;
+const EVEN = 1e-9;
 const NOISE = 4;
 const CLEAR = 6;
 const EDGE = 0.3;
@@ -101,7 +102,7 @@ function weights(old, size) {
 /** How much ink there is at each pixel, from 0, the ground, to 1; null where there is none. */
 function find_ink({ shape, data }) {
   const [least, most] = extremes(data);
-  if (least === most) return null;
+  if (most - least <= EVEN * Math.max(Math.abs(least), Math.abs(most))) return null;
   const grey = data.map((value) => (value - least) / (most - least));
   level(grey, ink_mask(grey, shape), shape);
   const [low, high] = extremes(grey);

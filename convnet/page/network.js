@@ -67,7 +67,7 @@ function sigmoid_forward(x) {
   return { shape: x.shape, data: x.data.map((value) => 1 / (1 + Math.exp(-value))) };
 }
 
-/** Calls of `pool(channel, rows, columns)`, which gives the value of a window, for every output. */
+/** Calls of `pool(image, width, rows, columns)`, which gives the value of a window, for every output. */
 function pool2d_forward(x, kernel_size, stride, padding, pool) {
   const [c, h, w] = x.shape;
   const [oh, ow] = output_size([h, w], kernel_size, stride, padding);

@@ -18,6 +18,9 @@ const statistics = page.statistics && {
 };
 const samples = page.samples.map((sample) => ({ ...sample, image: decode_array(sample.image) }));
 
+/** Whether a key belongs to the browser, as Alt+Left does. */
+const has_modifier = (event) => event.altKey || event.ctrlKey || event.metaKey;
+
 /** A new element with properties and children. */
 function make(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -59,7 +62,11 @@ function channels_beside({ shape, data }) {
 
 /** Draw an example: grey or coloured as a picture, and anything else as maps one beside the other. */
 function draw_example(canvas, { shape, data }) {
-  const [c, h, w] = shape.length === 3 ? shape : [1, 1, data.length];
+  if (shape.length !== 3) {
+    draw_vector(canvas, data);
+    return;
+  }
+  const [c, h, w] = shape;
   if (data instanceof Uint8Array && (c === 1 || c === 3)) {
     Object.assign(canvas, { width: w, height: h });
     const pixels = new ImageData(w, h);
@@ -76,6 +83,16 @@ function draw_example(canvas, { shape, data }) {
     beside[(row * c + channel) * w + column] = value;
   });
   draw_map(canvas, beside, [h, c * w], largest_of(data));
+}
+
+/** Draw numbers in rows of up to 50 cells, none of which is larger than a letter. */
+function draw_vector(canvas, data) {
+  const columns = Math.min(data.length, 50);
+  const rows = Math.ceil(data.length / columns);
+  const cells = new Float64Array(rows * columns);
+  cells.set(data);
+  canvas.style.maxWidth = `${1.5 * columns}rem`;
+  draw_map(canvas, cells, [rows, columns], largest_of(data));
 }
 
 function largest_of(data) {
@@ -106,6 +123,9 @@ function show(image) {
 
 const product = (sizes) => sizes.reduce((a, b) => a * b, 1);
 
+/** Whether a stroke is being drawn: what is read out waits until it is done. */
+const is_drawing = () => drawing_pointer !== null || pen.down;
+
 function show_answer() {
   const probabilities = outputs && softmax(outputs.at(-1)).data;
   const winner = probabilities ? probabilities.indexOf(probabilities.reduce((a, b) => Math.max(a, b))) : -1;
@@ -116,15 +136,23 @@ function show_answer() {
     item.className = i === winner ? "winner" : "";
   });
   const list = element("bars");
-  if (probabilities && list.scrollHeight > list.clientHeight) {
+  if (winner >= 0 && list.scrollHeight > list.clientHeight) {
     list.scrollTop = bars[winner].percent.offsetTop - list.clientHeight / 2;
   }
-  element("verdict").ariaBusy = String(drawing_pointer !== null); // read out when the stroke is done
-  element("verdict").textContent = probabilities
-    ? `${page.class_names[winner]}, ${(100 * probabilities[winner]).toFixed(1)} %`
-    : drawable
-      ? "Draw something."
-      : "Choose an example.";
+  element("verdict").ariaBusy = String(is_drawing());
+  set_text(element("verdict"), verdict(probabilities, winner));
+}
+
+function verdict(probabilities, winner) {
+  if (winner >= 0) return `${page.class_names[winner]}, ${(100 * probabilities[winner]).toFixed(1)} %`;
+  if (probabilities) return "None: its numbers are out of range.";
+  if (strokes.length) return "Nothing stands out: there is too much ink.";
+  return drawable ? "Draw something." : "Choose an example.";
+}
+
+/** Change a text only where it is another: each change may be read out. */
+function set_text(target, text) {
+  if (target.textContent !== text) target.textContent = text;
 }
 
 const bars = page.class_names.map((name) => {
@@ -135,7 +163,7 @@ const bars = page.class_names.map((name) => {
   return { item, bar, percent };
 });
 element("bars").append(...bars.map(({ item }) => item));
-element("bars").tabIndex = bars.length > 15 ? 0 : -1; // it is scrolled then
+if (bars.length > 15) element("bars").tabIndex = 0; // it is scrolled then
 
 // ----------------------------------------------------------------------------------------------- a panel for a layer
 
@@ -154,13 +182,14 @@ function receptive_field(index, i, j) {
   return range;
 }
 
-/** Mark what of the input a position of a layer's output sees. */
+/** Mark what of the input a position of a layer's output sees; return whether there is anything but padding. */
 function mark_field(index, i, j) {
   const [, h, w] = page.input_shape;
   const [rows, columns] = receptive_field(index, i, j).map(([first, last], axis) => [
     Math.max(first, 0),
     Math.min(last + 1, axis ? w : h),
   ]);
+  if (rows[0] >= rows[1] || columns[0] >= columns[1]) return false;
   const beside = channels_beside(example);
   const marks = Array.from({ length: beside }, (_, channel) => {
     const mark = make("div", { className: "field-mark" });
@@ -173,6 +202,7 @@ function mark_field(index, i, j) {
     return mark;
   });
   element("fields").replaceChildren(...marks);
+  return true;
 }
 
 /** A panel of feature maps, one button each; the convolution is looked up for a map's weights. */
@@ -181,8 +211,8 @@ function map_panel(index, title, shape) {
   const conv = model.layers.slice(0, index + 1).findLast((layer) => layer.class === "Conv2D");
   const detail = make("div", { className: "detail", role: "status" });
   const hint = conv
-    ? "Point at a map, or move to it with the arrow keys, to see its filter's weights and where it fires strongest."
-    : "Point at a map, or move to it with the arrow keys, to see where it is strongest.";
+    ? "Point at a map, tap it or move to it with the arrow keys, to see its filter's weights and where it fires strongest."
+    : "Point at a map, tap it or move to it with the arrow keys, to see where it is strongest.";
   const buttons = Array.from({ length: count }, (_, map) => {
     const button = make("button", { type: "button", tabIndex: map ? -1 : 0 }, make("canvas", { width: w, height: h }));
     button.ariaLabel = `map ${map + 1} of ${count}`;
@@ -195,7 +225,9 @@ function map_panel(index, title, shape) {
   group.ariaLabel = title;
   group.addEventListener("keydown", (event) => {
     const columns = getComputedStyle(group).gridTemplateColumns.split(" ").length;
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    const step = has_modifier(event)
+      ? 0
+      : { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
     const to = buttons.indexOf(document.activeElement) + step;
     if (!step || !buttons[to]) return;
     event.preventDefault();
@@ -213,8 +245,9 @@ function map_panel(index, title, shape) {
 
   function describe() {
     const map = chosen?.panel === panel ? chosen.map : null;
+    detail.ariaBusy = String(is_drawing());
     if (map === null) {
-      detail.replaceChildren(make("p", { className: "hint", textContent: hint }));
+      if (detail.textContent !== hint) detail.replaceChildren(make("p", { className: "hint", textContent: hint }));
       return;
     }
     const parts = [];
@@ -239,8 +272,9 @@ function map_panel(index, title, shape) {
       if (most === 0) {
         words += ". It does not fire.";
       } else {
-        mark_field(index, i, j);
-        words += `. It fires strongest, ${most.toPrecision(3)}, at row ${i + 1}, column ${j + 1}; the frame in the input shows what it sees there.`;
+        const sees = mark_field(index, i, j) ? "the frame in the input shows what it sees there" : "it sees only padding there";
+        const what = most > 0 ? `It fires strongest, ${most.toPrecision(3)},` : `It is highest, ${most.toPrecision(3)},`;
+        words += `. ${what} at row ${i + 1}, column ${j + 1}; ${sees}.`;
       }
     }
     detail.replaceChildren(...parts, make("p", { textContent: words }));
@@ -268,19 +302,16 @@ function map_panel(index, title, shape) {
 /** A panel of a layer's numbers in rows, one cell each. */
 function vector_panel(index, title, shape) {
   const count = product(shape);
-  const columns = Math.min(count, 50);
-  const rows = Math.ceil(count / columns);
-  const canvas = make("canvas", { width: columns, height: rows });
+  const canvas = make("canvas");
   canvas.setAttribute("role", "img");
   const section = make("section", {}, make("h2", { textContent: title }), make("div", { className: "vector" }, canvas));
   return {
     section,
     draw() {
-      const data = new Float32Array(rows * columns);
-      if (outputs) data.set(outputs[index].data);
+      const data = outputs ? outputs[index].data : new Float64Array(count);
       const active = data.filter((value) => value > 0).length;
       canvas.ariaLabel = outputs ? `${active} of ${count} units are above 0` : "Nothing yet";
-      draw_map(canvas, data, [rows, columns], largest_of(data));
+      draw_vector(canvas, data);
     },
     forget() {},
   };
@@ -423,10 +454,11 @@ if (drawable) {
     });
   }
   field.addEventListener("keydown", (event) => {
+    if (has_modifier(event)) return;
     const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
     if (event.key === " ") {
-      pen.down = !pen.down;
-      if (pen.down) begin_stroke([pen.x, pen.y]);
+      if (!event.repeat) pen.down = !pen.down;
+      if (!event.repeat && pen.down) begin_stroke([pen.x, pen.y]);
     } else if (x || y) {
       const step = event.shiftKey ? 24 : 8;
       pen.x = Math.min(Math.max(pen.x + step * x, 8), field.width - 8);
@@ -471,8 +503,9 @@ const sample_buttons = samples.map(({ name, misread }, index) => {
 /** Show which of the samples is chosen, if one is. */
 function show_sample() {
   sample_buttons.forEach((button, index) => (button.ariaPressed = String(index === sample)));
-  const { name, misread } = samples[sample] ?? {};
-  element("sample-note").textContent = name ? `It is ${name}${misread ? "; the network misreads it" : ""}.` : "";
+  const chosen_sample = samples[sample];
+  const note = chosen_sample && `It is ${chosen_sample.name}${chosen_sample.misread ? "; the network misreads it" : ""}.`;
+  set_text(element("sample-note"), note ?? "");
 }
 
 if (samples.length) element("samples").append(...sample_buttons);
