@@ -3,7 +3,7 @@
  *   SIMD_FILTERS  filters of a tile of the convolution,
  *   SIMD_ROWS, SIMD_EACH_ROWS  most rows of a tile of a product, and a list of all numbers up to it,
  *   SIMD_EVEN, SIMD_ODD  the even and odd lanes of two vectors in a row,
- *   SIMD_ORDER    what puts these in order, if they are not: AVX2 shuffles halves of vectors three times as fast,
+ *   SIMD_ORDER    what puts these in order, if they are not: with AVX2 the convolution takes a twentieth less so,
  *   SIMD_TARGET   the attribute that allows the instructions,
  *   SIMD_NAME     the name of a function for this instruction set.
  */

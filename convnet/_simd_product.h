@@ -100,7 +100,7 @@ SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, p
                 t->fetch = *stream, t->fetch_step = 2 * SIMD_LINE;
                 *stream += t->depth * 2 * SIMD_LINE;
             } else {
-                t->fetch = NULL;
+                t->fetch = NULL, t->fetch_step = 0;
             }
         }
         if (columns == vectors * SIMD_LANES) {

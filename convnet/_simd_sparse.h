@@ -31,7 +31,7 @@ SIMD_TARGET static inline int SIMD_NAME(find)(const uint8_t *flags, ptrdiff_t si
 
 /* Write the places of what is not 0 in x, and the values; return how many. `size` is at most GATHER_SIZE, and both have
  * room for it as a multiple of 16. AVX-512 has an instruction for it; with AVX2 those of four are moved together as a
- * table says, which takes a quarter of the time of finding the places and then reading the values.
+ * table says, which takes half the time of finding the places and then reading the values.
  */
 SIMD_TARGET static int SIMD_NAME(gather)(const float *x, ptrdiff_t size, uint8_t *places, float *values) {
     int count = 0;

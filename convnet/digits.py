@@ -93,7 +93,7 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     if max(height, width) > MOST_SIDE:
         raise ValueError(f"prepare_digit: size: expected at most {MOST_SIDE:,} pixels a side, got {(height, width)}")
     what = str(image) if isinstance(image, (str, PathLike)) else "prepare_digit"
-    pixels = _read(image) if isinstance(image, (str, PathLike)) else as_array(image, "prepare_digit")
+    pixels = _read(image) if isinstance(image, (str, PathLike)) else as_array(image, what)
     grey = _grey(pixels, what)
     box = _rounded(20 * min(height, width), 28)
     return _centre(_fit(_cropped(grey, what), box), height, width)
@@ -125,12 +125,12 @@ def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
 def _grey(image: npt.NDArray[Any], what: str) -> Floats:
     """Return an image's grey levels (H, W)."""
     if image.dtype.kind not in "biuf":
-        raise TypeError(f"prepare_digit: expected an image of real numbers, got dtype {image.dtype}")
+        raise TypeError(f"{what}: expected an image of real numbers, got dtype {image.dtype}")
     fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
     if not fits or 0 in image.shape:
-        raise ValueError(f"prepare_digit: expected shape (H, W) or (H, W, 1, 3 or 4), got {image.shape}")
+        raise ValueError(f"{what}: expected shape (H, W) or (H, W, 1, 3 or 4), got {image.shape}")
     if max(image.shape[:2]) > MOST_SIDE:
-        raise ValueError(f"prepare_digit: expected at most {MOST_SIDE:,} pixels a side, got {image.shape}")
+        raise ValueError(f"{what}: expected at most {MOST_SIDE:,} pixels a side, got {image.shape}")
     with np.errstate(over="ignore"):
         levels = image.astype(np.float64)
     if not (np.abs(levels) <= LARGEST_LEVEL).all():

@@ -1,4 +1,5 @@
-// The preparation of a drawn digit: convnet/digits.py step by step, by the same names without underscores, for grey levels (H, W).
+// The preparation of a drawn digit: convnet/digits.py step by step, by the same names without underscores, for grey
+// levels (H, W).
 
 const LARGEST_SIDE = 256;
 const EVEN = 1e-9;

@@ -457,8 +457,10 @@ if (drawable) {
     if (has_modifier(event)) return;
     const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
     if (event.key === " ") {
-      if (!event.repeat) pen.down = !pen.down;
-      if (!event.repeat && pen.down) begin_stroke([pen.x, pen.y]);
+      if (!event.repeat) {
+        pen.down = !pen.down;
+        if (pen.down) begin_stroke([pen.x, pen.y]);
+      }
     } else if (x || y) {
       const step = event.shiftKey ? 24 : 8;
       pen.x = Math.min(Math.max(pen.x + step * x, 8), field.width - 8);
