@@ -237,7 +237,7 @@ cdef inline void product(
 
 
 def multiply_scratch(int level, Py_ssize_t m, Py_ssize_t k, Py_ssize_t n):
-    """Return how many bytes of scratch memory `multiply` needs to leave out zeros, or 0 where it never does."""
+    """Return how many bytes of scratch memory `multiply` can use, or 0 where it does without."""
     return simd_multiply_scratch(m, k, n) if level >= 0 else 0
 
 
@@ -252,10 +252,11 @@ def multiply(
 ):
     """c = beta * c + a @ b. The order of every sum depends on the shapes and on where a is 0, not on the threads.
 
-    Where much of a is 0, as after ReLU, the zeros are left out, if neither is transposed and there are rows and columns
-    enough: ConvNet1's first Affine layer takes 3.0 ms for 50 images on one core instead of 3.4 with one half of its
-    input open, and 11.4 instead of 17.2 for 250 images with a third. A single row leaves out all of its zeros, and its
-    sums are formed of up to 8 parts of the common axis, so that the threads read all of b at once.
+    With scratch memory, and neither factor transposed, up to 8 tasks sum parts of the common axis, so that b is read
+    once and from end to end; `_simd_jobs.h` has the sizes and what they gain. Where much of a is 0, as after ReLU, the
+    zeros are left out, if there are rows and columns enough: with one half of 50 rows open ConvNet1's first Affine
+    layer took 3.0 ms on one core instead of 3.4, with a third of 250 rows 11.4 instead of 17.2. A single row leaves out
+    all of its zeros.
     """
     cdef uint8_t* memory = &scratch[0] if scratch is not None and scratch.shape[0] else NULL
     with nogil:

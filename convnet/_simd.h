@@ -32,7 +32,7 @@ typedef struct {
     int a_is_transposed, b_is_transposed;  /* A lies in memory as (k, m), B as (n, k) */
     int b_is_packed;        /* B was copied by product_pack */
     float alpha, beta;
-    uint8_t *scratch;       /* simd_multiply_scratch(m, k, n) bytes, if zeros of A may be left out; or NULL */
+    uint8_t *scratch;       /* simd_multiply_scratch(m, k, n) bytes, if zeros of A may be left out, or NULL */
     const float *stream;    /* what is needed after this product, to be fetched meanwhile; may be NULL */
     ptrdiff_t stream_size;
 } simd_product;
@@ -91,7 +91,9 @@ static const float simd_zeros[PRODUCT_DEPTH];
 /* Floats of a cache line. */
 #define SIMD_LINE 16
 
-/* What a tile of a product is computed from; `fetch` are floats that are needed later, two lines for every row of b. */
+/* What a tile of a product is computed from. For every row of b that it reads, one or two lines from `fetch` on are
+ * fetched, which are needed later, if it is not NULL.
+ */
 typedef struct {
     ptrdiff_t depth;
     const float *a;
@@ -100,6 +102,7 @@ typedef struct {
     ptrdiff_t b_step;
     const float *fetch;
     ptrdiff_t fetch_step;
+    int lines;
     float *c;
     ptrdiff_t c_step;
     float alpha, beta;
@@ -113,7 +116,7 @@ typedef void product_function(const product_tile *);
 #define AFFINE_ROWS 64
 /* Columns of a matrix whose places count from the same one; of 32 to 128 the fastest, by up to a fifth. */
 #define SPARSE_DEPTH 64
-/* Columns of C for which rows of B are copied at a time; with 64 the product takes a tenth longer. */
+/* A multiple of the columns of all levels' panels, to which rows of sums are filled up. */
 #define SPARSE_COLUMNS 128
 /* Most elements whose places are written at a time, as numbers of a byte. */
 #define GATHER_SIZE 192
@@ -191,7 +194,7 @@ typedef struct {
                       ptrdiff_t to_step);
     void (*find_rows)(const float *a, const simd_sparse *, ptrdiff_t first, ptrdiff_t end);
     void (*product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end, ptrdiff_t n, float *sums);
-    void (*sparse_block)(const simd_product *, const simd_sparse *a, float *sums, ptrdiff_t m0, ptrdiff_t n0);
+    void (*sparse_block)(const simd_product *, const simd_sparse *a, ptrdiff_t p0, ptrdiff_t p1);
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
     void (*convolution_forward)(const simd_convolution *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*convolution_backward)(const simd_convolution *, ptrdiff_t f);

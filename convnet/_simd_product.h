@@ -5,17 +5,18 @@
  * dealt out evenly, so that 50 become five tiles of 10 and not four of 12 and a slow one of 2.
  *
  * The common axis is walked in blocks of PRODUCT_DEPTH: a panel of B, 2 vectors wide, then stays in the first-level
- * cache for all tiles of rows. B is read where it lies if its rows are contiguous, else it is transposed panel by panel
- * into scratch memory; both cost less than a tenth of the product from batches of 50 on. While the first tile of a
- * panel is computed, the panel's next block is fetched into the second-level cache: for ConvNet1's 12.5 MB of weights
- * the product goes from 80 to 97 GFLOP/s by that, on one core whose peak is 116.
+ * cache for all tiles of rows. It is copied to scratch memory for that, unless there is but one tile: its rows lie in
+ * more pages than a processor has addresses at hand (50 rows of ConvNet1's product take 7.3 ms so, 8.4 without). Both
+ * this and transposing it, where B's rows are not contiguous, cost less than a tenth of the product from batches of 50
+ * on. Meanwhile the next block of B is fetched into the second-level cache, from end to end where the task has all of
+ * its columns: the product of 12.5 MB of weights goes from 80 to 97 GFLOP/s by that, on one core whose peak is 116.
  */
 
-/* The sums of a tile. With `fetches` what t->fetch says is fetched meanwhile; where there is nothing to fetch, AVX2's
- * tiles go from 83 to 93 GFLOP/s without, on a core whose peak is 95: loads were their limit.
+/* The sums of a tile, while so many lines of what t->fetch says are fetched for each row of B; where there is nothing to
+ * fetch, AVX2's tiles go from 83 to 93 GFLOP/s without, on a core whose peak is 95: loads were their limit.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_sums)(
-    const int rows, const int vectors, const int a_is_transposed, const int fetches, const product_tile *t,
+    const int rows, const int vectors, const int a_is_transposed, const int lines, const product_tile *t,
     FLOATS (*sums)[2]) {
     const float *const a = t->a, *b = t->b, *fetch = t->fetch;
     const ptrdiff_t depth = t->depth, a_step = t->a_step, b_step = t->b_step, fetch_step = t->fetch_step;
@@ -23,10 +24,8 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_
     for (int r = 0; r < rows; r++) sums[r][0] = sums[r][1] = (FLOATS){0};
     for (ptrdiff_t p = 0; p < depth; p++, b += b_step, fetch += fetch_step) {
         const FLOATS b0 = *(const FLOATS *)b, b1 = vectors == 2 ? *(const FLOATS *)(b + SIMD_LANES) : (FLOATS){0};
-        if (fetches) {
-            __builtin_prefetch(fetch, 0, 2);
-            __builtin_prefetch(fetch + SIMD_LINE, 0, 2);
-        }
+        if (lines) __builtin_prefetch(fetch, 0, 2);
+        if (lines == 2) __builtin_prefetch(fetch + SIMD_LINE, 0, 2);
 #pragma GCC unroll 16
         for (int r = 0; r < rows; r++) {
             const float factor = a_is_transposed ? a[p * a_step + r] : a[r * a_step + p];
@@ -39,8 +38,9 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_tile)(
     const int rows, const int vectors, const int a_is_transposed, const product_tile *t) {
     FLOATS sums[SIMD_ROWS][2];
-    if (t->fetch) SIMD_NAME(product_sums)(rows, vectors, a_is_transposed, 1, t, sums);
-    else SIMD_NAME(product_sums)(rows, vectors, a_is_transposed, 0, t, sums);
+    if (t->fetch == NULL) SIMD_NAME(product_sums)(rows, vectors, a_is_transposed, 0, t, sums);
+    else if (t->lines == 1) SIMD_NAME(product_sums)(rows, vectors, a_is_transposed, 1, t, sums);
+    else SIMD_NAME(product_sums)(rows, vectors, a_is_transposed, 2, t, sums);
     float *c = t->c;
     const float alpha = t->alpha, beta = t->beta;
     if (beta == 0) {
@@ -97,8 +97,8 @@ SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, p
         t->a = a + first * (a_is_transposed ? 1 : a_step);
         if (tile || t->fetch == NULL) {
             if (*stream < stream_end) {
-                t->fetch = *stream, t->fetch_step = 2 * SIMD_LINE;
-                *stream += t->depth * 2 * SIMD_LINE;
+                t->fetch = *stream, t->lines = tiles > 1 ? 1 : 2, t->fetch_step = t->lines * SIMD_LINE;
+                *stream += t->depth * t->fetch_step;
             } else {
                 t->fetch = NULL, t->fetch_step = 0;
             }
@@ -171,33 +171,44 @@ SIMD_TARGET static void SIMD_NAME(product_block)(const simd_product *s, ptrdiff_
                                                  ptrdiff_t n1) {
     enum { WIDTH = 2 * SIMD_LANES };
     float panel[PRODUCT_DEPTH * WIDTH] __attribute__((aligned(64)));
-    const float *stream = s->stream;
+    const float *stream = s->stream, *stream_end = s->stream + s->stream_size;
+    const int is_whole = !s->b_is_packed && !s->b_is_transposed && n1 - n0 == s->b_step;
     ptrdiff_t p = 0;
     do {
         const ptrdiff_t depth = simd_least(s->k - p, PRODUCT_DEPTH);
         const int is_last = p + depth == s->k;
+        if (is_whole) {
+            stream = s->b + (p + depth) * s->b_step;
+            stream_end = stream + simd_least(s->k - p - depth, PRODUCT_DEPTH) * s->b_step;
+        }
         for (ptrdiff_t n = n0; n < n1; n += WIDTH) {
             const ptrdiff_t columns = simd_least(n1 - n, WIDTH);
             const float *const b = s->b_is_transposed ? s->b + n * s->b_step + p : s->b + p * s->b_step + n;
             product_tile t = {depth, s->a + (s->a_is_transposed ? p * s->a_step + m0 : m0 * s->a_step + p), s->a_step,
-                              panel, WIDTH, NULL, 0, s->c + m0 * s->c_step + n, s->c_step, s->alpha, p ? 1 : s->beta};
+                              panel, WIDTH, NULL, 0, 0, s->c + m0 * s->c_step + n, s->c_step, s->alpha, p ? 1 : s->beta};
             if (s->b_is_packed) {
                 t.b = s->b + n * s->k + p * WIDTH;
             } else if (s->b_is_transposed) {
                 const ptrdiff_t ahead = is_last ? WIDTH * s->b_step - p : depth;
                 SIMD_NAME(transpose_panel)(b, s->b_step, depth, columns, ahead, panel);
-            } else if (columns < WIDTH) {
-                for (ptrdiff_t i = 0; i < depth; i++) {
-                    __builtin_prefetch(b + (i + depth) * s->b_step, 0, 2);
-                    __builtin_prefetch(b + (i + depth) * s->b_step + SIMD_LINE, 0, 2);
-                    memcpy(panel + i * WIDTH, b + i * s->b_step, (size_t)columns * sizeof *b);
-                    memset(panel + i * WIDTH + columns, 0, (size_t)(WIDTH - columns) * sizeof *b);
-                }
             } else {
-                t.b = b, t.b_step = s->b_step;
-                if (!is_last) t.fetch = b + depth * s->b_step, t.fetch_step = s->b_step;
+                if (columns == WIDTH && m1 - m0 <= SIMD_ROWS) {
+                    t.b = b, t.b_step = s->b_step;
+                } else if (columns == WIDTH) {
+                    for (ptrdiff_t i = 0; i < depth; i++) {
+                        const FLOATS *const from = (const FLOATS *)(b + i * s->b_step);
+                        FLOATS *const to = (FLOATS *)(panel + i * WIDTH);
+                        to[0] = from[0], to[1] = from[1];
+                    }
+                } else {
+                    for (ptrdiff_t i = 0; i < depth; i++) {
+                        memcpy(panel + i * WIDTH, b + i * s->b_step, (size_t)columns * sizeof *b);
+                        memset(panel + i * WIDTH + columns, 0, (size_t)(WIDTH - columns) * sizeof *b);
+                    }
+                }
+                if (!is_last && !is_whole) t.fetch = b + depth * s->b_step, t.fetch_step = s->b_step, t.lines = 2;
             }
-            SIMD_NAME(product_panel)(&t, m1 - m0, columns, s->a_is_transposed, &stream, s->stream + s->stream_size);
+            SIMD_NAME(product_panel)(&t, m1 - m0, columns, s->a_is_transposed, &stream, stream_end);
         }
         p += depth;
     } while (p < s->k);

@@ -192,47 +192,43 @@ static inline void SIMD_NAME(fetch_slot)(const simd_sparse *a, ptrdiff_t slot, c
     for (ptrdiff_t j = 0; j < columns; j += SIMD_LINE) __builtin_prefetch(sums + j, 1);
 }
 
-/* SPARSE_COLUMNS columns of C, from n0 on, for the rows from m0 on that `a` has. Block by block of the common axis the
- * rows of B are copied to where their vectors lie at cache lines, as all rows of C read them, with zeros for columns
- * that B does not have. The sums lie at cache lines as well, until C gets them. The columns are taken as many at a time
- * as 8 vectors have, for all rows: with AVX2 the copy of 128 columns would be as large as the first-level cache.
+/* Sums of the rows p0 to p1 - 1 of B for the rows that `a` has, into C, whose rows have room for a multiple of
+ * SPARSE_COLUMNS; p0 is a multiple of SPARSE_DEPTH. Block by block of the common axis, as many columns as 8 vectors have
+ * are copied to where their vectors lie at cache lines, with zeros for columns that B does not have, and serve all rows.
  *
  * Every row ends with a branch that nothing predicts, behind which nothing is read ahead: what is needed two rows
  * later, and a part of the next block of B, is fetched meanwhile. With AVX2 that takes a third of the time away.
  */
-SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const simd_sparse *a, float *sums, ptrdiff_t m0,
-                                                ptrdiff_t n0) {
-    enum { DEPTH = SPARSE_DEPTH, WIDTH = SPARSE_COLUMNS, PANEL = 8 * SIMD_LANES, LINES = WIDTH / SIMD_LINE, LATER = 2 };
-    float copy[WIDTH / PANEL][DEPTH * PANEL] __attribute__((aligned(64)));
-    const ptrdiff_t columns = simd_least(s->n - n0, WIDTH), panels = simd_parts(columns, PANEL);
-    if (columns < WIDTH) memset(copy, 0, sizeof copy);
-    for (ptrdiff_t p = 0, slot = 0; p < s->k; p += DEPTH) {
-        const ptrdiff_t depth = simd_least(s->k - p, DEPTH);
-        const float *const b = s->b + p * s->b_step + n0, *const next = b + DEPTH * s->b_step;
-        for (ptrdiff_t i = 0; i < depth; i++) {
-            const float *const row = b + i * s->b_step;
-            ptrdiff_t j = 0;
-            for (; j + SIMD_LANES <= columns; j += SIMD_LANES)
-                *(FLOATS *)(copy[j / PANEL] + i * PANEL + j % PANEL) = *(const FLOATS *)(row + j);
-            for (; j < columns; j++) copy[j / PANEL][i * PANEL + j % PANEL] = row[j];
-        }
-        const ptrdiff_t lines = p + DEPTH < s->k ? simd_least(s->k - p - DEPTH, DEPTH) * LINES : 0;
-        ptrdiff_t line = 0;
+SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const simd_sparse *a, ptrdiff_t p0,
+                                                ptrdiff_t p1) {
+    enum { DEPTH = SPARSE_DEPTH, PANEL = 8 * SIMD_LANES, LATER = 2 };
+    float copy[DEPTH * PANEL] __attribute__((aligned(64)));
+    const ptrdiff_t panels = simd_parts(s->n, PANEL), width = simd_parts(s->n, SIMD_LINE);
+    for (ptrdiff_t p = p0; p < p1; p += DEPTH) {
+        const ptrdiff_t depth = simd_least(p1 - p, DEPTH), slot = p / DEPTH * a->m;
+        const ptrdiff_t lines = p + DEPTH < p1 ? simd_least(p1 - p - DEPTH, DEPTH) * width : 0;
+        const float *next = s->b + (p + DEPTH) * s->b_step;
+        ptrdiff_t line = 0, column = 0;
         for (ptrdiff_t panel = 0; panel < panels; panel++) {
-            float *sum = sums + panel * PANEL;
-            for (ptrdiff_t m = 0; m < a->m; m++, sum += WIDTH) {
-                for (const ptrdiff_t end = lines * (panel * a->m + m + 1) / (panels * a->m); line < end; line++)
-                    __builtin_prefetch(next + line / LINES * s->b_step + line % LINES * SIMD_LINE, 0, 2);
-                SIMD_NAME(fetch_slot)(a, slot + m + LATER, sum + LATER * WIDTH, PANEL);
-                SIMD_NAME(sparse_columns)(PANEL, 8, a, slot + m, copy[panel], PANEL, sum, 1, p ? 1 : 0);
+            const ptrdiff_t columns = simd_least(s->n - panel * PANEL, PANEL);
+            if (columns < PANEL) memset(copy, 0, sizeof copy);
+            for (ptrdiff_t i = 0; i < depth; i++) {
+                const float *const row = s->b + (p + i) * s->b_step + panel * PANEL;
+                ptrdiff_t j = 0;
+                for (; j + SIMD_LANES <= columns; j += SIMD_LANES)
+                    *(FLOATS *)(copy + i * PANEL + j) = *(const FLOATS *)(row + j);
+                for (; j < columns; j++) copy[i * PANEL + j] = row[j];
+            }
+            float *sums = s->c + panel * PANEL;
+            for (ptrdiff_t m = 0; m < a->m; m++, sums += s->c_step) {
+                for (const ptrdiff_t end = lines * (panel * a->m + m + 1) / (panels * a->m); line < end; line++) {
+                    __builtin_prefetch(next + column * SIMD_LINE, 0, 2);
+                    if (++column == width) column = 0, next += s->b_step;
+                }
+                SIMD_NAME(fetch_slot)(a, slot + m + LATER, sums + LATER * s->c_step, PANEL);
+                SIMD_NAME(sparse_columns)(PANEL, 8, a, slot + m, copy, PANEL, sums, 1, p > p0 ? 1 : 0);
             }
         }
-        slot += a->m;
-    }
-    for (ptrdiff_t m = 0; m < a->m; m++) {
-        float *const c = s->c + (m0 + m) * s->c_step + n0;
-        for (ptrdiff_t j = 0; j < columns; j++)
-            c[j] = (s->beta == 0 ? 0 : s->beta * c[j]) + s->alpha * sums[m * WIDTH + j];
     }
 }
 
@@ -277,7 +273,7 @@ SIMD_TARGET static void SIMD_NAME(product_row)(const float *a, const float *b, p
     for (ptrdiff_t p = first; p < end; p += DEPTH) {
         const ptrdiff_t depth = simd_least(end - p, DEPTH);
         const int count = SIMD_NAME(gather)(a + p, depth, places, values);
-        memset(places + count, count ? places[count - 1] : 0, ROW_AHEAD);
+        memset(places + (unsigned)count, count ? places[count - 1] : 0, ROW_AHEAD);
         int i = 0;
         for (; i + ROWS <= count; i += ROWS)
             SIMD_NAME(add_rows)(ROWS, places + i, values + i, b + p * n, n, sums, &tail);

@@ -173,10 +173,17 @@ def test_sparse_gradient_keeps_what_is_not_finite(rng, level, special):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("density", [0, 0.1, 0.5])
-@pytest.mark.parametrize(("m", "k", "n"), [(16, 200, 385), (50, 64, 400), (300, 65, 512), (600, 3, 513)])
+@pytest.mark.parametrize("density", [0, 0.1, 0.5, 1])
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [
+        *((2, 900, 40), (5, 512, 500), (13, 450, 1), (15, 700, 63)),  # too few rows, or columns, to leave out zeros
+        *((16, 513, 64), (17, 385, 512), (50, 1030, 100), (257, 400, 530), (600, 200, 1100)),
+        *((16, 100, 385), (600, 3, 513)),  # too small to be divided along the common axis
+    ],
+)
 @pytest.mark.parametrize("beta", [0, 0.5])
-def test_product_that_leaves_out_zeros_equals_numpys(rng, level, density, m, k, n, beta):
+def test_product_divided_along_the_common_axis_equals_numpys(rng, level, density, m, k, n, beta):
     a, b, c = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), (k, n), (m, n)))
     a[rng.random(a.shape) >= density] = 0
     results = []
