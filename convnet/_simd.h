@@ -126,12 +126,14 @@ typedef void product_function(const product_tile *);
 #define ROW_AHEAD 8
 
 /* What is not 0 in a matrix (m, k): in each row, for each block of SPARSE_DEPTH columns, the numbers of the columns
- * within the block, in order, and the values. Block * m + row is the number of their slot.
+ * within the block, in order, and the values. Block * m + row is the number of their slot, and they begin at its start:
+ * close together, so that they take little of a cache, and are read from end to end.
  */
 typedef struct {
     ptrdiff_t m, k;
-    float *values;          /* (slots, SPARSE_DEPTH) */
-    uint8_t *places;        /* (slots, SPARSE_DEPTH) */
+    float *values;          /* room for (slots, SPARSE_DEPTH) */
+    ptrdiff_t *starts;      /* (slots,) */
+    uint8_t *places;        /* like values */
     uint8_t *counts;        /* (slots,) */
 } simd_sparse;
 
@@ -144,8 +146,11 @@ static inline ptrdiff_t simd_least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a 
 /* Lay a sparse matrix into memory, if there is any; return how many bytes it takes, a multiple of 8. */
 static inline ptrdiff_t simd_sparse_place(simd_sparse *s, ptrdiff_t m, ptrdiff_t k, uint8_t *memory) {
     const ptrdiff_t slots = m * simd_parts(k, SPARSE_DEPTH), size = slots * SPARSE_DEPTH;
-    if (memory) *s = (simd_sparse){m, k, (float *)memory, memory + 4 * size, memory + 5 * size};
-    return 5 * size + simd_parts(slots, 8) * 8;
+    const ptrdiff_t values = size * (ptrdiff_t)sizeof(float), starts = slots * (ptrdiff_t)sizeof(ptrdiff_t);
+    if (memory)
+        *s = (simd_sparse){m, k, (float *)memory, (ptrdiff_t *)(memory + values), memory + values + starts,
+                           memory + values + starts + size};
+    return values + starts + size + simd_parts(slots, 8) * 8;
 }
 
 #define SIMD_LANES 4

@@ -71,15 +71,18 @@ SIMD_TARGET static int SIMD_NAME(gather)(const float *x, ptrdiff_t size, uint8_t
     return count;
 }
 
-/* What is not 0 in the rows first to end - 1 of a. */
+/* What is not 0 in the rows first to end - 1 of a, in the order in which products read it: block by block. */
 SIMD_TARGET static void SIMD_NAME(find_rows)(const float *a, const simd_sparse *s, ptrdiff_t first, ptrdiff_t end) {
     const ptrdiff_t blocks = simd_parts(s->k, SPARSE_DEPTH);
-    for (ptrdiff_t m = first; m < end; m++) {
-        for (ptrdiff_t block = 0; block < blocks; block++) {
-            const ptrdiff_t size = simd_least(s->k - block * SPARSE_DEPTH, SPARSE_DEPTH), slot = block * s->m + m;
-            s->counts[slot] = (uint8_t)SIMD_NAME(gather)(a + m * s->k + block * SPARSE_DEPTH, size,
-                                                         s->places + slot * SPARSE_DEPTH,
-                                                         s->values + slot * SPARSE_DEPTH);
+    ptrdiff_t start = first * blocks * SPARSE_DEPTH;
+    for (ptrdiff_t block = 0; block < blocks; block++) {
+        const ptrdiff_t size = simd_least(s->k - block * SPARSE_DEPTH, SPARSE_DEPTH);
+        for (ptrdiff_t m = first; m < end; m++) {
+            const ptrdiff_t slot = block * s->m + m;
+            s->starts[slot] = start;
+            s->counts[slot] = (uint8_t)SIMD_NAME(gather)(a + m * s->k + block * SPARSE_DEPTH, size, s->places + start,
+                                                         s->values + start);
+            start += s->counts[slot];
         }
     }
 }
@@ -109,8 +112,8 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_c
     const int width, const int vectors, const simd_sparse *s, ptrdiff_t slot, const float *b, ptrdiff_t b_step,
     float *c, float factor, float beta) {
     for (int first = 0; first < width; first += vectors * SIMD_LANES)
-        SIMD_NAME(sparse_row)(vectors, s->places + slot * SPARSE_DEPTH, s->values + slot * SPARSE_DEPTH,
-                              s->counts[slot], b + first, b_step, c + first, factor, beta);
+        SIMD_NAME(sparse_row)(vectors, s->places + s->starts[slot], s->values + s->starts[slot], s->counts[slot],
+                              b + first, b_step, c + first, factor, beta);
 }
 
 /* The transposition of four rows of 4 floats. */
@@ -174,22 +177,15 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
         for (ptrdiff_t n_block = 0; n_block < n_blocks; n_block++) {
             const ptrdiff_t n0 = n_block * DEPTH, count = simd_least(s->n - n0, DEPTH);
             const float *x = s->x + n0 * s->d + d0;
-            if (!is_whole)
+            if (n_blocks > 1 || m_block == 0)
                 for (ptrdiff_t i = 0; i < count; i++) memcpy(panel + i * WIDTH, x + i * s->d, size);
             for (ptrdiff_t m = m0; m < m0 + depth; m++)
-                SIMD_NAME(sparse_columns)(WIDTH, 4, by_m, n_block * s->m + m, is_whole ? x : panel,
-                                          is_whole ? s->d : WIDTH, transposed + (m - m0) * WIDTH, -s->rate,
+                SIMD_NAME(sparse_columns)(WIDTH, 4, by_m, n_block * s->m + m, panel, WIDTH,
+                                          transposed + (m - m0) * WIDTH, -s->rate,
                                           n_block ? 1 : s->decay);
         }
         SIMD_NAME(transpose)(transposed, WIDTH, depth, rows, s->out + d0 * s->m + m0, s->m);
     }
-}
-
-/* Fetch into the first-level cache what a slot's sums are formed from: the places, the values, and the sums so far. */
-static inline void SIMD_NAME(fetch_slot)(const simd_sparse *a, ptrdiff_t slot, const float *sums, ptrdiff_t columns) {
-    __builtin_prefetch(a->places + slot * SPARSE_DEPTH);
-    for (ptrdiff_t j = 0; j < SPARSE_DEPTH; j += SIMD_LINE) __builtin_prefetch(a->values + slot * SPARSE_DEPTH + j);
-    for (ptrdiff_t j = 0; j < columns; j += SIMD_LINE) __builtin_prefetch(sums + j, 1);
 }
 
 /* Sums of the rows p0 to p1 - 1 of B for the rows that `a` has, into C, whose rows have room for a multiple of
@@ -225,7 +221,7 @@ SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const sim
                     __builtin_prefetch(next + column * SIMD_LINE, 0, 2);
                     if (++column == width) column = 0, next += s->b_step;
                 }
-                SIMD_NAME(fetch_slot)(a, slot + m + LATER, sums + LATER * s->c_step, PANEL);
+                for (ptrdiff_t j = 0; j < PANEL; j += SIMD_LINE) __builtin_prefetch(sums + LATER * s->c_step + j, 1);
                 SIMD_NAME(sparse_columns)(PANEL, 8, a, slot + m, copy, PANEL, sums, 1, p > p0 ? 1 : 0);
             }
         }
