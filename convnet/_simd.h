@@ -114,6 +114,8 @@ typedef void product_function(const product_tile *);
  * them. 32 to 128 measured alike.
  */
 #define AFFINE_ROWS 64
+/* Examples of which a task has the input gradient in hand. */
+#define AFFINE_EXAMPLES 128
 /* Columns of a matrix whose places count from the same one; of 32 to 128 the fastest, by up to a fifth. */
 #define SPARSE_DEPTH 64
 /* A multiple of the columns of all levels' panels, to which rows of sums are filled up. */
