@@ -97,7 +97,7 @@ SIMD_TARGET static void SIMD_NAME(product_panel)(product_tile *t, ptrdiff_t m, p
         t->a = a + first * (a_is_transposed ? 1 : a_step);
         if (tile || t->fetch == NULL) {
             if (*stream < stream_end) {
-                t->fetch = *stream, t->lines = tiles > 1 ? 1 : 2, t->fetch_step = t->lines * SIMD_LINE;
+                t->fetch = *stream, t->fetch_step = t->lines * SIMD_LINE;
                 *stream += t->depth * t->fetch_step;
             } else {
                 t->fetch = NULL, t->fetch_step = 0;
@@ -137,14 +137,26 @@ SIMD_TARGET static void SIMD_NAME(transpose_panel)(const float *b, ptrdiff_t b_s
     }
 }
 
+/* panel[p][column] = b[p][column] for p in [0, depth), and 0 for the columns from `columns` to 2 vectors. */
+SIMD_TARGET static void SIMD_NAME(copy_panel)(const float *b, ptrdiff_t b_step, ptrdiff_t depth, ptrdiff_t columns,
+                                              float *panel) {
+    for (ptrdiff_t p = 0; p < depth; p++, b += b_step, panel += 2 * SIMD_LANES) {
+        if (columns == 2 * SIMD_LANES) {
+            *(FLOATS *)panel = *(const FLOATS *)b;
+            *(FLOATS *)(panel + SIMD_LANES) = *(const FLOATS *)(b + SIMD_LANES);
+        } else {
+            memcpy(panel, b, (size_t)columns * sizeof *b);
+            memset(panel + columns, 0, (size_t)(2 * SIMD_LANES - columns) * sizeof *b);
+        }
+    }
+}
+
 /* Copy b (k, n) as panels of 2 vectors of columns, one after the other, the last one filled up with 0. */
 SIMD_TARGET static void SIMD_NAME(product_pack)(const float *b, ptrdiff_t k, ptrdiff_t n, float *panels) {
     for (ptrdiff_t first = 0; first < n; first += 2 * SIMD_LANES) {
         const ptrdiff_t columns = simd_least(n - first, 2 * SIMD_LANES);
-        for (ptrdiff_t p = 0; p < k; p++, panels += 2 * SIMD_LANES) {
-            memcpy(panels, b + p * n + first, (size_t)columns * sizeof *b);
-            memset(panels + columns, 0, (size_t)(2 * SIMD_LANES - columns) * sizeof *b);
-        }
+        SIMD_NAME(copy_panel)(b + first, n, k, columns, panels);
+        panels += k * 2 * SIMD_LANES;
     }
 }
 
@@ -181,31 +193,23 @@ SIMD_TARGET static void SIMD_NAME(product_block)(const simd_product *s, ptrdiff_
             stream = s->b + (p + depth) * s->b_step;
             stream_end = stream + simd_least(s->k - p - depth, PRODUCT_DEPTH) * s->b_step;
         }
+        const ptrdiff_t steps = depth * simd_parts(m1 - m0, SIMD_ROWS) * simd_parts(n1 - n0, WIDTH);
+        const int lines = stream_end - stream > steps * SIMD_LINE ? 2 : 1;
         for (ptrdiff_t n = n0; n < n1; n += WIDTH) {
             const ptrdiff_t columns = simd_least(n1 - n, WIDTH);
             const float *const b = s->b_is_transposed ? s->b + n * s->b_step + p : s->b + p * s->b_step + n;
-            product_tile t = {depth, s->a + (s->a_is_transposed ? p * s->a_step + m0 : m0 * s->a_step + p), s->a_step,
-                              panel, WIDTH, NULL, 0, 0, s->c + m0 * s->c_step + n, s->c_step, s->alpha, p ? 1 : s->beta};
+            product_tile t = {
+                .depth = depth, .a = s->a + (s->a_is_transposed ? p * s->a_step + m0 : m0 * s->a_step + p),
+                .a_step = s->a_step, .b = panel, .b_step = WIDTH, .lines = lines, .c = s->c + m0 * s->c_step + n,
+                .c_step = s->c_step, .alpha = s->alpha, .beta = p ? 1 : s->beta};
             if (s->b_is_packed) {
                 t.b = s->b + n * s->k + p * WIDTH;
             } else if (s->b_is_transposed) {
                 const ptrdiff_t ahead = is_last ? WIDTH * s->b_step - p : depth;
                 SIMD_NAME(transpose_panel)(b, s->b_step, depth, columns, ahead, panel);
             } else {
-                if (columns == WIDTH && m1 - m0 <= SIMD_ROWS) {
-                    t.b = b, t.b_step = s->b_step;
-                } else if (columns == WIDTH) {
-                    for (ptrdiff_t i = 0; i < depth; i++) {
-                        const FLOATS *const from = (const FLOATS *)(b + i * s->b_step);
-                        FLOATS *const to = (FLOATS *)(panel + i * WIDTH);
-                        to[0] = from[0], to[1] = from[1];
-                    }
-                } else {
-                    for (ptrdiff_t i = 0; i < depth; i++) {
-                        memcpy(panel + i * WIDTH, b + i * s->b_step, (size_t)columns * sizeof *b);
-                        memset(panel + i * WIDTH + columns, 0, (size_t)(WIDTH - columns) * sizeof *b);
-                    }
-                }
+                if (columns == WIDTH && m1 - m0 <= SIMD_ROWS) t.b = b, t.b_step = s->b_step;
+                else SIMD_NAME(copy_panel)(b, s->b_step, depth, columns, panel);
                 if (!is_last && !is_whole) t.fetch = b + depth * s->b_step, t.fetch_step = s->b_step, t.lines = 2;
             }
             SIMD_NAME(product_panel)(&t, m1 - m0, columns, s->a_is_transposed, &stream, stream_end);

@@ -26,6 +26,8 @@ LARGEST_LEVEL = 1e100
 EVEN = 1e-9
 # Of the red, green and blue of a picture; ITU-R BT.601.
 LUMA = np.array([0.299, 0.587, 0.114])
+# Pixels of a side of the result: in fewer there is no room for a digit within its margin.
+LEAST_SIDE = 7
 # Pixels of a side at most.
 MOST_SIDE = 1 << 15
 # Pixels of the longer side that are looked at: a photograph of more is scaled down first, which evens out its noise.
@@ -89,7 +91,7 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     >>> prepare_digit(paper)[[3, 4, 23, 24], 13]
     array([  0, 255, 255,   0], dtype=uint8)
     """
-    height, width = as_shape(size, "prepare_digit: size", axes=2, minimum=7)
+    height, width = as_shape(size, "prepare_digit: size", axes=2, minimum=LEAST_SIDE)
     if max(height, width) > MOST_SIDE:
         raise ValueError(f"prepare_digit: size: expected at most {MOST_SIDE:,} pixels a side, got {(height, width)}")
     what = str(image) if isinstance(image, (str, PathLike)) else "prepare_digit"
@@ -118,6 +120,10 @@ def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
             if factor > 1 and picture.mode in ("L", "RGBA"):  # a photograph of 12 million pixels takes 0.1 GB so, not 1
                 picture = picture.reduce(factor)
             return np.asarray(picture)
+        except Image.UnidentifiedImageError:
+            raise ValueError(f"{path}: expected an image file, got one of no format that Pillow reads") from None
+        except MemoryError:
+            raise
         except Exception as error:  # decoders raise nearly anything
             raise ValueError(f"{path}: expected an image file, got one that cannot be read ({error})") from None
 

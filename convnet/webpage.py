@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from convnet.checks import FloatArray, IntArray, as_array, as_labels, as_real
 from convnet.datasets import Statistics, load_mnist
+from convnet.digits import LEAST_SIDE
 from convnet.files import PathLike, replace_file
 from convnet.model_files import check_parts
 from convnet.models import Sequential
@@ -25,12 +26,10 @@ __all__ = ["export"]
 
 FOLDER = Path(__file__).parent / "page"
 SCRIPTS = ("network.js", "digit.js", "page.js")
-# Of the row to try: rightly read ones of different classes, and one that is misread.
+# Of the row to try: one of each class, and one that is misread.
 MOST_SAMPLES = 12
 # The largest number of half precision below 2.
 BELOW_2 = 2 - 2.0**-10
-# Smaller images cannot be drawn: `prepare_digit` takes no smaller size.
-LEAST_DRAWN = 7
 
 
 def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.ArrayLike] | None = None) -> None:
@@ -77,7 +76,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         statistics is not None
         and len(model.input_shape) == 3
         and model.input_shape[0] == 1
-        and min(model.input_shape[1:]) >= LEAST_DRAWN
+        and min(model.input_shape[1:]) >= LEAST_SIDE
     )
     params = {name: _halves(array, name) for name, array in model.params.items()}
     offered: list[dict[str, Any]] = []
@@ -193,8 +192,11 @@ def _checked_samples(
 
 
 def _choose(labels: IntArray, predicted: IntArray) -> list[int]:
-    """Return which samples are offered: the first rightly read one of each class, and the first misread one."""
-    right, wrong = np.flatnonzero(labels == predicted), np.flatnonzero(labels != predicted)
-    _, first = np.unique(labels[right], return_index=True)
-    chosen = [int(i) for i in right[first][: MOST_SAMPLES - 1]]
-    return chosen + [int(i) for i in wrong[:1]]
+    """Return which samples are offered: one of each class, rightly read if there is one, and one that is misread."""
+    chosen = []
+    for label in np.unique(labels)[: MOST_SAMPLES - 1]:
+        of_label = np.flatnonzero(labels == label)
+        right = of_label[predicted[of_label] == label]
+        chosen.append(int((right if right.size else of_label)[0]))
+    others = [int(i) for i in np.flatnonzero(labels != predicted) if i not in chosen]
+    return chosen + others[:1]

@@ -26,8 +26,6 @@ def main() -> int:
     model = convnet.load_model(options.model)
     if model.statistics is None or len(model.input_shape) != 3 or model.input_shape[0] != 1:
         raise ValueError(f"{options.model}: expected a model of images of one channel, with statistics")
-    if min(model.input_shape[1:]) < 7:
-        raise ValueError(f"{options.model}: expected a model of images of 7x7 pixels or more, got {model.input_shape}")
     # An image as it comes from a camera is not what the network was trained with: it is made so first.
     prepared = {}
     for path in options.images:

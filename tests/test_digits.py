@@ -252,7 +252,7 @@ def test_turned_as_the_camera_says(tmp_path):
 
 def test_files_that_are_no_images(tmp_path):
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"text.png: expected an image file"):
+    with pytest.raises(ValueError, match=r"text.png: expected an image file, got one of no format that Pillow reads$"):
         prepare_digit(tmp_path / "text.png")
     content = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 60), np.uint8)).save(content, "png")

@@ -312,11 +312,24 @@ def test_pictures_marks_and_bars_show_what_the_layers_compute(open_page, tmp_pat
     assert [name == "winner" for name in winners] == [label == probabilities.argmax() for label in range(4)]
 
 
+def test_a_filter_that_does_not_fire_says_so(open_page, tmp_path, rng):
+    conv = Conv2D(1, 2, 3, rng=rng)
+    conv.params["bias"][:] = [-1000, 1000]
+    model = Sequential([conv, ReLU(), Affine(2 * 6 * 6, 3, rng=rng)], (1, 8, 8))
+    webpage.export(model, tmp_path / "page.html", samples=(rng.standard_normal((3, 1, 8, 8)), [0, 1, 2]))
+    page = open_page(tmp_path / "page.html")
+    for index, words, marks in ((1, "It fires strongest, ", 1), (0, "It does not fire.", 0)):
+        page.locator(".maps button").nth(index).hover()
+        assert words in page.locator(".detail").inner_text()
+        assert page.locator(".field-mark").count() == marks
+
+
 def test_the_winner_of_many_classes_is_scrolled_to(open_page, tmp_path, rng):
     model = Sequential([Affine(5, 200, rng=rng)], (5,))
     model.params["affine1.bias"][150] = 99
     webpage.export(model, tmp_path / "page.html", samples=(rng.standard_normal((3, 5)), [150, 150, 150]))
     page = open_page(tmp_path / "page.html")
+    assert page.evaluate("() => element('bars').tabIndex") == 0  # so that the keyboard can scroll it
     top, bottom = page.evaluate(
         "() => { const { top } = element('bars').getBoundingClientRect(); const row = bars[150].percent"
         ".getBoundingClientRect(); return [row.top - top, row.bottom - top]; }"
@@ -453,6 +466,44 @@ def test_fingers_draw(open_page, page_file):
     assert page.evaluate("() => getComputedStyle(field).touchAction") == "none"
 
 
+def test_another_finger_does_not_draw_and_a_stroke_can_be_cancelled(open_page, page_file):
+    page = open_page(page_file)
+    script = """([name, pointerId, x, y]) => {
+        field.setPointerCapture = () => {};  // there is no such finger to capture
+        const box = field.getBoundingClientRect();
+        const place = { clientX: box.left + x, clientY: box.top + y };
+        field.dispatchEvent(new PointerEvent(name, { pointerId, pointerType: "touch", ...place }));
+        return strokes.map((stroke) => stroke.length);
+    }"""
+    events = [
+        (("pointerdown", 7, 40, 40), [1]),
+        (("pointermove", 7, 40, 60), [2]),
+        (("pointerdown", 8, 90, 90), [2]),
+        (("pointermove", 8, 90, 99), [2]),
+        (("pointerup", 8, 90, 99), [2]),
+        (("pointermove", 7, 40, 80), [3]),
+        (("pointercancel", 7, 40, 80), [3]),
+        (("pointermove", 7, 40, 99), [3]),
+        (("pointerdown", 8, 90, 90), [3, 1]),
+    ]
+    for event, expected in events:
+        assert page.evaluate(script, event) == expected
+
+
+def test_the_pen_is_lifted_where_the_field_loses_the_focus(open_page, page_file):
+    page = open_page(page_file)
+    page.locator("#field").focus()
+    page.keyboard.press(" ")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("() => [pen.down, pen.shown]") == [True, True]
+    settle(page)
+    page.locator("#clear").focus()
+    assert page.evaluate("() => [pen.down, pen.shown]") == [False, False]
+    page.locator("#field").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("() => strokes.map((stroke) => stroke.length)") == [2]
+
+
 def test_the_keyboard_reaches_everything(open_page, page_file):
     page = open_page(page_file)
     page.keyboard.press("Tab")
@@ -476,6 +527,12 @@ def test_the_keyboard_reaches_everything(open_page, page_file):
     page.keyboard.press("ArrowRight")
     assert page.evaluate("() => document.activeElement.ariaLabel") == "map 2 of 32"
     assert "Filter 2 of conv1" in page.locator(".detail").first.inner_text()
+    columns = page.evaluate(
+        "() => getComputedStyle(document.querySelector('.maps')).gridTemplateColumns.split(' ').length"
+    )
+    for key, reached in (("ArrowDown", 2 + columns), ("ArrowLeft", 1 + columns), ("ArrowUp", 1), ("ArrowUp", 1)):
+        page.keyboard.press(key)
+        assert page.evaluate("() => document.activeElement.ariaLabel") == f"map {reached} of 32"
 
 
 def test_a_filter_shows_its_weights_and_where_it_fires_strongest(open_page, page_file, convnet1, mnist):
@@ -520,14 +577,49 @@ def test_samples_of_all_classes_and_one_that_is_misread(open_page, page_file):
     assert page.locator("#sample-note").inner_text() == ""
 
 
-def test_a_sample_takes_the_place_of_a_drawing(open_page, page_file):
+def test_a_sample_takes_the_place_of_a_drawing_until_it_is_undone(open_page, page_file):
     page = open_page(page_file)
     draw(page, 3)
+    drawn = pictures(page)
     page.locator("#samples button").nth(7).click()
     settle(page)
     assert page.locator("#verdict").inner_text().startswith("7, ")
-    draw(page, 3)
+    page.locator("#undo").click()
+    settle(page)
+    page.mouse.move(0, 0)
+    assert pictures(page) == drawn
     assert page.locator("#samples [aria-pressed=true]").count() == 0
+    page.locator("#samples button").nth(7).click()
+    draw(page, 2)
+    assert page.locator("#samples [aria-pressed=true]").count() == 0
+    assert page.evaluate("() => strokes.length") == len(STROKES[2])
+    page.locator("#samples button").nth(7).click()
+    page.locator("#clear").click()
+    settle(page)
+    assert page.locator("#verdict").inner_text() == "Draw something."
+
+
+def test_a_model_that_reads_little_offers_samples_of_all_classes(tmp_path, mnist):
+    model = Sequential([Affine(784, 10, rng=np.random.default_rng(0))], (1, 28, 28))
+    model.params["affine1.weight"][:] = 0
+    model.params["affine1.bias"][4] = 1
+    model.statistics = convnet.preprocess(*mnist, num_test=1)[1]
+    webpage.export(model, tmp_path / "page.html", samples=(mnist[2][:200], mnist[3][:200]))
+    content = json.loads(re.search(r'id="model">(.*?)</script>', (tmp_path / "page.html").read_text("utf-8"))[1])
+    offered = [(sample["name"], sample["misread"]) for sample in content["samples"]]
+    assert offered[:10] == [(str(label), label != 4) for label in range(10)]
+    assert [misread for _, misread in offered[10:]] == [True]
+    assert len({sample["image"]["data"] for sample in content["samples"]}) == 11
+
+
+def test_what_a_map_shows_is_seen_from_every_map_of_a_phone(open_page, page_file):
+    page = open_page(page_file, viewport={"width": 390, "height": 600}, has_touch=True, is_mobile=True)
+    page.locator("#samples button").nth(3).tap()
+    for index in (0, 11, 31):
+        page.locator(".maps").first.locator("button").nth(index).tap()
+        box = page.locator(".detail p").first.bounding_box()
+        assert 0 <= box["y"] <= 600 - box["height"]
+        assert f"Filter {index + 1} of conv1" in page.locator(".detail").first.inner_text()
 
 
 # Text on its ground; WCAG 2.2 asks for 4.5, and for 3 of what is no text.
@@ -557,6 +649,22 @@ def test_light_and_dark_have_contrast(open_page, page_file, scheme):
     assert min(*found["other"], found["borders"]) >= 3
     ground = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def test_follows_the_system_from_light_to_dark(open_page, page_file):
+    page = open_page(page_file, color_scheme="light")
+    draw(page, 3)
+    ground = """() => [...document.querySelectorAll(".maps canvas")].map((canvas) =>
+        context_of(canvas).getImageData(0, 0, 1, 1).data[0])"""
+    light = pictures(page)
+    assert 0xFF in page.evaluate(ground)
+    page.emulate_media(color_scheme="dark")
+    settle(page)
+    assert set(page.evaluate(ground)) >= {0x14}
+    assert not {0xFF} & set(page.evaluate(ground))
+    page.emulate_media(color_scheme="light")
+    settle(page)
+    assert pictures(page) == light
 
 
 def test_fits_the_width_of_the_screen(open_page, page_file):
@@ -593,15 +701,19 @@ def test_colours_other_channels_and_other_sizes(open_page, tmp_path, rng):
 def test_the_policy_stops_requests(browser, page_file):
     page = browser.new_page()
     page.goto(page_file.as_uri())
-    outcome = page.evaluate("""() => fetch("https://example.org/").then(() => "fetched", () => "refused")""")
-    assert outcome == "refused"
-    ran = """() => {
-        const script = document.createElement("script");
+    script = """async () => {
+        const stopped = [];
+        document.addEventListener("securitypolicyviolation", (event) => stopped.push(event.effectiveDirective));
+        await fetch("https://example.org/").catch(() => null);
+        const [image, script, style] = ["img", "script", "style"].map((tag) => document.createElement(tag));
+        image.src = "https://example.org/a.png";
         script.textContent = "window.ran = true";
-        document.body.append(script);
-        return window.ran ?? false;
+        style.textContent = "body { display: none }";
+        document.body.append(image, script, style);
+        await new Promise((done) => setTimeout(done, 100));
+        return [stopped.toSorted(), window.ran ?? false];
     }"""
-    assert page.evaluate(ran) is False
+    assert page.evaluate(script) == [["connect-src", "img-src", "script-src-elem", "style-src-elem"], False]
     page.close()
 
 

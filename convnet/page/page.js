@@ -108,7 +108,10 @@ let example = null; // the image (C, H, W) shown
 let chosen = null; // the feature map whose place is marked: {panel, map}
 let drawing_pointer = null; // which pointer draws a stroke now
 let strokes = []; // of the drawing: points (x, y) of the field
-let sample = null; // which of the samples is shown; a drawing takes its place, and it that of a drawing
+let sample = null; // which of the samples is shown, in place of the drawing, which stays until one draws anew
+
+/** The strokes that are shown. */
+const drawn = () => (sample === null ? strokes : []);
 
 /** Show an example: run the network and draw every panel; null clears them. */
 function show(image) {
@@ -146,7 +149,7 @@ function show_answer() {
 function verdict(probabilities, winner) {
   if (winner >= 0) return `${page.class_names[winner]}, ${(100 * probabilities[winner]).toFixed(1)} %`;
   if (probabilities) return "None: its numbers are out of range.";
-  if (strokes.length) return "Nothing stands out: there is too much ink.";
+  if (drawn().length) return "Nothing stands out: there is too much ink.";
   return drawable ? "Draw something." : "Choose an example.";
 }
 
@@ -353,7 +356,7 @@ function draw_strokes() {
   context.clearRect(0, 0, field.width, field.height);
   const [ink, width] = [text_colour(), 20];
   Object.assign(context, { lineWidth: width, lineCap: "round", lineJoin: "round", strokeStyle: ink, fillStyle: ink });
-  for (const stroke of strokes) {
+  for (const stroke of drawn()) {
     context.beginPath();
     context.arc(...stroke[0], width / 2, 0, 2 * Math.PI); // a line without length leaves no mark
     context.fill();
@@ -386,9 +389,7 @@ function redraw() {
 
 function update() {
   if (drawable) draw_strokes();
-  const image = strokes.length
-    ? prepare_digit(bitmap(), page.input_shape.slice(1))
-    : samples[sample]?.image;
+  const image = drawn().length ? prepare_digit(bitmap(), page.input_shape.slice(1)) : samples[sample]?.image;
   show(image ? { shape: page.input_shape, data: image.data } : null);
   if (drawable) {
     draw_pen();
@@ -398,17 +399,18 @@ function update() {
   show_sample();
 }
 
-/** Begin a stroke, in place of a sample. */
+/** Begin a stroke; a sample gives way to a new drawing. */
 function begin_stroke(point) {
+  strokes = drawn();
   sample = null;
   strokes.push([point]);
 }
 
-/** Take the last strokes away, so many of them, and a sample. */
+/** Take the last strokes away, so many of them, and a sample; where there is a sample, one is the sample itself. */
 function take_away(count) {
+  if (sample === null || count > 1) strokes.splice(Math.max(strokes.length - count, 0));
   sample = drawing_pointer = null; // a stroke that is being drawn ends
   pen.down = false;
-  strokes.splice(Math.max(strokes.length - count, 0));
   if (!strokes.length) field.focus(); // the buttons that can be no longer pressed lose the focus
   redraw();
 }
@@ -495,8 +497,9 @@ const sample_buttons = samples.map(({ name, misread }, index) => {
   button.ariaPressed = "false";
   if (misread) button.classList.add("misread");
   button.addEventListener("click", () => {
-    strokes = [];
     sample = index;
+    drawing_pointer = null;
+    pen.down = false;
     update();
   });
   return button;
