@@ -68,13 +68,13 @@ function resample(image, height, width) {
   return { shape: [height, width], data: transpose(turned, width, height) };
 }
 
-/** Each row (w) of an image multiplied by the weights (new, w). */
+/** Each row (w) of an image multiplied by the filters. */
 function resample_rows(data, h, w, filters) {
   const scaled = new Float64Array(h * filters.length);
   for (let i = 0; i < h; i++) {
-    filters.forEach((filter, j) => {
+    filters.forEach(({ first, values }, j) => {
       let sum = 0;
-      for (const [k, weight] of filter) sum += weight * data[i * w + k];
+      for (let k = 0; k < values.length; k++) sum += values[k] * data[i * w + first + k];
       scaled[i * filters.length + j] = sum;
     });
   }
@@ -82,21 +82,22 @@ function resample_rows(data, h, w, filters) {
 }
 
 function transpose(data, h, w) {
-  return data.map((_, i) => data[(i % h) * w + Math.floor(i / h)]);
+  const turned = new Float64Array(data.length);
+  for (let i = 0; i < h; i++) for (let j = 0; j < w; j++) turned[j * h + i] = data[i * w + j];
+  return turned;
 }
 
-/** The weights of a triangle filter, for each new pixel pairs of an old one and its weight. */
+/** A triangle filter for each new pixel: the first of the old ones that it covers, and the weights of these. */
 function weights(old, size) {
   const step = old / size;
   return Array.from({ length: size }, (_, i) => {
     const middle = (i + 0.5) * step;
-    const row = [];
-    for (let k = 0; k < old; k++) {
-      const weight = 1 - Math.abs(k + 0.5 - middle) / Math.max(step, 1);
-      if (weight > 0) row.push([k, weight]);
-    }
-    const sum = row.reduce((total, [, weight]) => total + weight, 0);
-    return row.map(([k, weight]) => [k, weight / sum]);
+    const weight = (k) => Math.max(1 - Math.abs(k + 0.5 - middle) / Math.max(step, 1), 0);
+    const all = Float64Array.from({ length: old }, (_, k) => weight(k));
+    const first = all.findIndex((value) => value > 0);
+    const values = all.subarray(first, all.findLastIndex((value) => value > 0) + 1);
+    const sum = values.reduce((total, value) => total + value, 0);
+    return { first, values: values.map((value) => value / sum) };
   });
 }
 
@@ -144,13 +145,34 @@ function extremes(data) {
   return [least, most];
 }
 
-/** The quantile of values, interpolated; it sorts them. */
+/** The quantile of values, interpolated; it changes their order. */
 function quantile(values, q) {
-  values.sort();
   const position = q * (values.length - 1);
   const below = Math.floor(position);
-  const above = Math.min(below + 1, values.length - 1);
-  return values[below] + (position - below) * (values[above] - values[below]);
+  const low = select(values, below);
+  const high = below + 1 < values.length ? extremes(values.subarray(below + 1))[0] : low;
+  return low + (position - below) * (high - low);
+}
+
+/** What sorting would put at a place; those before it are not larger then, and those behind it not smaller. */
+function select(values, place) {
+  let [first, last] = [0, values.length - 1];
+  while (first < last) {
+    const pivot = values[(first + last) >> 1];
+    let [i, j] = [first, last];
+    while (i <= j) {
+      while (values[i] < pivot) i++;
+      while (values[j] > pivot) j--;
+      if (i > j) break;
+      const value = values[i];
+      values[i++] = values[j];
+      values[j--] = value;
+    }
+    if (place <= j) last = j;
+    else if (place >= i) first = i;
+    else break;
+  }
+  return values[place];
 }
 
 const median = (values) => quantile(values, 0.5);
