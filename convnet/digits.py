@@ -104,7 +104,7 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
 def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
     """Return the pixels of an image file, turned as it says."""
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise ImportError('reading image files needs Pillow: pip install "convnet[images]"') from None
     with open_file(path) as file, warnings.catch_warnings():
@@ -120,7 +120,7 @@ def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
             if factor > 1 and picture.mode in ("L", "RGBA"):  # a photograph of 12 million pixels takes 0.1 GB so, not 1
                 picture = picture.reduce(factor)
             return np.asarray(picture)
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             raise ValueError(f"{path}: expected an image file, got one of no format that Pillow reads") from None
         except MemoryError:
             raise
