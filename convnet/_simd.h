@@ -32,7 +32,7 @@ typedef struct {
     int a_is_transposed, b_is_transposed;  /* A lies in memory as (k, m), B as (n, k) */
     int b_is_packed;        /* B was copied by product_pack */
     float alpha, beta;
-    uint8_t *scratch;       /* simd_multiply_scratch(m, k, n) bytes, if zeros of A may be left out, or NULL */
+    uint8_t *scratch;       /* simd_multiply_scratch(m, k, n) bytes, or NULL: the common axis stays whole, and zeros */
     const float *stream;    /* what is needed after this product, to be fetched meanwhile; may be NULL */
     ptrdiff_t stream_size;
 } simd_product;

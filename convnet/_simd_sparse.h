@@ -176,7 +176,8 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
             for (ptrdiff_t n = first; s->dx && n < end; n++)
                 SIMD_NAME(sparse_columns)(WIDTH, 4, by_n, m0 / DEPTH * s->n + n, transposed, WIDTH,
                                           dx + (n - first) * WIDTH, 1, m0 ? 1 : 0);
-            for (ptrdiff_t n0 = 0; group == 0 && n0 < s->n; n0 += DEPTH) {
+            if (group) continue;
+            for (ptrdiff_t n0 = 0; n0 < s->n; n0 += DEPTH) {
                 const float *const from = s->x + n0 * s->d + d0;
                 for (ptrdiff_t n = 0; copies && !(is_once && m0) && n < simd_least(s->n - n0, DEPTH); n++)
                     memcpy(x + n * WIDTH, from + n * s->d, size);
@@ -185,7 +186,7 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
                                               copies ? WIDTH : s->d, transposed + (m - m0) * WIDTH, -s->rate,
                                               n0 ? 1 : s->decay);
             }
-            if (group == 0) SIMD_NAME(transpose)(transposed, WIDTH, depth, rows, s->out + d0 * s->m + m0, s->m);
+            SIMD_NAME(transpose)(transposed, WIDTH, depth, rows, s->out + d0 * s->m + m0, s->m);
         }
         for (ptrdiff_t n = first; s->dx && n < end; n++)
             memcpy(s->dx + n * s->d + d0, dx + (n - first) * WIDTH, size);
@@ -203,10 +204,10 @@ SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const sim
                                                 ptrdiff_t p1) {
     enum { DEPTH = SPARSE_DEPTH, PANEL = 8 * SIMD_LANES, LATER = 2 };
     float copy[DEPTH * PANEL] __attribute__((aligned(64)));
-    const ptrdiff_t panels = simd_parts(s->n, PANEL), width = simd_parts(s->n, SIMD_LINE);
+    const ptrdiff_t panels = simd_parts(s->n, PANEL), row_lines = simd_parts(s->n, SIMD_LINE);
     for (ptrdiff_t p = p0; p < p1; p += DEPTH) {
         const ptrdiff_t depth = simd_least(p1 - p, DEPTH), slot = p / DEPTH * a->m;
-        const ptrdiff_t lines = p + DEPTH < p1 ? simd_least(p1 - p - DEPTH, DEPTH) * width : 0;
+        const ptrdiff_t lines = p + DEPTH < p1 ? simd_least(p1 - p - DEPTH, DEPTH) * row_lines : 0;
         const float *next = s->b + (p + DEPTH) * s->b_step;
         ptrdiff_t line = 0, column = 0;
         for (ptrdiff_t panel = 0; panel < panels; panel++) {
@@ -223,7 +224,7 @@ SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const sim
             for (ptrdiff_t m = 0; m < a->m; m++, sums += s->c_step) {
                 for (const ptrdiff_t end = lines * (panel * a->m + m + 1) / (panels * a->m); line < end; line++) {
                     __builtin_prefetch(next + column * SIMD_LINE, 0, 2);
-                    if (++column == width) column = 0, next += s->b_step;
+                    if (++column == row_lines) column = 0, next += s->b_step;
                 }
                 for (ptrdiff_t j = 0; j < PANEL; j += SIMD_LINE) __builtin_prefetch(sums + LATER * s->c_step + j, 1);
                 SIMD_NAME(sparse_columns)(PANEL, 8, a, slot + m, copy, PANEL, sums, 1, p > p0 ? 1 : 0);

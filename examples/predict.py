@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import convnet
+from convnet.digits import LEAST_SIDE
 
 
 def main() -> int:
@@ -26,6 +27,11 @@ def main() -> int:
     model = convnet.load_model(options.model)
     if model.statistics is None or len(model.input_shape) != 3 or model.input_shape[0] != 1:
         raise ValueError(f"{options.model}: expected a model of images of one channel, with statistics")
+    if min(model.input_shape[1:]) < LEAST_SIDE:
+        raise ValueError(
+            f"{options.model}: expected a model of images of {LEAST_SIDE}x{LEAST_SIDE} pixels or more, "
+            f"got {model.input_shape}"
+        )
     # An image as it comes from a camera is not what the network was trained with: it is made so first.
     prepared = {}
     for path in options.images:

@@ -710,7 +710,7 @@ def test_the_policy_stops_requests(browser, page_file):
         script.textContent = "window.ran = true";
         style.textContent = "body { display: none }";
         document.body.append(image, script, style);
-        await new Promise((done) => setTimeout(done, 100));
+        for (let i = 0; i < 100 && stopped.length < 4; i++) await new Promise((done) => setTimeout(done, 50));
         return [stopped.toSorted(), window.ran ?? false];
     }"""
     assert page.evaluate(script) == [["connect-src", "img-src", "script-src-elem", "style-src-elem"], False]

@@ -92,8 +92,8 @@ function weights(old, size) {
   const step = old / size;
   return Array.from({ length: size }, (_, i) => {
     const middle = (i + 0.5) * step;
-    const weight = (k) => Math.max(1 - Math.abs(k + 0.5 - middle) / Math.max(step, 1), 0);
-    const all = Float64Array.from({ length: old }, (_, k) => weight(k));
+    const weight = (_, k) => Math.max(1 - Math.abs(k + 0.5 - middle) / Math.max(step, 1), 0);
+    const all = Float64Array.from({ length: old }, weight);
     const first = all.findIndex((value) => value > 0);
     const values = all.subarray(first, all.findLastIndex((value) => value > 0) + 1);
     const sum = values.reduce((total, value) => total + value, 0);

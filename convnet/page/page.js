@@ -399,6 +399,12 @@ function update() {
   show_sample();
 }
 
+/** End the stroke that is being drawn. */
+function end_stroke() {
+  drawing_pointer = null;
+  pen.down = false;
+}
+
 /** Begin a stroke; a sample gives way to a new drawing. */
 function begin_stroke(point) {
   strokes = drawn();
@@ -409,8 +415,8 @@ function begin_stroke(point) {
 /** Take the last strokes away, so many of them, and a sample; where there is a sample, one is the sample itself. */
 function take_away(count) {
   if (sample === null || count > 1) strokes.splice(Math.max(strokes.length - count, 0));
-  sample = drawing_pointer = null; // a stroke that is being drawn ends
-  pen.down = false;
+  sample = null;
+  end_stroke();
   if (!strokes.length) field.focus(); // the buttons that can be no longer pressed lose the focus
   redraw();
 }
@@ -498,8 +504,7 @@ const sample_buttons = samples.map(({ name, misread }, index) => {
   if (misread) button.classList.add("misread");
   button.addEventListener("click", () => {
     sample = index;
-    drawing_pointer = null;
-    pen.down = false;
+    end_stroke();
     update();
   });
   return button;
