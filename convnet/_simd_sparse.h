@@ -41,10 +41,13 @@ SIMD_TARGET static int SIMD_NAME(gather)(const float *x, ptrdiff_t size, uint8_t
         const __mmask16 inside = (__mmask16)(size - i < 16 ? (1 << (size - i)) - 1 : 0xffff);
         const __m512 some = _mm512_maskz_loadu_ps(inside, x + i);
         const __mmask16 wanted = _mm512_cmp_ps_mask(some, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+        /* GCC 12 may keep the 16 bits of a mask in memory and count the ones of 32: it takes a copy in a register. */
+        unsigned bits = wanted;
+        __asm__("" : "+r"(bits));
         _mm512_storeu_ps(values + count, _mm512_maskz_compress_ps(wanted, some));
         _mm_storeu_si128((__m128i *)(places + count),
                          _mm512_cvtepi32_epi8(_mm512_maskz_compress_epi32(wanted, numbers)));
-        count += __builtin_popcount(wanted);
+        count += __builtin_popcount(bits);
     }
 #elif SIMD_LANES == 8
     /* The numbers of the bits that are 1, in order, a byte each. */
