@@ -47,3 +47,21 @@ def digits(tmp_path_factory, mnist):
         content = struct.pack(">II", 0x801, count) + labels[:count].astype(np.uint8).tobytes()
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(content)
     return folder
+
+
+@pytest.fixture(scope="session")
+def convnet1(mnist):
+    """Return a ConvNet1 of the default size after a short training."""
+    images, labels, *test = mnist
+    data, statistics = convnet.preprocess(images[:6000], labels[:6000], *test, num_validation=500)
+    model = convnet.ConvNet1()
+    model.statistics = statistics
+    convnet.Solver(model, data, convnet.SGD(0.1), epochs=1).train()
+    return model
+
+
+@pytest.fixture(scope="session")
+def page_file(convnet1, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    convnet.webpage.export(convnet1, path)
+    return path

@@ -40,14 +40,14 @@ function cropped(grey) {
 }
 
 /** The rows and the columns, as [start, end], between which all strong ink lies. */
-function strong_box({ shape, data }) {
-  const w = shape[1];
+function strong_box({ shape: [h, w], data }) {
   let [top, bottom, left, right] = [Infinity, 0, Infinity, 0];
-  for (let i = 0; i < data.length; i++) {
-    if (data[i] < EDGE) continue;
-    const [row, column] = [Math.floor(i / w), i % w];
-    [top, bottom] = [Math.min(top, row), Math.max(bottom, row)];
-    [left, right] = [Math.min(left, column), Math.max(right, column)];
+  for (let i = 0; i < h; i++) {
+    for (let j = 0; j < w; j++) {
+      if (data[i * w + j] < EDGE) continue;
+      [top, bottom] = [Math.min(top, i), i];
+      [left, right] = [Math.min(left, j), Math.max(right, j)];
+    }
   }
   return [[top, bottom + 1], [left, right + 1]];
 }
@@ -210,32 +210,35 @@ function otsu_threshold(counts) {
 }
 
 /** Subtract from the image the plane that fits its ground best: light that falls from one side is evened out. */
-function level(grey, mask, [, w]) {
+function level(grey, mask, [h, w]) {
   let [count, y_sum, x_sum] = [0, 0, 0];
-  for (let i = 0; i < grey.length; i++) {
-    if (mask[i]) continue;
-    count += 1;
-    y_sum += Math.floor(i / w);
-    x_sum += i % w;
+  for (let i = 0; i < h; i++) {
+    for (let j = 0; j < w; j++) {
+      if (mask[i * w + j]) continue;
+      count += 1;
+      y_sum += i;
+      x_sum += j;
+    }
   }
   const [y_mean, x_mean] = [y_sum / count, x_sum / count];
   let [yy, xx, xy, yg, xg] = [0, 0, 0, 0, 0];
-  for (let i = 0; i < grey.length; i++) {
-    if (mask[i]) continue;
-    const y = Math.floor(i / w) - y_mean;
-    const x = (i % w) - x_mean;
-    yy += y * y;
-    xx += x * x;
-    xy += x * y;
-    yg += y * grey[i];
-    xg += x * grey[i];
+  for (let i = 0; i < h; i++) {
+    for (let j = 0; j < w; j++) {
+      if (mask[i * w + j]) continue;
+      const [y, x] = [i - y_mean, j - x_mean];
+      yy += y * y;
+      xx += x * x;
+      xy += x * y;
+      yg += y * grey[i * w + j];
+      xg += x * grey[i * w + j];
+    }
   }
   const determinant = yy * xx - xy * xy;
   if (determinant <= 1e-9 * yy * xx) return; // the ground is a line
   const y_slope = (xx * yg - xy * xg) / determinant;
   const x_slope = (yy * xg - xy * yg) / determinant;
-  for (let i = 0; i < grey.length; i++) {
-    grey[i] -= y_slope * (Math.floor(i / w) - y_mean) + x_slope * ((i % w) - x_mean);
+  for (let i = 0; i < h; i++) {
+    for (let j = 0; j < w; j++) grey[i * w + j] -= y_slope * (i - y_mean) + x_slope * (j - x_mean);
   }
 }
 

@@ -259,12 +259,17 @@ function map_panel(index, title, shape) {
       const [, c, kh, kw] = conv.weight.shape;
       const size = c * kh * kw;
       const weight = conv.weight.data.subarray(map * size, (map + 1) * size);
-      const picture = make("canvas");
+      const most = largest_of(weight);
+      const channels = Array.from({ length: c }, (_, channel) => {
+        const canvas = make("canvas");
+        draw_map(canvas, weight.subarray(channel * kh * kw, (channel + 1) * kh * kw), [kh, kw], most);
+        return canvas;
+      });
+      const picture = make("div", { className: "filter" }, ...channels);
       picture.setAttribute("role", "img");
       picture.ariaLabel = `Weights of filter ${map + 1}, ${c} by ${kh} by ${kw}`;
-      draw_example(picture, { shape: [c, kh, kw], data: weight });
       parts.push(picture);
-      words = `Filter ${map + 1} of ${conv.name}, ${kh} x ${kw}${c > 1 ? `, ${c} channels side by side` : ""}`;
+      words = `Filter ${map + 1} of ${conv.name}, ${kh} x ${kw}${c > 1 ? `, ${c} channels` : ""}`;
     }
     element("fields").replaceChildren();
     if (outputs) {
@@ -347,14 +352,16 @@ element("panels").append(...panels.map(({ section }) => section));
 // ----------------------------------------------------------------------------------------------------------- drawing
 
 const field = element("field");
+const sheet = make("canvas"); // what is drawn, as large as the network needs it; not shown
 const pen = { x: 128, y: 128, down: false, shown: false };
 let waiting = false;
 
-/** Draw all strokes, and the pen's place while the keyboard moves it. */
-function draw_strokes() {
-  const context = context_of(field);
+/** Draw all strokes, whose points are the field's, on a canvas of any size. */
+function draw_strokes(canvas, ink) {
+  const context = context_of(canvas);
+  const [scale, width] = [canvas.width / field.width, 20];
+  context.setTransform(scale, 0, 0, scale, 0, 0);
   context.clearRect(0, 0, field.width, field.height);
-  const [ink, width] = [text_colour(), 20];
   Object.assign(context, { lineWidth: width, lineCap: "round", lineJoin: "round", strokeStyle: ink, fillStyle: ink });
   for (const stroke of drawn()) {
     context.beginPath();
@@ -367,14 +374,20 @@ function draw_strokes() {
   }
 }
 
-const text_colour = () => getComputedStyle(document.documentElement).getPropertyValue("--text");
+const draw_field = () => draw_strokes(field, getComputedStyle(document.documentElement).getPropertyValue("--text"));
 
-/** The drawing as grey levels (H, W), its ink 255 whatever its colour. */
+/**
+ * The drawing as grey levels (H, W), its ink 255. Four pixels a side for one of the model's are enough: more are
+ * averaged away, and take the longest part of an update.
+ */
 function bitmap() {
-  const pixels = context_of(field).getImageData(0, 0, field.width, field.height).data;
-  const data = new Uint8Array(field.width * field.height);
+  const side = Math.min(4 * Math.max(...page.input_shape.slice(1)), field.width);
+  if (sheet.width !== side) Object.assign(sheet, { width: side, height: side });
+  draw_strokes(sheet, "black");
+  const pixels = context_of(sheet).getImageData(0, 0, side, side).data;
+  const data = new Uint8Array(side * side);
   for (let i = 0; i < data.length; i++) data[i] = pixels[4 * i + 3];
-  return { shape: [field.height, field.width], data };
+  return { shape: [side, side], data };
 }
 
 /** Show what is drawn or chosen now, once in a frame of the screen. */
@@ -388,7 +401,7 @@ function redraw() {
 }
 
 function update() {
-  if (drawable) draw_strokes();
+  if (drawable) draw_field();
   const image = drawn().length ? prepare_digit(bitmap(), page.input_shape.slice(1)) : samples[sample]?.image;
   show(image ? { shape: page.input_shape, data: image.data } : null);
   if (drawable) {
@@ -481,7 +494,7 @@ if (drawable) {
   });
   field.addEventListener("blur", () => {
     pen.shown = pen.down = false;
-    draw_strokes();
+    draw_field();
   });
   element("undo").addEventListener("click", () => take_away(1));
   element("clear").addEventListener("click", () => take_away(Infinity));
