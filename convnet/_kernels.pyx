@@ -59,8 +59,8 @@ cdef extern from "_simd.h" nogil:
     double simd_affine_backward(int level, const simd_affine* affine, int threads) noexcept
     void simd_convolution_forward(int level, const simd_convolution* convolution, int threads) noexcept
     void simd_convolution_backward(int level, const simd_convolution* convolution, int threads) noexcept
-    void simd_accumulate(int level, const float* x, float* y, Py_ssize_t rows, Py_ssize_t columns,
-                         Py_ssize_t y_step) noexcept
+    void simd_accumulate(int level, const float* x, Py_ssize_t x_step, Py_ssize_t shifts, float* y, Py_ssize_t y_step,
+                         Py_ssize_t rows, Py_ssize_t columns) noexcept
     const int SIMD_SLACK, SIMD_MAX_KERNEL_W, SIMD_CLOSED, SIMD_BUILT
     const char* SIMD_COMPILER
 
@@ -436,17 +436,19 @@ cdef inline void copy_row(const floating* x, floating* y, Py_ssize_t count) noex
 
 
 cdef inline void accumulate(
-    int level, const floating* x, floating* y, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t y_step
+    int level, const floating* x, Py_ssize_t x_step, Py_ssize_t shifts, floating* y, Py_ssize_t y_step,
+    Py_ssize_t rows, Py_ssize_t columns,
 ) noexcept nogil:
-    """y[r * y_step + i] += x[r * columns + i]."""
-    cdef Py_ssize_t r, i
+    """y[r * y_step + t + i] += x[t * x_step + r * columns + i] for t below shifts."""
+    cdef Py_ssize_t t, r, i
     if floating is float:
         if level >= 0:
-            simd_accumulate(level, x, y, rows, columns, y_step)
+            simd_accumulate(level, x, x_step, shifts, y, y_step, rows, columns)
             return
-    for r in range(rows):
-        for i in range(columns):
-            y[r * y_step + i] += x[r * columns + i]
+    for t in range(shifts):
+        for r in range(rows):
+            for i in range(columns):
+                y[r * y_step + t + i] += x[t * x_step + r * columns + i]
 
 
 cdef inline void split(
@@ -527,16 +529,20 @@ cdef inline void fold(
     floating[:, :, ::1] x,                   # INOUT (C, H, W), added to
 ) noexcept nogil:
     """Add every element of cols to the element of x that unfold copies it from."""
-    cdef Py_ssize_t c, i, j
+    cdef Py_ssize_t c, i, j, pixels = s.out_h * s.out_w
     cdef floating* target
     for c in range(x.shape[0]):
         target = &x[c, -s.padding_h, 0] if s.is_plain else phases
         if not s.is_plain:
             memset(phases, 0, phases_total(s) * sizeof(floating))
         for i in range(s.kernel_h):
-            for j in range(s.kernel_w):
-                accumulate(level, cols, target + first_pixel(s, i, j), s.out_h, s.out_w, s.phases_w * s.columns)
-                cols += s.out_h * s.out_w
+            # The columns of the kernel that are a stride apart: in a phase, each a pixel beside the one before.
+            for j in range(s.phases_w):
+                accumulate(
+                    level, cols + j * pixels, s.stride_w * pixels, (s.kernel_w - 1 - j) // s.stride_w + 1,
+                    target + first_pixel(s, i, j), s.phases_w * s.columns, s.out_h, s.out_w,
+                )
+            cols += s.kernel_w * pixels
         if not s.is_plain:
             join(s, phases, x[c])
 

@@ -205,7 +205,8 @@ typedef struct {
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
     void (*convolution_forward)(const simd_convolution *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*convolution_backward)(const simd_convolution *, ptrdiff_t f);
-    void (*accumulate)(const float *x, float *y, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t y_step);
+    void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
+                       ptrdiff_t columns);
 } simd_functions;
 
 #define SIMD_FUNCTIONS(set, sparse_limit)                                                                              \
@@ -234,8 +235,9 @@ static int simd_highest(void) {
 
 #include "_simd_jobs.h"
 
-static void simd_accumulate(int level, const float *x, float *y, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t y_step) {
-    simd_levels[level].accumulate(x, y, rows, columns, y_step);
+static void simd_accumulate(int level, const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step,
+                            ptrdiff_t rows, ptrdiff_t columns) {
+    simd_levels[level].accumulate(x, x_step, shifts, y, y_step, rows, columns);
 }
 
 #else /* another compiler: only the sizes of scratch memory are ever asked for */
@@ -248,7 +250,8 @@ static ptrdiff_t simd_affine_scratch(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m) { re
 static double simd_affine_backward(int level, const simd_affine *s, int threads) { return 0; }
 static void simd_convolution_forward(int level, const simd_convolution *s, int threads) {}
 static void simd_convolution_backward(int level, const simd_convolution *s, int threads) {}
-static void simd_accumulate(int level, const float *x, float *y, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t y_step) {}
+static void simd_accumulate(int level, const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step,
+                            ptrdiff_t rows, ptrdiff_t columns) {}
 
 #endif
 #endif

@@ -56,16 +56,18 @@ def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, paddi
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("stride", [1, 2])
-def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, level, stride):
+@pytest.mark.parametrize("kernel_w", [2, 5, 9, 20])
+def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, level, kernel_w, stride):
+    kernel, padding = (2, kernel_w), (1, kernel_w // 2)
     for width in [*range(1, 20), 31, 32, 33, 50]:
         x = rng.integers(-9, 9, (2, 1, 2, width * stride)).astype(dtype)  # sums are exact in any order
-        cols, sizes = unfold_by_loops(x, (2, 2), (1, stride), (1, 1))
+        cols, sizes = unfold_by_loops(x, kernel, (1, stride), padding)
         phases, found, dx = np.full(_kernels.phases_size(*sizes), np.nan, dtype), np.empty_like(cols), np.zeros_like(x)
         _kernels.im2col(x, phases, found, *sizes)
         np.testing.assert_array_equal(found, cols)
         # Every pixel is copied as often as windows cover it.
         _kernels.col2im(level, cols, phases, dx, *sizes)
-        ones = unfold_by_loops(np.arange(x.size, dtype=dtype).reshape(x.shape) + 1, (2, 2), (1, stride), (1, 1))[0]
+        ones = unfold_by_loops(np.arange(x.size, dtype=dtype).reshape(x.shape) + 1, kernel, (1, stride), padding)[0]
         times = np.bincount(ones.astype(int).ravel(), minlength=x.size + 1)[1:].reshape(x.shape)
         np.testing.assert_array_equal(dx, x * times)
 
