@@ -56,6 +56,7 @@ def phases_size(
 ) -> int: ...
 def block_rows(size: int, out_h: int, out_w: int) -> int: ...
 def im2col(
+    level: int,
     x: _Float,
     phases: _Float,
     cols: _Float,

@@ -59,6 +59,8 @@ cdef extern from "_simd.h" nogil:
     double simd_affine_backward(int level, const simd_affine* affine, int threads) noexcept
     void simd_convolution_forward(int level, const simd_convolution* convolution, int threads) noexcept
     void simd_convolution_backward(int level, const simd_convolution* convolution, int threads) noexcept
+    void simd_copy_rows(int level, const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,
+                        Py_ssize_t columns) noexcept
     void simd_accumulate(int level, const float* x, Py_ssize_t x_step, Py_ssize_t shifts, float* y, Py_ssize_t y_step,
                          Py_ssize_t rows, Py_ssize_t columns) noexcept
     const int SIMD_SLACK, SIMD_MAX_KERNEL_W, SIMD_CLOSED, SIMD_BUILT
@@ -252,7 +254,7 @@ def multiply(
 ):
     """c = beta * c + a @ b. The order of every sum depends on the shapes and on where a is 0, not on the threads.
 
-    With scratch memory, and neither factor transposed, up to 8 tasks sum parts of the common axis, so that b is read
+    With scratch memory, and neither factor transposed, some 8 tasks sum parts of the common axis, so that b is read
     once and from end to end; `_simd_jobs.h` has the sizes and what they gain. Where much of a is 0, as after ReLU, the
     zeros are left out, if there are rows and columns enough: with one half of 50 rows open ConvNet1's first Affine
     layer took 3.0 ms on one core instead of 3.4, with a third of 250 rows 11.4 instead of 17.2. A single row leaves out
@@ -435,6 +437,19 @@ cdef inline void copy_row(const floating* x, floating* y, Py_ssize_t count) noex
             y[i] = x[i]
 
 
+cdef inline void copy_rows(
+    int level, const floating* x, Py_ssize_t x_step, floating* y, Py_ssize_t rows, Py_ssize_t columns,
+) noexcept nogil:
+    """y[r * columns + i] = x[r * x_step + i]."""
+    cdef Py_ssize_t r
+    if floating is float:
+        if level >= 0:
+            simd_copy_rows(level, x, x_step, y, rows, columns)
+            return
+    for r in range(rows):
+        copy_row(x + r * x_step, y + r * columns, columns)
+
+
 cdef inline void accumulate(
     int level, const floating* x, Py_ssize_t x_step, Py_ssize_t shifts, floating* y, Py_ssize_t y_step,
     Py_ssize_t rows, Py_ssize_t columns,
@@ -500,26 +515,22 @@ cdef inline void join(
 
 
 cdef inline void unfold(
-    windows s,
+    int level, windows s,
     const floating[:, :, ::1] x,             # IN (C, H, W)
     floating* phases,                        # SCRATCH (phases_total(s),)
     floating* cols,                          # OUT (C * KH * KW, OH * OW)
 ) noexcept nogil:
     """cols[(c, i, j), (oh, ow)] = x[c, oh * stride_h + i - padding_h, ow * stride_w + j - padding_w], 0 outside x."""
-    cdef Py_ssize_t c, i, j, _
+    cdef Py_ssize_t c, i, j, step = s.phases_w * s.columns
     cdef const floating* source
-    cdef const floating* row
     for c in range(x.shape[0]):
         source = &x[c, -s.padding_h, 0] if s.is_plain else phases
         if not s.is_plain:
             split(s, x[c], phases)
         for i in range(s.kernel_h):
             for j in range(s.kernel_w):
-                row = source + first_pixel(s, i, j)
-                for _ in range(s.out_h):
-                    copy_row(row, cols, s.out_w)
-                    row += s.phases_w * s.columns
-                    cols += s.out_w
+                copy_rows(level, source + first_pixel(s, i, j), step, cols, s.out_h, s.out_w)
+                cols += s.out_h * s.out_w
 
 
 cdef inline void fold(
@@ -548,6 +559,7 @@ cdef inline void fold(
 
 
 def im2col(
+    int level,
     const floating[:, :, :, ::1] x not None,         # IN (N, C, H, W)
     floating[::1] phases not None,                   # SCRATCH (phases_size(...),)
     floating[:, :, ::1] cols not None,               # OUT (N, C * KH * KW, OH * OW)
@@ -559,7 +571,7 @@ def im2col(
     cdef Py_ssize_t n
     with nogil:
         for n in range(x.shape[0]):
-            unfold(s, x[n], &phases[0], &cols[n, 0, 0])
+            unfold(level, s, x[n], &phases[0], &cols[n, 0, 0])
 
 
 def col2im(
@@ -600,7 +612,7 @@ def conv2d_forward(
             row = 0
             while row < out_h:
                 s = block_of(whole, row, min(row + step, out_h))
-                unfold(s, x[n], &phases[0], &cols[0, 0])
+                unfold(level, s, x[n], &phases[0], &cols[0, 0])
                 product_of_blocks(
                     level, 1, weight.shape[0], weight.shape[1], s.out_h * out_w, &weight[0, 0], weight.shape[1],
                     <const floating*>&cols[0, 0], s.out_h * out_w, &y[n, 0, row * out_w], y.shape[2],
@@ -646,7 +658,7 @@ def conv2d_backward(
             while row < out_h:
                 s = block_of(whole, row, min(row + step, out_h))
                 columns = s.out_h * out_w
-                unfold(s, x[n], &phases[0], &cols[0, 0])
+                unfold(level, s, x[n], &phases[0], &cols[0, 0])
                 product_of_blocks(
                     level, 1, size, columns, filters, <const floating*>&cols[0, 0], columns,
                     &dy[n, 0, row * out_w], dy.shape[2], &dweight[0, 0], filters, False, True, 1, 1, NULL,

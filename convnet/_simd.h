@@ -205,6 +205,7 @@ typedef struct {
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
     void (*convolution_forward)(const simd_convolution *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*convolution_backward)(const simd_convolution *, ptrdiff_t f);
+    void (*copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns);
     void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
                        ptrdiff_t columns);
 } simd_functions;
@@ -212,7 +213,7 @@ typedef struct {
 #define SIMD_FUNCTIONS(set, sparse_limit)                                                                              \
     {sparse_limit, product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set,           \
      product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set,                            \
-     convolution_backward_##set, accumulate_##set}
+     convolution_backward_##set, copy_rows_##set, accumulate_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
 static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05), SIMD_FUNCTIONS(avx2, 0.95),
@@ -235,6 +236,9 @@ static int simd_highest(void) {
 
 #include "_simd_jobs.h"
 
+static void simd_copy_rows(int level, const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns) {
+    simd_levels[level].copy_rows(x, x_step, y, rows, columns);
+}
 static void simd_accumulate(int level, const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step,
                             ptrdiff_t rows, ptrdiff_t columns) {
     simd_levels[level].accumulate(x, x_step, shifts, y, y_step, rows, columns);
@@ -250,6 +254,7 @@ static ptrdiff_t simd_affine_scratch(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m) { re
 static double simd_affine_backward(int level, const simd_affine *s, int threads) { return 0; }
 static void simd_convolution_forward(int level, const simd_convolution *s, int threads) {}
 static void simd_convolution_backward(int level, const simd_convolution *s, int threads) {}
+static void simd_copy_rows(int level, const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns) {}
 static void simd_accumulate(int level, const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step,
                             ptrdiff_t rows, ptrdiff_t columns) {}
 

@@ -30,12 +30,13 @@ static void simd_product_task(void *job, ptrdiff_t index, int slot) {
                                 simd_least(n + j->columns, s->n));
 }
 
-/* Products whose B lies in memory row by row, with scratch memory: a task sums a part of the common axis for up to
- * COMMON_COLUMNS columns, and the parts are added in order. So B, 12.5 MB of weights in ConvNet1, is read once and from
- * end to end, as processors fetch ahead, and A is read once as well: with 50 rows the product takes a quarter less than
- * in blocks of columns where the weights come from memory, and a fifth less where zeros are left out. There are up to
- * COMMON_TASKS tasks, as many as threads can share evenly, of parts that are not shorter than COMMON_LENGTH.
- * COMMON_ROWS rows are in hand at a time; with half as many, 250 rows take a tenth longer.
+/* Products whose A and B lie in memory row by row, with scratch memory: a task sums a part of the common axis for up to
+ * COMMON_COLUMNS columns, and the parts are added in order. So B, 12.5 MB of weights in ConvNet1, is read once for every
+ * COMMON_ROWS rows and from end to end, as processors fetch ahead, and A is read once as well: with 50 rows the product
+ * takes a quarter less than in blocks of columns where the weights come from memory, and a fifth less where zeros are
+ * left out; with half of COMMON_ROWS in hand, 250 rows take a tenth longer. The common axis is divided at multiples of
+ * SPARSE_DEPTH, into so many parts that there are COMMON_TASKS tasks, which 2, 4 and 8 threads share evenly, or a few
+ * more, but not into more than there are COMMON_LENGTH in it.
  */
 #define COMMON_COLUMNS 512
 #define COMMON_ROWS 256
@@ -111,10 +112,11 @@ static void simd_common_add_task(void *job, ptrdiff_t index, int slot) {
 /* Whether zeros may be left out at all. */
 static int simd_may_be_sparse(ptrdiff_t m, ptrdiff_t n) { return m >= 16 && n >= SPARSE_COLUMNS / 2; }
 
-/* Plan a product, laid into the scratch memory if there is any, and return how much is needed: 0 where there would not
- * be four tasks.
+/* Plan a product, laid into the scratch memory if there is any, and return how much is needed: 0 where there would be
+ * less than four tasks, or, with a single row, less than a line of columns.
  */
 static ptrdiff_t simd_common_divide(simd_common_job *j, ptrdiff_t m, ptrdiff_t k, ptrdiff_t n, uint8_t *scratch) {
+    if (!m || !k || !n) return 0;
     const ptrdiff_t groups = simd_parts(m, COMMON_ROWS), sparse = simd_may_be_sparse(m, n);
     const ptrdiff_t whole = sparse ? SPARSE_COLUMNS : SIMD_LINE;
     j->rows = simd_parts(m, groups);
@@ -133,7 +135,7 @@ static ptrdiff_t simd_common_divide(simd_common_job *j, ptrdiff_t m, ptrdiff_t k
 
 static ptrdiff_t simd_multiply_scratch(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) {
     simd_common_job job;
-    return m && k && n ? simd_common_divide(&job, m, k, n, NULL) : 0;
+    return simd_common_divide(&job, m, k, n, NULL);
 }
 
 /* Whether leaving out the zeros of A is faster, judged by a sample of A. The more rows there are, the less it matters
@@ -167,7 +169,7 @@ static int simd_common_multiply(const simd_functions *functions, const simd_prod
 static void simd_multiply(int level, const simd_product *s, int threads) {
     const simd_functions *const functions = &simd_levels[level];
     if ((double)s->m * (double)s->n * (double)s->k < SIMD_ALONE) threads = 1;
-    const int is_plain = !s->a_is_transposed && !s->b_is_transposed && s->b_step == s->n;
+    const int is_plain = !s->a_is_transposed && !s->b_is_transposed && s->a_step == s->k && s->b_step == s->n;
     if (s->scratch && is_plain && simd_common_multiply(functions, s, threads)) return;
     const ptrdiff_t row_blocks = simd_parts(s->m, PRODUCT_ROWS);
     const ptrdiff_t quarter = simd_parts(simd_parts(s->n * row_blocks, 4), SIMD_COLUMNS) * SIMD_COLUMNS;

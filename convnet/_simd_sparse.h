@@ -41,7 +41,7 @@ SIMD_TARGET static int SIMD_NAME(gather)(const float *x, ptrdiff_t size, uint8_t
         const __mmask16 inside = (__mmask16)(size - i < 16 ? (1 << (size - i)) - 1 : 0xffff);
         const __m512 some = _mm512_maskz_loadu_ps(inside, x + i);
         const __mmask16 wanted = _mm512_cmp_ps_mask(some, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-        /* GCC 12 may keep the 16 bits of a mask in memory and count the ones of 32: it takes a copy in a register. */
+        /* GCC 12 may keep the 16 bits of a mask in memory and count the ones of 32; this makes it take a copy. */
         unsigned bits = wanted;
         __asm__("" : "+r"(bits));
         _mm512_storeu_ps(values + count, _mm512_maskz_compress_ps(wanted, some));

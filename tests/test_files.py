@@ -377,7 +377,7 @@ def test_time_to_read_a_pickle_is_proportional_to_it(tmp_path):
     build = dtype + state + b"b"
     path = tmp_path / "a.pickle"
     path.write_bytes(b"\x80\x04](" + build * 20_000 + b"e.")
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ValueError, match="not allowed"):
         load_pickle(path, "arrays")
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20

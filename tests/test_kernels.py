@@ -1,8 +1,11 @@
 """The compiled module itself: unfolding, its adjoint, and the stub that describes it."""
 
 import ast
+import ctypes
 import inspect
 import math
+import mmap
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +17,13 @@ from convnet import _kernels
 from convnet.checks import as_pair
 
 
-def unfold_by_loops(x, kernel, stride, padding):
+def unfold(x, kernel, stride, padding):
+    """Return im2col of x by NumPy's windows, and the sizes that the kernels take."""
     padded = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
-    out_h = (padded.shape[2] - kernel[0]) // stride[0] + 1
-    out_w = (padded.shape[3] - kernel[1]) // stride[1] + 1
-    cols = np.zeros((*x.shape[:2], *kernel, out_h, out_w), x.dtype)
-    for n, c, i, j, oh, ow in np.ndindex(cols.shape):
-        cols[n, c, i, j, oh, ow] = padded[n, c, oh * stride[0] + i, ow * stride[1] + j]
-    return cols.reshape(len(x), x.shape[1] * kernel[0] * kernel[1], out_h * out_w), (
-        *kernel,
-        out_h,
-        out_w,
-        *stride,
-        *padding,
-    )
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (2, 3))[:, :, :: stride[0], :: stride[1]]
+    out_h, out_w = windows.shape[2:4]
+    cols = windows.transpose(0, 1, 4, 5, 2, 3).reshape(len(x), x.shape[1] * math.prod(kernel), out_h * out_w)
+    return cols, (*kernel, out_h, out_w, *stride, *padding)
 
 
 LEVELS = [
@@ -39,10 +35,10 @@ LEVELS = [
 def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, padding):
     stride, padding = as_pair(stride, "stride", 1), as_pair(padding, "padding", 0)
     x = rng.standard_normal(x_shape).astype(dtype)
-    expected, sizes = unfold_by_loops(x, weight_shape[2:], stride, padding)
+    expected, sizes = unfold(x, weight_shape[2:], stride, padding)
     cols = np.full(expected.shape, np.nan, dtype)
     phases = np.full(_kernels.phases_size(*sizes), np.nan, dtype)
-    _kernels.im2col(x, phases, cols, *sizes)
+    _kernels.im2col(convnet.threads.LEVEL, x, phases, cols, *sizes)
     np.testing.assert_array_equal(cols, expected)
 
     # <im2col(x), c> == <x, col2im(c)>, for every x only if col2im is the adjoint.
@@ -54,20 +50,36 @@ def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, paddi
     assert left == pytest.approx(right, rel=1e-4 if dtype == np.float32 else 1e-11, abs=1e-4)
 
 
+def at_the_end_of_memory(array):
+    """Return a copy behind which the process has no memory, so that it ends if a kernel touches what follows."""
+    if not hasattr(os, "fork"):
+        return array.copy()
+    size = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, size + mmap.PAGESIZE)
+    behind = ctypes.addressof(ctypes.c_char.from_buffer(memory, size))
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(behind), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    copy = np.frombuffer(memory, array.dtype, array.size, size - array.nbytes).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel_w", [2, 5, 9, 20])
-def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, level, kernel_w, stride):
-    kernel, padding = (2, kernel_w), (1, kernel_w // 2)
+@pytest.mark.parametrize("kernel_w", [1, 2, 5, 9, 20])
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, level, kernel_w, stride, is_padded):
+    kernel, padding = (2, kernel_w), (1, kernel_w // 2) if is_padded else (0, 0)
     for width in [*range(1, 20), 31, 32, 33, 50]:
-        x = rng.integers(-9, 9, (2, 1, 2, width * stride)).astype(dtype)  # sums are exact in any order
-        cols, sizes = unfold_by_loops(x, kernel, (1, stride), padding)
-        phases, found, dx = np.full(_kernels.phases_size(*sizes), np.nan, dtype), np.empty_like(cols), np.zeros_like(x)
-        _kernels.im2col(x, phases, found, *sizes)
+        x_shape = (2, 1, 3, width * stride + (0 if is_padded else kernel_w))
+        x = at_the_end_of_memory(rng.integers(-9, 9, x_shape).astype(dtype))  # sums are exact in any order
+        cols, sizes = unfold(x, kernel, (1, stride), padding)
+        found, dx = at_the_end_of_memory(np.full_like(cols, np.nan)), at_the_end_of_memory(np.zeros_like(x))
+        phases = at_the_end_of_memory(np.full(_kernels.phases_size(*sizes), np.nan, dtype))
+        _kernels.im2col(level, x, phases, found, *sizes)
         np.testing.assert_array_equal(found, cols)
         # Every pixel is copied as often as windows cover it.
-        _kernels.col2im(level, cols, phases, dx, *sizes)
-        ones = unfold_by_loops(np.arange(x.size, dtype=dtype).reshape(x.shape) + 1, kernel, (1, stride), padding)[0]
+        _kernels.col2im(level, found, phases, dx, *sizes)
+        ones = unfold(np.arange(x.size, dtype=dtype).reshape(x.shape) + 1, kernel, (1, stride), padding)[0]
         times = np.bincount(ones.astype(int).ravel(), minlength=x.size + 1)[1:].reshape(x.shape)
         np.testing.assert_array_equal(dx, x * times)
 
@@ -77,7 +89,7 @@ def test_read_only_input_is_taken_and_never_written(rng, dtype):
     x.flags.writeable = False
     cols = np.empty((1, 4, 4), dtype)
     phases = np.empty(9, dtype)
-    _kernels.im2col(x, phases, cols, 2, 2, 2, 2, 1, 1, 0, 0)
+    _kernels.im2col(-1, x, phases, cols, 2, 2, 2, 2, 1, 1, 0, 0)
     with pytest.raises(ValueError, match="read-only"):
         _kernels.col2im(-1, cols, phases, x, 2, 2, 2, 2, 1, 1, 0, 0)
 
