@@ -144,7 +144,7 @@ def check_parts(model: models.Sequential, what: str) -> Statistics | None:
         raise TypeError(f"{what}: expected a model such as ConvNet1(), got {model!r:.60}")
     for name, layer in model.layers.items():
         _require(type(layer), LAYERS, f"{what}: expected the layer {name}")
-    _check_class_names(model)
+    _check_class_names(model, what)
     statistics = model.statistics
     if not isinstance(statistics, (Statistics, NoneType)):
         raise TypeError(f"{what}: expected statistics from preprocess, got {statistics!r:.60}")
@@ -186,7 +186,7 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> mo
             statistics | {"image_shape": model.input_shape, "mean": found.get("mean"), "std": found.get("std")}
         )
     model.class_names = header["class_names"]
-    _check_class_names(model)
+    _check_class_names(model, "class_names")
     return model
 
 
@@ -197,7 +197,7 @@ def _loss(function: models.Loss, arguments: Mapping[str, float]) -> models.Loss:
     return partial(function, **numbers) if numbers else function
 
 
-def _check_class_names(model: models.Sequential) -> None:
+def _check_class_names(model: models.Sequential, what: str) -> None:
     """Raise a ValueError unless the model has no class names or a string for each class."""
     names = model.class_names
     if names is not None and not (
@@ -206,7 +206,7 @@ def _check_class_names(model: models.Sequential) -> None:
         and len(names) == model.num_classes
         and all(isinstance(name, str) for name in names)
     ):
-        raise ValueError(f"expected {model.num_classes} class names, got {names!r:.60}")
+        raise ValueError(f"{what}: expected {model.num_classes} class names, got {names!r:.60}")
 
 
 def _with_prefix(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:

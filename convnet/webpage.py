@@ -28,8 +28,7 @@ FOLDER = Path(__file__).parent / "page"
 SCRIPTS = ("network.js", "digit.js", "page.js")
 # Of the row to try: one of each class, and one that is misread.
 MOST_SAMPLES = 12
-# The largest number of half precision below 2.
-BELOW_2 = 2 - 2.0**-10
+LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.ArrayLike] | None = None) -> None:
@@ -42,8 +41,9 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     Parameters
     ----------
     model : Sequential
-        Of this library's layers, with statistics if it is to be drawn for: images of one channel are drawn, at the
-        model's size, and prepared as `convnet.prepare_digit` does; for other inputs the page shows the samples alone.
+        Of this library's layers, with statistics if it is to be drawn for: images of one channel and at least 7x7 pixels
+        are drawn, at the model's size, and prepared as `convnet.prepare_digit` does; for other inputs the page shows the
+        samples alone.
     path : path
         Usually ``*.html``; an existing file is replaced when the new one is complete.
     samples : pair of arrays, optional
@@ -59,7 +59,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         way, or the samples are not of the dtypes said above.
     ValueError
         If a parameter is NaN or infinite, the statistics or class names do not fit the model, the samples' shapes do
-        not fit, or there are neither samples nor an input that can be drawn.
+        not fit, a score of theirs is NaN, or there are neither samples nor an input that can be drawn.
     OSError
         If the file cannot be written; what was there before is still there.
 
@@ -88,7 +88,10 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         rounded = Sequential(copy.deepcopy(list(model.layers.values())), model.input_shape)
         rounded.load_params({name: halves.astype(np.float64) * scale for name, (halves, scale) in params.items()})
         inputs, shown, labels = _checked_samples(samples, model, statistics)
-        predicted = rounded.predict(inputs)
+        try:
+            own, predicted = model.predict(inputs), rounded.predict(inputs)
+        except ValueError as error:
+            raise ValueError(f"export: samples: {error}") from None
         offered = [
             {
                 "name": names[labels[i]],
@@ -97,15 +100,16 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
             }
             for i in _choose(labels, predicted)
         ]
-        changed = int((model.predict(inputs) != predicted).sum())
+        changed = int((own != predicted).sum())
         cost = (
             f"The parameters are in half precision, which changes the label of {changed:,} of {len(labels):,} examples"
             f"; {(predicted == labels).mean():.2%} of them are read rightly."
         )
     if not drawable and not offered:
         raise ValueError(
-            "export: expected samples, as only images of one channel can be drawn and only for a model with "
-            f"statistics, got input {model.input_shape} and {'no ' if statistics is None else ''}statistics"
+            f"export: expected samples, as only images of one channel and {LEAST_SIDE}x{LEAST_SIDE} pixels or more can be "
+            f"drawn, and only for a model with statistics, got input {model.input_shape} and "
+            f"{'no ' if statistics is None else ''}statistics"
         )
     content = {
         "input_shape": model.input_shape,
@@ -155,13 +159,13 @@ def _digest(text: str) -> str:
 
 
 def _halves(array: FloatArray, name: str) -> tuple[npt.NDArray[np.float16], float]:
-    """Return a parameter in half precision, below 2, and the power of two to multiply it by."""
+    """Return a parameter in half precision, of which it fills the range, and the power of two to multiply it by."""
     largest = float(np.abs(array).max())
     if not np.isfinite(largest):
         raise ValueError(f"export: expected finite parameters, got NaN or infinity in {name}")
-    scale = 2.0 ** (frexp(largest)[1] - 1) if largest > 0 else 1.0
-    # Not rounded up to 2, which may be more than the parameter's dtype can hold.
-    return np.clip(array / scale, -BELOW_2, BELOW_2).astype(np.float16), scale
+    scale = 2.0 ** max(frexp(largest)[1] - 16, -1022) if largest > 0 else 1.0
+    # Not rounded up to 65536, which is infinity.
+    return np.clip(array.astype(np.float64) / scale, -LARGEST_HALF, LARGEST_HALF).astype(np.float16), scale
 
 
 def _encoded(array: npt.NDArray[Any], dtype: str, scale: float = 1.0) -> dict[str, Any]:
@@ -178,7 +182,10 @@ def _checked_samples(
         raise TypeError(f"export: expected samples to be a pair of images and labels, got {type(samples).__name__}")
     images = as_array(samples[0], "export: samples")
     if statistics is not None:
-        inputs = statistics.apply(images)
+        try:
+            inputs = statistics.apply(images)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"export: samples: {error}") from None
         shown = images[:, np.newaxis] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     else:
         inputs = shown = as_real(images, "export: samples")

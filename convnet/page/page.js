@@ -93,6 +93,8 @@ function draw_vector(canvas, data) {
   cells.set(data);
   canvas.style.maxWidth = `${1.5 * columns}rem`;
   draw_map(canvas, cells, [rows, columns], largest_of(data));
+  const rest = rows * columns - data.length;
+  context_of(canvas).clearRect(columns - rest, rows - 1, rest, 1);
 }
 
 function largest_of(data) {
@@ -133,9 +135,8 @@ function show_answer() {
   const probabilities = outputs && softmax(outputs.at(-1)).data;
   const winner = probabilities ? probabilities.indexOf(probabilities.reduce((a, b) => Math.max(a, b))) : -1;
   bars.forEach(({ item, bar, percent }, i) => {
-    const text = probabilities ? `${(100 * probabilities[i]).toFixed(1)} %` : "";
-    bar.style.width = probabilities ? `${100 * probabilities[i]}%` : "0";
-    percent.textContent = text;
+    bar.style.width = winner >= 0 ? `${100 * probabilities[i]}%` : "0";
+    percent.textContent = winner >= 0 ? `${(100 * probabilities[i]).toFixed(1)} %` : "";
     item.className = i === winner ? "winner" : "";
   });
   const list = element("bars");
@@ -185,14 +186,19 @@ function receptive_field(index, i, j) {
   return range;
 }
 
-/** Mark what of the input a position of a layer's output sees; return whether there is anything but padding. */
-function mark_field(index, i, j) {
+/** The rows and the columns of the input that a position of a layer's output sees, or null where that is padding alone. */
+function seen_from(index, i, j) {
   const [, h, w] = page.input_shape;
-  const [rows, columns] = receptive_field(index, i, j).map(([first, last], axis) => [
+  const ranges = receptive_field(index, i, j).map(([first, last], axis) => [
     Math.max(first, 0),
     Math.min(last + 1, axis ? w : h),
   ]);
-  if (rows[0] >= rows[1] || columns[0] >= columns[1]) return false;
+  return ranges.every(([start, end]) => start < end) ? ranges : null;
+}
+
+/** Mark rows and columns of the example; where its channels are shown one beside the other, in each of them. */
+function mark_field([rows, columns]) {
+  const [, h, w] = page.input_shape;
   const beside = channels_beside(example);
   const marks = Array.from({ length: beside }, (_, channel) => {
     const mark = make("div", { className: "field-mark" });
@@ -205,7 +211,24 @@ function mark_field(index, i, j) {
     return mark;
   });
   element("fields").replaceChildren(...marks);
-  return true;
+}
+
+/** A picture of those rows and columns: on a phone the example itself may be out of sight. */
+function seen_picture([rows, columns]) {
+  const [height, width, w] = [rows[1] - rows[0], columns[1] - columns[0], page.input_shape[2]];
+  const pictures = Array.from({ length: channels_beside(example) }, (_, channel) => {
+    const canvas = make("canvas", { width, height });
+    context_of(canvas).drawImage(element("image"), channel * w + columns[0], rows[0], width, height, 0, 0, width, height);
+    return canvas;
+  });
+  return picture_group("seen", `What it sees there, ${height} by ${width}`, pictures);
+}
+
+/** Canvases that are one picture. */
+function picture_group(className, ariaLabel, canvases) {
+  const group = make("div", { className: `pictures ${className}`, ariaLabel }, ...canvases);
+  group.setAttribute("role", "img");
+  return group;
 }
 
 /** A panel of feature maps, one button each; the convolution is looked up for a map's weights. */
@@ -234,10 +257,12 @@ function map_panel(index, title, shape) {
     const to = buttons.indexOf(document.activeElement) + step;
     if (!step || !buttons[to]) return;
     event.preventDefault();
-    buttons.forEach((button, map) => (button.tabIndex = map === to ? 0 : -1));
     buttons[to].focus();
   });
-  const section = make("section", {}, make("h2", { textContent: title }), group, detail);
+  group.addEventListener("focusin", ({ target }) => {
+    for (const button of buttons) button.tabIndex = button === target ? 0 : -1;
+  });
+  const section = make("section", {}, make("h2", { textContent: title }), make("div", {}, group, detail));
 
   function choose(map) {
     if (chosen && chosen.panel !== panel) chosen.panel.forget();
@@ -265,10 +290,7 @@ function map_panel(index, title, shape) {
         draw_map(canvas, weight.subarray(channel * kh * kw, (channel + 1) * kh * kw), [kh, kw], most);
         return canvas;
       });
-      const picture = make("div", { className: "filter" }, ...channels);
-      picture.setAttribute("role", "img");
-      picture.ariaLabel = `Weights of filter ${map + 1}, ${c} by ${kh} by ${kw}`;
-      parts.push(picture);
+      parts.push(picture_group("filter", `Weights of filter ${map + 1}, ${c} by ${kh} by ${kw}`, channels));
       words = `Filter ${map + 1} of ${conv.name}, ${kh} x ${kw}${c > 1 ? `, ${c} channels` : ""}`;
     }
     element("fields").replaceChildren();
@@ -280,7 +302,12 @@ function map_panel(index, title, shape) {
       if (most === 0) {
         words += ". It does not fire.";
       } else {
-        const sees = mark_field(index, i, j) ? "the frame in the input shows what it sees there" : "it sees only padding there";
+        const seen = seen_from(index, i, j);
+        if (seen) {
+          mark_field(seen);
+          parts.push(seen_picture(seen));
+        }
+        const sees = seen ? "what it sees there is framed in the input" : "it sees only padding there";
         const what = most > 0 ? `It fires strongest, ${most.toPrecision(3)},` : `It is highest, ${most.toPrecision(3)},`;
         words += `. ${what} at row ${i + 1}, column ${j + 1}; ${sees}.`;
       }
@@ -425,23 +452,37 @@ function begin_stroke(point) {
   strokes.push([point]);
 }
 
-/** Take the last strokes away, so many of them, and a sample; where there is a sample, one is the sample itself. */
-function take_away(count) {
-  if (sample === null || count > 1) strokes.splice(Math.max(strokes.length - count, 0));
+/** Take the sample away, or else the last stroke. */
+function undo() {
+  if (sample === null) strokes.pop();
+  show_drawing();
+}
+
+/** Take everything away. */
+function clear() {
+  strokes = [];
+  show_drawing();
+}
+
+/** Show what is left of the drawing, whose last stroke is ended, in place of a sample. */
+function show_drawing() {
   sample = null;
   end_stroke();
   if (!strokes.length) field.focus(); // the buttons that can be no longer pressed lose the focus
   redraw();
 }
 
-/** A ring where the keyboard's pen is. */
+/** A ring where the keyboard's pen is, wider than a stroke while it is down; seen on the ink as on the ground. */
 function draw_pen() {
   if (document.activeElement !== field || !pen.shown) return;
   const context = context_of(field);
-  Object.assign(context, { lineWidth: 2, strokeStyle: getComputedStyle(document.documentElement).getPropertyValue("--winner") });
-  context.beginPath();
-  context.arc(pen.x, pen.y, pen.down ? 6 : 10, 0, 2 * Math.PI);
-  context.stroke();
+  const colours = getComputedStyle(document.documentElement);
+  for (const [lineWidth, name] of [[7, "--ground"], [3, "--winner"]]) {
+    Object.assign(context, { lineWidth, strokeStyle: colours.getPropertyValue(name) });
+    context.beginPath();
+    context.arc(pen.x, pen.y, pen.down ? 14 : 9, 0, 2 * Math.PI);
+    context.stroke();
+  }
 }
 
 function point_of(event) {
@@ -493,15 +534,17 @@ if (drawable) {
     redraw();
   });
   field.addEventListener("blur", () => {
-    pen.shown = pen.down = false;
-    draw_field();
+    pen.shown = false;
+    end_stroke();
+    redraw();
   });
-  element("undo").addEventListener("click", () => take_away(1));
-  element("clear").addEventListener("click", () => take_away(Infinity));
+  element("undo").addEventListener("click", undo);
+  element("clear").addEventListener("click", clear);
   document.addEventListener("keydown", (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.key !== "z" || !strokes.length) return;
+    const is_undo = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";
+    if (!is_undo || !strokes.length) return;
     event.preventDefault();
-    take_away(1);
+    undo();
   });
 } else {
   element("drawing").remove();
@@ -529,6 +572,11 @@ function show_sample() {
   const chosen_sample = samples[sample];
   const note = chosen_sample && `It is ${chosen_sample.name}${chosen_sample.misread ? "; the network misreads it" : ""}.`;
   set_text(element("sample-note"), note ?? "");
+  const sizes = page.input_shape.length > 1 ? page.input_shape.join(" x ") : plural(page.input_shape[0], "number");
+  const is_drawing_shown = drawable && sample === null;
+  element("input-note").textContent = is_drawing_shown
+    ? "What is drawn: cropped, scaled to fit the middle and centred by mass."
+    : `An example of ${sizes}.`;
 }
 
 if (samples.length) element("samples").append(...sample_buttons);
@@ -545,9 +593,8 @@ function repaint() {
 
 element("about").textContent = page.about;
 element("cost").textContent = page.cost;
-element("input-note").textContent = drawable
-  ? "Cropped, scaled to fit the middle and centred by mass, as the images it was trained with."
-  : `An example of shape ${page.input_shape.join(" x ")}.`;
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 if (!drawable) sample = 0;
 repaint();
+// By the first stroke the browser has compiled the network, which it does where it is run: its update takes half as long.
+if (drawable) setTimeout(() => model.forward({ shape: page.input_shape, data: new Float32Array(product(page.input_shape)).fill(1) }));
