@@ -80,6 +80,14 @@ def test_the_same_digit_in_other_clothes(change):
     np.testing.assert_array_equal(prepare_digit(change(bar())), prepare_digit(bar()))
 
 
+def test_colours_count_as_grey_levels_of_their_brightness():
+    sheet = np.zeros((60, 90, 3), np.uint8)
+    for channel in range(3):
+        sheet[10:50, 10 + 25 * channel : 30 + 25 * channel, channel] = 255
+    grey = np.asarray(Image.fromarray(sheet).convert("L"))
+    np.testing.assert_allclose(prepare_digit(sheet).astype(int), prepare_digit(grey), atol=2)
+
+
 def test_read_only_images_stay_as_they_are():
     sheet = bar()
     sheet.setflags(write=False)
@@ -260,11 +268,10 @@ def test_files_that_are_no_images(tmp_path):
         (tmp_path / "cut.png").write_bytes(content.getvalue()[:length])
         with pytest.raises(ValueError, match=r"cut.png: expected"):
             prepare_digit(tmp_path / "cut.png")
-    header = bytearray(content.getvalue())
-    header[16:24] = (60000).to_bytes(4, "big") * 2
-    (tmp_path / "large.png").write_bytes(header)
-    with pytest.raises(ValueError, match=r"large.png: expected"):
-        prepare_digit(tmp_path / "large.png")
+    for side, words in ((60_000, "exceeds limit"), (11_000, "it claims 11000 x 11000 pixels")):
+        (tmp_path / "large.pgm").write_bytes(f"P5 {side} {side} 255\n".encode() + bytes(1000))
+        with pytest.raises(ValueError, match=f"large.pgm: expected an image file, got one that cannot be .*{words}"):
+            prepare_digit(tmp_path / "large.pgm")
     with pytest.raises(FileNotFoundError, match=r"none.png"):
         prepare_digit(tmp_path / "none.png")
     with pytest.raises(IsADirectoryError):

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import threading
+from base64 import b64decode
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,18 @@ import pytest
 
 import convnet
 from convnet import Affine, ReLU, Sequential, webpage
+from convnet.datasets import Statistics
+
+
+def content_of(path):
+    """Return what a page holds of its model."""
+    return json.loads(re.search(r'id="model">(.*?)</script>', path.read_text("utf-8"))[1])
+
+
+def halves_of(encoded):
+    return np.frombuffer(b64decode(encoded["data"]), "<f2").astype(np.float64).reshape(encoded["shape"]), encoded[
+        "scale"
+    ]
 
 
 def test_a_model_that_reads_little_offers_samples_of_all_classes(tmp_path, mnist):
@@ -19,11 +32,22 @@ def test_a_model_that_reads_little_offers_samples_of_all_classes(tmp_path, mnist
     model.params["affine1.bias"][4] = 1
     model.statistics = convnet.preprocess(*mnist, num_test=1)[1]
     webpage.export(model, tmp_path / "page.html", samples=(mnist[2][:200], mnist[3][:200]))
-    content = json.loads(re.search(r'id="model">(.*?)</script>', (tmp_path / "page.html").read_text("utf-8"))[1])
+    content = content_of(tmp_path / "page.html")
     offered = [(sample["name"], sample["misread"]) for sample in content["samples"]]
     assert offered[:10] == [(str(label), label != 4) for label in range(10)]
     assert [misread for _, misread in offered[10:]] == [True]
     assert len({sample["image"]["data"] for sample in content["samples"]}) == 11
+
+
+def test_offers_what_is_read_rightly_of_each_class_and_one_that_is_not(tmp_path):
+    model = Sequential([Affine(2, 2, rng=np.random.default_rng(0))], (2,))
+    model.params["affine1.weight"][:] = np.eye(2)
+    x, labels = np.array([[1, 2], [3, 1], [2, 1], [1, 3], [1, 4], [4, 1]]), np.array([0, 0, 0, 0, 1, 1])
+    webpage.export(model, tmp_path / "page.html", samples=(x, labels))
+    content = content_of(tmp_path / "page.html")
+    images = [np.frombuffer(b64decode(sample["image"]["data"]), "<f4").tolist() for sample in content["samples"]]
+    assert images == [[3, 1], [1, 4], [1, 2]]
+    assert [sample["misread"] for sample in content["samples"]] == [False, False, True]
 
 
 class Links(HTMLParser):
@@ -51,7 +75,7 @@ def test_one_file_that_needs_no_other(page_file):
 
 
 def test_says_what_half_precision_costs(page_file, convnet1, mnist):
-    content = json.loads(re.search(r'id="model">(.*?)</script>', page_file.read_text("utf-8"))[1])
+    content = content_of(page_file)
     right = np.mean(convnet1.predict_images(mnist[2]) == mnist[3])
     stated = re.search(r"changes the label of ([\d,]+) of 10,000 examples; ([\d.]+)% of them", content["cost"])
     assert int(stated[1]) <= 20
@@ -68,11 +92,29 @@ def small(layer=None, input_shape=(1, 8, 8)):
     return Sequential([layer or ReLU(), Affine(features, 10, rng=rng)], input_shape)
 
 
+def with_statistics(model):
+    model.statistics = Statistics(model.input_shape, True, None, None)
+    return model
+
+
 @pytest.mark.parametrize(
     ("model", "samples", "error", "message"),
     [
         (small(Doubled()), None, TypeError, "layer relu1 to be one of Conv2D, .*got Doubled"),
         (small(), None, ValueError, r"expected samples.*got input \(1, 8, 8\) and no statistics"),
+        (
+            with_statistics(small(input_shape=(1, 5, 6))),
+            None,
+            ValueError,
+            r"7x7 pixels or more.*\(1, 5, 6\) and statistics",
+        ),
+        (
+            with_statistics(small()),
+            (np.zeros((4, 8, 8)), [0] * 4),
+            TypeError,
+            "export: samples: expected images of dtype",
+        ),
+        (with_statistics(small()), (np.zeros((4, 8, 9), np.uint8), [0] * 4), ValueError, "export: samples: .* shape"),
         (small(), 3, TypeError, "pair of images and labels, got int"),
         (small(), (np.zeros((4, 8, 8)), np.zeros(4, int)), ValueError, r"\(N, 1, 8, 8\), got \(4, 8, 8\)"),
         (small(), (np.zeros((0, 1, 8, 8)), np.zeros(0, int)), ValueError, r"got \(0, 1, 8, 8\)"),
@@ -94,6 +136,14 @@ def test_refuses_parameters_that_are_no_numbers(tmp_path):
         webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
 
 
+def test_refuses_samples_whose_scores_are_no_numbers(tmp_path, rng):
+    model = Sequential([Affine(64, 2, rng=rng), Affine(2, 10, rng=rng)], (1, 8, 8))
+    model.params["affine1.weight"][:] = 1e38
+    model.params["affine2.weight"][:] = [[1], [-1]]
+    with pytest.raises(ValueError, match=r"^export: samples: predict: expected scores, got NaN"):
+        webpage.export(model, tmp_path / "page.html", (np.full((1, 1, 8, 8), 1e10), [0]))
+
+
 def test_refuses_a_class_with_scores_of_its_own(tmp_path, rng):
     class Opposite(Sequential):
         def scores(self, x, *, workspace=None):
@@ -109,10 +159,25 @@ def test_refuses_a_class_with_scores_of_its_own(tmp_path, rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_largest_numbers_of_a_dtype_are_exported(tmp_path, rng, dtype):
-    model = Sequential([Affine(64, 10, rng=rng, dtype=dtype)], (1, 8, 8))
-    model.params["affine1.weight"][:2] = np.finfo(dtype).max
+@pytest.mark.parametrize("number", ["max", "tiny"])
+def test_the_largest_and_the_smallest_numbers_of_a_dtype_are_exported(tmp_path, dtype, number):
+    model = Sequential([Affine(64, 10, rng=np.random.default_rng(0), dtype=dtype)], (1, 8, 8))
+    value = getattr(np.finfo(dtype), number)
+    model.params["affine1.weight"][:] = 0
+    model.params["affine1.weight"][:2] = value
     webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
+    halves, scale = halves_of(content_of(tmp_path / "page.html")["layers"][0]["weight"])
+    np.testing.assert_allclose(halves[:2] * scale, value, rtol=2**-11)
+    assert not halves[2:].any()
+
+
+def test_numbers_of_very_different_sizes_keep_their_precision(tmp_path):
+    model = Sequential([Affine(64, 10, rng=np.random.default_rng(0))], (1, 8, 8))
+    small = np.logspace(-8, 0, 640).reshape(64, 10).astype(np.float32)
+    model.params["affine1.weight"][:] = small
+    webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
+    halves, scale = halves_of(content_of(tmp_path / "page.html")["layers"][0]["weight"])
+    np.testing.assert_allclose(halves * scale, small, rtol=2**-11, atol=2**-41)
 
 
 def test_a_loss_that_cannot_be_copied_is_not_needed(tmp_path, rng):
