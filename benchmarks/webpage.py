@@ -16,6 +16,7 @@ import numpy as np
 
 import convnet
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FRAMES = """(count) => {
     strokes = [[[60, 60], [128, 40], [180, 90], [80, 220], [200, 220]]];
@@ -40,9 +41,9 @@ def main() -> None:
     parser.add_argument("--screenshot", type=Path, metavar="FILE", help="save a picture of the page with a drawn digit")
     parser.add_argument("--frames", type=int, default=200, help="strokes' updates to time (default: 200)")
     options = parser.parse_args()
-    browser_path = shutil.which("chromium") or shutil.which("google-chrome")
+    browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser_path is None:
-        raise OSError("no chromium and no google-chrome on the PATH")
+        raise OSError(f"no browser is installed: none of {', '.join(BROWSERS)} is on the PATH")
     from playwright.sync_api import sync_playwright
 
     model = convnet.load_model(options.model)

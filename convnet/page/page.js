@@ -115,11 +115,13 @@ let sample = null; // which of the samples is shown, in place of the drawing, wh
 /** The strokes that are shown. */
 const drawn = () => (sample === null ? strokes : []);
 
+const outputs_of = (image) => model.forward(statistics ? apply_statistics(image, statistics) : image);
+
 /** Show an example: run the network and draw every panel; null clears them. */
 function show(image) {
   example = image;
   const blank = { shape: page.input_shape, data: new Float32Array(product(page.input_shape)) };
-  outputs = image && model.forward(statistics ? apply_statistics(image, statistics) : image);
+  outputs = image && outputs_of(image);
   draw_example(element("image"), image ?? { ...blank, data: statistics ? new Uint8Array(blank.data.length) : blank.data });
   element("image").ariaLabel = image ? `The example as the network gets it, ${page.input_shape.join(" by ")}` : "Nothing yet";
   panels.forEach((panel) => panel.draw());
@@ -417,6 +419,12 @@ function bitmap() {
   return { shape: [side, side], data };
 }
 
+/** What is drawn as the network gets it, or null where nothing stands out. */
+function drawn_image() {
+  const image = prepare_digit(bitmap(), page.input_shape.slice(1));
+  return image && { shape: page.input_shape, data: image.data };
+}
+
 /** Show what is drawn or chosen now, once in a frame of the screen. */
 function redraw() {
   if (waiting) return;
@@ -429,8 +437,7 @@ function redraw() {
 
 function update() {
   if (drawable) draw_field();
-  const image = drawn().length ? prepare_digit(bitmap(), page.input_shape.slice(1)) : samples[sample]?.image;
-  show(image ? { shape: page.input_shape, data: image.data } : null);
+  show(drawn().length ? drawn_image() : samples[sample]?.image ?? null);
   if (drawable) {
     draw_pen();
     element("undo").disabled = !strokes.length;
@@ -596,5 +603,12 @@ element("cost").textContent = page.cost;
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 if (!drawable) sample = 0;
 repaint();
-// By the first stroke the browser has compiled the network, which it does where it is run: its update takes half as long.
-if (drawable) setTimeout(() => model.forward({ shape: page.input_shape, data: new Float32Array(product(page.input_shape)).fill(1) }));
+/** Prepare and read a stroke that is not shown: the browser compiles what it has run, before it is waited for. */
+function warm_up() {
+  if (strokes.length || sample !== null) return;
+  strokes.push([[64, 64], [192, 192]]);
+  outputs_of(drawn_image());
+  strokes.pop();
+}
+
+if (drawable) setTimeout(warm_up);
