@@ -56,8 +56,7 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     image : array_like, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or path
         Grey levels, red-green-blue, or that with opacity, of any real dtype or bool. Colours and opacity together reach
         to the dtype's largest number for integers of 8 or 16 bits, and else to 1, or to 255 if one is above 1. Or an
-        image file of any kind that Pillow reads
-        (``pip install "convnet[images]"``).
+        image file of any kind that Pillow reads (``pip install "convnet[images]"``), of at most 89 million pixels.
     size : pair of ints
         Height and width of the result, at least 7. The digit's box is 20/28 of the shorter.
 
@@ -96,6 +95,9 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
         raise ValueError(f"prepare_digit: size: expected at most {MOST_SIDE:,} pixels a side, got {(height, width)}")
     what = str(image) if isinstance(image, (str, PathLike)) else "prepare_digit"
     pixels = _read(image) if isinstance(image, (str, PathLike)) else as_array(image, what)
+    if pixels.dtype.kind not in "biuf":
+        kind = type(image).__name__ if pixels.dtype == object else f"dtype {pixels.dtype}"
+        raise TypeError(f"{what}: expected an image of real numbers, or the path of one, got {kind}")
     grey = _grey(pixels, what)
     box = _rounded(20 * min(height, width), 28)
     return _centre(_fit(_cropped(grey, what), box), height, width)
@@ -107,12 +109,13 @@ def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise ImportError('reading image files needs Pillow: pip install "convnet[images]"') from None
+    most = Image.MAX_IMAGE_PIXELS or 89_478_485
     with open_file(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below, from the header
         try:
             picture: Image.Image = Image.open(file)
-            if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or 89_478_485):
-                raise ValueError(f"it claims {picture.width} x {picture.height} pixels")
+            if picture.width * picture.height > most:
+                raise Image.DecompressionBombError
             picture = ImageOps.exif_transpose(picture)
             if picture.mode not in ("L", "I", "F") and not picture.mode.startswith("I;16"):
                 picture = picture.convert("RGBA")
@@ -122,6 +125,8 @@ def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
             return np.asarray(picture)
         except UnidentifiedImageError:
             raise ValueError(f"{path}: expected an image file, got one of no format that Pillow reads") from None
+        except Image.DecompressionBombError:
+            raise ValueError(f"{path}: expected an image of at most {most:,} pixels, got more") from None
         except MemoryError:
             raise
         except Exception as error:  # decoders raise nearly anything
@@ -130,17 +135,17 @@ def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
 
 def _grey(image: npt.NDArray[Any], what: str) -> Floats:
     """Return an image's grey levels (H, W)."""
-    if image.dtype.kind not in "biuf":
-        raise TypeError(f"{what}: expected an image of real numbers, got dtype {image.dtype}")
     fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
     if not fits or 0 in image.shape:
-        raise ValueError(f"{what}: expected shape (H, W) or (H, W, 1, 3 or 4), got {image.shape}")
+        raise ValueError(f"{what}: expected shape (H, W) or (H, W, 1, 3 or 4), without a 0, got {image.shape}")
     if max(image.shape[:2]) > MOST_SIDE:
         raise ValueError(f"{what}: expected at most {MOST_SIDE:,} pixels a side, got {image.shape}")
     with np.errstate(over="ignore"):
         levels = image.astype(np.float64)
-    if not (np.abs(levels) <= LARGEST_LEVEL).all():
-        raise ValueError(f"{what}: expected grey levels up to {LARGEST_LEVEL:g} in size, got more, NaN or infinity")
+    if not np.isfinite(levels).all():
+        raise ValueError(f"{what}: expected finite grey levels, got NaN or infinity")
+    if (largest := np.abs(levels).max()) > LARGEST_LEVEL:
+        raise ValueError(f"{what}: expected grey levels up to {LARGEST_LEVEL:g} in size, got {largest:g}")
     if image.ndim == 2 or image.shape[2] == 1:
         return levels.reshape(image.shape[:2])
     grey: Floats = levels[:, :, :3] @ LUMA

@@ -19,6 +19,7 @@ from convnet.checks import FloatArray, IntArray, as_array, as_labels, as_real
 from convnet.datasets import Statistics, load_mnist
 from convnet.digits import LEAST_SIDE
 from convnet.files import PathLike, replace_file
+from convnet.losses import softmax_loss
 from convnet.model_files import check_parts
 from convnet.models import Sequential
 
@@ -28,6 +29,7 @@ FOLDER = Path(__file__).parent / "page"
 SCRIPTS = ("network.js", "digit.js", "page.js")
 # Of the row to try: one of each class, and one that is misread.
 MOST_SAMPLES = 12
+NO_PROBABILITIES = " Its loss was not softmax_loss: the per cents are its scores' softmax, and order the classes alone."
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -41,9 +43,9 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     Parameters
     ----------
     model : Sequential
-        Of this library's layers, with statistics if it is to be drawn for: images of one channel and at least 7x7 pixels
-        are drawn, at the model's size, and prepared as `convnet.prepare_digit` does; for other inputs the page shows the
-        samples alone.
+        Of this library's layers, with statistics if it is to be drawn for: images of one channel and at least 7x7
+        pixels are drawn, at the model's size, and prepared as `convnet.prepare_digit` does; for other inputs the page
+        shows the samples alone.
     path : path
         Usually ``*.html``; an existing file is replaced when the new one is complete.
     samples : pair of arrays, optional
@@ -107,8 +109,8 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         )
     if not drawable and not offered:
         raise ValueError(
-            f"export: expected samples, as only images of one channel and {LEAST_SIDE}x{LEAST_SIDE} pixels or more can be "
-            f"drawn, and only for a model with statistics, got input {model.input_shape} and "
+            f"export: expected samples, as only images of one channel and {LEAST_SIDE}x{LEAST_SIDE} pixels or more can "
+            f"be drawn, and only for a model with statistics, got input {model.input_shape} and "
             f"{'no ' if statistics is None else ''}statistics"
         )
     content = {
@@ -129,7 +131,8 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         "class_names": names,
         "samples": offered,
         "drawable": drawable,
-        "about": f"{type(model).__name__}, {sum(param.size for param in model.params.values()):,} parameters.",
+        "about": f"{type(model).__name__}, {sum(param.size for param in model.params.values()):,} parameters."
+        + ("" if model.loss_function is softmax_loss else NO_PROBABILITIES),
         "cost": cost,
     }
     title = "Draw a digit" if drawable and has_digits else "Inside a network"
@@ -189,9 +192,11 @@ def _checked_samples(
         shown = images[:, np.newaxis] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     else:
         inputs = shown = as_real(images, "export: samples")
-    if inputs.shape[1:] != model.input_shape or not len(inputs):
-        expected = f"(N, {', '.join(map(str, model.input_shape))})"
-        raise ValueError(f"export: expected samples of shape {expected}, got {inputs.shape}; N is at least 1")
+    if not len(images):
+        raise ValueError(f"export: expected at least one sample, got shape {images.shape}")
+    if inputs.shape[1:] != model.input_shape:
+        expected = f"(N, {', '.join(map(str, model.input_shape))}), as the model has no statistics for images"
+        raise ValueError(f"export: expected samples of shape {expected}, got {inputs.shape}")
     with np.errstate(over="ignore"):
         if not np.isfinite(inputs.astype(np.float32)).all():
             raise ValueError("export: expected finite samples within float32's range, got others, NaN or infinity")

@@ -25,18 +25,17 @@ def main() -> int:
         raise FileNotFoundError(f"there is no model {options.model}: python examples/train.py trains and saves one")
 
     model = convnet.load_model(options.model)
-    if model.statistics is None or len(model.input_shape) != 3 or model.input_shape[0] != 1:
-        raise ValueError(f"{options.model}: expected a model of images of one channel, with statistics")
-    if min(model.input_shape[1:]) < LEAST_SIDE:
+    c, *size = model.input_shape
+    if model.statistics is None or c != 1 or len(size) != 2 or min(size) < LEAST_SIDE:
         raise ValueError(
-            f"{options.model}: expected a model of images of {LEAST_SIDE}x{LEAST_SIDE} pixels or more, "
-            f"got {model.input_shape}"
+            f"{options.model}: expected a model of images of one channel and {LEAST_SIDE}x{LEAST_SIDE} pixels or more, "
+            f"with statistics, got input {model.input_shape} and {'no ' if model.statistics is None else ''}statistics"
         )
     # An image as it comes from a camera is not what the network was trained with: it is made so first.
     prepared = {}
     for path in options.images:
         try:
-            prepared[path] = convnet.prepare_digit(path, model.input_shape[1:])
+            prepared[path] = convnet.prepare_digit(path, size)
         except (OSError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
     if not prepared:

@@ -150,15 +150,15 @@ def test_odd_shapes(shape):
         (np.zeros((0, 9)), ValueError, r"got \(0, 9\)"),
         (np.zeros((9, 9, 2)), ValueError, r"got \(9, 9, 2\)"),
         (np.zeros(9), ValueError, r"got \(9,\)"),
-        (np.full((9, 9), np.nan), ValueError, "NaN"),
+        (np.full((9, 9), np.nan), ValueError, "expected finite grey levels, got NaN or infinity"),
         (np.full((9, 9), np.inf), ValueError, "infinity"),
         (np.zeros((9, 9), complex), TypeError, "complex"),
         (np.full((9, 9), "a"), TypeError, "<U1"),
-        (None, TypeError, "object"),
+        (None, TypeError, "or the path of one, got NoneType"),
         ([[1, 2], [3]], ValueError, "^prepare_digit: .*lists of different lengths"),
         (np.stack([np.full((9, 9), value) for value in (np.inf, -np.inf, 0)], 2), ValueError, "infinity"),
         (np.stack([np.full((9, 9), value) for value in (np.inf, 0, 0, 0)], 2), ValueError, "infinity"),
-        ([[1e308, -1e308], [0, 0]], ValueError, "expected grey levels up to 1e[+]100 in size"),
+        ([[1e308, -1e308], [0, 0]], ValueError, "expected grey levels up to 1e[+]100 in size, got 1e[+]308"),
     ],
 )
 def test_says_what_is_wrong(image, error, message):
@@ -268,9 +268,9 @@ def test_files_that_are_no_images(tmp_path):
         (tmp_path / "cut.png").write_bytes(content.getvalue()[:length])
         with pytest.raises(ValueError, match=r"cut.png: expected"):
             prepare_digit(tmp_path / "cut.png")
-    for side, words in ((60_000, "exceeds limit"), (11_000, "it claims 11000 x 11000 pixels")):
+    for side in (60_000, 11_000):  # Pillow itself refuses the first
         (tmp_path / "large.pgm").write_bytes(f"P5 {side} {side} 255\n".encode() + bytes(1000))
-        with pytest.raises(ValueError, match=f"large.pgm: expected an image file, got one that cannot be .*{words}"):
+        with pytest.raises(ValueError, match=r"large.pgm: expected an image of at most 89,478,485 pixels, got more"):
             prepare_digit(tmp_path / "large.pgm")
     with pytest.raises(FileNotFoundError, match=r"none.png"):
         prepare_digit(tmp_path / "none.png")

@@ -689,12 +689,12 @@ def test_samples_of_all_classes_and_one_that_is_misread(open_page, page_file):
     buttons.nth(10).click()
     truth = labels[10].split(": ")[1][0]
     assert not page.locator("#verdict").inner_text().startswith(truth)
-    assert page.locator("#sample-note").inner_text().startswith(f"It is {truth}; the network misreads it")
+    assert page.locator("#sample-note").inner_text().startswith(f"Label: {truth}; the network misreads it")
     assert page.locator("#undo").is_disabled()
     page.locator("#clear").click()
     settle(page)
     assert page.locator("#verdict").inner_text() == "Draw something."
-    assert page.locator("#sample-note").inner_text() == ""
+    assert page.locator("#sample-note").inner_text() == "A dashed frame: the network misreads it."
 
 
 def test_a_sample_takes_the_place_of_a_drawing_until_it_is_undone(open_page, page_file):
@@ -727,6 +727,43 @@ def test_what_a_map_shows_is_seen_from_every_map_of_a_phone(open_page, page_file
         box = page.locator(".detail p").first.bounding_box()
         assert 0 <= box["y"] <= 600 - box["height"]
         assert f"Filter {index + 1} of conv1" in page.locator(".detail").first.inner_text()
+
+
+def test_the_whole_field_and_the_maps_are_seen_on_low_screens_and_with_large_text(open_page, page_file):
+    page = open_page(page_file)
+    for width, height in ((667, 375), (640, 450), (390, 700)):
+        page.set_viewport_size({"width": width, "height": height})
+        box = page.locator("#field").bounding_box()
+        assert box["height"] == box["width"] <= 0.75 * height
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.evaluate("() => { document.documentElement.style.fontSize = '200%'; }")
+    page.locator("#samples button").nth(3).click()
+    page.locator(".maps button").nth(11).click()
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+    assert page.locator(".detail").first.bounding_box()["height"] <= 0.46 * 740
+
+
+def test_pointing_at_a_map_moves_nothing_and_escape_chooses_none(open_page, tmp_path, rng):
+    layers = [Conv2D(3, 64, 1, rng=rng), Conv2D(64, 8, 3, rng=rng), ReLU(), Affine(8 * 36, 3, rng=rng)]
+    model = Sequential(layers, (3, 8, 8))
+    webpage.export(model, tmp_path / "page.html", samples=(rng.standard_normal((3, 3, 8, 8)), [0, 1, 2]))
+    page = open_page(tmp_path / "page.html", viewport={"width": 800, "height": 900})
+    places = "() => [...document.querySelectorAll('.maps, #panels')].map((node) => node.getBoundingClientRect().height)"
+    before = page.evaluate(places)
+    for panel in (0, 1):
+        page.locator(".maps").nth(panel).locator("button").nth(2).hover()
+        assert page.locator(".filter canvas").count() == (3, 64)[panel]
+        assert page.evaluate(places) == before
+    page.locator(".maps").nth(1).locator("button").nth(2).focus()
+    page.keyboard.press("Escape")
+    assert page.locator(".field-mark, .filter, .maps [aria-pressed=true]").count() == 0
+
+
+def test_marks_keep_their_colours_where_others_are_forced(open_page, page_file):
+    page = open_page(page_file, forced_colors="active", color_scheme="light")
+    page.locator("#samples button").nth(3).click()
+    page.locator(".maps button").nth(3).hover()
+    assert page.locator(".field-mark").evaluate("(mark) => getComputedStyle(mark).borderTopColor") == "rgb(179, 38, 30)"
 
 
 # Text on its ground; WCAG 2.2 asks for 4.5, and for 3 of what is no text.

@@ -116,8 +116,18 @@ def with_statistics(model):
         ),
         (with_statistics(small()), (np.zeros((4, 8, 9), np.uint8), [0] * 4), ValueError, "export: samples: .* shape"),
         (small(), 3, TypeError, "pair of images and labels, got int"),
-        (small(), (np.zeros((4, 8, 8)), np.zeros(4, int)), ValueError, r"\(N, 1, 8, 8\), got \(4, 8, 8\)"),
-        (small(), (np.zeros((0, 1, 8, 8)), np.zeros(0, int)), ValueError, r"got \(0, 1, 8, 8\)"),
+        (
+            small(),
+            (np.zeros((4, 8, 8)), np.zeros(4, int)),
+            ValueError,
+            r"\(N, 1, 8, 8\), as .* no statistics .* got \(4, 8, 8\)",
+        ),
+        (
+            small(),
+            (np.zeros((0, 1, 8, 8)), np.zeros(0, int)),
+            ValueError,
+            r"at least one sample, got shape \(0, 1, 8, 8\)",
+        ),
         (small(), (np.zeros((4, 1, 8, 8)), np.zeros(3, int)), ValueError, r"labels of shape \(4,\)"),
         (small(), (np.zeros((4, 1, 8, 8)), np.full(4, 10)), ValueError, r"labels in \[0, 10\)"),
         (small(), (np.full((4, 1, 8, 8), np.nan), np.zeros(4, int)), ValueError, "finite samples"),
@@ -134,6 +144,13 @@ def test_refuses_parameters_that_are_no_numbers(tmp_path):
     model.params["affine1.weight"][3, 3] = np.inf
     with pytest.raises(ValueError, match=r"NaN or infinity in affine1.weight"):
         webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
+
+
+def test_says_that_scores_of_another_loss_are_no_probabilities(tmp_path, rng):
+    for loss, said in ((convnet.softmax_loss, False), (convnet.svm_loss, True)):
+        model = Sequential([Affine(64, 10, rng=rng)], (1, 8, 8), loss=loss)
+        webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
+        assert ("order the classes alone" in content_of(tmp_path / "page.html")["about"]) == said
 
 
 def test_refuses_samples_whose_scores_are_no_numbers(tmp_path, rng):

@@ -252,6 +252,7 @@ function map_panel(index, title, shape) {
   group.setAttribute("role", "group");
   group.ariaLabel = title;
   group.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && chosen?.panel === panel) panel.forget();
     const columns = getComputedStyle(group).gridTemplateColumns.split(" ").length;
     const step = has_modifier(event)
       ? 0
@@ -330,6 +331,7 @@ function map_panel(index, title, shape) {
     forget() {
       buttons.forEach((button) => (button.ariaPressed = "false"));
       chosen = null;
+      element("fields").replaceChildren();
       describe();
     },
   };
@@ -377,6 +379,7 @@ function make_panels() {
 const drawable = page.drawable;
 const panels = make_panels();
 element("panels").append(...panels.map(({ section }) => section));
+element("legend").hidden = !panels.length;
 
 // ----------------------------------------------------------------------------------------------------------- drawing
 
@@ -577,8 +580,9 @@ const sample_buttons = samples.map(({ name, misread }, index) => {
 function show_sample() {
   sample_buttons.forEach((button, index) => (button.ariaPressed = String(index === sample)));
   const chosen_sample = samples[sample];
-  const note = chosen_sample && `It is ${chosen_sample.name}${chosen_sample.misread ? "; the network misreads it" : ""}.`;
-  set_text(element("sample-note"), note ?? "");
+  const dashed = samples.some(({ misread }) => misread) ? "A dashed frame: the network misreads it." : "";
+  const note = chosen_sample && `Label: ${chosen_sample.name}${chosen_sample.misread ? "; the network misreads it" : ""}.`;
+  set_text(element("sample-note"), note ?? dashed);
   const sizes = page.input_shape.length > 1 ? page.input_shape.join(" x ") : plural(page.input_shape[0], "number");
   const is_drawing_shown = drawable && sample === null;
   element("input-note").textContent = is_drawing_shown
