@@ -11,7 +11,7 @@ Nothing in it knows about digits: it takes any images in MNIST's four files. Mor
 
 python examples/fast_recipe.py
 python examples/fast_recipe.py --data DIR
-python examples/fast_recipe.py --epochs 5
+python examples/fast_recipe.py --epochs 5 --output recipe.npz
 """
 
 import argparse
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the four IDX files (default: the digits)")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the training images (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="save the model there, for predict.py (*.npz)")
     options = parser.parse_args()
     start = time.perf_counter()
 
@@ -76,6 +77,9 @@ def main() -> None:
     accuracy = solver.check_accuracy(data["x_test"], data["y_test"])
     print(f"test accuracy {accuracy:.2%} on {len(data['x_test'])} images")
     print(f"{time.perf_counter() - start:.1f} s from data to test")
+    if options.output is not None:
+        model.statistics = statistics
+        convnet.save_model(model, options.output)
 
 
 if __name__ == "__main__":

@@ -170,11 +170,15 @@ def test_every_row_of_the_table_is_compared(tmp_path):
     assert (tmp_path / "options.png").exists()
 
 
-def test_fast_recipe_takes_any_data(digits):
-    result = run("--data", digits, "--epochs", 3, script="fast_recipe.py")
+def test_fast_recipe_takes_any_data_and_saves_its_model(digits, tmp_path):
+    path = tmp_path / "recipe.npz"
+    result = run("--data", digits, "--epochs", 3, "--output", path, script="fast_recipe.py")
     assert result.returncode == 0, result.stderr
     accuracy = re.search(r"^test accuracy (\d\d\.\d\d)% on 1000 images$", result.stdout, re.MULTILINE)
     assert float(accuracy[1]) > 85
+    images, labels = convnet.load_mnist(digits)[2:]
+    right = (convnet.load_model(path).predict_images(images) == labels).mean()
+    assert f"{right:.2%}" == f"{accuracy[1]}%"
 
 
 @pytest.mark.slow
