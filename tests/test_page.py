@@ -8,7 +8,19 @@ import pytest
 from test_digits import STROKES
 
 import convnet
-from convnet import Affine, AveragePool2D, Conv2D, Dropout, MaxPool2D, ReLU, Sequential, Sigmoid, functional, webpage
+from convnet import (
+    Affine,
+    AveragePool2D,
+    Conv2D,
+    Dropout,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    digits,
+    functional,
+    webpage,
+)
 from convnet.datasets import Statistics
 from convnet.model_files import LAYERS
 
@@ -400,6 +412,8 @@ def bitmaps(rng, mnist):
 
 def test_preparation_equals_prepare_digit(open_page, page_file, rng, mnist):
     page = open_page(page_file)
+    names = ("LARGEST_SIDE", "EVEN", "NOISE", "CLEAR", "EDGE", "SMALL")
+    assert page.evaluate(f"() => [{', '.join(names)}]") == [getattr(digits, name) for name in names]
     script = "([shape, row, size]) => [...(prepare_digit({ shape, data: Uint8Array.from(row) }, size)?.data ?? [])]"
     refused = 0
     for bitmap in bitmaps(rng, mnist):
@@ -437,6 +451,16 @@ def test_drawn_digits_are_read_and_every_panel_follows(open_page, page_file, con
     assert right >= 5
     assert page.locator("#image").get_attribute("aria-label") == "The example as the network gets it, 1 by 28 by 28"
     assert page.locator("#bars .winner").count() == 1
+
+
+def test_the_field_shows_the_ink(open_page, page_file):
+    page = open_page(page_file)
+    page.evaluate("() => { strokes = [[[100, 50], [100, 150]], [[200, 100]]]; update(); }")
+    alpha = "([x, y]) => context_of(field).getImageData(x, y, 1, 1).data[3]"
+    for x, y in ((100, 100), (200, 100)):
+        found = [page.evaluate(alpha, [x + dx, y]) for dx in (-13, -8, 0, 8, 13)]
+        assert found == [0, 255, 255, 255, 0]
+    assert [page.evaluate(alpha, [100, y]) for y in (37, 42, 158, 163)] == [0, 255, 255, 0]
 
 
 def test_a_tap_leaves_a_dot(open_page, page_file):
@@ -545,7 +569,12 @@ def test_a_stroke_goes_on_outside_the_field_and_takes_all_points_of_a_frame(open
         return strokes.map((stroke) => stroke.length);
     }"""
     assert page.evaluate(script) == [5]
+    page.keyboard.press(" ")  # the keyboard's pen stays where it is meanwhile
+    page.keyboard.press("ArrowLeft")
     page.mouse.up()
+    settle(page)
+    assert page.evaluate("() => strokes.map((stroke) => stroke.length)") == [5]
+    assert page.locator("#verdict").get_attribute("aria-busy") == "false"
 
 
 def test_the_right_button_does_not_draw(open_page, page_file):
@@ -653,6 +682,9 @@ def test_everything_has_a_name_and_what_changes_is_read_out(open_page, page_file
         assert page.locator(place).first.get_attribute("role") == "status"
     titles = page.evaluate("() => [...document.querySelectorAll('#bars .name')].map(({ title }) => title)")
     assert titles == list("0123456789")
+    arrow = "(item) => getComputedStyle(item.querySelector('.percent'), '::after').content"
+    marked = [" ◀" in item.evaluate(arrow) for item in page.locator("#bars li").all()]
+    assert marked == [label == 3 for label in range(10)]
 
 
 def test_a_filter_shows_its_weights_and_where_it_fires_strongest(open_page, page_file, convnet1, mnist):
@@ -682,6 +714,11 @@ def test_samples_of_all_classes_and_one_that_is_misread(open_page, page_file):
     labels = [button.get_attribute("aria-label") for button in buttons.all()]
     assert labels[:10] == [f"Example: {label}" for label in range(10)]
     assert "misreads" in labels[10]
+    images = page.evaluate("() => samples.map(({ image }) => [...image.data])")
+    for picture, image in zip(pixels(page, "#samples canvas"), images, strict=True):
+        np.testing.assert_array_equal(picture[:, :, 0].reshape(-1), image)
+    assert re.fullmatch(r"ConvNet1, [0-9,]+ parameters\.", page.locator("#about").inner_text())
+    assert "half precision, which changes the label of" in page.locator("#cost").inner_text()
     for index in range(10):
         buttons.nth(index).click()
         assert page.locator("#verdict").inner_text().startswith(f"{index}, ")

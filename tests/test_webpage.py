@@ -50,6 +50,12 @@ def test_offers_what_is_read_rightly_of_each_class_and_one_that_is_not(tmp_path)
     assert [sample["misread"] for sample in content["samples"]] == [False, False, True]
 
 
+def test_offers_twelve_of_many_classes(tmp_path, rng):
+    model = Sequential([Affine(5, 30, rng=rng)], (5,))
+    webpage.export(model, tmp_path / "page.html", samples=(rng.standard_normal((90, 5)), np.arange(90) % 30))
+    assert len(content_of(tmp_path / "page.html")["samples"]) == 12
+
+
 class Links(HTMLParser):
     def __init__(self):
         super().__init__()
@@ -69,8 +75,9 @@ def test_one_file_that_needs_no_other(page_file):
     links = Links()
     links.feed(text)
     assert links.found == links.inline == []
-    assert links.policy.startswith("default-src 'none'; script-src 'sha256-")
-    assert "unsafe" not in links.policy
+    digest = "'sha256-[A-Za-z0-9+/]{43}='"
+    policy = f"default-src 'none'; script-src {digest}; style-src {digest}; base-uri 'none'; form-action 'none'"
+    assert re.fullmatch(policy, links.policy)
     assert re.findall(r"https?://", text) == []
 
 
