@@ -12,6 +12,7 @@ N = 0 is allowed everywhere.
 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
+import functools
 from math import prod
 from typing import Any
 
@@ -106,6 +107,7 @@ def conv_output_shape(
     return _conv_outputs(input_shape, weight_shape, stride, padding)
 
 
+@functools.lru_cache(256)
 def _conv_outputs(
     input_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
 ) -> tuple[int, int, int]:
@@ -704,7 +706,7 @@ def conv_relu_pool_backward(
 def _fused_arguments(
     x: npt.ArrayLike, weight: npt.ArrayLike, padding: Pair
 ) -> tuple[FloatArray, FloatArray, tuple[int, int], tuple[int, int, int]]:
-    x, weight, _, padding, shape = _conv_arguments(x, weight, 1, padding)
+    x, weight, _, padding, shape = _conv_arguments(x, weight, (1, 1), padding)
     if not can_fuse(weight):
         raise ValueError(f"Conv2D: expected filters that can_fuse accepts, got {weight.dtype} of shape {weight.shape}")
     return x, weight, padding, pool_output_shape(shape, (2, 2), (2, 2), (0, 0), "MaxPool2D")
