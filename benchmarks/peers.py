@@ -32,10 +32,12 @@ class Convnet:
 
     def __init__(self, threads):
         import convnet
+        from convnet.threads import LEVEL, LEVELS
 
         self.convnet = convnet
         convnet.set_num_threads(threads)
-        self.version = f"convnet {convnet.__version__}"
+        level = next(name for name, level in LEVELS.items() if level == LEVEL)
+        self.version = f"convnet {convnet.__version__} ({level})"
         self.pools = f"convnet {threads}"
 
     def training(self, params):

@@ -1,9 +1,9 @@
-"""Time this library against PyTorch, TensorFlow and ONNX Runtime, whichever are installed, as a table and a figure.
+"""Time this library against PyTorch, TensorFlow and ONNX Runtime, whichever are installed, as tables and a figure.
 
     pip install ".[benchmark]" && python benchmarks/speed.py
 
 Training steps of ConvNet1 (forward, backward, update by vanilla SGD with L2), predictions with it, convolutions and
-poolings, all in float32 on the same arrays. Before anything is timed, what each library returns is compared with a
+poolings, all in float32 on the same arrays; and a training step at each instruction set of this library. Before anything is timed, what each library returns is compared with a
 reference in float64; a wrong result ends the program with status 1. Then the libraries take turns of a few calls, each
 turn after a pause in which the other libraries' idle threads fall asleep and a first call that is not counted, and the
 medians are compared. A peer is timed in the fastest of its modes, which the table names. Each number of threads has a
@@ -30,10 +30,13 @@ import numpy as np
 from peers import L2, LIBRARIES, RATE, installed
 
 import convnet
+from convnet.threads import LEVELS
 
 PAUSE = 0.1
 # Seconds of a call that needs no other to warm up, and is not repeated within a turn.
 LONG = 0.2
+# Modes that need no mention: convnet's, and PyTorch's usual one.
+UNNAMED = ("functional", "scores", "train_step", "eager")
 # (hidden size, batch size)
 TRAINING = [(500, 50), (100, 50), (500, 1), (500, 10), (500, 250), (500, 1000)]
 PREDICTION = [10000, 1]
@@ -140,9 +143,9 @@ def close(array, true, tolerance=1e-4):
 # --------------------------------------------------------------------------------------------------- works
 
 
-def training(libraries, data, options):
+def training(libraries, data, options, sizes=TRAINING):
     """Yield the training steps."""
-    for hidden, batch in TRAINING[: 1 if options.short else None]:
+    for hidden, batch in sizes[: 1 if options.short else None]:
         start = convnet.ConvNet1(hidden_size=hidden, l2=L2, seed=0)
         params = {name: param.copy() for name, param in start.params.items()}
         exact = convnet.ConvNet1(hidden_size=hidden, l2=L2, seed=0, dtype=np.float64, fuse=False)
@@ -170,6 +173,38 @@ def training(libraries, data, options):
         features = params["affine1.weight"].size + params["affine2.weight"].size
         flop = batch * (2 * 2 * 49 * 32 * 784 - 2 * 49 * 32 * (784 - 196) + 6 * features)
         yield Timed(f"training step, hidden {hidden}, batch {batch}", flop, calls)
+
+
+class Level:
+    """The library at hand at another instruction set."""
+
+    def __init__(self, library, level):
+        self.library, self.level = library, level
+
+    def training(self, params):
+        """Return training steps by mode."""
+        modes = self.library.training(params)
+        return {mode: self.at_level(step) for mode, step in modes.items()}
+
+    def at_level(self, step):
+        """Return a step that is made at this level."""
+
+        def run(x, labels):
+            before, convnet.functional.LEVEL = convnet.functional.LEVEL, self.level
+            try:
+                return step(x, labels)
+            finally:
+                convnet.functional.LEVEL = before
+
+        run.params = step.params
+        return run
+
+
+def levels(libraries, data, options):
+    """Yield a training step at the level in use and at those below it."""
+    ours = libraries["convnet"]
+    lower = {name: Level(ours, level) for name, level in LEVELS.items() if level < convnet.functional.LEVEL}
+    yield from training({"convnet": ours} | lower, data, options, TRAINING[:1])
 
 
 def settled(model, data, batch):
@@ -350,7 +385,14 @@ def parts(libraries, data, options):
         yield Timed(label, flop, {"convnet": ("functional", call)})
 
 
-WORKS = {"parts": parts, "training": training, "prediction": prediction, "convolution": convolution, "pooling": pooling}
+WORKS = {
+    "parts": parts,
+    "levels": levels,
+    "training": training,
+    "prediction": prediction,
+    "convolution": convolution,
+    "pooling": pooling,
+}
 
 
 def measure(options):
@@ -363,7 +405,7 @@ def measure(options):
     print(json.dumps({"versions": [library.version for library in libraries.values()], "pools": pools}), flush=True)
     for name in options.only:
         for work in WORKS[name](libraries, data, options):
-            print(json.dumps(work.result(threads, options.seconds)), flush=True)
+            print(json.dumps({"group": name} | work.result(threads, options.seconds)), flush=True)
 
 
 # -------------------------------------------------------------------------------------------------- report
@@ -389,8 +431,13 @@ def cell(row, name):
         return "", ""
     ours, theirs = (statistics.median(row["times"][key]) for key in ("convnet", name))
     digits = 3 if theirs < 1 else 2 if theirs < 100 else 0
-    mode = "" if name == "convnet" or row["modes"][name] == "eager" else f" ({row['modes'][name]})"
+    mode = "" if row["modes"][name] in UNNAMED else f" ({row['modes'][name]})"
     return f"{theirs:.{digits}f} ms{mode}", "" if name == "convnet" else f"{theirs / ours:.2f}"
+
+
+def names_of(rows, names):
+    """Return those of the names, but convnet's, that some row has a time of."""
+    return [name for name in names if name != "convnet" and any(name in row["times"] for row in rows)]
 
 
 def table(rows, peers, peaks):
@@ -500,7 +547,6 @@ def main():
             return 1
     print(file=sys.stderr)
     peaks = {threads: peak(threads) for threads in counts}
-    peers = [name for name in LIBRARIES if name != "convnet" and any(name in row["times"] for row in rows)]
     print(
         f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}; Python {platform.python_version()}, "
     )
@@ -511,9 +557,12 @@ def main():
     for threads in counts:
         limit = f"{peaks[threads]:.0f} GFLOP/s" if peaks[threads] else "not measured, for want of a compiler"
         print(f"Threads of the pools: {about[threads]['pools']}. Peak: {limit}.")
-    print(f"\n{table(rows, peers, peaks)}")
+    for name in options.only:
+        group = [row for row in rows if row["group"] == name]
+        print(f"\n{table(group, names_of(group, reversed(LEVELS) if name == 'levels' else LIBRARIES), peaks)}")
     late = slower_on_more(rows)
     print(f"\nOver 5 % slower on more threads than on one: {'; '.join(late) or 'nothing'}.")
+    peers = names_of(rows, LIBRARIES)
     if options.figure and not peers:
         print("No figure: there is no other library to draw.", file=sys.stderr)
     elif options.figure:
