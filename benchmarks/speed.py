@@ -3,11 +3,12 @@
     pip install ".[benchmark]" && python benchmarks/speed.py
 
 Training steps of ConvNet1 (forward, backward, update by vanilla SGD with L2), predictions with it, convolutions and
-poolings, all in float32 on the same arrays; and a training step at each instruction set of this library. Before anything is timed, what each library returns is compared with a
-reference in float64; a wrong result ends the program with status 1. Then the libraries take turns of a few calls, each
-turn after a pause in which the other libraries' idle threads fall asleep and a first call that is not counted, and the
-medians are compared. A peer is timed in the fastest of its modes, which the table names. Each number of threads has a
-process of its own, because some libraries cannot change theirs.
+poolings, all in float32 on the same arrays; and a training step at each instruction set of this library. Before
+anything is timed, what each library returns is compared with a reference in float64; a wrong result ends the program
+with status 1. Then the libraries take turns of a few calls, each turn after a pause in which the other libraries' idle
+threads fall asleep and a first call that is not counted, and the medians are compared. A peer is timed in the fastest
+of its modes, which the table names. Each number of threads has a process of its own, because some libraries cannot
+change theirs.
 
 Shares are of the processor's peak, which benchmarks/peak.c measures; convnet's own times on one thread are in the same
 turns as those on several.
