@@ -1,6 +1,7 @@
 """Fixtures that several test files use."""
 
 import gzip
+import signal
 import struct
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
 from cases import LAYOUTS  # noqa: E402
 
 import convnet  # noqa: E402
+
+# A shell lets what it runs in the background ignore Ctrl-C, whose effect the tests look at.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
