@@ -426,6 +426,17 @@ def peak(threads):
         return float(subprocess.run([program, str(threads)], stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
+def processor():
+    """Return what the processor calls itself, with its family and model where the name says little."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    name = about.get("model name", platform.machine())
+    return f"{name} (family {about['cpu family']}, model {about['model']})" if "cpu family" in about else name
+
+
 def cell(row, name):
     """Return the text of a library's time, and of how many times convnet's it is."""
     if name not in row["times"]:
@@ -548,10 +559,9 @@ def main():
             return 1
     print(file=sys.stderr)
     peaks = {threads: peak(threads) for threads in counts}
-    print(
-        f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}; Python {platform.python_version()}, "
-    )
-    print(f"NumPy {np.__version__}, {', '.join(about[counts[0]]['versions'])}; float32, medians.")
+    print(f"{platform.machine()}, {os.cpu_count()} processors: {processor()}; {platform.system()}; float32, medians.")
+    versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__}", *about[counts[0]]["versions"]]
+    print(f"{', '.join(versions)}.")
     absent = [name for name, (_, modules) in LIBRARIES.items() if not installed(*modules)]
     if absent:
         print(f"Not installed, and so left out: {', '.join(absent)}.")
