@@ -401,9 +401,15 @@ def measure(options):
     threads = options.measure
     data, _ = convnet.preprocess(*convnet.load_mnist(), num_test=None)
     present = {name: cls for name, (cls, modules) in LIBRARIES.items() if installed(*modules)}
-    libraries = {name: cls(threads) for name, cls in present.items()}
+    libraries, unfit = {}, {}
+    for name, cls in present.items():
+        try:
+            libraries[name] = cls(threads)
+        except RuntimeError as error:
+            unfit[name] = str(error)
     pools = "; ".join(library.pools for library in libraries.values())
-    print(json.dumps({"versions": [library.version for library in libraries.values()], "pools": pools}), flush=True)
+    versions = [library.version for library in libraries.values()]
+    print(json.dumps({"versions": versions, "pools": pools, "unfit": unfit}), flush=True)
     for name in options.only:
         for work in WORKS[name](libraries, data, options):
             print(json.dumps({"group": name} | work.result(threads, options.seconds)), flush=True)
@@ -423,11 +429,12 @@ def peak(threads):
         built = subprocess.run([compiler, "-O2", "-march=native", source, "-o", program, "-lpthread"])
         if built.returncode != 0:
             return None
-        return float(subprocess.run([program, str(threads)], stdout=subprocess.PIPE, text=True, check=True).stdout)
+        # The best of three: another program may take a part of the time.
+        return max(float(subprocess.check_output([program, str(threads)], text=True)) for _ in range(3))
 
 
 def processor():
-    """Return what the processor calls itself, with its family and model where the name says little."""
+    """Return what the processor calls itself, with its family and model if it tells them."""
     try:
         first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
     except OSError:
@@ -469,13 +476,18 @@ def table(rows, peers, peaks):
 
 
 def slower_on_more(rows):
-    """Return the works in which more threads take over 5 % longer than one, by the medians of the same turns."""
+    """Return the works in which more threads take over 5 % longer than one, by the medians of the same turns.
+
+    None where nothing was timed on both.
+    """
+    if not any("convnet, 1 thread" in row["times"] for row in rows):
+        return None
     late = []
     for row in rows:
         if "convnet, 1 thread" in row["times"]:
             several, one = (statistics.median(row["times"][name]) for name in ("convnet", "convnet, 1 thread"))
             if several > 1.05 * one:
-                late.append(f"{row['work']}: {several:.3f} ms on {row['threads']}, {one:.3f} ms on one")
+                late.append(f"{row['group']}, {row['work']}: {several:.3f} ms on {row['threads']}, {one:.3f} ms on one")
     return late
 
 
@@ -536,18 +548,20 @@ def main():
     options = parser.parse_args()
     if not 0 < options.seconds < 1000:
         parser.error(f"argument --seconds: expected a number above 0 and below 1000, got {options.seconds}")
+    if options.figure and not Path(options.figure).absolute().parent.is_dir():
+        parser.error(f"argument --figure: expected a file in a folder that exists, got {options.figure}")
     if options.short:
         options.seconds = 0.01
+    options.only = list(dict.fromkeys(options.only))
     if options.measure:
         measure(options)
         return 0
-    counts = options.threads or sorted({1, convnet.get_num_threads()})
+    counts = sorted(set(options.threads or [1, convnet.get_num_threads()]))
     rows, about = [], {}
     for threads in counts:
         command = [sys.executable, __file__, *sys.argv[1:], "--measure", str(threads)]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)}
-        ) as process:
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | limits) as process:
             for line in process.stdout:
                 row = json.loads(line)
                 if "work" in row:
@@ -565,6 +579,8 @@ def main():
     absent = [name for name, (_, modules) in LIBRARIES.items() if not installed(*modules)]
     if absent:
         print(f"Not installed, and so left out: {', '.join(absent)}.")
+    for name, reason in about[counts[0]]["unfit"].items():
+        print(f"{name} is left out: {reason}.")
     for threads in counts:
         limit = f"{peaks[threads]:.0f} GFLOP/s" if peaks[threads] else "not measured, for want of a compiler"
         print(f"Threads of the pools: {about[threads]['pools']}. Peak: {limit}.")
@@ -572,7 +588,8 @@ def main():
         group = [row for row in rows if row["group"] == name]
         print(f"\n{table(group, names_of(group, reversed(LEVELS) if name == 'levels' else LIBRARIES), peaks)}")
     late = slower_on_more(rows)
-    print(f"\nOver 5 % slower on more threads than on one: {'; '.join(late) or 'nothing'}.")
+    if late is not None:
+        print(f"\nOver 5 % slower on more threads than on one, in the same turns: {'; '.join(late) or 'nothing'}.")
     peers = names_of(rows, LIBRARIES)
     if options.figure and not peers:
         print("No figure: there is no other library to draw.", file=sys.stderr)

@@ -12,7 +12,6 @@ N = 0 is allowed everywhere.
 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
-import functools
 from math import prod
 from typing import Any
 
@@ -107,7 +106,6 @@ def conv_output_shape(
     return _conv_outputs(input_shape, weight_shape, stride, padding)
 
 
-@functools.lru_cache(256)
 def _conv_outputs(
     input_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
 ) -> tuple[int, int, int]:

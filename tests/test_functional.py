@@ -632,6 +632,9 @@ def test_lists_and_other_shapes_are_taken_or_named(rng):
         functional.conv_output_shape((1, 5, 5), (1, 1, 1), (1, 1), (0, 0))
     with pytest.raises(TypeError, match="Conv2D: stride: expected an int or a pair of ints"):
         functional.conv_output_shape((1, 5, 5), (1, 1, 1, 1), "a", (0, 0))
+    for shape in ([1, 5, 7], np.array([1, 5, 7])):
+        assert functional.conv_output_shape(shape, [2, 1, 3, 3], 1, 0) == (2, 3, 5)
+        assert functional.pool_output_shape(shape, (2, 3), (1, 2), (0, 0), "MaxPool2D") == (1, 4, 3)
 
 
 @needs_fusion
