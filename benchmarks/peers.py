@@ -38,7 +38,7 @@ class Convnet:
         convnet.set_num_threads(threads)
         level = next(name for name, level in LEVELS.items() if level == LEVEL)
         self.version = f"convnet {convnet.__version__} ({level})"
-        self.pools = f"convnet {threads}, NumPy's BLAS {threads}"
+        self.pools = f"convnet {threads}"
 
     def training(self, params):
         """Return training steps by mode."""

@@ -36,8 +36,6 @@ from convnet.threads import LEVELS
 PAUSE = 0.1
 # Seconds of a call that needs no other to warm up, and is not repeated within a turn.
 LONG = 0.2
-# Modes that need no mention: convnet's, and PyTorch's usual one.
-UNNAMED = ("functional", "scores", "train_step", "eager")
 # (hidden size, batch size)
 TRAINING = [(500, 50), (100, 50), (500, 1), (500, 10), (500, 250), (500, 1000)]
 PREDICTION = [10000, 1]
@@ -407,7 +405,8 @@ def measure(options):
             libraries[name] = cls(threads)
         except RuntimeError as error:
             unfit[name] = str(error)
-    pools = "; ".join(library.pools for library in libraries.values())
+    # `main` has limited NumPy's.
+    pools = "; ".join([*(library.pools for library in libraries.values()), f"NumPy's BLAS {threads}"])
     versions = [library.version for library in libraries.values()]
     print(json.dumps({"versions": versions, "pools": pools, "unfit": unfit}), flush=True)
     for name in options.only:
@@ -450,7 +449,8 @@ def cell(row, name):
         return "", ""
     ours, theirs = (statistics.median(row["times"][key]) for key in ("convnet", name))
     digits = 3 if theirs < 1 else 2 if theirs < 100 else 0
-    mode = "" if row["modes"][name] in UNNAMED else f" ({row['modes'][name]})"
+    is_peer = name in LIBRARIES and name != "convnet"
+    mode = f" ({row['modes'][name]})" if is_peer and row["modes"][name] != "eager" else ""
     return f"{theirs:.{digits}f} ms{mode}", "" if name == "convnet" else f"{theirs / ours:.2f}"
 
 

@@ -9,9 +9,10 @@
  * more pages than a processor has addresses at hand (50 rows of ConvNet1's product take 7.3 ms so, 8.4 without). Both
  * this and transposing it, where B's rows are not contiguous, cost less than a tenth of the product from batches of 50
  * on. Half of PRODUCT_DEPTH takes 3 % longer with 250 rows, a quarter 15 %; where B is read in place half of it is
- * taken, and so half of the pages: 12 rows of ConvNet1's product take 1.0 ms on one core instead of 1.5. Meanwhile the
- * next block of B is fetched into the second-level cache, from end to end where the task has all of its columns: the
- * product of 12.5 MB of weights goes from 80 to 97 GFLOP/s by that, on one core whose peak is 116.
+ * taken, and so half of the pages: 12 rows of ConvNet1's product take 0.85 to 1.0 ms on one core instead of 0.84 to
+ * 1.5, as the pages happen to lie. Meanwhile the next block of B is fetched into the second-level cache, from end to
+ * end where the task has all of its columns: the product of 12.5 MB of weights goes from 80 to 97 GFLOP/s by that, on
+ * one core whose peak is 116.
  */
 
 /* The sums of a tile, while so many lines of what t->fetch says are fetched for each row of B; where there is nothing to
