@@ -250,12 +250,11 @@ static void simd_affine_task(void *job, ptrdiff_t index, int slot) {
         functions->product_block(&product, 0, s->n, d0, d1);
     }
     /* The block that this thread is likely to take next. */
-    const ptrdiff_t d2 = simd_least(d0 + (ptrdiff_t)j->threads * AFFINE_ROWS, s->d);
-    const ptrdiff_t d3 = simd_least(d2 + AFFINE_ROWS, s->d);
+    const ptrdiff_t d2 = simd_least(d1 + AFFINE_ROWS, s->d);
     const simd_product product = {
         .m = s->d, .n = s->m, .k = s->n, .a = s->x, .b = j->panels, .c = s->out, .a_step = s->d,
         .c_step = s->m, .a_is_transposed = 1, .b_is_packed = 1, .alpha = -s->rate, .beta = s->decay,
-        .stream = s->weight + d2 * s->m, .stream_size = (d3 - d2) * s->m};
+        .stream = s->weight + d1 * s->m, .stream_size = (d2 - d1) * s->m};
     functions->product_block(&product, d0, d1, 0, s->m);
 }
 

@@ -236,40 +236,53 @@ SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const sim
     }
 }
 
-/* sums[j] += sum of values[i] * b[places[i]][j] over i below rows, a constant where inlined; `tail` are the last vector
- * of columns, of which those that do not fill a vector are taken. The same columns of the rows that are ROW_AHEAD places
- * further on are fetched.
+/* sums[j] += sum of values[r] * rows[r][j] over r below `count` and for so many vectors from column j on; both are
+ * constants where this is inlined. The same columns of the rows that are used later are fetched.
+ */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(add_vectors)(
+    const int count, const int vectors, const float *const *rows, const float *const *later, const float *values,
+    ptrdiff_t j, float *sums) {
+    FLOATS parts[ROW_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) parts[v] = *(const FLOATS *)(sums + j + v * SIMD_LANES);
+#pragma GCC unroll 4
+    for (int r = 0; r < count; r++) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) parts[v] += values[r] * *(const FLOATS *)(rows[r] + j + v * SIMD_LANES);
+#pragma GCC unroll 4
+        for (int lane = 0; lane < vectors * SIMD_LANES; lane += SIMD_LINE) __builtin_prefetch(later[r] + j + lane, 0, 3);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) *(FLOATS *)(sums + j + v * SIMD_LANES) = parts[v];
+}
+
+/* sums[j] += sum of values[i] * b[places[i]][j] over i below count, a constant where inlined; `tail` are the last vector
+ * of columns, of which those that do not fill a vector are taken. The rows that are ROW_AHEAD places further on are
+ * fetched.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(add_rows)(
-    const int rows, const uint8_t *places, const float *values, const float *b, ptrdiff_t n,
-    float *sums, FLOATS *tail) {
-    const float *row[8], *later[8];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) row[r] = b + places[r] * n, later[r] = b + places[r + ROW_AHEAD] * n;
+    const int count, const uint8_t *places, const float *values, const float *b, ptrdiff_t n, float *sums,
+    FLOATS *tail) {
+    const float *rows[ROW_COUNT], *later[ROW_COUNT];
+#pragma GCC unroll 4
+    for (int r = 0; r < count; r++) rows[r] = b + places[r] * n, later[r] = b + places[r + ROW_AHEAD] * n;
     ptrdiff_t j = 0;
-    for (; j + SIMD_LANES <= n; j += SIMD_LANES) {
-        FLOATS sum = *(const FLOATS *)(sums + j);
-        if (j % SIMD_LINE == 0) {
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) __builtin_prefetch(later[r] + j, 0, 3);
-        }
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) sum += values[r] * *(const FLOATS *)(row[r] + j);
-        *(FLOATS *)(sums + j) = sum;
-    }
+    for (; j + ROW_VECTORS * SIMD_LANES <= n; j += ROW_VECTORS * SIMD_LANES)
+        SIMD_NAME(add_vectors)(count, ROW_VECTORS, rows, later, values, j, sums);
+    for (; j + SIMD_LANES <= n; j += SIMD_LANES) SIMD_NAME(add_vectors)(count, 1, rows, later, values, j, sums);
     if (j < n) {
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) *tail += values[r] * *(const FLOATS *)(row[r] + n - SIMD_LANES);
+#pragma GCC unroll 4
+        for (int r = 0; r < count; r++) *tail += values[r] * *(const FLOATS *)(rows[r] + n - SIMD_LANES);
     }
 }
 
 /* sums = a[first:end] @ b[first:end] for a vector a and a matrix b whose rows have n elements, a vector at least. Memory
- * is the limit here: the rows are read where they lie, from end to end and eight at a time, those at zeros of a not at
+ * is the limit here: the rows are read where they lie, from end to end and four at a time, those at zeros of a not at
  * all.
  */
 SIMD_TARGET static void SIMD_NAME(product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end,
                                                ptrdiff_t n, float *sums) {
-    enum { DEPTH = GATHER_SIZE, ROWS = 8 };
+    enum { DEPTH = GATHER_SIZE };
     uint8_t places[DEPTH + ROW_AHEAD];
     float values[DEPTH];
     FLOATS tail = {0};
@@ -279,8 +292,8 @@ SIMD_TARGET static void SIMD_NAME(product_row)(const float *a, const float *b, p
         const int count = SIMD_NAME(gather)(a + p, depth, places, values);
         memset(places + (unsigned)count, count ? places[count - 1] : 0, ROW_AHEAD);
         int i = 0;
-        for (; i + ROWS <= count; i += ROWS)
-            SIMD_NAME(add_rows)(ROWS, places + i, values + i, b + p * n, n, sums, &tail);
+        for (; i + ROW_COUNT <= count; i += ROW_COUNT)
+            SIMD_NAME(add_rows)(ROW_COUNT, places + i, values + i, b + p * n, n, sums, &tail);
         for (; i < count; i++) SIMD_NAME(add_rows)(1, places + i, values + i, b + p * n, n, sums, &tail);
     }
     float last[SIMD_LANES];

@@ -106,6 +106,35 @@ def test_tasks_really_run_at_the_same_time():
     _kernels.run_tasks(lambda index, slot: barrier.wait(), 2, 2)
 
 
+def test_a_thread_begins_with_the_same_share_each_time():
+    for number in (2, 3, 4):
+        for _ in range(3):
+            barrier, slots = threading.Barrier(number, timeout=60), {}
+
+            def task(index, slot, barrier=barrier, slots=slots):
+                slots[index] = slot
+                barrier.wait()
+
+            _kernels.run_tasks(task, number, number)
+            assert slots == {index: index for index in range(number)}
+
+
+def test_a_thread_that_is_done_helps_with_the_others_shares():
+    for slow in (0, 3, 4):
+        others, done = threading.Event(), []
+
+        def task(index, slot, slow=slow, others=others, done=done):
+            if index == slow:
+                assert others.wait(60)
+            else:
+                done.append(index)
+                if len(done) == 7:
+                    others.set()
+
+        _kernels.run_tasks(task, 8, 2)
+        assert sorted([*done, slow]) == list(range(8))
+
+
 def test_what_a_task_raises_comes_out_and_the_pool_goes_on():
     def task(index, slot):
         if index == 7:
