@@ -166,16 +166,12 @@ def all_finite(array: FloatArray) -> bool:
     return all(np.isfinite(flat[start : start + PIECE]).all() for start in range(0, flat.size, PIECE))
 
 
-def check_shape(array: npt.NDArray[Any], expected: tuple[int | str, ...], what: str) -> None:
-    """Raise a ValueError unless `array` has the expected shape; a letter stands for any size."""
-    if not _fits(array.shape, expected):
-        wanted = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
-        raise ValueError(f"{what}: expected shape ({wanted}), got {array.shape}")
-
-
-# A prediction of one image asks this ten times; remembered, a tenth less of its time is spent in Python.
+# Remembered, because a prediction of one image asks this ten times, of the same shapes each time.
 @functools.lru_cache(1024)
-def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
-    return len(shape) == len(expected) and all(
-        type(want) is str or want == have for want, have in zip(expected, shape, strict=True)
-    )
+def check_shape(shape: tuple[int, ...], expected: tuple[int | str, ...], what: str) -> None:
+    """Raise a ValueError unless an array's shape is the expected one; a letter stands for any size."""
+    if len(shape) != len(expected) or any(
+        type(want) is not str and want != have for want, have in zip(expected, shape, strict=True)
+    ):
+        wanted = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
+        raise ValueError(f"{what}: expected shape ({wanted}), got {shape}")

@@ -12,6 +12,7 @@ N = 0 is allowed everywhere.
 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
+import functools
 from math import prod
 from typing import Any
 
@@ -101,20 +102,29 @@ def conv_output_shape(
     TypeError
         If stride or padding is not a pair of ints.
     """
+    input_shape = as_shape(input_shape, "Conv2D: input_shape (C, H, W)", axes=3, minimum=0)
     weight_shape = as_shape(weight_shape, "Conv2D: weight_shape (F, C, KH, KW)", axes=4)
     stride, padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
-    return _conv_outputs(input_shape, weight_shape, stride, padding)
+    return _conv_outputs((0, *input_shape), weight_shape, stride, padding)
 
 
+# Remembered, as all that is worked out from the shapes of arrays before each prediction of one image.
+@functools.lru_cache(1024)
 def _conv_outputs(
-    input_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
 ) -> tuple[int, int, int]:
-    """Return what `conv_output_shape` does, of arguments that are checked but for the input."""
+    """Return the shape (F, OH, OW) of a convolution's output for one image of x; raise if there is none."""
+    check_shape(weight_shape, ("F", "C", "KH", "KW"), "Conv2D: weight")
     f, c, kh, kw = weight_shape
-    if len(input_shape) != 3 or input_shape[0] != c:
-        raise ValueError(f"Conv2D: weight expects {c} input channels, got x of shape (N, {_join(input_shape)})")
-    oh = output_size(input_shape[1], kh, stride[0], padding[0], "Conv2D: output height")
-    ow = output_size(input_shape[2], kw, stride[1], padding[1], "Conv2D: output width")
+    if 0 in weight_shape:
+        raise ValueError(f"Conv2D: weight: expected no empty axis, got shape {weight_shape}")
+    check_shape(x_shape, ("N", "C", "H", "W"), "Conv2D: x")
+    _, channels, height, width = x_shape
+    if channels != c:
+        raise ValueError(f"Conv2D: weight expects {c} input channels, got x of shape (N, {_join(x_shape[1:])})")
+    _check_pixels(height + 2 * padding[0], width + 2 * padding[1], "Conv2D")
+    oh = output_size(height, kh, stride[0], padding[0], "Conv2D: output height")
+    ow = output_size(width, kw, stride[1], padding[1], "Conv2D: output width")
     return f, oh, ow
 
 
@@ -126,14 +136,9 @@ def _conv_arguments(
     x: npt.ArrayLike, weight: npt.ArrayLike, stride: Pair, padding: Pair
 ) -> tuple[FloatArray, FloatArray, tuple[int, int], tuple[int, int], tuple[int, int, int]]:
     weight = as_real(weight, "Conv2D: weight")
-    check_shape(weight, ("F", "C", "KH", "KW"), "Conv2D: weight")
-    if 0 in weight.shape:
-        raise ValueError(f"Conv2D: weight: expected no empty axis, got shape {weight.shape}")
     x = as_real(x, "Conv2D: x", weight.dtype)
-    check_shape(x, ("N", "C", "H", "W"), "Conv2D: x")
     stride, padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
-    _check_pixels(x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1], "Conv2D")
-    return x, weight, stride, padding, _conv_outputs(x.shape[1:], weight.shape, stride, padding)
+    return x, weight, stride, padding, _conv_outputs(x.shape, weight.shape, stride, padding)
 
 
 def _conv_scratch(
@@ -191,7 +196,7 @@ def conv2d_forward(
     """
     x, weight, stride, padding, (f, oh, ow) = _conv_arguments(x, weight, stride, padding)
     bias = as_real(bias, "Conv2D: bias", weight.dtype)
-    check_shape(bias, (f,), "Conv2D: bias")
+    check_shape(bias.shape, (f,), "Conv2D: bias")
     y = empty((len(x), f, oh * ow), weight.dtype)
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
@@ -249,7 +254,7 @@ def conv2d_backward(
     """
     x, weight, stride, padding, (f, oh, ow) = _conv_arguments(x, weight, stride, padding)
     dy = as_real(dy, "Conv2D: dy", weight.dtype)
-    check_shape(dy, (len(x), f, oh, ow), "Conv2D: dy")
+    check_shape(dy.shape, (len(x), f, oh, ow), "Conv2D: dy")
     dy = dy.reshape(len(x), f, oh * ow)
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
@@ -383,7 +388,7 @@ def _pool_arguments(
     x: npt.ArrayLike, kernel_size: Pair, stride: Pair | None, padding: Pair, what: str
 ) -> tuple[FloatArray, tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
     x = as_real(x, f"{what}: x")
-    check_shape(x, ("N", "C", "H", "W"), f"{what}: x")
+    check_shape(x.shape, ("N", "C", "H", "W"), f"{what}: x")
     kernel, stride, padding = pool_sizes(kernel_size, stride, padding, what)
     _check_pixels(x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1], what)
     return x, kernel, stride, padding, pool_output_shape(x.shape[1:], kernel, stride, padding, what)[1:]
@@ -439,11 +444,11 @@ def max_pool2d_backward(
     dy = as_real(dy, "MaxPool2D: dy")
     n, c, h, w = as_shape(input_shape, "MaxPool2D: input_shape (N, C, H, W)", axes=4, minimum=0)
     _check_pixels(h, w, "MaxPool2D")
-    check_shape(dy, (n, c, "OH", "OW"), "MaxPool2D: dy")
+    check_shape(dy.shape, (n, c, "OH", "OW"), "MaxPool2D: dy")
     indices = np.asarray(argmax)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"MaxPool2D: argmax: expected integers, got dtype {indices.dtype}")
-    check_shape(indices, dy.shape, "MaxPool2D: argmax")
+    check_shape(indices.shape, dy.shape, "MaxPool2D: argmax")
     if indices.size and not 0 <= indices.min() <= indices.max() < h * w:
         raise ValueError(f"MaxPool2D: argmax: expected indices in [0, {h * w}), got {indices.min()} to {indices.max()}")
     outputs = dy.shape[2] * dy.shape[3]
@@ -551,7 +556,7 @@ def average_pool2d_backward(
     kernel, stride, padding = pool_sizes(kernel_size, stride, padding, "AveragePool2D")
     dy = as_real(dy, "AveragePool2D: dy")
     _, oh, ow = pool_output_shape((c, h, w), kernel, stride, padding, "AveragePool2D")
-    check_shape(dy, (n, c, oh, ow), "AveragePool2D: dy")
+    check_shape(dy.shape, (n, c, oh, ow), "AveragePool2D: dy")
     counts = _window_counts((h, w), (oh, ow), kernel, stride, padding, count_padding).astype(dy.dtype)
     gradients = dy.reshape(n * c, oh, ow)
     shares = empty(gradients.shape, dy.dtype)
@@ -628,7 +633,7 @@ def conv_relu_pool_forward(
     """
     x, weight, padding, (f, ph, pw) = _fused_arguments(x, weight, padding)
     bias = as_real(bias, "Conv2D: bias", weight.dtype)
-    check_shape(bias, (f,), "Conv2D: bias")
+    check_shape(bias.shape, (f,), "Conv2D: bias")
     y = empty((len(x), f, ph, pw), np.float32)
     codes = empty(y.shape, np.uint8)
     padded = _padded(x, padding, empty)
@@ -674,11 +679,11 @@ def conv_relu_pool_backward(
     """
     x, weight, padding, (f, ph, pw) = _fused_arguments(x, weight, padding)
     dy = as_real(dy, "Conv2D: dy", weight.dtype)
-    check_shape(dy, (len(x), f, ph, pw), "Conv2D: dy")
+    check_shape(dy.shape, (len(x), f, ph, pw), "Conv2D: dy")
     codes = np.asarray(codes)
     if codes.dtype != np.uint8:
         raise TypeError(f"Conv2D: codes: expected uint8, got {codes.dtype}")
-    check_shape(codes, dy.shape, "Conv2D: codes")
+    check_shape(codes.shape, dy.shape, "Conv2D: codes")
     codes = as_plain(codes, np.uint8)
     if codes.size and codes.max() > _kernels.CLOSED:
         raise ValueError(f"Conv2D: codes: expected at most {_kernels.CLOSED}, got {codes.max()}")
@@ -707,7 +712,12 @@ def _fused_arguments(
     x, weight, _, padding, shape = _conv_arguments(x, weight, (1, 1), padding)
     if not can_fuse(weight):
         raise ValueError(f"Conv2D: expected filters that can_fuse accepts, got {weight.dtype} of shape {weight.shape}")
-    return x, weight, padding, pool_output_shape(shape, (2, 2), (2, 2), (0, 0), "MaxPool2D")
+    return x, weight, padding, _pooled(shape)
+
+
+@functools.lru_cache(1024)
+def _pooled(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    return pool_output_shape(shape, (2, 2), (2, 2), (0, 0), "MaxPool2D")
 
 
 def _padded(x: FloatArray, padding: tuple[int, int], empty: Empty) -> FloatArray:
@@ -721,12 +731,18 @@ def _padded(x: FloatArray, padding: tuple[int, int], empty: Empty) -> FloatArray
 
 def _affine_arguments(x: npt.ArrayLike, weight: npt.ArrayLike) -> tuple[FloatArray, FloatArray, tuple[int, ...]]:
     weight = as_real(weight, "Affine: weight")
-    check_shape(weight, ("D", "M"), "Affine: weight")
     x = as_real(x, "Affine: x", weight.dtype)
-    features = prod(x.shape[1:])
-    if x.ndim < 2 or features != len(weight):
-        raise ValueError(f"Affine: weight expects {len(weight)} input features, got x of shape {x.shape}")
-    return x.reshape(len(x), features), weight, x.shape
+    return x.reshape(_flattened(x.shape, weight.shape)), weight, x.shape
+
+
+@functools.lru_cache(1024)
+def _flattened(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the shape (N, D) of an Affine layer's input; raise unless it fits the weight."""
+    check_shape(weight_shape, ("D", "M"), "Affine: weight")
+    d, features = weight_shape[0], prod(x_shape[1:])
+    if len(x_shape) < 2 or features != d:
+        raise ValueError(f"Affine: weight expects {d} input features, got x of shape {x_shape}")
+    return x_shape[0], d
 
 
 def affine_forward(
@@ -757,7 +773,7 @@ def affine_forward(
     """
     x, weight, _ = _affine_arguments(x, weight)
     bias = as_real(bias, "Affine: bias", weight.dtype)
-    check_shape(bias, (weight.shape[1],), "Affine: bias")
+    check_shape(bias.shape, (weight.shape[1],), "Affine: bias")
     y = empty((len(x), len(bias)), weight.dtype)
     y[...] = bias
     scratch = empty(_kernels.multiply_scratch(LEVEL, len(x), *weight.shape), np.uint8)
@@ -819,7 +835,7 @@ def _affine_backward(
     """Return dx, dbias and the sum of weight ** 2, after out = decay * out - rate * x.T @ dy."""
     x, weight, shape = _affine_arguments(x, weight)
     dy = as_real(dy, "Affine: dy", weight.dtype)
-    check_shape(dy, (len(x), weight.shape[1]), "Affine: dy")
+    check_shape(dy.shape, (len(x), weight.shape[1]), "Affine: dy")
     dx = empty(x.shape, weight.dtype) if need_dx else None
     scratch = empty(_kernels.affine_scratch(LEVEL, len(x), *weight.shape), np.uint8)
     squares = _kernels.affine_backward(LEVEL, get_num_threads(), dy, x, weight, dx, out, decay, rate, scratch)
@@ -937,7 +953,7 @@ def relu_backward(dy: npt.ArrayLike, y: npt.ArrayLike, *, empty: Empty = np.empt
     """
     dy = as_real(dy, "ReLU: dy")
     y = as_real(y, "ReLU: y", dy.dtype)
-    check_shape(dy, y.shape, "ReLU: dy")
+    check_shape(dy.shape, y.shape, "ReLU: dy")
     dx = empty(dy.shape, dy.dtype)
     flat_dy, flat_y, flat_dx = dy.reshape(-1), y.reshape(-1), dx.reshape(-1)
     in_parts(lambda part, _: _kernels.relu_backward(flat_dy[part], flat_y[part], flat_dx[part]), dy.size, dy.size)
@@ -1009,7 +1025,7 @@ def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike, *, empty: Empty = np.e
     """
     dy = as_real(dy, "Sigmoid: dy")
     x = as_real(x, "Sigmoid: x", dy.dtype)
-    check_shape(dy, x.shape, "Sigmoid: dy")
+    check_shape(dy.shape, x.shape, "Sigmoid: dy")
     dx, squares = empty(dy.shape, dy.dtype), empty(dy.shape, dy.dtype)
     flat_dy, flat_x, flat_dx, flat_squares = (array.reshape(-1) for array in (dy, x, dx, squares))
 
@@ -1101,7 +1117,7 @@ def dropout_backward(
     rate = as_number(rate, "Dropout: rate", at_least=0, below=1)
     if kept.dtype != np.bool_:
         raise TypeError(f"Dropout: kept: expected bool, got dtype {kept.dtype}")
-    check_shape(dy, kept.shape, "Dropout: dy")
+    check_shape(dy.shape, kept.shape, "Dropout: dy")
     return _scale_kept(dy, kept, rate, empty)
 
 
@@ -1136,7 +1152,7 @@ def softmax(scores: npt.ArrayLike) -> FloatArray:
         If `scores` does not hold real numbers.
     """
     scores = as_real(scores, "softmax: scores")
-    check_shape(scores, ("N", "K"), "softmax: scores")
+    check_shape(scores.shape, ("N", "K"), "softmax: scores")
     with np.errstate(invalid="ignore", over="ignore"):  # an infinite score gives NaN
         exponentials: FloatArray = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
         exponentials /= exponentials.sum(axis=1, keepdims=True)
@@ -1175,8 +1191,8 @@ def warp(x: npt.ArrayLike, maps: npt.ArrayLike, *, empty: Empty = np.empty) -> F
     G. Wolberg, "Digital image warping", 1990: inverse mapping with bilinear interpolation.
     """
     x, maps = as_real(x, "warp: x"), as_real(maps, "warp: maps", np.float64).astype(np.float64, copy=False)
-    check_shape(x, ("N", "C", "H", "W"), "warp: x")
-    check_shape(maps, (len(x), 2, 3), "warp: maps")
+    check_shape(x.shape, ("N", "C", "H", "W"), "warp: x")
+    check_shape(maps.shape, (len(x), 2, 3), "warp: maps")
     if 0 in x.shape[2:]:
         raise ValueError(f"warp: expected images of at least one pixel, got shape {x.shape}")
     if not (np.abs(maps) <= LARGEST).all():

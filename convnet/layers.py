@@ -6,9 +6,9 @@ A layer keeps nothing between its forward and backward pass; what the backward p
 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -481,13 +481,13 @@ class FusedConvReLUPool(Layer):
         self.params = conv.params
 
     @staticmethod
-    def fits(layers: Sequence[Layer]) -> bool:
-        """Return whether a run of layers can be fused."""
-        if [type(layer) for layer in layers] != [Conv2D, ReLU, MaxPool2D]:
-            return False
-        conv, _, pool = cast(tuple[Conv2D, ReLU, MaxPool2D], tuple(layers))
+    def fits(conv: Layer, relu: Layer | None = None, pool: Layer | None = None) -> bool:
+        """Return whether a layer and those that follow it, if any, can be fused."""
         return (
-            conv.stride == (1, 1)
+            type(conv) is Conv2D
+            and type(relu) is ReLU
+            and type(pool) is MaxPool2D
+            and conv.stride == (1, 1)
             and (pool.kernel_size, pool.stride, pool.padding) == ((2, 2), (2, 2), (0, 0))
             and functional.can_fuse(conv.params["weight"])
         )

@@ -462,25 +462,22 @@ class Sequential:
 
     def _stages(self) -> list[tuple[str, Layer]]:
         """Return what is executed, with names: the layers, but for runs of three that are fused into one."""
-        layers = list(self.layers.items())
+        layers = list(self.layers.values())
         stages: list[tuple[str, Layer]] = []
-        i = 0
-        while i < len(layers):
-            name, layer = layers[i]
-            if (
-                self.fuse
-                and type(layer) is Conv2D
-                and FusedConvReLUPool.fits([layer for _, layer in layers[i : i + 3]])
-            ):
+        fused = 0
+        for i, (name, layer) in enumerate(self.layers.items()):
+            if fused:
+                fused -= 1
+            elif self.fuse and type(layer) is Conv2D and FusedConvReLUPool.fits(*layers[i : i + 3]):
                 stages.append((name, FusedConvReLUPool(layer)))
-                i += 3
+                fused = 2
             else:
                 stages.append((name, layer))
-                i += 1
         return stages
 
     def _check_input(self, x: npt.ArrayLike) -> FloatArray:
-        dtype = next((param.dtype for layer in self.layers.values() for param in layer.params.values()), None)
+        params = next((layer.params for layer in self.layers.values() if layer.params), {})
+        dtype = next(iter(params.values())).dtype if params else None
         array = as_real(x, f"{type(self).__name__}: x", dtype)
         if array.shape[1:] != self.input_shape or array.ndim == 0:
             raise ValueError(
