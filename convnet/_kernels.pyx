@@ -52,6 +52,14 @@ cdef extern from "_simd.h" nogil:
         float* dweight
         float* dbias
         uint8_t* codes
+    ctypedef struct simd_direct:
+        Py_ssize_t filters, taps, rows, columns, weight_step, x_step, y_step
+        const float* weight
+        const float* x
+        const Py_ssize_t* weights
+        const Py_ssize_t* pixels
+        const float* bias
+        float* y
     int c_simd_highest "simd_highest"() noexcept
     void simd_multiply(int level, const simd_product* product, int threads) noexcept
     Py_ssize_t simd_multiply_scratch(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept
@@ -59,6 +67,7 @@ cdef extern from "_simd.h" nogil:
     double simd_affine_backward(int level, const simd_affine* affine, int threads) noexcept
     void simd_convolution_forward(int level, const simd_convolution* convolution, int threads) noexcept
     void simd_convolution_backward(int level, const simd_convolution* convolution, int threads) noexcept
+    void simd_direct_convolution(int level, const simd_direct* direct) noexcept
     void simd_copy_rows(int level, const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,
                         Py_ssize_t columns) noexcept
     void simd_accumulate(int level, const float* x, Py_ssize_t x_step, Py_ssize_t shifts, float* y, Py_ssize_t y_step,
@@ -672,6 +681,62 @@ def conv2d_backward(
                     )
                     fold(level, s, <const floating*>&cols[0, 0], &phases[0], dx[n])
                 row += step
+
+
+def conv2d_direct(
+    int level,                                       # at least 0
+    const float[:, :, :, ::1] x not None,            # IN (N, C, H, W)
+    const float[:, :, ::1] weight not None,          # IN (F, C, KH * KW), or (C, F, KH * KW) if is_adjoint
+    const float[::1] bias,                           # IN (F,), or None
+    float[::1] phases not None,                      # SCRATCH (C * phases_size(...) + SLACK,), of a block
+    Py_ssize_t[::1] places not None,                 # SCRATCH (2 * C * KH * KW,)
+    float[:, :, ::1] y not None,                     # OUT (N, F, OH * OW)
+    bint is_adjoint, Py_ssize_t block,               # block: output rows at a time
+    Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t out_h, Py_ssize_t out_w,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+):
+    """conv2d_forward, but with the columns read where they lie in the phases of all channels, and never written.
+
+    If is_adjoint, with each filter turned by half a turn, and channels in the place of filters: of a convolution of
+    stride 1 that is the input's gradient, when x is that of the output and its padding what the kernel leaves,
+    KH - 1 - padding_h and KW - 1 - padding_w, which may be negative.
+    """
+    cdef windows whole = windows_of(kernel_h, kernel_w, out_h, out_w, stride_h, stride_w, padding_h, padding_w), s
+    cdef Py_ssize_t channels = x.shape[1], area = kernel_h * kernel_w, n, c, i, j, tap, total, row
+    cdef simd_direct d
+    if x.shape[0] == 0:
+        return
+    d.filters, d.taps = y.shape[1], channels * area
+    d.weight, d.weight_step = &weight[0, 0, 0], area if is_adjoint else d.taps
+    d.weights, d.pixels = &places[0], &places[d.taps]
+    d.bias = NULL if bias is None else <float*>&bias[0]
+    d.x, d.y_step = &phases[0], y.shape[2]
+    with nogil:
+        for c in range(channels):
+            for tap in range(area):
+                places[c * area + tap] = c * d.filters * area + area - 1 - tap if is_adjoint else c * area + tap
+        for n in range(x.shape[0]):
+            row = 0
+            while row < out_h:
+                s = block_of(whole, row, min(row + block, out_h))
+                total = phases_total(s)
+                tap = d.taps
+                for i in range(kernel_h):
+                    for j in range(kernel_w):
+                        places[tap] = first_pixel(s, i, j)
+                        tap += 1
+                for tap in range(d.taps + area, 2 * d.taps):
+                    places[tap] = places[tap - area] + total
+                for c in range(channels):
+                    split(s, x[n, c], &phases[c * total])
+                memset(&phases[channels * total], 0, SIMD_SLACK * sizeof(float))
+                d.x_step = s.phases_w * s.columns
+                d.rows, d.columns = s.out_h, out_w
+                if d.x_step == out_w:            # rows without anything between them are one
+                    d.rows, d.columns = 1, s.out_h * out_w
+                d.y = &y[n, 0, row * out_w]
+                simd_direct_convolution(level, &d)
+                row += block
 
 
 # -------------------------------------------------------------------------------------------- max pooling

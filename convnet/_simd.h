@@ -56,6 +56,21 @@ typedef struct {
     uint8_t *codes;
 } simd_convolution;
 
+/* y[f][row][column] = bias[f] + sum over taps of weight[f * weight_step + weights[tap]]
+ * * x[pixels[tap] + row * x_step + column]: a convolution of one image. x is read for up to SIMD_SLACK floats further.
+ */
+typedef struct {
+    ptrdiff_t filters, taps, rows, columns;
+    const float *weight;
+    ptrdiff_t weight_step;
+    const float *x;
+    ptrdiff_t x_step;
+    const ptrdiff_t *weights, *pixels;
+    const float *bias;      /* may be NULL: zeros */
+    float *y;
+    ptrdiff_t y_step;       /* floats from one filter's cells to the next's */
+} simd_direct;
+
 #if defined(__clang__)
 #define SIMD_COMPILER "clang " __clang_version__
 #elif defined(__GNUC__)
@@ -209,6 +224,7 @@ typedef struct {
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
     void (*convolution_forward)(const simd_convolution *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*convolution_backward)(const simd_convolution *, ptrdiff_t f);
+    void (*direct)(const simd_direct *);
     void (*copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns);
     void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
                        ptrdiff_t columns);
@@ -217,7 +233,7 @@ typedef struct {
 #define SIMD_FUNCTIONS(set, sparse_limit)                                                                              \
     {sparse_limit, product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set,           \
      product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set,                            \
-     convolution_backward_##set, copy_rows_##set, accumulate_##set}
+     convolution_backward_##set, direct_##set, copy_rows_##set, accumulate_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
 static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05), SIMD_FUNCTIONS(avx2, 0.95),
@@ -240,6 +256,7 @@ static int simd_highest(void) {
 
 #include "_simd_jobs.h"
 
+static void simd_direct_convolution(int level, const simd_direct *s) { simd_levels[level].direct(s); }
 static void simd_copy_rows(int level, const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns) {
     simd_levels[level].copy_rows(x, x_step, y, rows, columns);
 }
@@ -258,6 +275,7 @@ static ptrdiff_t simd_affine_scratch(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m) { re
 static double simd_affine_backward(int level, const simd_affine *s, int threads) { return 0; }
 static void simd_convolution_forward(int level, const simd_convolution *s, int threads) {}
 static void simd_convolution_backward(int level, const simd_convolution *s, int threads) {}
+static void simd_direct_convolution(int level, const simd_direct *s) {}
 static void simd_copy_rows(int level, const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns) {}
 static void simd_accumulate(int level, const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step,
                             ptrdiff_t rows, ptrdiff_t columns) {}

@@ -18,6 +18,7 @@ typedef uint8_t SIMD_NAME(bytes) __attribute__((vector_size(SIMD_LANES)));
 #include "_simd_sparse.h"
 #include "_simd_product.h"
 #include "_simd_convolution.h"
+#include "_simd_direct.h"
 
 #undef FLOATS
 #undef INTS

@@ -152,6 +152,22 @@ def _conv_scratch(
     return list(zip(phases, columns, strict=True))
 
 
+def _is_direct(weight: FloatArray) -> bool:
+    """Return whether a convolution with this weight is computed without columns in memory."""
+    return LEVEL >= 0 and weight.dtype == np.float32 and weight.shape[2:] != (1, 1)
+
+
+def _direct_scratch(
+    channels: int, sizes: tuple[int, ...], threads: int, empty: Empty
+) -> tuple[int, list[tuple[FloatArray, IntArray]]]:
+    """Return the output rows that are done at a time, and for each thread the memory of phases and places."""
+    kh, kw, oh, ow, *rest = sizes
+    rows = _kernels.block_rows(channels * kh * kw, oh, ow)
+    phases = empty((threads, channels * _kernels.phases_size(kh, kw, rows, ow, *rest) + _kernels.SLACK), np.float32)
+    places = empty((threads, 2 * channels * kh * kw), np.intp)
+    return rows, list(zip(phases, places, strict=True))
+
+
 def conv2d_forward(
     x: npt.ArrayLike,
     weight: npt.ArrayLike,
@@ -200,10 +216,19 @@ def conv2d_forward(
     y = empty((len(x), f, oh * ow), weight.dtype)
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
-    scratch = _conv_scratch(weight, sizes, threads, empty)
+    if _is_direct(weight):
+        taps = weight.reshape(*weight.shape[:2], -1)
+        rows, direct = _direct_scratch(weight.shape[1], sizes, threads, empty)
+    else:
+        scratch = _conv_scratch(weight, sizes, threads, empty)
 
     def task(images: slice, slot: int) -> None:
-        _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, *scratch[slot], y[images], *sizes)
+        if _is_direct(weight):
+            _kernels.conv2d_direct(
+                LEVEL, x[images], taps, bias, *direct[slot], y[images], False, rows, *sizes
+            )
+        else:
+            _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, *scratch[slot], y[images], *sizes)
 
     in_parts(task, len(x), len(x) * weight.size * oh * ow // 8, threads)
     return y.reshape(len(x), f, oh, ow)
@@ -263,6 +288,11 @@ def conv2d_backward(
     dweights = empty((groups, weight[0].size, f), weight.dtype)
     dbiases = empty((groups, f), weight.dtype)
     dx = empty(x.shape, x.dtype) if need_dx else None
+    adjoint = need_dx and stride == (1, 1) and _is_direct(weight)
+    if adjoint:
+        kh, kw = weight.shape[2:]
+        sizes_x = (kh, kw, *x.shape[2:], 1, 1, kh - 1 - padding[0], kw - 1 - padding[1])
+        rows, direct = _direct_scratch(f, sizes_x, threads, empty)
 
     def task(part: slice, slot: int) -> None:
         for group in range(part.start, part.stop):
@@ -275,9 +305,12 @@ def conv2d_backward(
                 *scratch[slot],
                 dweights[group],
                 dbiases[group],
-                None if dx is None else dx[images],
+                None if dx is None or adjoint else dx[images],
                 *sizes,
             )
+            if adjoint:
+                _kernels.conv2d_direct(
+                    LEVEL, dy[images].reshape(-1, f, oh, ow), weight.reshape(*weight.shape[:2], -1), None, *direct[slot], dx[images].reshape(-1, x.shape[1], x.shape[2]*x.shape[3]), True, rows, *sizes_x)
 
     in_parts(task, groups, len(x) * weight.size * oh * ow // 8, threads)
     for group in range(1, groups):
