@@ -56,7 +56,6 @@ def phases_size(
 ) -> int: ...
 def block_rows(size: int, out_h: int, out_w: int) -> int: ...
 def im2col(
-    level: int,
     x: _Float,
     phases: _Float,
     cols: _Float,
@@ -83,6 +82,25 @@ def col2im(
     padding_h: int,
     padding_w: int,
 ) -> None: ...
+def conv2d_scratch(
+    level: int,
+    is_float: bool,
+    need_dx: bool,
+    channels: int,
+    filters: int,
+    height: int,
+    width: int,
+    block: int,
+    adjoint_block: int,
+    kernel_h: int,
+    kernel_w: int,
+    out_h: int,
+    out_w: int,
+    stride_h: int,
+    stride_w: int,
+    padding_h: int,
+    padding_w: int,
+) -> tuple[int, int, int]: ...
 def conv2d_forward(
     level: int,
     x: _Float,
@@ -90,7 +108,9 @@ def conv2d_forward(
     bias: _Float,
     phases: _Float,
     cols: _Float,
+    places: _Int,
     y: _Float,
+    block: int,
     kernel_h: int,
     kernel_w: int,
     out_h: int,
@@ -107,9 +127,12 @@ def conv2d_backward(
     weight: _Float,
     phases: _Float,
     cols: _Float,
+    places: _Int,
     dweight: _Float,
     dbias: _Float,
     dx: _Float | None,
+    block: int,
+    adjoint_block: int,
     kernel_h: int,
     kernel_w: int,
     out_h: int,

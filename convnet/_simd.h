@@ -68,7 +68,9 @@ typedef struct {
     const ptrdiff_t *weights, *pixels;
     const float *bias;      /* may be NULL: zeros */
     float *y;
+    const float *dy;        /* like y */
     ptrdiff_t y_step;       /* floats from one filter's cells to the next's */
+    float *dweight, *dbias; /* (taps, filters) and (filters,) */
 } simd_direct;
 
 #if defined(__clang__)
@@ -225,7 +227,7 @@ typedef struct {
     void (*convolution_forward)(const simd_convolution *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*convolution_backward)(const simd_convolution *, ptrdiff_t f);
     void (*direct)(const simd_direct *);
-    void (*copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns);
+    void (*direct_gradients)(const simd_direct *);
     void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
                        ptrdiff_t columns);
 } simd_functions;
@@ -233,7 +235,7 @@ typedef struct {
 #define SIMD_FUNCTIONS(set, sparse_limit)                                                                              \
     {sparse_limit, product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set,           \
      product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set,                            \
-     convolution_backward_##set, direct_##set, copy_rows_##set, accumulate_##set}
+     convolution_backward_##set, direct_##set, direct_gradients_##set, accumulate_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
 static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05), SIMD_FUNCTIONS(avx2, 0.95),
@@ -257,9 +259,7 @@ static int simd_highest(void) {
 #include "_simd_jobs.h"
 
 static void simd_direct_convolution(int level, const simd_direct *s) { simd_levels[level].direct(s); }
-static void simd_copy_rows(int level, const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns) {
-    simd_levels[level].copy_rows(x, x_step, y, rows, columns);
-}
+static void simd_direct_gradients(int level, const simd_direct *s) { simd_levels[level].direct_gradients(s); }
 static void simd_accumulate(int level, const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step,
                             ptrdiff_t rows, ptrdiff_t columns) {
     simd_levels[level].accumulate(x, x_step, shifts, y, y_step, rows, columns);
@@ -276,7 +276,7 @@ static double simd_affine_backward(int level, const simd_affine *s, int threads)
 static void simd_convolution_forward(int level, const simd_convolution *s, int threads) {}
 static void simd_convolution_backward(int level, const simd_convolution *s, int threads) {}
 static void simd_direct_convolution(int level, const simd_direct *s) {}
-static void simd_copy_rows(int level, const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns) {}
+static void simd_direct_gradients(int level, const simd_direct *s) {}
 static void simd_accumulate(int level, const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step,
                             ptrdiff_t rows, ptrdiff_t columns) {}
 

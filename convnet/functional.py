@@ -142,30 +142,19 @@ def _conv_arguments(
 
 
 def _conv_scratch(
-    weight: FloatArray, sizes: tuple[int, ...], threads: int, empty: Empty
-) -> list[tuple[FloatArray, FloatArray]]:
-    """Return for each thread the memory of a channel's phases and of the columns, for a block of output rows."""
-    kh, kw, oh, ow, *rest = sizes
-    rows = _kernels.block_rows(weight[0].size, oh, ow)
-    phases = empty((threads, _kernels.phases_size(kh, kw, rows, ow, *rest)), weight.dtype)
-    columns = empty((threads, weight[0].size, rows * ow), weight.dtype)
-    return list(zip(phases, columns, strict=True))
+    x: FloatArray, weight: FloatArray, sizes: tuple[int, ...], threads: int, need_dx: bool, empty: Empty
+) -> tuple[list[tuple[FloatArray, FloatArray, IntArray]], tuple[int, int]]:
+    """Return for each thread the memory that a convolution's pass needs, and how many rows it does at a time.
 
-
-def _is_direct(weight: FloatArray) -> bool:
-    """Return whether a convolution with this weight is computed without columns in memory."""
-    return LEVEL >= 0 and weight.dtype == np.float32 and weight.shape[2:] != (1, 1)
-
-
-def _direct_scratch(
-    channels: int, sizes: tuple[int, ...], threads: int, empty: Empty
-) -> tuple[int, list[tuple[FloatArray, IntArray]]]:
-    """Return the output rows that are done at a time, and for each thread the memory of phases and places."""
-    kh, kw, oh, ow, *rest = sizes
-    rows = _kernels.block_rows(channels * kh * kw, oh, ow)
-    phases = empty((threads, channels * _kernels.phases_size(kh, kw, rows, ow, *rest) + _kernels.SLACK), np.float32)
-    places = empty((threads, 2 * channels * kh * kw), np.intp)
-    return rows, list(zip(phases, places, strict=True))
+    These are rows of the output, and of the input's gradient.
+    """
+    f, c, kh, kw = weight.shape
+    h, w = x.shape[2:]
+    blocks = _kernels.block_rows(c * kh * kw, *sizes[2:4]), _kernels.block_rows(f * kh * kw, h, w)
+    is_float = weight.dtype == np.float32
+    phases, cols, places = _kernels.conv2d_scratch(LEVEL, is_float, need_dx, c, f, h, w, *blocks, *sizes)
+    arrays = empty((threads, phases), weight.dtype), empty((threads, cols), weight.dtype)
+    return list(zip(*arrays, empty((threads, places), np.intp), strict=True)), blocks
 
 
 def conv2d_forward(
@@ -216,19 +205,10 @@ def conv2d_forward(
     y = empty((len(x), f, oh * ow), weight.dtype)
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
-    if _is_direct(weight):
-        taps = weight.reshape(*weight.shape[:2], -1)
-        rows, direct = _direct_scratch(weight.shape[1], sizes, threads, empty)
-    else:
-        scratch = _conv_scratch(weight, sizes, threads, empty)
+    scratch, (block, _) = _conv_scratch(x, weight, sizes, threads, False, empty)
 
     def task(images: slice, slot: int) -> None:
-        if _is_direct(weight):
-            _kernels.conv2d_direct(
-                LEVEL, x[images], taps, bias, *direct[slot], y[images], False, rows, *sizes
-            )
-        else:
-            _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, *scratch[slot], y[images], *sizes)
+        _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, *scratch[slot], y[images], block, *sizes)
 
     in_parts(task, len(x), len(x) * weight.size * oh * ow // 8, threads)
     return y.reshape(len(x), f, oh, ow)
@@ -283,16 +263,11 @@ def conv2d_backward(
     dy = dy.reshape(len(x), f, oh * ow)
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
-    scratch = _conv_scratch(weight, sizes, threads, empty)
+    scratch, blocks = _conv_scratch(x, weight, sizes, threads, need_dx, empty)
     groups = max(1, min(GROUPS, len(x), GROUPS_BYTES // weight.nbytes))
     dweights = empty((groups, weight[0].size, f), weight.dtype)
     dbiases = empty((groups, f), weight.dtype)
     dx = empty(x.shape, x.dtype) if need_dx else None
-    adjoint = need_dx and stride == (1, 1) and _is_direct(weight)
-    if adjoint:
-        kh, kw = weight.shape[2:]
-        sizes_x = (kh, kw, *x.shape[2:], 1, 1, kh - 1 - padding[0], kw - 1 - padding[1])
-        rows, direct = _direct_scratch(f, sizes_x, threads, empty)
 
     def task(part: slice, slot: int) -> None:
         for group in range(part.start, part.stop):
@@ -305,12 +280,10 @@ def conv2d_backward(
                 *scratch[slot],
                 dweights[group],
                 dbiases[group],
-                None if dx is None or adjoint else dx[images],
+                None if dx is None else dx[images],
+                *blocks,
                 *sizes,
             )
-            if adjoint:
-                _kernels.conv2d_direct(
-                    LEVEL, dy[images].reshape(-1, f, oh, ow), weight.reshape(*weight.shape[:2], -1), None, *direct[slot], dx[images].reshape(-1, x.shape[1], x.shape[2]*x.shape[3]), True, rows, *sizes_x)
 
     in_parts(task, groups, len(x) * weight.size * oh * ow // 8, threads)
     for group in range(1, groups):

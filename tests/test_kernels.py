@@ -38,7 +38,7 @@ def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, paddi
     expected, sizes = unfold(x, weight_shape[2:], stride, padding)
     cols = np.full(expected.shape, np.nan, dtype)
     phases = np.full(_kernels.phases_size(*sizes), np.nan, dtype)
-    _kernels.im2col(convnet.threads.LEVEL, x, phases, cols, *sizes)
+    _kernels.im2col(x, phases, cols, *sizes)
     np.testing.assert_array_equal(cols, expected)
 
     # <im2col(x), c> == <x, col2im(c)>, for every x only if col2im is the adjoint.
@@ -75,7 +75,7 @@ def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, level, kernel
         cols, sizes = unfold(x, kernel, (1, stride), padding)
         found, dx = at_the_end_of_memory(np.full_like(cols, np.nan)), at_the_end_of_memory(np.zeros_like(x))
         phases = at_the_end_of_memory(np.full(_kernels.phases_size(*sizes), np.nan, dtype))
-        _kernels.im2col(level, x, phases, found, *sizes)
+        _kernels.im2col(x, phases, found, *sizes)
         np.testing.assert_array_equal(found, cols)
         # Every pixel is copied as often as windows cover it.
         _kernels.col2im(level, found, phases, dx, *sizes)
@@ -84,12 +84,46 @@ def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, level, kernel
         np.testing.assert_array_equal(dx, x * times)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("kernel", [(1, 1), (1, 3), (3, 2), (2, 9)])
+@pytest.mark.parametrize("block", [1, 2, 9])
+def test_convolution_of_rows_of_every_width(rng, dtype, level, kernel, stride, block):
+    for width in [*range(1, 19), 31, 32, 33, 50, 131]:
+        n, c, f = 2, int(rng.choice([1, 3, 4, 5])), int(rng.choice([1, 2, 5, 13, 33]))
+        padding = int(rng.integers(0, kernel[0] + 2)), int(rng.integers(0, kernel[1] + 2))
+        h, w = 3 + kernel[0], max(1, (width - 1) * stride[1] + kernel[1] - 2 * padding[1])
+        x, weight, bias = (rng.integers(-9, 9, shape).astype(dtype) for shape in ((n, c, h, w), (f, c, *kernel), (f,)))
+        cols, sizes = unfold(x, kernel, stride, padding)
+        dy = rng.integers(-9, 9, (n, f, cols.shape[2])).astype(dtype)  # sums are exact in any order
+        flat = weight.reshape(f, -1)
+
+        blocks = min(block, sizes[2]), min(block, h)
+        counts = _kernels.conv2d_scratch(level, dtype == np.float32, True, c, f, h, w, *blocks, *sizes)
+        dtypes = dtype, dtype, np.intp
+        scratch = [
+            at_the_end_of_memory(np.full(*pair)) for pair in zip(counts, (np.nan, np.nan, -1), dtypes, strict=True)
+        ]
+        given = [at_the_end_of_memory(array) for array in (x, flat, bias, dy)]
+        y, dweight, dbias, dx = (
+            at_the_end_of_memory(np.full_like(like, np.nan)) for like in (dy, flat.reshape(-1, f), bias, x)
+        )
+        _kernels.conv2d_forward(level, *given[:3], *scratch, y, blocks[0], *sizes)
+        np.testing.assert_array_equal(y, flat @ cols + bias[:, None])
+        _kernels.conv2d_backward(level, given[3], *given[:2], *scratch, dweight, dbias, dx, *blocks, *sizes)
+        np.testing.assert_array_equal(dweight, (cols @ dy.transpose(0, 2, 1)).sum(0))
+        np.testing.assert_array_equal(dbias, dy.sum((0, 2)))
+        places = unfold(np.arange(1.0, 1 + x.size).reshape(x.shape), kernel, stride, padding)[0].astype(int)
+        expected = np.bincount(places.ravel(), (flat.T @ dy).ravel(), 1 + x.size)[1:]
+        np.testing.assert_array_equal(dx.ravel(), expected)
+
+
 def test_read_only_input_is_taken_and_never_written(rng, dtype):
     x = rng.standard_normal((1, 1, 3, 3)).astype(dtype)
     x.flags.writeable = False
     cols = np.empty((1, 4, 4), dtype)
     phases = np.empty(9, dtype)
-    _kernels.im2col(-1, x, phases, cols, 2, 2, 2, 2, 1, 1, 0, 0)
+    _kernels.im2col(x, phases, cols, 2, 2, 2, 2, 1, 1, 0, 0)
     with pytest.raises(ValueError, match="read-only"):
         _kernels.col2im(-1, cols, phases, x, 2, 2, 2, 2, 1, 1, 0, 0)
 
