@@ -196,8 +196,9 @@ def conv2d_forward(
 
     Notes
     -----
-    An image's windows are unfolded into columns (im2col) and the filters multiplied with them. K. Chellapilla, S. Puri,
-    P. Simard, "High performance convolutional neural networks for document processing", 2006.
+    An image's windows are unfolded into columns (im2col) and the filters multiplied with them; the vector kernels for
+    float32 do so without writing the columns. K. Chellapilla, S. Puri, P. Simard, "High performance convolutional
+    neural networks for document processing", 2006.
     """
     x, weight, stride, padding, (f, oh, ow) = _conv_arguments(x, weight, stride, padding)
     bias = as_real(bias, "Conv2D: bias", weight.dtype)
