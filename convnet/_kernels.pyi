@@ -56,6 +56,7 @@ def phases_size(
 ) -> int: ...
 def block_rows(size: int, out_h: int, out_w: int) -> int: ...
 def im2col(
+    level: int,
     x: _Float,
     phases: _Float,
     cols: _Float,
@@ -85,6 +86,7 @@ def col2im(
 def conv2d_scratch(
     level: int,
     is_float: bool,
+    is_backward: bool,
     need_dx: bool,
     channels: int,
     filters: int,

@@ -70,8 +70,11 @@ cdef extern from "_simd.h" nogil:
     double simd_affine_backward(int level, const simd_affine* affine, int threads) noexcept
     void simd_convolution_forward(int level, const simd_convolution* convolution, int threads) noexcept
     void simd_convolution_backward(int level, const simd_convolution* convolution, int threads) noexcept
+    Py_ssize_t simd_lanes(int level) noexcept
     void simd_direct_convolution(int level, const simd_direct* direct) noexcept
     void simd_direct_gradients(int level, const simd_direct* direct) noexcept
+    void simd_copy_rows(int level, const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,
+                        Py_ssize_t columns) noexcept
     void simd_accumulate(int level, const float* x, Py_ssize_t x_step, Py_ssize_t shifts, float* y, Py_ssize_t y_step,
                          Py_ssize_t rows, Py_ssize_t columns) noexcept
     const int SIMD_SLACK, SIMD_MAX_KERNEL_W, SIMD_CLOSED, SIMD_BUILT
@@ -450,6 +453,19 @@ cdef inline void copy_row(const floating* x, floating* y, Py_ssize_t count) noex
             y[i] = x[i]
 
 
+cdef inline void copy_rows(
+    int level, const floating* x, Py_ssize_t x_step, floating* y, Py_ssize_t rows, Py_ssize_t columns,
+) noexcept nogil:
+    """y[r * columns + i] = x[r * x_step + i]."""
+    cdef Py_ssize_t r
+    if floating is float:
+        if level >= 0:
+            simd_copy_rows(level, x, x_step, y, rows, columns)
+            return
+    for r in range(rows):
+        copy_row(x + r * x_step, y + r * columns, columns)
+
+
 cdef inline void accumulate(
     int level, const floating* x, Py_ssize_t x_step, Py_ssize_t shifts, floating* y, Py_ssize_t y_step,
     Py_ssize_t rows, Py_ssize_t columns,
@@ -515,25 +531,22 @@ cdef inline void join(
 
 
 cdef inline void unfold(
-    windows s,
+    int level, windows s,
     const floating[:, :, ::1] x,             # IN (C, H, W)
     floating* phases,                        # SCRATCH (phases_total(s),)
     floating* cols,                          # OUT (C * KH * KW, OH * OW)
 ) noexcept nogil:
     """cols[(c, i, j), (oh, ow)] = x[c, oh * stride_h + i - padding_h, ow * stride_w + j - padding_w], 0 outside x."""
-    cdef Py_ssize_t c, i, j, r, step = s.phases_w * s.columns
+    cdef Py_ssize_t c, i, j, step = s.phases_w * s.columns
     cdef const floating* source
-    cdef const floating* row
     for c in range(x.shape[0]):
         source = &x[c, -s.padding_h, 0] if s.is_plain else phases
         if not s.is_plain:
             split(s, &x[c, 0, 0], x.shape[1], x.shape[2], phases)
         for i in range(s.kernel_h):
             for j in range(s.kernel_w):
-                row = source + first_pixel(s, i, j)
-                for r in range(s.out_h):
-                    copy_row(row + r * step, cols, s.out_w)
-                    cols += s.out_w
+                copy_rows(level, source + first_pixel(s, i, j), step, cols, s.out_h, s.out_w)
+                cols += s.out_h * s.out_w
 
 
 cdef inline void fold(
@@ -562,6 +575,7 @@ cdef inline void fold(
 
 
 def im2col(
+    int level,
     const floating[:, :, :, ::1] x not None,         # IN (N, C, H, W)
     floating[::1] phases not None,                   # SCRATCH (phases_size(...),)
     floating[:, :, ::1] cols not None,               # OUT (N, C * KH * KW, OH * OW)
@@ -573,7 +587,7 @@ def im2col(
     cdef Py_ssize_t n
     with nogil:
         for n in range(x.shape[0]):
-            unfold(s, x[n], &phases[0], &cols[n, 0, 0])
+            unfold(level, s, x[n], &phases[0], &cols[n, 0, 0])
 
 
 def col2im(
@@ -597,25 +611,20 @@ def col2im(
 # The tiles of _simd.h need no columns: they read each pixel where it lies in the phases of all channels, at the place
 # that its tap has there. The input's gradient, where the stride is 1, is such a convolution as well: of the output's
 # gradient, with each filter turned by half a turn, channels in the place of filters, and as padding what the kernel
-# leaves, which may be negative. With 50 images of one channel, 28 x 28 pixels, 16 filters of 5x5, it would take 1.0 ms
-# instead of 0.5, for lack of sums to form at the same time, with 3 channels as long, and with 4 it takes 1.6 instead of
-# 1.8. A window of one pixel is as fast by columns.
+# leaves, which may be negative. 50 images of 16 channels to 16, 32 x 32 pixels, 3x3, take 7.6 ms on one core for both
+# passes instead of 12.3, 64 to 64, 16 x 16, 27.6 instead of 31.1.
 #
-# 50 images of 16 channels to 16, 32 x 32 pixels, 3x3, take 7.8 ms on one core for both passes instead of 12.3, 64 to
-# 64, 16 x 16, 28.0 instead of 31.1.
+# A window of one pixel is as fast by columns. So are outputs of few cells in a row, which are filled up to whole
+# vectors, and input gradients with more cells than the output has, most of them next to padding: with AVX-512 3x3 take
+# 0.7 to 0.9 of the time at 107 % of the cells (30 a row, 16 to 64 channels), 0.8 to 1.1 at 133 % (24 a row) and 1.3 to
+# 1.6 at 229 % (7 a row). The gradient of weights has no such cells, but takes a seventh longer for outputs of one pixel.
+# The input gradient of 50 images of one channel, 28 x 28 pixels, 16 filters of 5x5, would take 1.0 ms instead of 0.5,
+# for lack of sums to form at the same time, with 3 channels as long, and with 4 it takes 1.6 instead of 1.8.
 
 cdef enum:
     LEAST_CHANNELS = 4
-
-
-cdef inline bint is_direct(int level, windows s) noexcept nogil:
-    """Whether a float32 convolution goes without columns."""
-    return level >= 0 and s.kernel_h * s.kernel_w > 1
-
-
-cdef inline bint is_adjoint_direct(int level, windows s, Py_ssize_t channels) noexcept nogil:
-    """Whether the gradient of its input does."""
-    return is_direct(level, s) and s.stride_h == s.stride_w == 1 and channels >= LEAST_CHANNELS
+    LEAST_PIXELS = 16
+    MOST_PERCENT = 130
 
 
 cdef inline windows adjoint_of(windows s, Py_ssize_t height, Py_ssize_t width) noexcept nogil:
@@ -625,8 +634,32 @@ cdef inline windows adjoint_of(windows s, Py_ssize_t height, Py_ssize_t width) n
     )
 
 
+cdef inline bint has_direct(int level, windows s) noexcept nogil:
+    """Whether float32 gradients of weights go without columns, and the other passes where that pays."""
+    return level >= 0 and s.kernel_h * s.kernel_w > 1 and s.out_h * s.out_w >= LEAST_PIXELS
+
+
+cdef inline bint is_direct(int level, windows s, Py_ssize_t pixels) noexcept nogil:
+    """Whether float32 outputs do, of a convolution whose columns would be so many."""
+    cdef Py_ssize_t lanes = simd_lanes(level), rows = s.out_h, columns = s.out_w
+    if not has_direct(level, s):
+        return False
+    if s.phases_w * s.columns == columns:
+        rows, columns = 1, rows * columns
+    return 100.0 * rows * ((columns + lanes - 1) // lanes * lanes) <= <double>MOST_PERCENT * pixels
+
+
+cdef inline bint is_adjoint_direct(
+    int level, windows s, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width,
+) noexcept nogil:
+    """Whether the gradient of its input does."""
+    if s.stride_h != 1 or s.stride_w != 1 or channels < LEAST_CHANNELS:
+        return False
+    return is_direct(level, adjoint_of(s, height, width), s.out_h * s.out_w)
+
+
 def conv2d_scratch(
-    int level, bint is_float, bint need_dx,          # of float32 or else float64; need_dx is False for a forward pass
+    int level, bint is_float, bint is_backward, bint need_dx,   # is_float: of float32, or else of float64
     Py_ssize_t channels, Py_ssize_t filters, Py_ssize_t height, Py_ssize_t width,
     Py_ssize_t block, Py_ssize_t adjoint_block,      # output rows at a time, and rows of the input's gradient
     Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t out_h, Py_ssize_t out_w,
@@ -635,8 +668,8 @@ def conv2d_scratch(
     """Return how many elements of `phases`, `cols` and `places` the two functions below need."""
     cdef windows s = windows_of(kernel_h, kernel_w, out_h, out_w, stride_h, stride_w, padding_h, padding_w)
     cdef Py_ssize_t phases = phases_total(block_of(s, 0, block)), area = kernel_h * kernel_w
-    cdef bint direct = is_float and is_direct(level, s)
-    cdef bint adjoint = direct and need_dx and is_adjoint_direct(level, s, channels)
+    cdef bint adjoint = is_float and need_dx and is_adjoint_direct(level, s, channels, height, width)
+    cdef bint direct = is_float and (has_direct(level, s) if is_backward else is_direct(level, s, out_h * out_w))
     if direct:
         phases = channels * phases + SIMD_SLACK
     if adjoint:
@@ -645,7 +678,7 @@ def conv2d_scratch(
     return (
         phases,
         0 if direct and (adjoint or not need_dx) else channels * area * block * out_w,
-        2 * max(channels, filters) * area if direct else 0,
+        2 * max(channels, filters) * area if direct or adjoint else 0,
     )
 
 
@@ -730,7 +763,7 @@ def conv2d_forward(
     with nogil:
         for n in range(x.shape[0]):
             if floating is float:
-                if is_direct(level, whole):
+                if is_direct(level, whole, out_h * out_w):
                     direct_convolution(
                         level, whole, block, x.shape[1], y.shape[1], &x[n, 0, 0, 0], x.shape[2], x.shape[3],
                         &weight[0, 0], &bias[0], &phases[0], &places[0], &y[n, 0, 0], False,
@@ -742,7 +775,7 @@ def conv2d_forward(
             row = 0
             while row < out_h:
                 s = block_of(whole, row, min(row + block, out_h))
-                unfold(s, x[n], &phases[0], &cols[0])
+                unfold(level, s, x[n], &phases[0], &cols[0])
                 product_of_blocks(
                     level, 1, weight.shape[0], weight.shape[1], s.out_h * out_w, &weight[0, 0], weight.shape[1],
                     <const floating*>&cols[0], s.out_h * out_w, &y[n, 0, row * out_w], y.shape[2],
@@ -778,13 +811,13 @@ def conv2d_backward(
         for n in range(x.shape[0]):
             need_dweight, need_dx = True, dx is not None
             if floating is float:
-                if is_direct(level, whole):
+                if has_direct(level, whole):
                     need_dweight = False
                     direct_gradients(
                         level, whole, block, x.shape[1], filters, &dy[n, 0, 0], &x[n, 0, 0, 0], x.shape[2], x.shape[3],
                         &phases[0], &places[0], &dweight[0, 0], &dbias[0],
                     )
-                if need_dx and is_adjoint_direct(level, whole, x.shape[1]):
+                if need_dx and is_adjoint_direct(level, whole, x.shape[1], x.shape[2], x.shape[3]):
                     need_dx = False
                     direct_convolution(
                         level, adjoint_of(whole, x.shape[2], x.shape[3]), adjoint_block, filters, x.shape[1],
@@ -806,7 +839,7 @@ def conv2d_backward(
                 s = block_of(whole, row, min(row + block, out_h))
                 columns = s.out_h * out_w
                 if need_dweight:
-                    unfold(s, x[n], &phases[0], &cols[0])
+                    unfold(level, s, x[n], &phases[0], &cols[0])
                     product_of_blocks(
                         level, 1, size, columns, filters, <const floating*>&cols[0], columns,
                         &dy[n, 0, row * out_w], dy.shape[2], &dweight[0, 0], filters, False, True, 1, 1, NULL,

@@ -213,6 +213,7 @@ static inline ptrdiff_t simd_sparse_place(simd_sparse *s, ptrdiff_t m, ptrdiff_t
 
 /* What each level has; the comments are where the functions are. */
 typedef struct {
+    ptrdiff_t lanes;
     /* The part of a factor of very many rows that may be other than 0 where leaving out the zeros is as fast. */
     double sparse_limit;
     void (*product_block)(const simd_product *, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1);
@@ -228,21 +229,23 @@ typedef struct {
     void (*convolution_backward)(const simd_convolution *, ptrdiff_t f);
     void (*direct)(const simd_direct *);
     void (*direct_gradients)(const simd_direct *);
+    void (*copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns);
     void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
                        ptrdiff_t columns);
 } simd_functions;
 
-#define SIMD_FUNCTIONS(set, sparse_limit)                                                                              \
-    {sparse_limit, product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set,           \
+#define SIMD_FUNCTIONS(set, lanes, sparse_limit)                                                                       \
+    {lanes, sparse_limit, product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set,           \
      product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set,                            \
-     convolution_backward_##set, direct_##set, direct_gradients_##set, accumulate_##set}
+     convolution_backward_##set, direct_##set, direct_gradients_##set, copy_rows_##set,               \
+     accumulate_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
-static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05), SIMD_FUNCTIONS(avx2, 0.95),
-                                             SIMD_FUNCTIONS(avx512, 0.85)};
+static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 4, 1.05), SIMD_FUNCTIONS(avx2, 8, 0.95),
+                                             SIMD_FUNCTIONS(avx512, 16, 0.85)};
 #else
 #define SIMD_BUILT 1
-static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 1.05)};
+static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 4, 1.05)};
 #endif
 
 static int simd_highest(void) {
@@ -258,8 +261,12 @@ static int simd_highest(void) {
 
 #include "_simd_jobs.h"
 
+static ptrdiff_t simd_lanes(int level) { return simd_levels[level].lanes; }
 static void simd_direct_convolution(int level, const simd_direct *s) { simd_levels[level].direct(s); }
 static void simd_direct_gradients(int level, const simd_direct *s) { simd_levels[level].direct_gradients(s); }
+static void simd_copy_rows(int level, const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns) {
+    simd_levels[level].copy_rows(x, x_step, y, rows, columns);
+}
 static void simd_accumulate(int level, const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step,
                             ptrdiff_t rows, ptrdiff_t columns) {
     simd_levels[level].accumulate(x, x_step, shifts, y, y_step, rows, columns);
@@ -275,8 +282,10 @@ static ptrdiff_t simd_affine_scratch(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m) { re
 static double simd_affine_backward(int level, const simd_affine *s, int threads) { return 0; }
 static void simd_convolution_forward(int level, const simd_convolution *s, int threads) {}
 static void simd_convolution_backward(int level, const simd_convolution *s, int threads) {}
+static ptrdiff_t simd_lanes(int level) { return 1; }
 static void simd_direct_convolution(int level, const simd_direct *s) {}
 static void simd_direct_gradients(int level, const simd_direct *s) {}
+static void simd_copy_rows(int level, const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns) {}
 static void simd_accumulate(int level, const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step,
                             ptrdiff_t rows, ptrdiff_t columns) {}
 

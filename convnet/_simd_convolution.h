@@ -215,6 +215,32 @@ SIMD_TARGET static void SIMD_NAME(convolution_backward)(const simd_convolution *
 #undef PATCH
 #undef PATCH_LANES
 
+/* y[r * columns + i] = x[r * x_step + i]: rows of the columns that im2col makes. They are short; what is left of one
+ * behind whole vectors is copied with a mask, or by a vector that overlaps the one before.
+ */
+SIMD_TARGET static void SIMD_NAME(copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows,
+                                             ptrdiff_t columns) {
+    const ptrdiff_t whole = columns / SIMD_LANES * SIMD_LANES, rest = columns - whole;
+#if SIMD_LANES == 16
+    const __mmask16 lanes = (__mmask16)((1 << rest) - 1);
+#endif
+    for (ptrdiff_t r = 0; r < rows; r++, x += x_step, y += columns) {
+        for (ptrdiff_t i = 0; i < whole; i += SIMD_LANES) *(FLOATS *)(y + i) = *(const FLOATS *)(x + i);
+#if SIMD_LANES == 16
+        if (rest) _mm512_mask_storeu_ps(y + whole, lanes, _mm512_maskz_loadu_ps(lanes, x + whole));
+#else
+        if (rest && whole) {
+            *(FLOATS *)(y + columns - SIMD_LANES) = *(const FLOATS *)(x + columns - SIMD_LANES);
+        } else if (rest >= 4) {
+            *(simd_four *)y = *(const simd_four *)x;
+            *(simd_four *)(y + rest - 4) = *(const simd_four *)(x + rest - 4);
+        } else {
+            for (ptrdiff_t i = 0; i < rest; i++) y[i] = x[i];
+        }
+#endif
+    }
+}
+
 /* y[r * y_step + i] += x[r * columns + i]. */
 SIMD_TARGET static void SIMD_NAME(accumulate_rows)(const float *x, float *y, ptrdiff_t y_step, ptrdiff_t rows,
                                                    ptrdiff_t columns) {

@@ -142,7 +142,14 @@ def _conv_arguments(
 
 
 def _conv_scratch(
-    x: FloatArray, weight: FloatArray, sizes: tuple[int, ...], threads: int, need_dx: bool, empty: Empty
+    x: FloatArray,
+    weight: FloatArray,
+    sizes: tuple[int, ...],
+    threads: int,
+    empty: Empty,
+    *,
+    is_backward: bool = False,
+    need_dx: bool = False,
 ) -> tuple[list[tuple[FloatArray, FloatArray, IntArray]], tuple[int, int]]:
     """Return for each thread the memory that a convolution's pass needs, and how many rows it does at a time.
 
@@ -152,7 +159,7 @@ def _conv_scratch(
     h, w = x.shape[2:]
     blocks = _kernels.block_rows(c * kh * kw, *sizes[2:4]), _kernels.block_rows(f * kh * kw, h, w)
     is_float = weight.dtype == np.float32
-    phases, cols, places = _kernels.conv2d_scratch(LEVEL, is_float, need_dx, c, f, h, w, *blocks, *sizes)
+    phases, cols, places = _kernels.conv2d_scratch(LEVEL, is_float, is_backward, need_dx, c, f, h, w, *blocks, *sizes)
     arrays = empty((threads, phases), weight.dtype), empty((threads, cols), weight.dtype)
     return list(zip(*arrays, empty((threads, places), np.intp), strict=True)), blocks
 
@@ -206,7 +213,7 @@ def conv2d_forward(
     y = empty((len(x), f, oh * ow), weight.dtype)
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
-    scratch, (block, _) = _conv_scratch(x, weight, sizes, threads, False, empty)
+    scratch, (block, _) = _conv_scratch(x, weight, sizes, threads, empty)
 
     def task(images: slice, slot: int) -> None:
         _kernels.conv2d_forward(LEVEL, x[images], weight.reshape(f, -1), bias, *scratch[slot], y[images], block, *sizes)
@@ -264,7 +271,7 @@ def conv2d_backward(
     dy = dy.reshape(len(x), f, oh * ow)
     sizes = (*weight.shape[2:], oh, ow, *stride, *padding)
     threads = get_num_threads()
-    scratch, blocks = _conv_scratch(x, weight, sizes, threads, need_dx, empty)
+    scratch, blocks = _conv_scratch(x, weight, sizes, threads, empty, is_backward=True, need_dx=need_dx)
     groups = max(1, min(GROUPS, len(x), GROUPS_BYTES // weight.nbytes))
     dweights = empty((groups, weight[0].size, f), weight.dtype)
     dbiases = empty((groups, f), weight.dtype)

@@ -38,7 +38,7 @@ def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, paddi
     expected, sizes = unfold(x, weight_shape[2:], stride, padding)
     cols = np.full(expected.shape, np.nan, dtype)
     phases = np.full(_kernels.phases_size(*sizes), np.nan, dtype)
-    _kernels.im2col(x, phases, cols, *sizes)
+    _kernels.im2col(convnet.threads.LEVEL, x, phases, cols, *sizes)
     np.testing.assert_array_equal(cols, expected)
 
     # <im2col(x), c> == <x, col2im(c)>, for every x only if col2im is the adjoint.
@@ -75,7 +75,7 @@ def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, level, kernel
         cols, sizes = unfold(x, kernel, (1, stride), padding)
         found, dx = at_the_end_of_memory(np.full_like(cols, np.nan)), at_the_end_of_memory(np.zeros_like(x))
         phases = at_the_end_of_memory(np.full(_kernels.phases_size(*sizes), np.nan, dtype))
-        _kernels.im2col(x, phases, found, *sizes)
+        _kernels.im2col(level, x, phases, found, *sizes)
         np.testing.assert_array_equal(found, cols)
         # Every pixel is copied as often as windows cover it.
         _kernels.col2im(level, found, phases, dx, *sizes)
@@ -99,18 +99,22 @@ def test_convolution_of_rows_of_every_width(rng, dtype, level, kernel, stride, b
         flat = weight.reshape(f, -1)
 
         blocks = min(block, sizes[2]), min(block, h)
-        counts = _kernels.conv2d_scratch(level, dtype == np.float32, True, c, f, h, w, *blocks, *sizes)
-        dtypes = dtype, dtype, np.intp
-        scratch = [
-            at_the_end_of_memory(np.full(*pair)) for pair in zip(counts, (np.nan, np.nan, -1), dtypes, strict=True)
-        ]
+
+        def scratch(is_backward, need_dx, shape=(c, f, h, w), blocks=blocks, sizes=sizes):
+            """Return memory of the sizes that are asked for, full of what must not come out."""
+            counts = _kernels.conv2d_scratch(level, dtype == np.float32, is_backward, need_dx, *shape, *blocks, *sizes)
+            contents = zip(counts, (np.nan, np.nan, -1), (dtype, dtype, np.intp), strict=True)
+            return [at_the_end_of_memory(np.full(*content)) for content in contents]
+
         given = [at_the_end_of_memory(array) for array in (x, flat, bias, dy)]
         y, dweight, dbias, dx = (
             at_the_end_of_memory(np.full_like(like, np.nan)) for like in (dy, flat.reshape(-1, f), bias, x)
         )
-        _kernels.conv2d_forward(level, *given[:3], *scratch, y, blocks[0], *sizes)
+        _kernels.conv2d_forward(level, *given[:3], *scratch(False, False), y, blocks[0], *sizes)
         np.testing.assert_array_equal(y, flat @ cols + bias[:, None])
-        _kernels.conv2d_backward(level, given[3], *given[:2], *scratch, dweight, dbias, dx, *blocks, *sizes)
+        for need_dx in (False, True):
+            gradients = dweight, dbias, dx if need_dx else None
+            _kernels.conv2d_backward(level, given[3], *given[:2], *scratch(True, need_dx), *gradients, *blocks, *sizes)
         np.testing.assert_array_equal(dweight, (cols @ dy.transpose(0, 2, 1)).sum(0))
         np.testing.assert_array_equal(dbias, dy.sum((0, 2)))
         places = unfold(np.arange(1.0, 1 + x.size).reshape(x.shape), kernel, stride, padding)[0].astype(int)
@@ -123,7 +127,7 @@ def test_read_only_input_is_taken_and_never_written(rng, dtype):
     x.flags.writeable = False
     cols = np.empty((1, 4, 4), dtype)
     phases = np.empty(9, dtype)
-    _kernels.im2col(x, phases, cols, 2, 2, 2, 2, 1, 1, 0, 0)
+    _kernels.im2col(-1, x, phases, cols, 2, 2, 2, 2, 1, 1, 0, 0)
     with pytest.raises(ValueError, match="read-only"):
         _kernels.col2im(-1, cols, phases, x, 2, 2, 2, 2, 1, 1, 0, 0)
 
