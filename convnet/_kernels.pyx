@@ -641,9 +641,10 @@ cdef inline bint has_direct(int level, windows s) noexcept nogil:
 
 cdef inline bint is_direct(int level, windows s, Py_ssize_t pixels) noexcept nogil:
     """Whether float32 outputs do, of a convolution whose columns would be so many."""
-    cdef Py_ssize_t lanes = simd_lanes(level), rows = s.out_h, columns = s.out_w
+    cdef Py_ssize_t rows = s.out_h, columns = s.out_w, lanes
     if not has_direct(level, s):
         return False
+    lanes = simd_lanes(level)
     if s.phases_w * s.columns == columns:
         rows, columns = 1, rows * columns
     return 100.0 * rows * ((columns + lanes - 1) // lanes * lanes) <= <double>MOST_PERCENT * pixels
