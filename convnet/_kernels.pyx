@@ -615,11 +615,12 @@ def col2im(
 # passes instead of 12.3, 64 to 64, 16 x 16, 27.6 instead of 31.1.
 #
 # A window of one pixel is as fast by columns. So are outputs of few cells in a row, which are filled up to whole
-# vectors, and input gradients with more cells than the output has, most of them next to padding: with AVX-512 3x3 take
-# 0.7 to 0.9 of the time at 107 % of the cells (30 a row, 16 to 64 channels), 0.8 to 1.1 at 133 % (24 a row) and 1.3 to
-# 1.6 at 229 % (7 a row). The gradient of weights has no such cells, but takes a seventh longer for outputs of one pixel.
-# The input gradient of 50 images of one channel, 28 x 28 pixels, 16 filters of 5x5, would take 1.0 ms instead of 0.5,
-# for lack of sums to form at the same time, with 3 channels as long, and with 4 it takes 1.6 instead of 1.8.
+# vectors, and input gradients with more cells than the output has, most of them next to padding: with AVX-512 3x3
+# take 0.7 to 0.9 of the time at 107 % of the cells (30 a row, 16 to 64 channels), 0.8 to 1.1 at 133 % (24 a row)
+# and 1.3 to 1.6 at 229 % (7 a row). The gradient of weights has no such cells, but takes a seventh longer for
+# outputs of one pixel. The input gradient of 50 images of one channel, 28 x 28 pixels, 16 filters of 5x5, would
+# take 1.0 ms instead of 0.5, for lack of sums to form at the same time, with 3 channels as long, and with 4 it
+# takes 1.6 instead of 1.8.
 
 cdef enum:
     LEAST_CHANNELS = 4
