@@ -100,12 +100,15 @@ static inline int64_t pool_nanoseconds(void) {
 /* The first index of a share. */
 static ptrdiff_t pool_first(int share) { return pool_current.count * share / pool_current.size; }
 
+/* After a fork within a task the child stops: a run of its own, from inside the task, has taken the fields. */
 static void pool_work(int slot) {
-    for (int i = 0; i < pool_current.size; i++) {
+    const int forks = pool_forks;
+    for (int i = 0; forks == pool_forks && i < pool_current.size; i++) {
         const int share = (slot + i) % pool_current.size;
         const ptrdiff_t end = pool_first(share + 1);
         ptrdiff_t index;
-        while ((index = __atomic_fetch_add(&pool_shares[share].next, 1, __ATOMIC_RELAXED)) < end)
+        while (forks == pool_forks &&
+               (index = __atomic_fetch_add(&pool_shares[share].next, 1, __ATOMIC_RELAXED)) < end)
             pool_current.task(pool_current.job, index, slot);
     }
 }
