@@ -530,19 +530,24 @@ cdef inline void join(
                 phases += s.columns
 
 
+cdef inline const floating* pixels_of(const floating[:, :, :, ::1] x, Py_ssize_t n) noexcept nogil:
+    """Return where an image begins, or NULL if it has no pixels, and so nothing to read."""
+    return &x[n, 0, 0, 0] if x.shape[1] and x.shape[2] and x.shape[3] else NULL
+
+
 cdef inline void unfold(
     int level, windows s,
-    const floating[:, :, ::1] x,             # IN (C, H, W)
+    const floating* x, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width,    # IN (C, H, W)
     floating* phases,                        # SCRATCH (phases_total(s),)
     floating* cols,                          # OUT (C * KH * KW, OH * OW)
 ) noexcept nogil:
     """cols[(c, i, j), (oh, ow)] = x[c, oh * stride_h + i - padding_h, ow * stride_w + j - padding_w], 0 outside x."""
     cdef Py_ssize_t c, i, j, step = s.phases_w * s.columns
     cdef const floating* source
-    for c in range(x.shape[0]):
-        source = &x[c, -s.padding_h, 0] if s.is_plain else phases
+    for c in range(channels):
+        source = x + (c * height - s.padding_h) * width if s.is_plain else phases
         if not s.is_plain:
-            split(s, &x[c, 0, 0], x.shape[1], x.shape[2], phases)
+            split(s, x + c * height * width, height, width, phases)
         for i in range(s.kernel_h):
             for j in range(s.kernel_w):
                 copy_rows(level, source + first_pixel(s, i, j), step, cols, s.out_h, s.out_w)
@@ -587,7 +592,7 @@ def im2col(
     cdef Py_ssize_t n
     with nogil:
         for n in range(x.shape[0]):
-            unfold(level, s, x[n], &phases[0], &cols[n, 0, 0])
+            unfold(level, s, pixels_of(x, n), x.shape[1], x.shape[2], x.shape[3], &phases[0], &cols[n, 0, 0])
 
 
 def col2im(
@@ -686,7 +691,10 @@ def conv2d_scratch(
 
 cdef void lay_out(
     simd_direct* d, windows s, Py_ssize_t channels, Py_ssize_t filters,
-    const float* x, Py_ssize_t height, Py_ssize_t width, float* phases, Py_ssize_t* places, bint is_adjoint,
+    const float* x, Py_ssize_t height, Py_ssize_t width,            # IN (C, H, W)
+    float* phases,                           # OUT (C * phases_total(s) + SLACK,)
+    Py_ssize_t* places,                      # OUT (2, C * KH * KW): of weights, of pixels
+    bint is_adjoint,
 ) noexcept nogil:
     """Split all channels, with zeros behind them for the widest tile to read, and find what is multiplied with what."""
     cdef Py_ssize_t c, i, j, tap, area = s.kernel_h * s.kernel_w, total = phases_total(s)
@@ -709,10 +717,12 @@ cdef void lay_out(
 
 cdef void direct_convolution(
     int level, windows whole, Py_ssize_t block, Py_ssize_t channels, Py_ssize_t filters,
-    const float* x, Py_ssize_t height, Py_ssize_t width,
-    const float* weight,                     # (F, C, KH, KW), or (C, F, KH, KW) if is_adjoint
-    const float* bias,                       # (F,), or NULL
-    float* phases, Py_ssize_t* places, float* y, bint is_adjoint,
+    const float* x, Py_ssize_t height, Py_ssize_t width,            # IN (C, H, W)
+    const float* weight,                     # IN (F, C, KH, KW), or (C, F, KH, KW) if is_adjoint
+    const float* bias,                       # IN (F,), or NULL
+    float* phases, Py_ssize_t* places,       # SCRATCH, as lay_out writes them
+    float* y,                                # OUT (F, OH, OW)
+    bint is_adjoint,
 ) noexcept nogil:
     """Convolve an image, a block of output rows at a time; if is_adjoint, with each filter turned by half a turn."""
     cdef Py_ssize_t row = 0, area = whole.kernel_h * whole.kernel_w
@@ -729,11 +739,14 @@ cdef void direct_convolution(
 
 
 cdef void direct_gradients(
-    int level, windows whole, Py_ssize_t block, Py_ssize_t channels, Py_ssize_t filters, const float* dy,
-    const float* x, Py_ssize_t height, Py_ssize_t width, float* phases, Py_ssize_t* places,
-    float* dweight, float* dbias,
+    int level, windows whole, Py_ssize_t block, Py_ssize_t channels, Py_ssize_t filters,
+    const float* dy,                         # IN (F, OH, OW)
+    const float* x, Py_ssize_t height, Py_ssize_t width,            # IN (C, H, W)
+    float* phases, Py_ssize_t* places,       # SCRATCH, as lay_out writes them
+    float* dweight,                          # INOUT (C, KH, KW, F), added to
+    float* dbias,                            # INOUT (F,), added to
 ) noexcept nogil:
-    """Add an image's gradients with respect to weight (C, KH, KW, F) and bias."""
+    """Add an image's gradients with respect to weight and bias."""
     cdef Py_ssize_t row = 0
     cdef windows s
     cdef simd_direct d
@@ -751,9 +764,9 @@ def conv2d_forward(
     const floating[:, :, :, ::1] x not None,         # IN (N, C, H, W)
     const floating[:, ::1] weight not None,          # IN (F, C * KH * KW)
     const floating[::1] bias not None,               # IN (F,)
-    floating[::1] phases not None,                   # SCRATCH, all three of conv2d_scratch(...)
-    floating[::1] cols not None,
-    Py_ssize_t[::1] places not None,
+    floating[::1] phases not None,                   # SCRATCH (conv2d_scratch(...)[0],)
+    floating[::1] cols not None,                     # SCRATCH (conv2d_scratch(...)[1],)
+    Py_ssize_t[::1] places not None,                 # SCRATCH (conv2d_scratch(...)[2],)
     floating[:, :, ::1] y not None,                  # OUT (N, F, OH * OW)
     Py_ssize_t block,                                # output rows at a time
     Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t out_h, Py_ssize_t out_w,
@@ -767,7 +780,7 @@ def conv2d_forward(
             if floating is float:
                 if is_direct(level, whole, out_h * out_w):
                     direct_convolution(
-                        level, whole, block, x.shape[1], y.shape[1], &x[n, 0, 0, 0], x.shape[2], x.shape[3],
+                        level, whole, block, x.shape[1], y.shape[1], pixels_of(x, n), x.shape[2], x.shape[3],
                         &weight[0, 0], &bias[0], &phases[0], &places[0], &y[n, 0, 0], False,
                     )
                     continue
@@ -777,7 +790,7 @@ def conv2d_forward(
             row = 0
             while row < out_h:
                 s = block_of(whole, row, min(row + block, out_h))
-                unfold(level, s, x[n], &phases[0], &cols[0])
+                unfold(level, s, pixels_of(x, n), x.shape[1], x.shape[2], x.shape[3], &phases[0], &cols[0])
                 product_of_blocks(
                     level, 1, weight.shape[0], weight.shape[1], s.out_h * out_w, &weight[0, 0], weight.shape[1],
                     <const floating*>&cols[0], s.out_h * out_w, &y[n, 0, row * out_w], y.shape[2],
@@ -791,9 +804,9 @@ def conv2d_backward(
     const floating[:, :, ::1] dy not None,           # IN (N, F, OH * OW)
     const floating[:, :, :, ::1] x not None,         # IN (N, C, H, W)
     const floating[:, ::1] weight not None,          # IN (F, C * KH * KW)
-    floating[::1] phases not None,                   # SCRATCH, all three of conv2d_scratch(...)
-    floating[::1] cols not None,
-    Py_ssize_t[::1] places not None,
+    floating[::1] phases not None,                   # SCRATCH (conv2d_scratch(...)[0],)
+    floating[::1] cols not None,                     # SCRATCH (conv2d_scratch(...)[1],)
+    Py_ssize_t[::1] places not None,                 # SCRATCH (conv2d_scratch(...)[2],)
     floating[:, ::1] dweight not None,               # OUT (C * KH * KW, F)
     floating[::1] dbias not None,                    # OUT (F,)
     floating[:, :, :, ::1] dx,                       # OUT (N, C, H, W), or None
@@ -806,47 +819,48 @@ def conv2d_backward(
     cdef Py_ssize_t filters = weight.shape[0], size = weight.shape[1]
     cdef Py_ssize_t n, f, o, c, h, w, row, columns
     cdef floating total
-    cdef bint need_dweight, need_dx
+    cdef bint need_dx = dx is not None, direct = False, adjoint = False
+    if floating is float:
+        direct = has_direct(level, whole)
+        adjoint = need_dx and is_adjoint_direct(level, whole, x.shape[1], x.shape[2], x.shape[3])
     with nogil:
         dweight[:, :] = 0
         dbias[:] = 0
         for n in range(x.shape[0]):
-            need_dweight, need_dx = True, dx is not None
             if floating is float:
-                if has_direct(level, whole):
-                    need_dweight = False
+                if direct:
                     direct_gradients(
-                        level, whole, block, x.shape[1], filters, &dy[n, 0, 0], &x[n, 0, 0, 0], x.shape[2], x.shape[3],
+                        level, whole, block, x.shape[1], filters, &dy[n, 0, 0],
+                        pixels_of(x, n), x.shape[2], x.shape[3],
                         &phases[0], &places[0], &dweight[0, 0], &dbias[0],
                     )
-                if need_dx and is_adjoint_direct(level, whole, x.shape[1], x.shape[2], x.shape[3]):
-                    need_dx = False
+                if adjoint:
                     direct_convolution(
                         level, adjoint_of(whole, x.shape[2], x.shape[3]), adjoint_block, filters, x.shape[1],
                         &dy[n, 0, 0], out_h, out_w, &weight[0, 0], NULL, &phases[0], &places[0], &dx[n, 0, 0, 0], True,
                     )
-            if need_dweight:
+            if not direct:
                 for f in range(filters):
                     total = 0
                     for o in range(dy.shape[2]):
                         total += dy[n, f, o]
                     dbias[f] += total
-            if need_dx:
+            if need_dx and not adjoint:
                 for c in range(x.shape[1]):
                     for h in range(x.shape[2]):
                         for w in range(x.shape[3]):
                             dx[n, c, h, w] = 0
-            row = 0
-            while (need_dweight or need_dx) and row < out_h:
+            row = out_h if direct and (adjoint or not need_dx) else 0
+            while row < out_h:
                 s = block_of(whole, row, min(row + block, out_h))
                 columns = s.out_h * out_w
-                if need_dweight:
-                    unfold(level, s, x[n], &phases[0], &cols[0])
+                if not direct:
+                    unfold(level, s, pixels_of(x, n), x.shape[1], x.shape[2], x.shape[3], &phases[0], &cols[0])
                     product_of_blocks(
                         level, 1, size, columns, filters, <const floating*>&cols[0], columns,
                         &dy[n, 0, row * out_w], dy.shape[2], &dweight[0, 0], filters, False, True, 1, 1, NULL,
                     )
-                if need_dx:
+                if need_dx and not adjoint:
                     product_of_blocks(
                         level, 1, size, filters, columns, &weight[0, 0], size, &dy[n, 0, row * out_w], dy.shape[2],
                         &cols[0], columns, True, False, 1, 0, NULL,

@@ -194,7 +194,6 @@ static void pool_spread(int count) {
 static void pool_after_fork(void) {
     pool_state = 0;
     pool_taken = pool_started = pool_size = pool_asleep = 0;
-    for (int share = 0; share < POOL_MAX; share++) pool_shares[share].next = PTRDIFF_MAX / 2;
     pool_forks++;
     pthread_mutex_init(&pool_mutex, NULL);
     pthread_cond_init(&pool_wake, NULL);

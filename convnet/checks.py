@@ -78,7 +78,7 @@ def as_count(value: int, what: str, minimum: int = 1) -> int:
 
 def as_shape(value: Sequence[int], what: str, axes: int | None = None, minimum: int = 1) -> tuple[int, ...]:
     """Return a shape as a tuple of ints of at least `minimum`, after checking its number of axes if one is given."""
-    sizes = tuple(value) if isinstance(value, (Sequence, np.ndarray)) and np.ndim(value) == 1 else None
+    sizes = tuple(value) if isinstance(value, (Sequence, np.ndarray)) and as_array(value, what).ndim == 1 else None
     if sizes is None or (axes is not None and len(sizes) != axes):
         raise ValueError(f"{what}: expected a shape{'' if axes is None else f' of {axes} axes'}, got {value!r}")
     return tuple(as_count(size, what, minimum) for size in sizes)

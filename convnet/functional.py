@@ -100,7 +100,7 @@ def conv_output_shape(
     ValueError
         If the channels differ, the weight is not of four axes, or an output size is below 1.
     TypeError
-        If stride or padding is not a pair of ints.
+        If a size is not an integer, or stride or padding not a pair of ints.
     """
     input_shape = as_shape(input_shape, "Conv2D: input_shape (C, H, W)", axes=3, minimum=0)
     weight_shape = as_shape(weight_shape, "Conv2D: weight_shape (F, C, KH, KW)", axes=4)
@@ -203,8 +203,8 @@ def conv2d_forward(
 
     Notes
     -----
-    An image's windows are unfolded into columns (im2col) and the filters multiplied with them; the vector kernels for
-    float32 do so without writing the columns. K. Chellapilla, S. Puri, P. Simard, "High performance convolutional
+    An image's windows are unfolded into columns (im2col) and the filters multiplied with them; in float32 without
+    writing the columns, where that is faster. K. Chellapilla, S. Puri, P. Simard, "High performance convolutional
     neural networks for document processing", 2006.
     """
     x, weight, stride, padding, (f, oh, ow) = _conv_arguments(x, weight, stride, padding)
@@ -237,7 +237,7 @@ def conv2d_backward(
     ``dweight[f, c, i, j] = sum over n, oh, ow of
     dy[n, f, oh, ow] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``;
     ``dbias[f] = sum over n, oh, ow of dy[n, f, oh, ow]``; ``dx`` adds ``weight[f, c, i, j] * dy[n, f, oh, ow]`` to
-    the element of x that it was multiplied with.
+    the element of x that it was multiplied with. A weight that is not finite may make other elements of dx NaN too.
 
     Parameters
     ----------

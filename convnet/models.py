@@ -476,8 +476,7 @@ class Sequential:
         return stages
 
     def _check_input(self, x: npt.ArrayLike) -> FloatArray:
-        params = next((layer.params for layer in self.layers.values() if layer.params), {})
-        dtype = next(iter(params.values())).dtype if params else None
+        dtype = next((param.dtype for layer in self.layers.values() for param in layer.params.values()), None)
         array = as_real(x, f"{type(self).__name__}: x", dtype)
         if array.shape[1:] != self.input_shape or array.ndim == 0:
             raise ValueError(

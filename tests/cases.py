@@ -25,6 +25,8 @@ CONVOLUTIONS = [
     pytest.param((1, 5, 3, 31), (3, 5, 2, 3), 1, (1, 1), id="rows of two vectors"),
     pytest.param((1, 2, 4, 64), (3, 2, 3, 3), 2, 1, id="stride 2, rows of two vectors"),
     pytest.param((1, 4, 14, 14), (2, 4, 2, 2), 1, 2, id="padding above the kernel"),
+    pytest.param((2, 4, 0, 3), (3, 4, 3, 3), 1, (2, 1), id="images without rows"),
+    pytest.param((2, 4, 16, 0), (3, 4, 1, 5), 1, (0, 10), id="images without columns"),
     pytest.param((2, 6, 4, 4), (3, 6, 2, 2), 1, (0, 1), id="few outputs, hardly more inputs"),
 ]
 # (x, weight, padding) of a convolution of stride 1 before a 2x2 max pooling

@@ -306,17 +306,21 @@ def task(index, slot):
     calls.append(index)
     if slot == 0 and len(forked) == 0:
         forked.append(os.fork())
+        if forked == [0]:  # what a signal handler, say, computes in the child
+            within = []
+            run_tasks(lambda index, slot: within.append(index), 10, 2)
+            assert sorted(within) == list(range(10))
 
 for _ in range(20):
     forked, calls = [], []
     try:
-        run_tasks(task, 8, 3)
+        run_tasks(task, 100, 3)
     except RuntimeError as error:
         assert "forked in the middle of this computation" in str(error)
         assert os.getpid() != main and forked == [0]
         run_tasks(lambda index, slot: calls.append(index), 8, 3)  # the child goes on with others
         os._exit(7)
-    assert sorted(calls) == list(range(8))
+    assert sorted(calls) == list(range(100))
     assert all(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7 for child in forked)
 print("the same")
 """
