@@ -541,17 +541,19 @@ def main():
         help="numbers of threads (default: 1, and convnet's default)",
     )
     parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), help="works (default: all)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of timed calls, each library, each row (default 2)")
     parser.add_argument("--short", action="store_true", help="few rows and hardly timed: whether results are right")
+    parser.add_argument(
+        "--seconds", type=float, help="of timed calls, each library, each row (default: 2, and 0.01 with --short)"
+    )
     parser.add_argument("--figure", metavar="FILE", help="draw the ratios")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.seconds is None:
+        options.seconds = 0.01 if options.short else 2.0
     if not 0 < options.seconds < 1000:
         parser.error(f"argument --seconds: expected a number above 0 and below 1000, got {options.seconds}")
     if options.figure and not Path(options.figure).absolute().parent.is_dir():
         parser.error(f"argument --figure: expected a file in a folder that exists, got {options.figure}")
-    if options.short:
-        options.seconds = 0.01
     options.only = list(dict.fromkeys(options.only))
     if options.measure:
         measure(options)
