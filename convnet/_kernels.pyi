@@ -102,12 +102,14 @@ def conv2d_scratch(
     stride_w: int,
     padding_h: int,
     padding_w: int,
-) -> tuple[int, int, int]: ...
+) -> tuple[int, int, int, int]: ...
+def conv2d_pack(level: int, is_backward: bool, weight: _Float, channels: int, packed: _Float) -> None: ...
 def conv2d_forward(
     level: int,
     x: _Float,
     weight: _Float,
     bias: _Float,
+    packed: _Float,
     phases: _Float,
     cols: _Float,
     places: _Int,
@@ -127,6 +129,7 @@ def conv2d_backward(
     dy: _Float,
     x: _Float,
     weight: _Float,
+    packed: _Float,
     phases: _Float,
     cols: _Float,
     places: _Int,

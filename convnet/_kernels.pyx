@@ -53,10 +53,10 @@ cdef extern from "_simd.h" nogil:
         float* dbias
         uint8_t* codes
     ctypedef struct simd_direct:
-        Py_ssize_t filters, taps, rows, columns, weight_step, x_step, y_step
+        Py_ssize_t filters, channels, kernel_h, kernel_w, area, rows, columns, stride_h, padding_h, height
+        Py_ssize_t x_step, y_step
         const float* weight
         const float* x
-        const Py_ssize_t* weights
         const Py_ssize_t* pixels
         const float* bias
         float* y
@@ -71,6 +71,8 @@ cdef extern from "_simd.h" nogil:
     void simd_convolution_forward(int level, const simd_convolution* convolution, int threads) noexcept
     void simd_convolution_backward(int level, const simd_convolution* convolution, int threads) noexcept
     Py_ssize_t simd_lanes(int level) noexcept
+    void simd_direct_weights(int level, const float* weight, Py_ssize_t filters, Py_ssize_t channels, Py_ssize_t area,
+                             int is_adjoint, float* packed) noexcept
     void simd_direct_convolution(int level, const simd_direct* direct) noexcept
     void simd_direct_gradients(int level, const simd_direct* direct) noexcept
     void simd_copy_rows(int level, const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,
@@ -616,23 +618,20 @@ def col2im(
 # ----------------------------------------------------------------------------------- convolution, both passes
 #
 # The tiles of _simd.h need no columns: they read each pixel where it lies in the phases of all channels, at the place
-# that its tap has there. The input's gradient, where the stride is 1, is such a convolution as well: of the output's
-# gradient, with each filter turned by half a turn, channels in the place of filters, and as padding what the kernel
-# leaves, which may be negative. 50 images of 16 channels to 16, 32 x 32 pixels, 3x3, take 7.6 ms on one core for both
-# passes instead of 12.3, 64 to 64, 16 x 16, 27.6 instead of 31.1.
+# that its tap has there. The weights are packed for that before, once for all images. The input's gradient, where the
+# stride is 1, is such a convolution as well: of the output's gradient, with each filter turned by half a turn, channels
+# in the place of filters, and as padding what the kernel leaves, which may be negative.
 #
-# A window of one pixel is as fast by columns. So are outputs of few cells in a row, which are filled up to whole
-# vectors, and input gradients with more cells than the output has, most of them next to padding: with AVX-512 3x3
-# take 0.7 to 0.9 of the time at 107 % of the cells (30 a row, 16 to 64 channels), 0.8 to 1.1 at 133 % (24 a row)
-# and 1.3 to 1.6 at 229 % (7 a row). The gradient of weights has no such cells, but takes a seventh longer for
-# outputs of one pixel. The input gradient of 50 images of one channel, 28 x 28 pixels, 16 filters of 5x5, would
-# take 1.0 ms instead of 0.5, for lack of sums to form at the same time, with 3 channels as long, and with 4 it
-# takes 1.6 instead of 1.8.
+# By columns go what the tiles fill badly, filters that are few or not whole vectors (with AVX-512 the forward pass of 3
+# to 7 filters takes 1.0 to 1.2 times as long without columns, the input gradient of so many channels 1.1 to 2.4 times,
+# 9 filters or channels 1.1 times, 10, 20 and 50 the same within 6 %, 12 and 24 0.8 to 0.95), and input gradients with
+# many more pixels than the output has, most of them next to padding: 7 pixels for 5 in a row, 3x3, take 0.75, 6 for 4
+# 1.1, and 8 for 4, 5x5, 1.4 times as long. A window of one pixel is as fast by columns, as are outputs of few pixels.
 
 cdef enum:
-    LEAST_CHANNELS = 4
+    LEAST_FILTERS = 8
     LEAST_PIXELS = 16
-    MOST_PERCENT = 130
+    MOST_PERCENT = 200
 
 
 cdef inline windows adjoint_of(windows s, Py_ssize_t height, Py_ssize_t width) noexcept nogil:
@@ -642,29 +641,47 @@ cdef inline windows adjoint_of(windows s, Py_ssize_t height, Py_ssize_t width) n
     )
 
 
+cdef inline int direct_level(int level, Py_ssize_t filters) noexcept nogil:
+    """Return the level whose tiles take so many filters: the one below where they fill half a vector at most."""
+    return level - 1 if level > 1 and filters <= simd_lanes(level - 1) else level
+
+
+cdef inline Py_ssize_t direct_filters(int level, Py_ssize_t filters) noexcept nogil:
+    """Return for how many filters there is room in the vectors that hold so many."""
+    cdef Py_ssize_t lanes = simd_lanes(direct_level(level, filters))
+    return (filters + lanes - 1) // lanes * lanes
+
+
 cdef inline bint has_direct(int level, windows s) noexcept nogil:
     """Whether float32 gradients of weights go without columns, and the other passes where that pays."""
     return level >= 0 and s.kernel_h * s.kernel_w > 1 and s.out_h * s.out_w >= LEAST_PIXELS
 
 
-cdef inline bint is_direct(int level, windows s, Py_ssize_t pixels) noexcept nogil:
-    """Whether float32 outputs do, of a convolution whose columns would be so many."""
-    cdef Py_ssize_t rows = s.out_h, columns = s.out_w, lanes
-    if not has_direct(level, s):
+cdef inline bint is_direct(int level, windows s, Py_ssize_t filters, Py_ssize_t pixels) noexcept nogil:
+    """Whether float32 outputs of so many filters do, where columns would hold so many pixels of each tap."""
+    if not has_direct(level, s) or filters < LEAST_FILTERS:
         return False
-    lanes = simd_lanes(level)
-    if s.phases_w * s.columns == columns:
-        rows, columns = 1, rows * columns
-    return 100.0 * rows * ((columns + lanes - 1) // lanes * lanes) <= <double>MOST_PERCENT * pixels
+    return 100.0 * s.out_h * s.out_w * direct_filters(level, filters) <= <double>MOST_PERCENT * pixels * filters
 
 
 cdef inline bint is_adjoint_direct(
     int level, windows s, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width,
 ) noexcept nogil:
     """Whether the gradient of its input does."""
-    if s.stride_h != 1 or s.stride_w != 1 or channels < LEAST_CHANNELS:
+    if s.stride_h != 1 or s.stride_w != 1:
         return False
-    return is_direct(level, adjoint_of(s, height, width), s.out_h * s.out_w)
+    return is_direct(level, adjoint_of(s, height, width), channels, s.out_h * s.out_w)
+
+
+cdef inline Py_ssize_t packed_size(int level, Py_ssize_t filters, Py_ssize_t taps) noexcept nogil:
+    """Floats of packed weights, wherever their memory begins."""
+    cdef Py_ssize_t lanes = simd_lanes(direct_level(level, filters))
+    return (filters + 2 * lanes - 1) // (2 * lanes) * 2 * lanes * taps + 16
+
+
+cdef inline float* at_line(const float* memory) noexcept nogil:
+    """Return the first cache line within."""
+    return <float*>((<size_t>memory + 63) // 64 * 64)
 
 
 def conv2d_scratch(
@@ -674,69 +691,82 @@ def conv2d_scratch(
     Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t out_h, Py_ssize_t out_w,
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
 ):
-    """Return how many elements of `phases`, `cols` and `places` the two functions below need."""
+    """Return how many elements of `packed`, `phases`, `cols` and `places` the functions below need."""
     cdef windows s = windows_of(kernel_h, kernel_w, out_h, out_w, stride_h, stride_w, padding_h, padding_w)
-    cdef Py_ssize_t phases = phases_total(block_of(s, 0, block)), area = kernel_h * kernel_w
+    cdef Py_ssize_t phases = phases_total(block_of(s, 0, block)), area = kernel_h * kernel_w, packed = 0
     cdef bint adjoint = is_float and need_dx and is_adjoint_direct(level, s, channels, height, width)
-    cdef bint direct = is_float and (has_direct(level, s) if is_backward else is_direct(level, s, out_h * out_w))
+    cdef bint direct = is_float and (
+        has_direct(level, s) if is_backward else is_direct(level, s, filters, out_h * out_w)
+    )
     if direct:
-        phases = channels * phases + SIMD_SLACK
+        phases *= channels
+        if not is_backward:
+            packed = packed_size(level, filters, channels * area)
     if adjoint:
+        packed = packed_size(level, channels, filters * area)
         s = block_of(adjoint_of(s, height, width), 0, adjoint_block)
-        phases = max(phases, filters * phases_total(s) + SIMD_SLACK)
+        phases = max(phases, filters * phases_total(s))
     return (
+        packed,
         phases,
         0 if direct and (adjoint or not need_dx) else channels * area * block * out_w,
-        2 * max(channels, filters) * area if direct or adjoint else 0,
+        max(channels, filters) * area if direct or adjoint else 0,
     )
+
+
+def conv2d_pack(
+    int level, bint is_backward,
+    const float[:, ::1] weight not None,             # IN (F, C * KH * KW)
+    Py_ssize_t channels,
+    float[::1] packed not None,                      # OUT (conv2d_scratch(...)[0],)
+):
+    """Pack the weights for convolutions without columns: of images, or of the output's gradient if is_backward."""
+    cdef Py_ssize_t filters = weight.shape[0], area = weight.shape[1] // channels
+    if is_backward:
+        filters, channels = channels, filters
+    with nogil:
+        simd_direct_weights(
+            direct_level(level, filters), &weight[0, 0], filters, channels, area, is_backward, at_line(&packed[0])
+        )
 
 
 cdef void lay_out(
     simd_direct* d, windows s, Py_ssize_t channels, Py_ssize_t filters,
     const float* x, Py_ssize_t height, Py_ssize_t width,            # IN (C, H, W)
-    float* phases,                           # OUT (C * phases_total(s) + SLACK,)
-    Py_ssize_t* places,                      # OUT (2, C * KH * KW): of weights, of pixels
-    bint is_adjoint,
+    float* phases,                           # OUT (C * phases_total(s),)
+    Py_ssize_t* places,                      # OUT (C * KH * KW,): of the pixels that the first cell takes
 ) noexcept nogil:
-    """Split all channels, with zeros behind them for the widest tile to read, and find what is multiplied with what."""
-    cdef Py_ssize_t c, i, j, tap, area = s.kernel_h * s.kernel_w, total = phases_total(s)
-    cdef Py_ssize_t* pixels = places + channels * area
+    """Split all channels, and find which pixels are multiplied."""
+    cdef Py_ssize_t c, i, j, tap = 0, area = s.kernel_h * s.kernel_w, total = phases_total(s)
     for c in range(channels):
         split(s, x + c * height * width, height, width, phases + c * total)
-        tap = c * area
         for i in range(s.kernel_h):
             for j in range(s.kernel_w):
-                places[tap] = c * filters * area + (c + 1) * area - 1 - tap if is_adjoint else tap
-                pixels[tap] = first_pixel(s, i, j) if c == 0 else pixels[tap - area] + total
+                places[tap] = first_pixel(s, i, j) if c == 0 else places[tap - area] + total
                 tap += 1
-    memset(phases + channels * total, 0, SIMD_SLACK * sizeof(float))
-    d.filters, d.taps = filters, channels * area
-    d.x, d.weights, d.pixels = phases, places, pixels
-    d.rows, d.columns, d.x_step = s.out_h, s.out_w, s.phases_w * s.columns
-    if d.x_step == s.out_w:                      # rows without anything between them are one
-        d.rows, d.columns = 1, s.out_h * s.out_w
+    d.filters, d.channels, d.kernel_h, d.kernel_w, d.area = filters, channels, s.kernel_h, s.kernel_w, area
+    d.rows, d.columns, d.stride_h, d.padding_h, d.height = s.out_h, s.out_w, s.stride_h, s.padding_h, height
+    d.x, d.x_step, d.pixels = phases, s.phases_w * s.columns, places
 
 
 cdef void direct_convolution(
     int level, windows whole, Py_ssize_t block, Py_ssize_t channels, Py_ssize_t filters,
     const float* x, Py_ssize_t height, Py_ssize_t width,            # IN (C, H, W)
-    const float* weight,                     # IN (F, C, KH, KW), or (C, F, KH, KW) if is_adjoint
+    const float* packed,                     # IN, as conv2d_pack writes it
     const float* bias,                       # IN (F,), or NULL
     float* phases, Py_ssize_t* places,       # SCRATCH, as lay_out writes them
     float* y,                                # OUT (F, OH, OW)
-    bint is_adjoint,
 ) noexcept nogil:
-    """Convolve an image, a block of output rows at a time; if is_adjoint, with each filter turned by half a turn."""
-    cdef Py_ssize_t row = 0, area = whole.kernel_h * whole.kernel_w
+    """Convolve an image, a block of output rows at a time."""
+    cdef Py_ssize_t row = 0
     cdef windows s
     cdef simd_direct d
-    d.weight, d.weight_step, d.bias = weight, area if is_adjoint else channels * area, bias
-    d.y_step = whole.out_h * whole.out_w
+    d.weight, d.bias, d.y_step = at_line(packed), bias, whole.out_h * whole.out_w
     while row < whole.out_h:
         s = block_of(whole, row, min(row + block, whole.out_h))
-        lay_out(&d, s, channels, filters, x, height, width, phases, places, is_adjoint)
+        lay_out(&d, s, channels, filters, x, height, width, phases, places)
         d.y = y + row * whole.out_w
-        simd_direct_convolution(level, &d)
+        simd_direct_convolution(direct_level(level, filters), &d)
         row += block
 
 
@@ -755,9 +785,9 @@ cdef void direct_gradients(
     d.y_step, d.dweight, d.dbias = whole.out_h * whole.out_w, dweight, dbias
     while row < whole.out_h:
         s = block_of(whole, row, min(row + block, whole.out_h))
-        lay_out(&d, s, channels, filters, x, height, width, phases, places, False)
+        lay_out(&d, s, channels, filters, x, height, width, phases, places)
         d.dy = dy + row * whole.out_w
-        simd_direct_gradients(level, &d)
+        simd_direct_gradients(direct_level(level, filters), &d)
         row += block
 
 
@@ -766,9 +796,10 @@ def conv2d_forward(
     const floating[:, :, :, ::1] x not None,         # IN (N, C, H, W)
     const floating[:, ::1] weight not None,          # IN (F, C * KH * KW)
     const floating[::1] bias not None,               # IN (F,)
-    floating[::1] phases not None,                   # SCRATCH (conv2d_scratch(...)[0],)
-    floating[::1] cols not None,                     # SCRATCH (conv2d_scratch(...)[1],)
-    Py_ssize_t[::1] places not None,                 # SCRATCH (conv2d_scratch(...)[2],)
+    const floating[::1] packed not None,             # IN (conv2d_scratch(...)[0],), as conv2d_pack writes it
+    floating[::1] phases not None,                   # SCRATCH (conv2d_scratch(...)[1],)
+    floating[::1] cols not None,                     # SCRATCH (conv2d_scratch(...)[2],)
+    Py_ssize_t[::1] places not None,                 # SCRATCH (conv2d_scratch(...)[3],)
     floating[:, :, ::1] y not None,                  # OUT (N, F, OH * OW)
     Py_ssize_t block,                                # output rows at a time
     Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t out_h, Py_ssize_t out_w,
@@ -780,10 +811,10 @@ def conv2d_forward(
     with nogil:
         for n in range(x.shape[0]):
             if floating is float:
-                if is_direct(level, whole, out_h * out_w):
+                if is_direct(level, whole, y.shape[1], out_h * out_w):
                     direct_convolution(
                         level, whole, block, x.shape[1], y.shape[1], pixels_of(x, n), x.shape[2], x.shape[3],
-                        &weight[0, 0], &bias[0], &phases[0], &places[0], &y[n, 0, 0], False,
+                        &packed[0], &bias[0], &phases[0], &places[0], &y[n, 0, 0],
                     )
                     continue
             for f in range(y.shape[1]):
@@ -806,9 +837,10 @@ def conv2d_backward(
     const floating[:, :, ::1] dy not None,           # IN (N, F, OH * OW)
     const floating[:, :, :, ::1] x not None,         # IN (N, C, H, W)
     const floating[:, ::1] weight not None,          # IN (F, C * KH * KW)
-    floating[::1] phases not None,                   # SCRATCH (conv2d_scratch(...)[0],)
-    floating[::1] cols not None,                     # SCRATCH (conv2d_scratch(...)[1],)
-    Py_ssize_t[::1] places not None,                 # SCRATCH (conv2d_scratch(...)[2],)
+    const floating[::1] packed not None,             # IN (conv2d_scratch(...)[0],), as conv2d_pack writes it
+    floating[::1] phases not None,                   # SCRATCH (conv2d_scratch(...)[1],)
+    floating[::1] cols not None,                     # SCRATCH (conv2d_scratch(...)[2],)
+    Py_ssize_t[::1] places not None,                 # SCRATCH (conv2d_scratch(...)[3],)
     floating[:, ::1] dweight not None,               # OUT (C * KH * KW, F)
     floating[::1] dbias not None,                    # OUT (F,)
     floating[:, :, :, ::1] dx,                       # OUT (N, C, H, W), or None
@@ -839,7 +871,7 @@ def conv2d_backward(
                 if adjoint:
                     direct_convolution(
                         level, adjoint_of(whole, x.shape[2], x.shape[3]), adjoint_block, filters, x.shape[1],
-                        &dy[n, 0, 0], out_h, out_w, &weight[0, 0], NULL, &phases[0], &places[0], &dx[n, 0, 0, 0], True,
+                        &dy[n, 0, 0], out_h, out_w, &packed[0], NULL, &phases[0], &places[0], &dx[n, 0, 0, 0],
                     )
             if not direct:
                 for f in range(filters):

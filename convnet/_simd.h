@@ -56,16 +56,16 @@ typedef struct {
     uint8_t *codes;
 } simd_convolution;
 
-/* y[f][row][column] = bias[f] + sum over taps of weight[f * weight_step + weights[tap]]
- * * x[pixels[tap] + row * x_step + column]: a convolution of one image. x is read for up to SIMD_SLACK floats further.
+/* y[f][row][column] = bias[f] + sum over taps of weight[f][tap] * x[pixels[tap] + row * x_step + column]: a convolution
+ * of one image, whose taps are (channels, kernel_h, kernel_w). Row i of the kernel lies in the padding where
+ * row * stride_h + i - padding_h is below 0, or height or more.
  */
 typedef struct {
-    ptrdiff_t filters, taps, rows, columns;
-    const float *weight;
-    ptrdiff_t weight_step;
+    ptrdiff_t filters, channels, kernel_h, kernel_w, area, rows, columns, stride_h, padding_h, height;
+    const float *weight;    /* as simd_direct_weights packs them */
     const float *x;
     ptrdiff_t x_step;
-    const ptrdiff_t *weights, *pixels;
+    const ptrdiff_t *pixels;
     const float *bias;      /* may be NULL: zeros */
     float *y;
     const float *dy;        /* like y */
@@ -148,6 +148,9 @@ typedef void product_function(const product_tile *);
 #define ROW_VECTORS 4
 #define ROW_AHEAD 4
 
+/* Most output cells of which a convolution without columns has the sums in hand before it writes them. */
+#define DIRECT_CELLS 48
+
 /* What is not 0 in a matrix (m, k): in each row, for each block of SPARSE_DEPTH columns, the numbers of the columns
  * within the block, in order, and the values. Block * m + row is the number of their slot, and they begin at its start:
  * close together, so that they take little of a cache, and are read from end to end.
@@ -165,6 +168,7 @@ static inline ptrdiff_t simd_padded_size(const simd_convolution *s) { return s->
 
 static inline ptrdiff_t simd_parts(ptrdiff_t size, ptrdiff_t part) { return (size + part - 1) / part; }
 static inline ptrdiff_t simd_least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static inline ptrdiff_t simd_within(ptrdiff_t a, ptrdiff_t most) { return a < 0 ? 0 : simd_least(a, most); }
 
 /* Lay a sparse matrix into memory, if there is any; return how many bytes it takes, a multiple of 8. */
 static inline ptrdiff_t simd_sparse_place(simd_sparse *s, ptrdiff_t m, ptrdiff_t k, uint8_t *memory) {
@@ -180,6 +184,8 @@ static inline ptrdiff_t simd_sparse_place(simd_sparse *s, ptrdiff_t m, ptrdiff_t
 #define SIMD_FILTERS 2
 #define SIMD_ROWS 5
 #define SIMD_EACH_ROWS(do) do(1) do(2) do(3) do(4) do(5)
+#define SIMD_SUMS SIMD_ROWS
+#define SIMD_EACH_SUMS SIMD_EACH_ROWS
 #define SIMD_EVEN 0, 2, 4, 6
 #define SIMD_ODD 1, 3, 5, 7
 #define SIMD_TARGET
@@ -192,6 +198,8 @@ static inline ptrdiff_t simd_sparse_place(simd_sparse *s, ptrdiff_t m, ptrdiff_t
 #define SIMD_FILTERS 3
 #define SIMD_ROWS 6
 #define SIMD_EACH_ROWS(do) do(1) do(2) do(3) do(4) do(5) do(6)
+#define SIMD_SUMS SIMD_ROWS
+#define SIMD_EACH_SUMS SIMD_EACH_ROWS
 #define SIMD_EVEN 0, 2, 8, 10, 4, 6, 12, 14
 #define SIMD_ODD 1, 3, 9, 11, 5, 7, 13, 15
 #define SIMD_ORDER 0, 1, 4, 5, 2, 3, 6, 7
@@ -203,6 +211,8 @@ static inline ptrdiff_t simd_sparse_place(simd_sparse *s, ptrdiff_t m, ptrdiff_t
 #define SIMD_FILTERS 4
 #define SIMD_ROWS 12
 #define SIMD_EACH_ROWS(do) do(1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11) do(12)
+#define SIMD_SUMS 9
+#define SIMD_EACH_SUMS(do) do(1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9)
 #define SIMD_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define SIMD_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #define SIMD_TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi")))
@@ -262,6 +272,21 @@ static int simd_highest(void) {
 #include "_simd_jobs.h"
 
 static ptrdiff_t simd_lanes(int level) { return simd_levels[level].lanes; }
+/* Pack weights (filters, channels, area) as (parts of two vectors of filters, channels * area, two vectors), with zeros
+ * behind the last filter; if is_adjoint, weights (channels, filters, area), each area from its end.
+ */
+static void simd_direct_weights(int level, const float *weight, ptrdiff_t filters, ptrdiff_t channels, ptrdiff_t area,
+                                int is_adjoint, float *packed) {
+    const ptrdiff_t width = 2 * simd_levels[level].lanes, taps = channels * area;
+    for (ptrdiff_t f = 0; f < filters; f += width, packed += taps * width) {
+        const ptrdiff_t count = simd_least(filters - f, width);
+        if (count < width) memset(packed, 0, (size_t)(taps * width) * sizeof *packed);
+        if (!is_adjoint) simd_levels[level].transpose(weight + f * taps, taps, count, taps, packed, width);
+        for (ptrdiff_t c = 0; c < (is_adjoint ? channels : 0); c++)
+            simd_levels[level].transpose(weight + (c * filters + f) * area, area, count, area,
+                                         packed + ((c + 1) * area - 1) * width, -width);
+    }
+}
 static void simd_direct_convolution(int level, const simd_direct *s) { simd_levels[level].direct(s); }
 static void simd_direct_gradients(int level, const simd_direct *s) { simd_levels[level].direct_gradients(s); }
 static void simd_copy_rows(int level, const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns) {
@@ -283,6 +308,8 @@ static double simd_affine_backward(int level, const simd_affine *s, int threads)
 static void simd_convolution_forward(int level, const simd_convolution *s, int threads) {}
 static void simd_convolution_backward(int level, const simd_convolution *s, int threads) {}
 static ptrdiff_t simd_lanes(int level) { return 1; }
+static void simd_direct_weights(int level, const float *weight, ptrdiff_t filters, ptrdiff_t channels, ptrdiff_t area,
+                                int is_adjoint, float *packed) {}
 static void simd_direct_convolution(int level, const simd_direct *s) {}
 static void simd_direct_gradients(int level, const simd_direct *s) {}
 static void simd_copy_rows(int level, const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns) {}

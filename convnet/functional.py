@@ -150,18 +150,24 @@ def _conv_scratch(
     *,
     is_backward: bool = False,
     need_dx: bool = False,
-) -> tuple[list[tuple[FloatArray, FloatArray, IntArray]], tuple[int, int]]:
+) -> tuple[list[tuple[FloatArray, FloatArray, FloatArray, IntArray]], tuple[int, int]]:
     """Return for each thread the memory that a convolution's pass needs, and how many rows it does at a time.
 
-    These are rows of the output, and of the input's gradient.
+    The memory begins with the packed weights, which are all threads'. The rows are those of the output, and of the
+    input's gradient.
     """
     f, c, kh, kw = weight.shape
     h, w = x.shape[2:]
     blocks = _kernels.block_rows(c * kh * kw, *sizes[2:4]), _kernels.block_rows(f * kh * kw, h, w)
     is_float = weight.dtype == np.float32
-    phases, cols, places = _kernels.conv2d_scratch(LEVEL, is_float, is_backward, need_dx, c, f, h, w, *blocks, *sizes)
+    size, phases, cols, places = _kernels.conv2d_scratch(
+        LEVEL, is_float, is_backward, need_dx, c, f, h, w, *blocks, *sizes
+    )
+    packed = empty((size,), weight.dtype)
+    if size:
+        _kernels.conv2d_pack(LEVEL, is_backward, weight.reshape(f, -1), c, packed)
     arrays = empty((threads, phases), weight.dtype), empty((threads, cols), weight.dtype)
-    return list(zip(*arrays, empty((threads, places), np.intp), strict=True)), blocks
+    return [(packed, *scratch) for scratch in zip(*arrays, empty((threads, places), np.intp), strict=True)], blocks
 
 
 def conv2d_forward(

@@ -21,13 +21,15 @@ CONVOLUTIONS = [
     pytest.param((1, 2, 3, 3), (2, 2, 1, 1), 2, 3, id="windows in the padding alone"),
     pytest.param((1, 1, 1, 1), (1, 1, 1, 1), 1, 0, id="one of everything"),
     pytest.param((0, 3, 5, 4), (2, 3, 3, 2), 1, 1, id="no images"),
-    pytest.param((1, 4, 5, 16), (5, 4, 3, 3), 1, 1, id="rows of a vector"),
-    pytest.param((1, 5, 3, 31), (3, 5, 2, 3), 1, (1, 1), id="rows of two vectors"),
+    pytest.param((1, 16, 5, 16), (8, 16, 3, 3), 1, 1, id="filters of a vector"),
+    pytest.param((1, 31, 3, 9), (34, 31, 2, 3), 1, (1, 1), id="filters of several vectors"),
+    pytest.param((2, 9, 8, 7), (13, 9, 3, 2), (2, 1), (2, 1), id="filters that do not fill vectors"),
+    pytest.param((2, 24, 7, 7), (16, 24, 5, 5), 1, 2, id="padding above and below many cells"),
     pytest.param((1, 2, 4, 64), (3, 2, 3, 3), 2, 1, id="stride 2, rows of two vectors"),
-    pytest.param((1, 4, 14, 14), (2, 4, 2, 2), 1, 2, id="padding above the kernel"),
-    pytest.param((2, 4, 0, 3), (3, 4, 3, 3), 1, (2, 1), id="images without rows"),
-    pytest.param((2, 4, 16, 0), (3, 4, 1, 5), 1, (0, 10), id="images without columns"),
-    pytest.param((2, 6, 4, 4), (3, 6, 2, 2), 1, (0, 1), id="few outputs, hardly more inputs"),
+    pytest.param((1, 8, 14, 14), (8, 8, 2, 2), 1, 2, id="padding above the kernel"),
+    pytest.param((2, 8, 0, 8), (8, 8, 3, 3), 1, (3, 1), id="images without rows"),
+    pytest.param((2, 8, 16, 0), (8, 8, 1, 5), 1, (0, 10), id="images without columns"),
+    pytest.param((2, 8, 4, 4), (8, 8, 2, 2), 1, (0, 1), id="few outputs, hardly more inputs"),
 ]
 # (x, weight, padding) of a convolution of stride 1 before a 2x2 max pooling
 FUSED = [

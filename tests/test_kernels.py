@@ -90,7 +90,7 @@ def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, level, kernel
 @pytest.mark.parametrize("block", [1, 2, 9])
 def test_convolution_of_rows_of_every_width(rng, dtype, level, kernel, stride, block):
     for width in [*range(1, 19), 31, 32, 33, 50, 131]:
-        n, c, f = 2, int(rng.choice([1, 3, 4, 5])), int(rng.choice([1, 2, 5, 13, 33]))
+        n, c, f = 2, int(rng.choice([1, 3, 8, 14, 33])), int(rng.choice([1, 5, 8, 13, 50]))
         padding = int(rng.integers(0, kernel[0] + 2)), int(rng.integers(0, kernel[1] + 2))
         h, w = 3 + kernel[0], max(1, (width - 1) * stride[1] + kernel[1] - 2 * padding[1])
         x, weight, bias = (rng.integers(-9, 9, shape).astype(dtype) for shape in ((n, c, h, w), (f, c, *kernel), (f,)))
@@ -100,11 +100,14 @@ def test_convolution_of_rows_of_every_width(rng, dtype, level, kernel, stride, b
 
         blocks = min(block, sizes[2]), min(block, h)
 
-        def scratch(is_backward, need_dx, shape=(c, f, h, w), blocks=blocks, sizes=sizes):
+        def scratch(is_backward, need_dx, weight=flat, shape=(c, f, h, w), blocks=blocks, sizes=sizes):
             """Return memory of the sizes that are asked for, full of what must not come out."""
             counts = _kernels.conv2d_scratch(level, dtype == np.float32, is_backward, need_dx, *shape, *blocks, *sizes)
-            contents = zip(counts, (np.nan, np.nan, -1), (dtype, dtype, np.intp), strict=True)
-            return [at_the_end_of_memory(np.full(*content)) for content in contents]
+            contents = zip(counts, (np.nan, np.nan, np.nan, -1), (dtype, dtype, dtype, np.intp), strict=True)
+            packed, *others = (at_the_end_of_memory(np.full(*content)) for content in contents)
+            if packed.size:
+                _kernels.conv2d_pack(level, is_backward, at_the_end_of_memory(weight), shape[0], packed)
+            return packed, *others
 
         given = [at_the_end_of_memory(array) for array in (x, flat, bias, dy)]
         y, dweight, dbias, dx = (
