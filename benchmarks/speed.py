@@ -460,19 +460,25 @@ def names_of(rows, names):
 
 
 def table(rows, peers, peaks):
-    """Return the rows as Markdown."""
-    heads = ["work", "threads", "convnet", "share of peak", *(text for peer in peers for text in (peer, "times"))]
+    """Return the rows as Markdown, with their share of the peak if it is known for any."""
+    shares = [share(row, peaks.get(row["threads"])) for row in rows]
+    has_shares = any(shares)
+    heads = ["work", "threads", "convnet", *["share of peak"] * has_shares]
+    heads += [text for peer in peers for text in (peer, "times")]
     lines = [heads, ["---"] * len(heads)]
-    for row in rows:
-        share = ""
-        if row["flop"] is not None and peaks.get(row["threads"]):
-            rate = row["flop"] / statistics.median(row["times"]["convnet"]) / 1e6
-            share = f"{100 * rate / peaks[row['threads']]:.0f} %"
-        cells = [row["work"], str(row["threads"]), cell(row, "convnet")[0], share]
+    for row, text in zip(rows, shares, strict=True):
+        cells = [row["work"], str(row["threads"]), cell(row, "convnet")[0], *[text] * has_shares]
         for peer in peers:
             cells += cell(row, peer)
         lines.append(cells)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def share(row, limit):
+    """Return the rate of a row's operations in per cent of the peak, or nothing if one of them is not known."""
+    if row["flop"] is None or not limit:
+        return ""
+    return f"{100 * row['flop'] / statistics.median(row['times']['convnet']) / 1e6 / limit:.0f} %"
 
 
 def slower_on_more(rows):
