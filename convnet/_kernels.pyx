@@ -374,7 +374,7 @@ cdef inline Py_ssize_t end_inside(Py_ssize_t offset, Py_ssize_t stride, Py_ssize
 # count where windows are large: for 8 images 96 of them take 3 to 8 % less than 192 with 256 channels of 28 x 28
 # pixels, 3x3, and 128, 5x5, but 3 to 18 % more with 512 of 14 x 14, 3x3; 384 take the same within 3 %, once 7 % less.
 # These are times of convolutions by columns. Those without, further down, go by the same blocks: these bound their
-# memory too, and cost them 0 to 5 %.
+# memory too, and cost them 0 to 7 %.
 cdef enum:
     BLOCK_SIZE = 1 << 18
     BLOCK_COLUMNS = 192
