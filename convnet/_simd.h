@@ -148,7 +148,9 @@ typedef void product_function(const product_tile *);
 #define ROW_VECTORS 4
 #define ROW_AHEAD 4
 
-/* Most output cells of which a convolution without columns has the sums in hand before it writes them. */
+/* Most output cells of which a convolution without columns has the sums in hand before it writes them. 72 measured
+ * alike, but for 7 x 7 pixels, 64 channels, 3x3, a tenth longer, and 3 channels, 32 x 32 pixels, a twelfth shorter.
+ */
 #define DIRECT_CELLS 48
 
 /* What is not 0 in a matrix (m, k): in each row, for each block of SPARSE_DEPTH columns, the numbers of the columns
