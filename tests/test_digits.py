@@ -289,10 +289,13 @@ def test_needs_pillow_for_files_alone(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def reader(mnist):
-    """Return a model trained as examples/fast_recipe.py trains it."""
-    data, statistics = convnet.preprocess(*mnist)
-    rng = np.random.default_rng(0)
+def readers(mnist):
+    """Return models trained as examples/fast_recipe.py trains them, for random seeds 0 to 2."""
+    return [trained(seed, *convnet.preprocess(*mnist)) for seed in range(3)]
+
+
+def trained(seed, data, statistics):
+    rng = np.random.default_rng(seed)
     model = convnet.Sequential(
         [
             Conv2D(1, 16, 5, padding=2, rng=rng),
@@ -317,6 +320,7 @@ def reader(mnist):
         schedule=convnet.OneCycle(2),
         batch_size=100,
         epochs=2,
+        seed=seed,
         augmentation=convnet.Augmentation(shift=1, rotation=0, statistics=statistics),
         restore_best=False,
     ).train()
@@ -328,17 +332,21 @@ def accuracy(model, images, labels):
 
 
 @pytest.mark.slow
-def test_reads_the_digits_of_scikit_learn(reader):
+def test_reads_the_digits_of_scikit_learn(readers):
     bunch = pytest.importorskip("sklearn.datasets").load_digits()
-    prepared = accuracy(reader, [prepare_digit(image) for image in bunch.images], bunch.target)
+    prepared = [prepare_digit(image) for image in bunch.images]
     plain = [
         np.asarray(Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((28, 28), Image.Resampling.BILINEAR))
         for image in bunch.images
     ]
-    plain = accuracy(reader, plain, bunch.target)
-    print(f"scikit-learn's digits: {prepared:.2%} prepared, {plain:.2%} enlarged")
-    assert prepared >= 0.88
-    assert prepared >= plain + 0.15
+    # They are unlike MNIST's, so that what a model reads of them depends on its random seed.
+    prepared, plain = (
+        sorted(accuracy(reader, images, bunch.target) for reader in readers) for images in (prepared, plain)
+    )
+    for name, rates in (("prepared", prepared), ("enlarged", plain)):
+        print(f"scikit-learn's digits, {name}: {', '.join(f'{rate:.1%}' for rate in rates)}")
+    assert prepared[1] >= 0.88
+    assert prepared[1] >= plain[1] + 0.15
 
 
 # Each digit as lines between points (x, y) of a box of height and width 1.
@@ -382,14 +390,14 @@ def written(digit, style, light, scale, rng):
 
 
 @pytest.mark.slow
-def test_reads_rendered_digits(reader):
+def test_reads_rendered_digits(readers):
     rng = np.random.default_rng(0)
     styles = [*FONTS, *[None] * 5]
     cases = [
         (digit, style, light, rng.uniform(0.5, 2)) for digit in range(10) for style in styles for light in (True, False)
     ]
     images = [prepare_digit(written(*case, rng)) for case in cases]
-    rate = accuracy(reader, images, [digit for digit, *_ in cases])
+    rate = accuracy(readers[0], images, [digit for digit, *_ in cases])
     print(f"{len(cases)} rendered digits: {rate:.2%}")
     assert len(cases) == 200
     assert rate >= 0.9
