@@ -622,11 +622,11 @@ def col2im(
 # stride is 1, is such a convolution as well: of the output's gradient, with each filter turned by half a turn, channels
 # in the place of filters, and as padding what the kernel leaves, which may be negative.
 #
-# By columns go what the tiles fill badly, filters that are few or not whole vectors (with AVX-512 the forward pass of 3
-# to 7 filters takes 1.0 to 1.2 times as long without columns, the input gradient of so many channels 1.1 to 2.4 times,
-# 9 filters or channels 1.1 times, 10, 20 and 50 the same within 6 %, 12 and 24 0.8 to 0.95), and input gradients with
-# many more pixels than the output has, most of them next to padding: 7 pixels for 5 in a row, 3x3, take 0.75, 6 for 4
-# 1.1, and 8 for 4, 5x5, 1.4 times as long. A window of one pixel is as fast by columns, as are outputs of few pixels.
+# By columns go few filters, with AVX-512 3 to 7 take 1.0 to 1.2 times as long without (the input gradient of so many
+# channels 1.1 to 2.4 times), and input gradients with many more pixels than the output has, most of them next to
+# padding, the sooner the less their channels fill vectors: 7 pixels for 5 in a row, 3x3, take 0.75, 6 for 4 1.1, and 8
+# for 4, 5x5, 1.4 times as long; 9 channels 1.1, 10 the same, 12 and 24 0.75 to 0.85. A window of one pixel is as fast
+# by columns, as are outputs of few pixels.
 
 cdef enum:
     LEAST_FILTERS = 8

@@ -1,4 +1,5 @@
-/* Float32 tiles for named instruction sets: products of matrices, and convolution + bias + ReLU + 2x2 max pooling.
+/* Float32 tiles for named instruction sets: products of matrices, convolutions without columns, and convolution + bias
+ * + ReLU + 2x2 max pooling.
  *
  * One source, _simd_level.h, is compiled for each level: 0 with vectors of 16 bytes, which every processor has or the
  * compiler emulates; 1 for AVX2 with FMA; 2 for AVX-512. simd_highest() tells the highest that this processor runs.
@@ -247,10 +248,9 @@ typedef struct {
 } simd_functions;
 
 #define SIMD_FUNCTIONS(set, lanes, sparse_limit)                                                                       \
-    {lanes, sparse_limit, product_block_##set, product_pack_##set, squares_##set, transpose_##set, find_rows_##set,           \
-     product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set,                            \
-     convolution_backward_##set, direct_##set, direct_gradients_##set, copy_rows_##set,               \
-     accumulate_##set}
+    {lanes, sparse_limit, product_block_##set, product_pack_##set, squares_##set, transpose_##set,                     \
+     find_rows_##set, product_row_##set, sparse_block_##set, sparse_affine_##set, convolution_forward_##set,           \
+     convolution_backward_##set, direct_##set, direct_gradients_##set, copy_rows_##set, accumulate_##set}
 #if defined(__x86_64__)
 #define SIMD_BUILT 3
 static const simd_functions simd_levels[] = {SIMD_FUNCTIONS(portable, 4, 1.05), SIMD_FUNCTIONS(avx2, 8, 0.95),
@@ -274,6 +274,7 @@ static int simd_highest(void) {
 #include "_simd_jobs.h"
 
 static ptrdiff_t simd_lanes(int level) { return simd_levels[level].lanes; }
+
 /* Pack weights (filters, channels, area) as (parts of two vectors of filters, channels * area, two vectors), with zeros
  * behind the last filter; if is_adjoint, weights (channels, filters, area), each area from its end.
  */

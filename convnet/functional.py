@@ -182,7 +182,8 @@ def conv2d_forward(
     """Convolution (cross-correlation) of images with filters.
 
     ``y[n, f, oh, ow] = bias[f] + sum over c, i, j of
-    weight[f, c, i, j] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``, with 0 outside of x.
+    weight[f, c, i, j] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``, with 0 outside of x. A weight
+    that is not finite may or may not make an output NaN whose window reaches outside of x.
 
     Parameters
     ----------
@@ -243,7 +244,8 @@ def conv2d_backward(
     ``dweight[f, c, i, j] = sum over n, oh, ow of
     dy[n, f, oh, ow] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``;
     ``dbias[f] = sum over n, oh, ow of dy[n, f, oh, ow]``; ``dx`` adds ``weight[f, c, i, j] * dy[n, f, oh, ow]`` to
-    the element of x that it was multiplied with. A weight that is not finite may make other elements of dx NaN too.
+    the element of x that it was multiplied with. A weight that is not finite may make other elements of dx NaN too, and
+    a dy that is not finite elements of dweight that it meets outside of x alone.
 
     Parameters
     ----------
