@@ -53,7 +53,7 @@ cdef extern from "_simd.h" nogil:
         float* dbias
         uint8_t* codes
     ctypedef struct simd_direct:
-        Py_ssize_t filters, channels, kernel_h, kernel_w, area, rows, columns, stride_h, padding_h, height
+        Py_ssize_t filters, channels, kernel_h, kernel_w, rows, columns, stride_h, padding_h, height
         Py_ssize_t x_step, y_step
         const float* weight
         const float* x
@@ -622,11 +622,12 @@ def col2im(
 # stride is 1, is such a convolution as well: of the output's gradient, with each filter turned by half a turn, channels
 # in the place of filters, and as padding what the kernel leaves, which may be negative.
 #
-# By columns go few filters, with AVX-512 3 to 7 take 1.0 to 1.2 times as long without (the input gradient of so many
-# channels 1.1 to 2.4 times), and input gradients with many more pixels than the output has, most of them next to
-# padding, the sooner the less their channels fill vectors: 7 pixels for 5 in a row, 3x3, take 0.75, 6 for 4 1.1, and 8
-# for 4, 5x5, 1.4 times as long; 9 channels 1.1, 10 the same, 12 and 24 0.75 to 0.85. A window of one pixel is as fast
-# by columns, as are outputs of few pixels.
+# By columns go fewer filters than LEAST_FILTERS: with AVX-512 3 to 7 take 1.0 to 1.2 times as long without, the input
+# gradient of so many channels 1.1 to 2.4 times. So do input gradients whose pixels, times the channels that their
+# vectors have room for, are more than MOST_PERCENT of the output's pixels times the channels. Most pixels are next to
+# padding then: 7 for 5 in a row, 3x3, take 0.75, 6 for 4 1.1, and 8 for 4, 5x5, 1.4 times as long; with as many pixels
+# as the output has, 9 channels take 1.1, 10 the same, 12 and 24 0.75 to 0.85. A window of one pixel is as fast by
+# columns, as are outputs of fewer pixels than LEAST_PIXELS.
 
 cdef enum:
     LEAST_FILTERS = 8
@@ -642,14 +643,8 @@ cdef inline windows adjoint_of(windows s, Py_ssize_t height, Py_ssize_t width) n
 
 
 cdef inline int direct_level(int level, Py_ssize_t filters) noexcept nogil:
-    """Return the level whose tiles take so many filters: the one below where they fill half a vector at most."""
+    """Return the level whose tiles take so many filters: AVX2's instead of AVX-512's where half a vector holds them."""
     return level - 1 if level > 1 and filters <= simd_lanes(level - 1) else level
-
-
-cdef inline Py_ssize_t direct_filters(int level, Py_ssize_t filters) noexcept nogil:
-    """Return for how many filters there is room in the vectors that hold so many."""
-    cdef Py_ssize_t lanes = simd_lanes(direct_level(level, filters))
-    return (filters + lanes - 1) // lanes * lanes
 
 
 cdef inline bint has_direct(int level, windows s) noexcept nogil:
@@ -657,20 +652,22 @@ cdef inline bint has_direct(int level, windows s) noexcept nogil:
     return level >= 0 and s.kernel_h * s.kernel_w > 1 and s.out_h * s.out_w >= LEAST_PIXELS
 
 
-cdef inline bint is_direct(int level, windows s, Py_ssize_t filters, Py_ssize_t pixels) noexcept nogil:
-    """Whether float32 outputs of so many filters do, where columns would hold so many pixels of each tap."""
-    if not has_direct(level, s) or filters < LEAST_FILTERS:
-        return False
-    return 100.0 * s.out_h * s.out_w * direct_filters(level, filters) <= <double>MOST_PERCENT * pixels * filters
+cdef inline bint is_direct(int level, windows s, Py_ssize_t filters) noexcept nogil:
+    """Whether float32 outputs of so many filters do."""
+    return has_direct(level, s) and filters >= LEAST_FILTERS
 
 
 cdef inline bint is_adjoint_direct(
     int level, windows s, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width,
 ) noexcept nogil:
-    """Whether the gradient of its input does."""
-    if s.stride_h != 1 or s.stride_w != 1:
+    """Whether the gradient of an input of this size does."""
+    cdef Py_ssize_t lanes
+    if s.stride_h != 1 or s.stride_w != 1 or not is_direct(level, adjoint_of(s, height, width), channels):
         return False
-    return is_direct(level, adjoint_of(s, height, width), channels, s.out_h * s.out_w)
+    lanes = simd_lanes(direct_level(level, channels))
+    return 100.0 * height * width * ((channels + lanes - 1) // lanes * lanes) <= (
+        <double>MOST_PERCENT * s.out_h * s.out_w * channels
+    )
 
 
 cdef inline Py_ssize_t packed_size(int level, Py_ssize_t filters, Py_ssize_t taps) noexcept nogil:
@@ -695,9 +692,7 @@ def conv2d_scratch(
     cdef windows s = windows_of(kernel_h, kernel_w, out_h, out_w, stride_h, stride_w, padding_h, padding_w)
     cdef Py_ssize_t phases = phases_total(block_of(s, 0, block)), area = kernel_h * kernel_w, packed = 0
     cdef bint adjoint = is_float and need_dx and is_adjoint_direct(level, s, channels, height, width)
-    cdef bint direct = is_float and (
-        has_direct(level, s) if is_backward else is_direct(level, s, filters, out_h * out_w)
-    )
+    cdef bint direct = is_float and (has_direct(level, s) if is_backward else is_direct(level, s, filters))
     if direct:
         phases *= channels
         if not is_backward:
@@ -744,7 +739,7 @@ cdef void lay_out(
             for j in range(s.kernel_w):
                 places[tap] = first_pixel(s, i, j) if c == 0 else places[tap - area] + total
                 tap += 1
-    d.filters, d.channels, d.kernel_h, d.kernel_w, d.area = filters, channels, s.kernel_h, s.kernel_w, area
+    d.filters, d.channels, d.kernel_h, d.kernel_w = filters, channels, s.kernel_h, s.kernel_w
     d.rows, d.columns, d.stride_h, d.padding_h, d.height = s.out_h, s.out_w, s.stride_h, s.padding_h, height
     d.x, d.x_step, d.pixels = phases, s.phases_w * s.columns, places
 
@@ -811,7 +806,7 @@ def conv2d_forward(
     with nogil:
         for n in range(x.shape[0]):
             if floating is float:
-                if is_direct(level, whole, y.shape[1], out_h * out_w):
+                if is_direct(level, whole, y.shape[1]):
                     direct_convolution(
                         level, whole, block, x.shape[1], y.shape[1], pixels_of(x, n), x.shape[2], x.shape[3],
                         &packed[0], &bias[0], &phases[0], &places[0], &y[n, 0, 0],

@@ -17,8 +17,9 @@
  *
  * Threads are started by the first run that wants them. An idle one spins for a moment, because the parts of a training
  * step follow each other within microseconds and waking a sleeping thread takes tens of them, and then sleeps; one that
- * is above the last run's size neither spins nor is woken. After a fork the child has no threads and starts its own; a
+ * is above the last run's size neither spins nor is woken. After a fork the child has no threads and starts its own. A
  * run that was going on, because a task forked, cannot be finished there, and says so: pool_run returns 0 instead of 1.
+ * That holds where the task runs on the thread that began the run; the child of a fork on another never returns.
  *
  * A thread computes in the caller's floating-point environment: rounding, and whether subnormal numbers count as 0.
  */

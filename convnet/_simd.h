@@ -62,7 +62,7 @@ typedef struct {
  * row * stride_h + i - padding_h is below 0, or height or more.
  */
 typedef struct {
-    ptrdiff_t filters, channels, kernel_h, kernel_w, area, rows, columns, stride_h, padding_h, height;
+    ptrdiff_t filters, channels, kernel_h, kernel_w, rows, columns, stride_h, padding_h, height;
     const float *weight;    /* as simd_direct_weights packs them */
     const float *x;
     ptrdiff_t x_step;
@@ -149,10 +149,12 @@ typedef void product_function(const product_tile *);
 #define ROW_VECTORS 4
 #define ROW_AHEAD 4
 
-/* Most output cells of which a convolution without columns has the sums in hand before it writes them. 72 measured
- * alike, but for 7 x 7 pixels, 64 channels, 3x3, a tenth longer, and 3 channels, 32 x 32 pixels, a twelfth shorter.
+/* Most output cells of which a convolution without columns has the sums in hand before it writes them, a multiple of
+ * four. 72 measured alike, but for 7 x 7 pixels, 64 channels, 3x3, a tenth longer, and 3 channels, 32 x 32 pixels, a
+ * twelfth shorter.
  */
 #define DIRECT_CELLS 48
+_Static_assert(DIRECT_CELLS % 4 == 0, "cells are transposed four at a time");
 
 /* What is not 0 in a matrix (m, k): in each row, for each block of SPARSE_DEPTH columns, the numbers of the columns
  * within the block, in order, and the values. Block * m + row is the number of their slot, and they begin at its start:
@@ -284,10 +286,13 @@ static void simd_direct_weights(int level, const float *weight, ptrdiff_t filter
     for (ptrdiff_t f = 0; f < filters; f += width, packed += taps * width) {
         const ptrdiff_t count = simd_least(filters - f, width);
         if (count < width) memset(packed, 0, (size_t)(taps * width) * sizeof *packed);
-        if (!is_adjoint) simd_levels[level].transpose(weight + f * taps, taps, count, taps, packed, width);
-        for (ptrdiff_t c = 0; c < (is_adjoint ? channels : 0); c++)
-            simd_levels[level].transpose(weight + (c * filters + f) * area, area, count, area,
-                                         packed + ((c + 1) * area - 1) * width, -width);
+        if (is_adjoint) {
+            for (ptrdiff_t c = 0; c < channels; c++)
+                simd_levels[level].transpose(weight + (c * filters + f) * area, area, count, area,
+                                             packed + ((c + 1) * area - 1) * width, -width);
+        } else {
+            simd_levels[level].transpose(weight + f * taps, taps, count, taps, packed, width);
+        }
     }
 }
 static void simd_direct_convolution(int level, const simd_direct *s) { simd_levels[level].direct(s); }

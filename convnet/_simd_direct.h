@@ -80,7 +80,7 @@ static SIMD_NAME(direct_function) *const SIMD_NAME(direct_tiles)[SIMD_SUMS][2] =
 /* Convolve the image. */
 SIMD_TARGET static void SIMD_NAME(direct)(const simd_direct *s) {
     enum { WIDTH = 2 * SIMD_LANES };
-    const ptrdiff_t taps = s->channels * s->area, cells = s->rows * s->columns;
+    const ptrdiff_t area = s->kernel_h * s->kernel_w, taps = s->channels * area, cells = s->rows * s->columns;
     /* Cells that are written at a time: nearly the same numbers, and multiples of four, which are transposed at once. */
     const ptrdiff_t most = simd_parts(simd_parts(cells, simd_parts(cells, DIRECT_CELLS)), 4) * 4;
     FLOATS sums[DIRECT_CELLS][2] __attribute__((aligned(64)));
@@ -89,7 +89,7 @@ SIMD_TARGET static void SIMD_NAME(direct)(const simd_direct *s) {
         const ptrdiff_t filters = simd_least(s->filters - f, WIDTH);
         float start[WIDTH] __attribute__((aligned(64))) = {0};
         if (s->bias != NULL) memcpy(start, s->bias + f, (size_t)filters * sizeof *start);
-        SIMD_NAME(direct_terms) terms = {.x = s->x, .start = start, .run_step = s->area};
+        SIMD_NAME(direct_terms) terms = {.x = s->x, .start = start, .run_step = area};
         ptrdiff_t row = 0, column = 0;
         for (ptrdiff_t cell = 0; cell < cells; cell += most) {
             const ptrdiff_t some = simd_least(cells - cell, most), tiles = simd_parts(some, SIMD_SUMS);
@@ -127,7 +127,7 @@ SIMD_TARGET static void SIMD_NAME(direct_gradients_of)(const simd_direct *s, con
         const ptrdiff_t size = (all - done) / (tiles - tile);
         for (ptrdiff_t t = 0; t < size; t++, tap++) {
             from[t] = s->pixels[tap], rows[t] = tap;
-            if (--left == 0) left = taps, tap += s->area - taps;
+            if (--left == 0) left = taps, tap += s->kernel_h * s->kernel_w - taps;
         }
         SIMD_NAME(direct_tiles)[size - 1][filters > SIMD_LANES](terms, from, sums);
         for (ptrdiff_t t = 0; t < size; t++) {

@@ -291,7 +291,8 @@ def test_needs_pillow_for_files_alone(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def readers(mnist):
     """Return models trained as examples/fast_recipe.py trains them, for random seeds 0 to 2."""
-    return [trained(seed, *convnet.preprocess(*mnist)) for seed in range(3)]
+    data, statistics = convnet.preprocess(*mnist)
+    return [trained(seed, data, statistics) for seed in range(3)]
 
 
 def trained(seed, data, statistics):
