@@ -5,6 +5,7 @@ CONVNET_DEBUG=1 in the environment builds it with bounds checks and without opti
 
 import os
 import shutil
+import subprocess
 import sysconfig
 from pathlib import Path
 
@@ -19,6 +20,8 @@ DEBUG = os.environ.get("CONVNET_DEBUG", "0") not in ("", "0")
 # let sums be vectorised and leave NaN, infinity and subnormals as they are.
 OPTIMISE = ["-O3", "-fno-math-errno", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"]
 CHECK = ["-O1", "-g", "-UNDEBUG"]
+# What asks for debug symbols, or needs them for its reports.
+SYMBOLS = ("-g", "-fsanitize")
 
 COMPILER_DIRECTIVES = {
     "language_level": 3,
@@ -43,8 +46,25 @@ class BuildExt(build_ext):
             for extension in self.extensions:
                 extension.extra_compile_args += ["-pthread", *(CHECK if DEBUG else OPTIMISE)]
                 extension.extra_link_args += ["-pthread"]
+                if not DEBUG and not self.wants_symbols() and self.strips():
+                    extension.extra_link_args += ["-Wl,--strip-debug"]
                 extension.libraries += ["m"]
         super().build_extensions()
+
+    def wants_symbols(self):
+        """Return whether the user's own flags, not those that Python was built with, ask for debug symbols."""
+        own = f"{os.environ.get('CFLAGS', '')} {os.environ.get('LDFLAGS', '')}".split()
+        return any(flag.startswith(SYMBOLS) and flag != "-g0" for flag in own)
+
+    def strips(self):
+        """Return whether the linker leaves debug symbols out when it is told to, as GNU's and its likes do."""
+        try:
+            answer = subprocess.run(
+                [*self.compiler.linker_so, "-Wl,--version"], capture_output=True, text=True, timeout=60, check=False
+            ).stdout
+        except (OSError, subprocess.SubprocessError):
+            return False
+        return any(name in answer for name in ("GNU", "LLD", "mold"))
 
     def require_compiler(self, name):
         if shutil.which(name) is None:
@@ -68,8 +88,8 @@ setup(
             Extension(
                 "convnet._kernels",
                 ["convnet/_kernels.pyx"],
-                include_dirs=["convnet"],
-                depends=[str(header) for header in Path("convnet").glob("*.h")],
+                include_dirs=["convnet/native"],
+                depends=[str(path) for path in sorted(Path("convnet").rglob("*")) if path.suffix in (".h", ".pxi")],
             )
         ],
         build_dir="build/cython",

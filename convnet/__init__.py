@@ -6,8 +6,6 @@
 >>> solver.train()  # doctest: +SKIP
 """
 
-__version__ = "0.1.0"
-
 try:
     import convnet._kernels  # noqa: F401
 except ImportError as error:
@@ -19,18 +17,38 @@ except ImportError as error:
     ) from None
 
 from convnet import functional, naive, webpage
-from convnet.augmentation import Augmentation
-from convnet.callbacks import Checkpoint, EarlyStopping, FilterAnimation, ProgressBar
-from convnet.datasets import Statistics, load_mnist, load_prepared, preprocess, read_idx, save_prepared
-from convnet.digits import prepare_digit
-from convnet.gradient_check import gradient_error
-from convnet.initializers import he_normal
-from convnet.layers import Affine, AveragePool2D, Conv2D, Dropout, Layer, MaxPool2D, ReLU, Sigmoid
-from convnet.losses import softmax_loss, svm_loss
-from convnet.model_files import load_model, load_tutorial_model, save_model
-from convnet.models import ConvNet1, Sequential
-from convnet.optimizers import SGD, Adam, Momentum, Optimizer, RMSProp
+from convnet.core.threads import get_num_threads, set_num_threads, show_config
+from convnet.core.version import __version__ as __version__
+from convnet.core.workspace import Workspace
+from convnet.datasets import (
+    Augmentation,
+    Statistics,
+    load_mnist,
+    load_prepared,
+    prepare_digit,
+    preprocess,
+    read_idx,
+    save_prepared,
+)
+from convnet.layers import (
+    Affine,
+    AveragePool2D,
+    Conv2D,
+    Dropout,
+    Layer,
+    LeakyReLU,
+    MaxPool2D,
+    ReLU,
+    Sigmoid,
+    Tanh,
+    gradient_error,
+    he_normal,
+    softmax_loss,
+    svm_loss,
+)
+from convnet.models import ConvNet1, Sequential, load_model, load_tutorial_model, save_model
 from convnet.plotting import (
+    FilterAnimation,
     plot_confusion,
     plot_curves,
     plot_errors,
@@ -39,10 +57,23 @@ from convnet.plotting import (
     plot_predictions,
     plot_training,
 )
-from convnet.schedules import Constant, CosineDecay, EpochDecay, OneCycle, StepDecay
-from convnet.solver import Callback, Solver
-from convnet.threads import get_num_threads, set_num_threads, show_config
-from convnet.workspace import Workspace
+from convnet.training import (
+    SGD,
+    Adam,
+    Callback,
+    Checkpoint,
+    Constant,
+    CosineDecay,
+    EarlyStopping,
+    EpochDecay,
+    Momentum,
+    OneCycle,
+    Optimizer,
+    ProgressBar,
+    RMSProp,
+    Solver,
+    StepDecay,
+)
 
 __all__ = [
     "SGD",
@@ -61,6 +92,7 @@ __all__ = [
     "EpochDecay",
     "FilterAnimation",
     "Layer",
+    "LeakyReLU",
     "MaxPool2D",
     "Momentum",
     "OneCycle",
@@ -73,6 +105,7 @@ __all__ = [
     "Solver",
     "Statistics",
     "StepDecay",
+    "Tanh",
     "Workspace",
     "functional",
     "get_num_threads",

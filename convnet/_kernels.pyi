@@ -1,218 +1,177 @@
 """Types of the compiled module; float arrays are all float32 or all float64 in one call."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 _Float = npt.NDArray[np.floating[Any]]
-_Codes = npt.NDArray[np.uint8]
+_Bytes = npt.NDArray[np.uint8]
 _Int = npt.NDArray[np.signedinteger[Any]]
+_Algorithm = Literal["direct", "im2col"]
 
+# The pool of threads.
 MAX_THREADS: int
-SLACK: int
-MAX_KERNEL_W: int
-CLOSED: int
-NUM_LEVELS: int
-COMPILER: str
 
-def simd_highest() -> int: ...
+def num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...
 def run_tasks(function: Callable[[int, int], object], count: int, threads: int) -> None: ...
-def multiply_scratch(level: int, m: int, k: int, n: int) -> int: ...
+
+# Instruction sets.
+COMPILER: str
+BUILT: tuple[str, ...]
+INSTRUCTION_SETS: tuple[str, ...]
+
+def use_instruction_set(name: str) -> None: ...
+def instruction_set() -> str: ...
+
+# Products and the Affine layer.
+def multiply_scratch(m: int, k: int, n: int) -> int: ...
 def multiply(
-    level: int,
-    threads: int,
     a: _Float,
     b: _Float,
     c: _Float,
     a_is_transposed: bool,
     b_is_transposed: bool,
     beta: float,
-    scratch: npt.NDArray[np.uint8] | None,
+    scratch: _Bytes | None,
 ) -> None: ...
-def affine_scratch(level: int, n: int, d: int, m: int) -> int: ...
+def affine_forward_scratch(n: int, d: int, m: int) -> int: ...
+def affine_forward(x: _Float, weight: _Float, bias: _Float, y: _Float, relu: bool, scratch: _Bytes) -> None: ...
+def affine_backward_scratch(n: int, d: int, m: int) -> int: ...
 def affine_backward(
-    level: int,
-    threads: int,
     dy: _Float,
     x: _Float,
     weight: _Float,
     dx: _Float | None,
     out: _Float,
+    dbias: _Float,
     decay: float,
     rate: float,
-    scratch: npt.NDArray[np.uint8],
+    scratch: _Bytes,
 ) -> float: ...
-def phases_size(
-    kernel_h: int,
-    kernel_w: int,
-    out_h: int,
-    out_w: int,
-    stride_h: int,
-    stride_w: int,
-    padding_h: int,
-    padding_w: int,
-) -> int: ...
-def block_rows(size: int, out_h: int, out_w: int) -> int: ...
-def im2col(
-    level: int,
-    x: _Float,
-    phases: _Float,
-    cols: _Float,
-    kernel_h: int,
-    kernel_w: int,
-    out_h: int,
-    out_w: int,
-    stride_h: int,
-    stride_w: int,
-    padding_h: int,
-    padding_w: int,
-) -> None: ...
-def col2im(
-    level: int,
-    cols: _Float,
-    phases: _Float,
-    x: _Float,
-    kernel_h: int,
-    kernel_w: int,
-    out_h: int,
-    out_w: int,
-    stride_h: int,
-    stride_w: int,
-    padding_h: int,
-    padding_w: int,
-) -> None: ...
-def conv2d_scratch(
-    level: int,
-    is_float: bool,
-    is_backward: bool,
-    need_dx: bool,
-    channels: int,
-    filters: int,
-    height: int,
-    width: int,
-    block: int,
-    adjoint_block: int,
-    kernel_h: int,
-    kernel_w: int,
-    out_h: int,
-    out_w: int,
-    stride_h: int,
-    stride_w: int,
-    padding_h: int,
-    padding_w: int,
-) -> tuple[int, int, int, int]: ...
-def conv2d_pack(level: int, is_backward: bool, weight: _Float, channels: int, packed: _Float) -> None: ...
+
+# Convolution.
+class Convolution:
+    def __init__(
+        self,
+        is_float: bool,
+        channels: int,
+        height: int,
+        width: int,
+        filters: int,
+        kernel_h: int,
+        kernel_w: int,
+        stride_h: int,
+        stride_w: int,
+        padding_h: int,
+        padding_w: int,
+        block_rows: int = 0,
+    ) -> None: ...
+    @property
+    def out_h(self) -> int: ...
+    @property
+    def out_w(self) -> int: ...
+    @property
+    def block_rows(self) -> int: ...
+    @property
+    def forward_algorithm(self) -> _Algorithm: ...
+    @property
+    def weight_gradient_algorithm(self) -> _Algorithm: ...
+    @property
+    def input_gradient_algorithm(self) -> _Algorithm: ...
+    def im2col_scratch(self) -> int: ...
+    def forward_scratch(self, threads: int) -> int: ...
+    def backward_scratch(self, n: int, threads: int, need_dx: bool) -> int: ...
+
+def im2col(s: Convolution, x: _Float, cols: _Float, scratch: _Bytes) -> None: ...
+def col2im(s: Convolution, cols: _Float, x: _Float, scratch: _Bytes) -> None: ...
 def conv2d_forward(
-    level: int,
-    x: _Float,
-    weight: _Float,
-    bias: _Float,
-    packed: _Float,
-    phases: _Float,
-    cols: _Float,
-    places: _Int,
-    y: _Float,
-    block: int,
-    kernel_h: int,
-    kernel_w: int,
-    out_h: int,
-    out_w: int,
-    stride_h: int,
-    stride_w: int,
-    padding_h: int,
-    padding_w: int,
+    s: Convolution, x: _Float, weight: _Float, bias: _Float, y: _Float, scratch: _Bytes, threads: int
 ) -> None: ...
 def conv2d_backward(
-    level: int,
+    s: Convolution,
     dy: _Float,
     x: _Float,
     weight: _Float,
-    packed: _Float,
-    phases: _Float,
-    cols: _Float,
-    places: _Int,
     dweight: _Float,
     dbias: _Float,
     dx: _Float | None,
-    block: int,
-    adjoint_block: int,
-    kernel_h: int,
-    kernel_w: int,
-    out_h: int,
-    out_w: int,
-    stride_h: int,
-    stride_w: int,
-    padding_h: int,
-    padding_w: int,
-) -> None: ...
-def max_pool2d_forward(
-    x: _Float,
-    y: _Float,
-    argmax: _Int,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    padding_h: int,
-    padding_w: int,
-) -> None: ...
-def max_pool2d_backward(dy: _Float, argmax: _Int, dx: _Float) -> None: ...
-def average_pool2d_forward(
-    x: _Float,
-    counts: _Float,
-    y: _Float,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    padding_h: int,
-    padding_w: int,
-) -> None: ...
-def average_pool2d_backward(
-    dy: _Float,
-    counts: _Float,
-    shares: _Float,
-    dx: _Float,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    padding_h: int,
-    padding_w: int,
-) -> None: ...
-def conv_relu_pool_forward(
-    level: int,
+    scratch: _Bytes,
     threads: int,
-    x: _Float,
-    weight: _Float,
-    bias: _Float,
-    padded: _Float,
-    y: _Float,
-    codes: _Codes,
-    padding_h: int,
-    padding_w: int,
+) -> None: ...
+
+# Pooling.
+class Pooling:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        kernel_h: int,
+        kernel_w: int,
+        stride_h: int,
+        stride_w: int,
+        padding_h: int,
+        padding_w: int,
+    ) -> None: ...
+    @property
+    def out_h(self) -> int: ...
+    @property
+    def out_w(self) -> int: ...
+
+def max_pool2d_forward(s: Pooling, x: _Float, y: _Float, argmax: _Int) -> None: ...
+def max_pool2d_backward(dy: _Float, argmax: _Int, dx: _Float) -> None: ...
+def average_pool2d_forward(s: Pooling, x: _Float, counts: _Float, y: _Float) -> None: ...
+def average_pool2d_backward(s: Pooling, dy: _Float, counts: _Float, shares: _Float, dx: _Float) -> None: ...
+
+# Convolution, ReLU and 2x2 max pooling in one pass.
+MAX_KERNEL_W: int
+INACTIVE: int
+
+class ConvReLUPool:
+    def __init__(
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        filters: int,
+        kernel_h: int,
+        kernel_w: int,
+        padding_h: int,
+        padding_w: int,
+    ) -> None: ...
+    @property
+    def out_h(self) -> int: ...
+    @property
+    def out_w(self) -> int: ...
+    def scratch(self, n: int) -> int: ...
+
+def conv_relu_pool_forward(
+    s: ConvReLUPool, x: _Float, weight: _Float, bias: _Float, y: _Float, argmax: _Bytes, scratch: _Bytes
 ) -> None: ...
 def conv_relu_pool_backward(
-    level: int,
-    threads: int,
-    dy: _Float,
-    codes: _Codes,
-    x: _Float,
-    weight: _Float,
-    padded: _Float,
-    dweight: _Float,
-    dbias: _Float,
-    padding_h: int,
-    padding_w: int,
+    s: ConvReLUPool, dy: _Float, argmax: _Bytes, x: _Float, dweight: _Float, dbias: _Float, scratch: _Bytes
 ) -> None: ...
-def relu_pool_backward(dy: _Float, codes: _Codes, dx: _Float) -> None: ...
+def relu_pool_backward(dy: _Float, argmax: _Bytes, dconv: _Float) -> None: ...
+
+# Activations and dropout.
 def relu_forward(x: _Float, y: _Float) -> None: ...
 def relu_backward(dy: _Float, y: _Float, dx: _Float) -> None: ...
+def leaky_relu_forward(slope: float, x: _Float, y: _Float) -> None: ...
+def leaky_relu_backward(slope: float, dy: _Float, x: _Float, dx: _Float) -> None: ...
+def sigmoid_from_exp(x: _Float, e: _Float, y: _Float) -> None: ...
+def sigmoid_gradient_from_exp(factor: float, dy: _Float, e: _Float, dx: _Float) -> None: ...
+def dropout_scale(keep_divisor: float, x: _Float, kept: _Bytes, y: _Float) -> None: ...
+
+# Losses.
 def softmax_loss(scores: _Float, labels: _Int, dscores: _Float) -> float: ...
 def svm_loss(scores: _Float, labels: _Int, margin: float, dscores: _Float) -> float: ...
+
+# Warping.
 def warp(x: _Float, maps: npt.NDArray[np.float64], y: _Float) -> None: ...
+
+# Updates of parameters.
 def add_scaled(factor: float, x: _Float, y: _Float) -> None: ...
 def add_l2(l2: float, weight: _Float, dweight: _Float) -> float: ...
 def momentum_update(

@@ -1,5 +1,7 @@
 """The layer functions as plain loops: the formulas to read, and the oracle that the tests hold the fast ones against.
 
+This file is long because it is one page of a textbook: every formula of the library, in one place and one style.
+
 Each function takes and returns what its fast namesake in `convnet.functional` does (the losses: that in
 `convnet.losses`), but for `need_dx`. Nothing here is fast, nothing is checked, and every result is float64.
 
@@ -10,7 +12,7 @@ in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / 
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
 from itertools import product
-from math import exp, floor, log
+from math import cosh, exp, floor, log, tanh
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ __all__ = [
     "conv2d_forward",
     "dropout_backward",
     "dropout_forward",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "relu_backward",
@@ -33,6 +37,8 @@ __all__ = [
     "sigmoid_forward",
     "softmax_loss",
     "svm_loss",
+    "tanh_backward",
+    "tanh_forward",
     "warp",
 ]
 
@@ -338,7 +344,7 @@ def relu_forward(x: Array) -> Array:
 
 
 def relu_backward(dy: Array, y: Array) -> Array:
-    """Gradient of `relu_forward`: ``dx = dy`` where the unit is open (y above 0, or NaN), 0 where it is closed.
+    """Gradient of `relu_forward`: ``dx = dy`` where the unit is active (y above 0, or NaN), 0 where it is not.
 
     Parameters
     ----------
@@ -354,6 +360,46 @@ def relu_backward(dy: Array, y: Array) -> Array:
     dx = np.zeros(dy.shape)
     for index in np.ndindex(dy.shape):
         dx[index] = 0.0 if float(y[index]) <= 0 else float(dy[index])
+    return dx
+
+
+def leaky_relu_forward(x: Array, slope: float = 0.01) -> Array:
+    """Leaky rectified linear unit: ``y = x`` where x is above 0, else ``slope * x``; NaN stays NaN.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+    slope : float
+
+    Returns
+    -------
+    ndarray, of the shape of x
+    """
+    y = np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        value = float(x[index])
+        y[index] = slope * value if value <= 0 else value
+    return y
+
+
+def leaky_relu_backward(dy: Array, x: Array, slope: float = 0.01) -> Array:
+    """Gradient of `leaky_relu_forward`: ``dx = dy`` where x is above 0 (or NaN), else ``slope * dy``.
+
+    Parameters
+    ----------
+    dy : ndarray, any shape
+        Gradient of the loss with respect to the output.
+    x : ndarray, of the shape of dy
+        Input of the forward pass.
+    slope : float
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+    """
+    dx = np.zeros(dy.shape)
+    for index in np.ndindex(dy.shape):
+        dx[index] = slope * float(dy[index]) if float(x[index]) <= 0 else float(dy[index])
     return dx
 
 
@@ -395,6 +441,45 @@ def sigmoid_backward(dy: Array, x: Array) -> Array:
     dx = np.zeros(dy.shape)
     for index in np.ndindex(dy.shape):
         dx[index] = float(dy[index]) * y[index] * one_minus_y[index]
+    return dx
+
+
+def tanh_forward(x: Array) -> Array:
+    """Hyperbolic tangent: ``y = (exp(x) - exp(-x)) / (exp(x) + exp(-x))``.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+    """
+    y = np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        y[index] = tanh(float(x[index]))
+    return y
+
+
+def tanh_backward(dy: Array, x: Array) -> Array:
+    """Gradient of `tanh_forward`: ``dx = dy / cosh(x)**2``, which is ``dy * (1 - y**2)``.
+
+    Parameters
+    ----------
+    dy : ndarray, any shape
+        Gradient of the loss with respect to the output.
+    x : ndarray, of the shape of dy
+        Input of the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+    """
+    dx = np.zeros(dy.shape)
+    for index in np.ndindex(dy.shape):
+        value = float(x[index])
+        # Beyond 350 the square of the cosine is too large for a float, and the quotient 0 to 300 places.
+        dx[index] = float(dy[index]) * (0.0 if abs(value) > 350 else 1 / cosh(value) ** 2)
     return dx
 
 

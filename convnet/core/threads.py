@@ -1,0 +1,118 @@
+"""What the kernels run on: the number of threads, and the instruction set.
+
+Both are set from the environment when the package is imported:
+
+- ``CONVNET_NUM_THREADS`` is the number of threads, at most 256. Without it there is one for each processor that this
+  process may run on, or fewer if ``OMP_NUM_THREADS`` is less.
+- ``CONVNET_SIMD`` forces an instruction set: ``avx512``, ``avx2``, ``portable`` (vectors of 16 bytes, on any
+  processor), or ``none`` for the loops in Cython alone. Without it the best one of this processor is taken.
+
+Results have the same bits for any number of threads; they differ within rounding from one instruction set to another.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from convnet import _kernels
+from convnet.core.checks import as_count
+from convnet.core.version import __version__
+
+__all__ = ["get_num_threads", "set_num_threads", "show_config"]
+
+
+def _instruction_set_from(name: str | None) -> str:
+    """Return the instruction set that CONVNET_SIMD names, the best one for None."""
+    present = _kernels.INSTRUCTION_SETS
+    if name is not None and name not in present:
+        raise ValueError(f"CONVNET_SIMD: expected one of {', '.join(present)} on this machine, got {name!r}")
+    return present[-1] if name is None else name
+
+
+def _num_threads_from(ours: str | None, openmp: str | None) -> int:
+    """Return the number of threads that the two variables, and the processors of this process, give."""
+    if ours is not None:
+        try:
+            return min(as_count(int(ours), "CONVNET_NUM_THREADS"), _kernels.MAX_THREADS)
+        except ValueError:
+            raise ValueError(f"CONVNET_NUM_THREADS: expected an integer of at least 1, got {ours!r}") from None
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # OpenMP allows a list, with a number for each level of nesting.
+    first = (openmp or "").split(",")[0].strip()
+    wanted = int(first) if first.isdecimal() else 0
+    return min(wanted or processors, processors, _kernels.MAX_THREADS)
+
+
+_kernels.use_instruction_set(_instruction_set_from(os.environ.get("CONVNET_SIMD") or None))
+_kernels.set_num_threads(
+    _num_threads_from(os.environ.get("CONVNET_NUM_THREADS") or None, os.environ.get("OMP_NUM_THREADS"))
+)
+
+
+def get_num_threads() -> int:
+    """Return how many threads a computation uses at most, the calling one among them."""
+    return _kernels.num_threads()
+
+
+def set_num_threads(count: int) -> None:
+    """Set how many threads computations use at most, in the whole process.
+
+    It changes no result: the bits are the same for any number.
+
+    Parameters
+    ----------
+    count : int
+        At least 1, the calling thread among them; of more than 256 no more are used.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is not an integer of at least 1.
+    """
+    _kernels.set_num_threads(min(as_count(count, "set_num_threads"), _kernels.MAX_THREADS))
+
+
+def show_config() -> None:
+    """Print what the package was built with and runs on: versions, instruction sets, threads."""
+    import platform
+
+    print(f"convnet {__version__}, NumPy {np.__version__}, Python {platform.python_version()}")
+    print(f"platform: {sys.platform} {platform.machine()}, {os.cpu_count()} processors")
+    print(f"compiler: {_kernels.COMPILER}")
+    print(
+        f"instruction sets built: {', '.join(_kernels.BUILT)}; best here: {_kernels.INSTRUCTION_SETS[-1]}; "
+        f"in use: {_kernels.instruction_set()}"
+    )
+    print(f"threads: {get_num_threads()}")
+
+
+# Elements of a part, and of each where there are more than 8: a part begins in Python, where only one thread can be at
+# a time, and threads that meet there wait for each other.
+PART, LARGE_PART = 1 << 18, 1 << 22
+
+
+def in_parts(task: Callable[[slice, int], object], count: int, elements: int, threads: int | None = None) -> None:
+    """Call task(part, slot) for parts, as slices, that together are the first `count` of something.
+
+    The parts depend on the sizes alone, and are given to the threads of the pool. What a task writes must depend on its
+    part alone; `slot`, below `threads`, tells the threads apart that run at the same time, for scratch memory.
+
+    Parameters
+    ----------
+    task : callable
+    count : int
+        Things to be divided, such as images.
+    elements : int
+        Of all of them together: what the work is proportional to.
+    threads : int, optional
+        At most so many; `get_num_threads` by default.
+    """
+    threads = _kernels.num_threads() if threads is None else threads
+    parts = min(count, elements // PART, max(8, min(32, elements // LARGE_PART)))
+    if parts < 2:
+        task(slice(0, count), 0)
+        return
+    bounds = [count * part // parts for part in range(parts + 1)]
+    _kernels.run_tasks(lambda index, slot: task(slice(bounds[index], bounds[index + 1]), slot), parts, threads)

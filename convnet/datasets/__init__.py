@@ -1,0 +1,22 @@
+"""Data: from files to arrays, their preparation, and their augmentation.
+
+What belongs here makes or changes images and labels before a model sees them. It knows nothing of layers.
+"""
+
+from convnet.datasets.augmentation import Augmentation
+from convnet.datasets.digits import prepare_digit
+from convnet.datasets.idx import read_idx
+from convnet.datasets.mnist import load_mnist
+from convnet.datasets.prepared import load_prepared, save_prepared
+from convnet.datasets.preprocessing import Statistics, preprocess
+
+__all__ = [
+    "Augmentation",
+    "Statistics",
+    "load_mnist",
+    "load_prepared",
+    "prepare_digit",
+    "preprocess",
+    "read_idx",
+    "save_prepared",
+]

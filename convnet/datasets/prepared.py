@@ -1,0 +1,104 @@
+"""Pickle files of prepared data: what `preprocess` returned, so that it need not be computed again."""
+
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.datasets.preprocessing import Statistics
+from convnet.formats.files import PathLike, replace_file
+from convnet.formats.pickles import load_pickle
+
+__all__ = ["load_prepared", "save_prepared"]
+
+DATA_KEYS = ("x_train", "y_train", "x_validation", "y_validation", "x_test", "y_test")
+
+
+def save_prepared(path: PathLike, data: Mapping[str, npt.NDArray[Any]], statistics: Statistics) -> None:
+    """Save what `preprocess` returned to a pickle file, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The file; an existing one is replaced when the new one is complete.
+    data, statistics
+        What `preprocess` returned.
+
+    Raises
+    ------
+    ValueError
+        If `data` and `statistics` are not those that `preprocess` makes.
+    """
+    if not isinstance(statistics, Statistics):
+        raise ValueError(f"save_prepared: expected statistics from preprocess, got {statistics!r:.60}")
+    content = {"data": _contiguous(data), "statistics": _contiguous(statistics.to_dict())}
+    _check_prepared(content["data"], content["statistics"], "save_prepared")
+    with replace_file(path) as file:
+        pickle.dump(content, file, protocol=5)
+
+
+def load_prepared(path: PathLike) -> tuple[dict[str, npt.NDArray[Any]], Statistics]:
+    """Load a pickle file of `save_prepared`.
+
+    The unpickler builds arrays, dictionaries, strings and numbers; a file that asks for anything else is refused
+    before any of its wishes are carried out.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    data, statistics
+        As from `preprocess`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a pickle of prepared data.
+    """
+    content = load_pickle(path, "prepared data")
+    if not (isinstance(content, dict) and content.keys() == {"data", "statistics"}):
+        raise ValueError(f"{path}: expected a pickle of prepared data, a dictionary of data and statistics")
+    if not isinstance(content["statistics"], dict):
+        raise ValueError(f"{path}: expected statistics in a dictionary, got {type(content['statistics']).__name__}")
+    return content["data"], _check_prepared(content["data"], content["statistics"], str(path))
+
+
+def _contiguous(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dictionary whose arrays are contiguous, as the unpickler wants them."""
+    return {
+        key: np.asarray(value, order="C") if isinstance(value, np.ndarray) else value for key, value in values.items()
+    }
+
+
+def _check_prepared(data: Any, statistics: Mapping[str, Any], what: str) -> Statistics:
+    """Return the statistics after checking them and the data, and that they are of the same images."""
+    _check_data(data, what)
+    try:
+        checked = Statistics.from_dict(statistics)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
+    if data["x_train"].shape[1:] != checked.image_shape:
+        raise ValueError(
+            f"{what}: expected data and statistics of one image shape, got {data['x_train'].shape[1:]} "
+            f"and {checked.image_shape}"
+        )
+    return checked
+
+
+def _check_data(data: Any, what: str) -> None:
+    """Raise a ValueError unless `data` is a dictionary of the six arrays that `preprocess` makes."""
+    if not isinstance(data, dict) or data.keys() != set(DATA_KEYS):
+        raise ValueError(f"{what}: expected a dictionary of the arrays {', '.join(DATA_KEYS)}")
+    for part in ("train", "validation", "test"):
+        x, y = data[f"x_{part}"], data[f"y_{part}"]
+        for name, array, dtype, rank in ((f"x_{part}", x, np.float32, 4), (f"y_{part}", y, np.int64, 1)):
+            if getattr(array, "dtype", None) != dtype or array.ndim != rank:
+                raise ValueError(f"{what}: expected {name} to be {np.dtype(dtype)} of rank {rank}, got {array!r:.60}")
+        if len(x) != len(y):
+            raise ValueError(f"{what}: expected as many images as labels, got {len(x)} x_{part} and {len(y)} y_{part}")

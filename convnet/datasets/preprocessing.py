@@ -1,0 +1,241 @@
+"""Preprocessing: from images as a data set holds them to the inputs of a model, and the statistics that repeat it."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import FloatArray, as_count
+
+__all__ = ["Statistics", "fingerprint", "preprocess"]
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+def fingerprint(array: npt.NDArray[Any]) -> str:
+    """Return an array's dtype and shape, and a checksum of its numbers in whatever order its bytes are."""
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return f"{plain.dtype} of shape {array.shape} with crc32 {zlib.crc32(plain.data):08x}"
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Preprocessing of images, fixed by a training set: ``((image / 255) - mean) / std``, each step optional.
+
+    Parameters
+    ----------
+    image_shape : tuple of ints
+        (C, H, W) of the images.
+    divide_by_255 : bool
+        Whether pixels are divided by 255 first; mean and std are in the unit that this leaves.
+    mean : ndarray of float32, shape (C, H, W), or None
+        The mean image to subtract.
+    std : ndarray of float32, shape () or (C, H, W), or None
+        The standard deviation to divide by.
+    """
+
+    image_shape: tuple[int, int, int]
+    divide_by_255: bool
+    mean: FloatArray | None
+    std: FloatArray | None
+
+    def apply(self, images: npt.ArrayLike) -> FloatArray:
+        """Prepare images as the training images were prepared.
+
+        Parameters
+        ----------
+        images : array_like of uint8, shape (N, H, W) or (N, H, W, C)
+
+        Returns
+        -------
+        ndarray of float32, shape (N, C, H, W)
+
+        Raises
+        ------
+        TypeError
+            If the images are not uint8.
+        ValueError
+            If their shape is not that of the training images.
+        """
+        planes = _channels_first(images)
+        if planes.shape[1:] != self.image_shape:
+            c, h, w = self.image_shape
+            raise ValueError(
+                f"expected images of shape (N, {h}, {w}{f', {c}' if c > 1 else ''}), got {np.shape(images)}"
+            )
+        prepared = planes.astype(np.float32, order="C")
+        if self.divide_by_255:
+            prepared /= 255
+        if self.mean is not None:
+            prepared -= self.mean
+        if self.std is not None:
+            prepared /= self.std
+        return prepared
+
+    def __repr__(self) -> str:
+        mean, std = (None if array is None else f"<{fingerprint(array)}>" for array in (self.mean, self.std))
+        return f"Statistics(image_shape={self.image_shape}, divide_by_255={self.divide_by_255}, mean={mean}, std={std})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the statistics as a dictionary of arrays, numbers and None."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the statistics that `to_dict` gave, after checking them.
+
+        Raises
+        ------
+        ValueError
+            If the dictionary is not one of `to_dict`.
+        """
+        names = [field.name for field in fields(cls)]
+        if values.keys() != set(names):
+            raise ValueError(f"expected the statistics {', '.join(names)}, got {list(values)}")
+        shape = values["image_shape"]
+        if not (isinstance(shape, tuple) and len(shape) == 3 and all(type(size) is int for size in shape)):
+            raise ValueError(f"expected an image shape (C, H, W), got {shape!r:.60}")
+        if not isinstance(values["divide_by_255"], bool):
+            raise ValueError(f"expected divide_by_255 to be true or false, got {values['divide_by_255']!r:.60}")
+        for name, shapes in (("mean", [shape]), ("std", [(), shape])):
+            array = values[name]
+            if array is not None and (getattr(array, "dtype", None) != np.float32 or array.shape not in shapes):
+                raise ValueError(
+                    f"expected the statistic {name} to be float32 of shape {shapes[-1]}, got {array!r:.60}"
+                )
+            if array is not None and not np.isfinite(array).all():
+                raise ValueError(f"expected the statistic {name} to be finite, got NaN or infinity")
+        if values["std"] is not None and not (values["std"] > 0).all():
+            raise ValueError("expected a standard deviation above 0")
+        return cls(**values)
+
+
+def _channels_first(images: npt.ArrayLike) -> Images:
+    """Return uint8 images (N, H, W) or (N, H, W, C) as a view (N, C, H, W)."""
+    array = np.asarray(images)
+    if array.dtype != np.uint8:
+        raise TypeError(f"expected images of dtype uint8, got {array.dtype}")
+    if array.ndim not in (3, 4):
+        raise ValueError(f"expected images of shape (N, H, W) or (N, H, W, C), got {array.shape}")
+    return array[:, None] if array.ndim == 3 else array.transpose(0, 3, 1, 2)
+
+
+def preprocess(
+    x_train: npt.ArrayLike,
+    y_train: npt.ArrayLike,
+    x_test: npt.ArrayLike,
+    y_test: npt.ArrayLike,
+    *,
+    num_validation: int = 1000,
+    num_test: int | None = 1000,
+    divide_by_255: bool = True,
+    subtract_mean: bool = True,
+    divide_by_std: bool = True,
+    per_pixel_std: bool = False,
+) -> tuple[dict[str, npt.NDArray[Any]], Statistics]:
+    """Split off a validation set, normalise, and put the channels first.
+
+    Parameters
+    ----------
+    x_train, x_test : array_like of uint8, shape (N, H, W) or (N, H, W, C)
+        Images.
+    y_train, y_test : array_like of int, shape (N,)
+        Labels.
+    num_validation : int
+        The last this many training images become the validation set.
+    num_test : int, optional
+        The first this many test images are taken; None takes all.
+    divide_by_255 : bool
+        Divide pixels by 255.
+    subtract_mean : bool
+        Subtract the mean training image.
+    divide_by_std : bool
+        Divide by the standard deviation of all training pixels, one number; by 1 where all pixels are equal.
+    per_pixel_std : bool
+        Divide by each pixel's own standard deviation instead, where one below 1/255 (a single grey level) counts as
+        1: some pixels hardly ever vary.
+
+    Returns
+    -------
+    data : dict of str to ndarray
+        ``x_train``, ``x_validation``, ``x_test`` of float32 (N, C, H, W) and ``y_train``, ``y_validation``,
+        ``y_test`` of int64 (N,).
+    statistics : Statistics
+        Taken from the training part alone, without the validation images; ``statistics.apply`` takes the same steps
+        with new images.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or the split asks for more images than there are.
+    TypeError
+        If images are not uint8 or labels not integers.
+    """
+    train, test = _channels_first(x_train), _channels_first(x_test)
+    train_labels, test_labels = _label_array(y_train, len(train)), _label_array(y_test, len(test))
+    if train.shape[1:] != test.shape[1:]:
+        raise ValueError(
+            f"preprocess: expected training and test images of one size, got {train.shape[1:]} and {test.shape[1:]}"
+        )
+    kept = len(train) - as_count(num_validation, "num_validation", 0)
+    if kept < 1:
+        raise ValueError(f"num_validation: expected fewer than the {len(train)} training images, got {num_validation}")
+    if not len(test):
+        raise ValueError("preprocess: expected at least one test image, got none")
+    tested = len(test) if num_test is None else as_count(num_test, "num_test")
+    if tested > len(test):
+        raise ValueError(f"num_test: expected at most the {len(test)} test images, got {num_test}")
+
+    unit = 255.0 if divide_by_255 else 1.0
+    mean, deviation, pixel_deviation = _moments(train[:kept])
+    if per_pixel_std:
+        std = np.where(pixel_deviation < 1, 1, pixel_deviation / unit)
+    else:
+        std = np.asarray(deviation / unit or 1.0)
+    statistics = Statistics(
+        image_shape=train.shape[1:],
+        divide_by_255=bool(divide_by_255),
+        mean=(mean / unit).astype(np.float32) if subtract_mean else None,
+        std=np.asarray(std, np.float32) if divide_by_std else None,
+    )
+    images, test_images = np.asarray(x_train), np.asarray(x_test)
+    data = {
+        "x_train": statistics.apply(images[:kept]),
+        "y_train": train_labels[:kept],
+        "x_validation": statistics.apply(images[kept:]),
+        "y_validation": train_labels[kept:],
+        "x_test": statistics.apply(test_images[:tested]),
+        "y_test": test_labels[:tested],
+    }
+    return data, statistics
+
+
+def _label_array(labels: npt.ArrayLike, count: int) -> Labels:
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"expected integer labels, got dtype {array.dtype}")
+    if array.shape != (count,):
+        raise ValueError(f"expected {count} labels, one for each image, got shape {array.shape}")
+    return array.astype(np.int64)
+
+
+def _moments(images: Images) -> tuple[npt.NDArray[np.float64], float, npt.NDArray[np.float64]]:
+    """Return each pixel's mean, all pixels' standard deviation, and each pixel's, from exact sums of integers."""
+    total = np.zeros(images.shape[1:], np.int64)
+    squares = np.zeros(images.shape[1:], np.int64)
+    for start in range(0, len(images), 1024):
+        block = images[start : start + 1024].astype(np.int64)
+        total += block.sum(axis=0)
+        squares += (block * block).sum(axis=0)
+    count = len(images)
+    mean = total / count
+    # In Python's integers: of more than 10 million images the products need more than 64 bits.
+    scaled = np.asarray(count * squares.astype(object) - total.astype(object) ** 2, object)
+    pixel_deviation = np.sqrt(scaled.astype(np.float64) / count**2)
+    pixels = count * total.size
+    deviation = ((pixels * int(squares.sum()) - int(total.sum()) ** 2) / pixels**2) ** 0.5 if pixels else 0.0
+    return mean, deviation, pixel_deviation

@@ -1,0 +1,55 @@
+"""Warping: images whose pixels are moved by affine maps."""
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import _kernels
+from convnet.core.checks import LARGEST, FloatArray, as_real, check_out, check_shape
+from convnet.core.threads import in_parts
+
+__all__ = ["warp"]
+
+
+def warp(x: npt.ArrayLike, maps: npt.ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
+    """Move the pixels of images: each output pixel is read where an affine map sends it.
+
+    ``y[n, c, h, w] = x[n, c]`` at row a and column b, where ``(a, b) = maps[n] @ (h, w, 1)``: bilinear between pixels,
+    and outside the image that of its nearest pixel.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, C, H, W)
+        Images of at least one pixel.
+    maps : array_like, shape (N, 2, 3)
+        For each image the map from the output's to the input's rows and columns.
+    out : ndarray, of the shape and dtype of x, optional
+        Where the result is written, in C order; not x itself. By default a new array.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, or a map's number is above 2**31 - 1 in size or not finite, or `out` does not fit.
+    TypeError
+        If an array does not hold real numbers.
+
+    Notes
+    -----
+    G. Wolberg, "Digital image warping", 1990: inverse mapping with bilinear interpolation.
+    """
+    x, maps = as_real(x, "warp: x"), as_real(maps, "warp: maps", np.float64).astype(np.float64, copy=False)
+    check_shape(x.shape, ("N", "C", "H", "W"), "warp: x")
+    check_shape(maps.shape, (len(x), 2, 3), "warp: maps")
+    if 0 in x.shape[2:]:
+        raise ValueError(f"warp: expected images of at least one pixel, got shape {x.shape}")
+    if not (np.abs(maps) <= LARGEST).all():
+        raise ValueError(f"warp: maps: expected numbers from -{LARGEST} to {LARGEST}")
+    y = np.empty_like(x) if out is None else out
+    check_out(y, x, "warp")
+    if not y.size:  # however large images without channels are
+        return y
+    in_parts(lambda part, _: _kernels.warp(x[part], maps[part], y[part]), len(x), 16 * x.size)
+    return y

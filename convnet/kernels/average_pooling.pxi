@@ -1,0 +1,42 @@
+"""Average pooling on the walk over windows that max pooling has."""
+
+
+def average_pool2d_forward(
+    Pooling s not None,
+    const floating[:, :, ::1] x not None,    # IN (P, H, W), P = N * C planes
+    const floating[:, ::1] counts not None,  # IN (OH, OW), what each window's sum is divided by
+    floating[:, :, ::1] y not None,          # OUT (P, OH, OW)
+):
+    """y[p, oh, ow] = the sum of the window's elements that lie inside x, divided by counts[oh, ow]."""
+    cdef windows w = s.w
+    cdef Py_ssize_t p, oh, ow
+    with nogil:
+        for p in range(x.shape[0]):
+            for oh in range(w.out_h):
+                for ow in range(w.out_w):
+                    y[p, oh, ow] = 0
+                walk_row(ADD_PIXELS, &w, <floating*>&x[p, 0, 0], &y[p, oh, 0], NULL, oh)
+                for ow in range(w.out_w):
+                    y[p, oh, ow] /= counts[oh, ow]
+
+
+def average_pool2d_backward(
+    Pooling s not None,
+    const floating[:, :, ::1] dy not None,   # IN (P, OH, OW)
+    const floating[:, ::1] counts not None,  # IN (OH, OW), as in the forward pass
+    floating[:, :, ::1] shares not None,     # SCRATCH (P, OH, OW)
+    floating[:, :, ::1] dx not None,         # OUT (P, H, W)
+):
+    """dx[p, h, w] = the sum of dy[p, oh, ow] / counts[oh, ow] over the windows that it lies in."""
+    cdef windows w = s.w
+    cdef Py_ssize_t p, oh, ow, h
+    with nogil:
+        for p in range(dy.shape[0]):
+            for oh in range(w.out_h):
+                for ow in range(w.out_w):
+                    shares[p, oh, ow] = dy[p, oh, ow] / counts[oh, ow]
+            for h in range(w.height):
+                for ow in range(w.width):
+                    dx[p, h, ow] = 0
+            for oh in range(w.out_h):
+                walk_row(ADD_OUTPUTS, &w, &dx[p, 0, 0], &shares[p, oh, 0], NULL, oh)

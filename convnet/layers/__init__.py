@@ -1,0 +1,50 @@
+"""Layers, a file a family: its functions on NumPy arrays, its classes, and the stages that a plan computes them by.
+
+Losses, initial values and the numerical check of gradients belong here too. How a layer is added stands in
+docs/contributing.md; LAYERS is the one table of them, from which files, options, the page and the tests take what they
+need.
+"""
+
+from convnet.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
+from convnet.layers.affine import Affine
+from convnet.layers.base import Layer
+from convnet.layers.convolution import Conv2D
+from convnet.layers.dropout import Dropout
+from convnet.layers.gradient_check import gradient_error
+from convnet.layers.initializers import he_normal
+from convnet.layers.losses import softmax_loss, svm_loss
+from convnet.layers.pooling import AveragePool2D, MaxPool2D
+
+__all__ = [
+    "LAYERS",
+    "Affine",
+    "AveragePool2D",
+    "Conv2D",
+    "Dropout",
+    "Layer",
+    "LeakyReLU",
+    "MaxPool2D",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+    "gradient_error",
+    "he_normal",
+    "softmax_loss",
+    "svm_loss",
+]
+
+# The library's layers by name.
+LAYERS: dict[str, type[Layer]] = {
+    cls.__name__: cls
+    for cls in (
+        Conv2D,
+        Affine,
+        MaxPool2D,
+        AveragePool2D,
+        ReLU,
+        LeakyReLU,
+        Sigmoid,
+        Tanh,
+        Dropout,
+    )
+}

@@ -1,0 +1,429 @@
+"""Activation functions, which act on each element alone: the functions, the layers and their stage."""
+
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import _kernels
+from convnet.core.checks import FloatArray, as_number, as_real, check_shape
+from convnet.core.threads import in_parts
+from convnet.core.workspace import ArraySpec, Memory
+from convnet.layers.base import Layer
+from convnet.layers.stage import Grads, Shape, Stage
+
+__all__ = [
+    "Activation",
+    "LeakyReLU",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "relu_backward",
+    "relu_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "tanh_backward",
+    "tanh_forward",
+]
+
+
+class Activation(Layer):
+    """Base of the activation functions: a subclass gives `compute` and `differentiate` for flat arrays.
+
+    Attributes
+    ----------
+    reads_output : bool
+        Whether the gradient is computed from the output y, or else from the input x.
+    work : int
+        How long an element takes, in additions.
+    """
+
+    reads_output: ClassVar[bool] = False
+    work: ClassVar[int] = 1
+
+    def compute(self, x: FloatArray, y: FloatArray) -> None:
+        """Write the output of x to y, both flat."""
+        raise NotImplementedError(f"{type(self).__name__} has no compute")
+
+    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
+        """Write the gradient to dx, given that of the output and what `reads_output` says, all flat."""
+        raise NotImplementedError(f"{type(self).__name__} has no differentiate")
+
+    def apply(self, x: FloatArray, y: FloatArray) -> None:
+        """Write the output of x to y, of any shape, on all threads."""
+        flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+        in_parts(lambda part, _: self.compute(flat_x[part], flat_y[part]), x.size, self.work * x.size)
+
+    def apply_gradient(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
+        """Write the gradient to dx, of any shape, on all threads."""
+        flat = dy.reshape(-1), kept.reshape(-1), dx.reshape(-1)
+        in_parts(lambda part, _: self.differentiate(*(array[part] for array in flat)), dy.size, self.work * dy.size)
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, FloatArray]:
+        x = as_real(x, f"{type(self).__name__}: x")
+        y = np.empty_like(x)
+        self.apply(x, y)
+        return y, y if self.reads_output else x
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: npt.ArrayLike, need_dx: bool = True
+    ) -> tuple[FloatArray, dict[str, FloatArray]]:
+        name = type(self).__name__
+        dy = as_real(dy, f"{name}: dy")
+        kept = as_real(cache, f"{name}: {'y' if self.reads_output else 'x'}", dy.dtype)
+        check_shape(dy.shape, kept.shape, f"{name}: dy")
+        dx = np.empty_like(dy)
+        self.apply_gradient(dy, kept, dx)
+        return dx, {}
+
+    def stage(self, name: str, input_shape: Shape, dtype: np.dtype) -> Stage:
+        return ActivationStage(name, self, input_shape, dtype)
+
+
+class ActivationStage(Stage):
+    """An activation function."""
+
+    algorithm = "loops"
+
+    def __init__(self, name: str, layer: Activation, input_shape: Shape, dtype: np.dtype) -> None:
+        super().__init__((name,), input_shape, input_shape, dtype)
+        self.layer = layer
+
+    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        spec = (n, *self.input_shape), self.dtype
+        return {"y": spec, "dx": spec} if training and self.need_dx else {"y": spec}
+
+    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+        self.layer.apply(x, memory["y"])
+        return memory["y"]
+
+    def forward(self, x: FloatArray, memory: Memory, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        y = self.predict(x, memory)
+        return y, y if self.layer.reads_output else x
+
+    def backward(self, dy: FloatArray, cache: FloatArray, memory: Memory) -> tuple[FloatArray | None, Grads]:
+        if self.need_dx:
+            self.layer.apply_gradient(dy, cache, memory["dx"])
+        return memory.get("dx"), {}
+
+
+# --------------------------------------------------------------------------------------------------- ReLU
+
+
+class ReLU(Activation):
+    """Rectified linear unit ``y = max(x, 0)``, for inputs of any shape; see `functional.relu_forward`.
+
+    Notes
+    -----
+    V. Nair, G. E. Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.
+    """
+
+    kind = "relu"
+    reads_output = True
+
+    def compute(self, x: FloatArray, y: FloatArray) -> None:
+        _kernels.relu_forward(x, y)
+
+    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
+        _kernels.relu_backward(dy, kept, dx)
+
+
+def relu_forward(x: npt.ArrayLike) -> FloatArray:
+    """Rectified linear unit: ``y = max(x, 0)``, and NaN where x is NaN.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+
+    Raises
+    ------
+    TypeError
+        If x does not hold real numbers.
+
+    Notes
+    -----
+    V. Nair, G. E. Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.
+    """
+    return ReLU()(x)
+
+
+def relu_backward(dy: npt.ArrayLike, y: npt.ArrayLike) -> FloatArray:
+    """Gradient of `relu_forward`: ``dx = dy`` where y is positive (or NaN), 0 elsewhere, at y = 0 too.
+
+    Parameters
+    ----------
+    dy : array_like, any shape
+        Gradient of the loss with respect to the output.
+    y : array_like, of the shape of dy
+        Output of the forward pass. Its input serves as well: both are positive for the same elements.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    return ReLU().backward(dy, y)[0]
+
+
+# ---------------------------------------------------------------------------------------------- LeakyReLU
+
+
+class LeakyReLU(Activation):
+    """Leaky rectified linear unit ``y = x`` where x is positive, ``slope * x`` elsewhere, for inputs of any shape.
+
+    See `functional.leaky_relu_forward`.
+
+    Parameters
+    ----------
+    slope : float
+        Of the negative side.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `slope` is not a finite number.
+
+    Notes
+    -----
+    A. L. Maas, A. Y. Hannun, A. Y. Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+    """
+
+    kind = "leaky_relu"
+
+    def __init__(self, slope: float = 0.01) -> None:
+        super().__init__()
+        self.slope = as_number(slope, "LeakyReLU: slope")
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"slope": self.slope}
+
+    def compute(self, x: FloatArray, y: FloatArray) -> None:
+        _kernels.leaky_relu_forward(self.slope, x, y)
+
+    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
+        _kernels.leaky_relu_backward(self.slope, dy, kept, dx)
+
+
+def leaky_relu_forward(x: npt.ArrayLike, slope: float = 0.01) -> FloatArray:
+    """Leaky rectified linear unit: ``y = x`` where x is positive, ``slope * x`` elsewhere, and NaN where x is NaN.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+    slope : float
+        Of the negative side.
+
+    Returns
+    -------
+    ndarray, of the shape of x
+
+    Raises
+    ------
+    ValueError
+        If `slope` is not finite.
+    TypeError
+        If x does not hold real numbers, or `slope` is none.
+
+    Notes
+    -----
+    A. L. Maas, A. Y. Hannun, A. Y. Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+    """
+    return LeakyReLU(slope)(x)
+
+
+def leaky_relu_backward(dy: npt.ArrayLike, x: npt.ArrayLike, slope: float = 0.01) -> FloatArray:
+    """Gradient of `leaky_relu_forward`: ``dx = dy`` where x is positive (or NaN), ``slope * dy`` elsewhere, at 0 too.
+
+    Parameters
+    ----------
+    dy : array_like, any shape
+        Gradient of the loss with respect to the output.
+    x : array_like, of the shape of dy
+        Input of the forward pass.
+    slope : float
+        As in the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or `slope` is not finite.
+    TypeError
+        If an array does not hold real numbers, or `slope` is none.
+    """
+    return LeakyReLU(slope).backward(dy, x)[0]
+
+
+# ------------------------------------------------------------------------------------------------ Sigmoid
+
+
+class Sigmoid(Activation):
+    """Logistic sigmoid ``y = 1 / (1 + exp(-x))``, for inputs of any shape; see `functional.sigmoid_forward`.
+
+    Notes
+    -----
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", 1986.
+    """
+
+    kind = "sigmoid"
+    work = 16
+
+    def compute(self, x: FloatArray, y: FloatArray) -> None:
+        _exp_of_minus_abs(x, y)
+        _kernels.sigmoid_from_exp(x, y, y)
+
+    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
+        _exp_of_minus_abs(kept, dx)
+        _kernels.sigmoid_gradient_from_exp(1.0, dy, dx, dx)
+
+
+def sigmoid_forward(x: npt.ArrayLike) -> FloatArray:
+    """Logistic sigmoid: ``y = 1 / (1 + exp(-x))``.
+
+    Computed from ``exp(-abs(x))``, which never overflows: at the lower end y goes down to the smallest number of its
+    dtype, and not to 0 at once.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+        In [0, 1], and NaN where x is NaN.
+
+    Raises
+    ------
+    TypeError
+        If x does not hold real numbers.
+
+    Notes
+    -----
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", 1986,
+    equation 2.
+    """
+    return Sigmoid()(x)
+
+
+def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
+    """Gradient of `sigmoid_forward`: ``dx = dy * y * (1 - y)``, computed as ``dy * e / (1 + e)**2``, e = exp(-abs(x)).
+
+    The second form keeps its precision where y rounds to 1: there ``1 - y`` would be 0.
+
+    Parameters
+    ----------
+    dy : array_like, any shape
+        Gradient of the loss with respect to the output.
+    x : array_like, of the shape of dy
+        Input of the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    return Sigmoid().backward(dy, x)[0]
+
+
+def _exp_of_minus_abs(x: FloatArray, out: FloatArray) -> FloatArray:
+    np.abs(x, out=out)
+    np.negative(out, out=out)
+    return np.exp(out, out=out)
+
+
+# --------------------------------------------------------------------------------------------------- Tanh
+
+
+class Tanh(Activation):
+    """Hyperbolic tangent ``y = tanh(x)``, for inputs of any shape; see `functional.tanh_forward`.
+
+    Notes
+    -----
+    Y. LeCun, L. Bottou, G. B. Orr, K.-R. Müller, "Efficient BackProp", 1998, section 4.4.
+    """
+
+    kind = "tanh"
+    work = 16
+
+    def compute(self, x: FloatArray, y: FloatArray) -> None:
+        np.tanh(x, out=y)
+
+    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
+        np.abs(kept, out=dx)
+        dx *= -2
+        np.exp(dx, out=dx)
+        _kernels.sigmoid_gradient_from_exp(4.0, dy, dx, dx)
+
+
+def tanh_forward(x: npt.ArrayLike) -> FloatArray:
+    """Hyperbolic tangent: ``y = (exp(x) - exp(-x)) / (exp(x) + exp(-x))``.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+        In [-1, 1], and NaN where x is NaN.
+
+    Raises
+    ------
+    TypeError
+        If x does not hold real numbers.
+
+    Notes
+    -----
+    Y. LeCun, L. Bottou, G. B. Orr, K.-R. Müller, "Efficient BackProp", 1998, section 4.4.
+    """
+    return Tanh()(x)
+
+
+def tanh_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
+    """Gradient of `tanh_forward`: ``dx = dy * (1 - y**2)``.
+
+    It is computed as ``dy * 4 * e / (1 + e)**2`` with e = exp(-2 abs(x)). This form keeps its precision where y rounds
+    to 1: there ``1 - y**2`` would be 0.
+
+    Parameters
+    ----------
+    dy : array_like, any shape
+        Gradient of the loss with respect to the output.
+    x : array_like, of the shape of dy
+        Input of the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    return Tanh().backward(dy, x)[0]

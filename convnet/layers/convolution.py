@@ -1,0 +1,330 @@
+"""Convolution: the functions, the layer and its stage."""
+
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import _kernels
+from convnet.core.checks import (
+    FloatArray,
+    Pair,
+    as_count,
+    as_pair,
+    as_real,
+    as_shape,
+    check_pixels,
+    check_shape,
+    join_sizes,
+    output_size,
+)
+from convnet.core.threads import get_num_threads
+from convnet.core.workspace import ArraySpec, Memory
+from convnet.layers.base import Layer
+from convnet.layers.initializers import he_normal
+from convnet.layers.stage import Grads, Shape, Stage
+
+__all__ = ["Conv2D", "conv2d_backward", "conv2d_forward", "conv_output_shape"]
+
+
+def conv_output_shape(
+    input_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
+) -> tuple[int, int, int]:
+    """Return the shape (F, OH, OW) of a convolution's output for one image.
+
+    Parameters
+    ----------
+    input_shape : tuple
+        (C, H, W).
+    weight_shape : tuple
+        (F, C, KH, KW).
+    stride, padding : pair of ints
+        Along the height and the width.
+
+    Raises
+    ------
+    ValueError
+        If the channels differ, the weight is not of four axes, or an output size is below 1.
+    TypeError
+        If a size is not an integer, or stride or padding not a pair of ints.
+    """
+    input_shape = as_shape(input_shape, "Conv2D: input_shape (C, H, W)", axes=3, minimum=0)
+    weight_shape = as_shape(weight_shape, "Conv2D: weight_shape (F, C, KH, KW)", axes=4)
+    stride, padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
+    return conv_outputs((0, *input_shape), weight_shape, stride, padding)
+
+
+# Remembered, as all that is worked out from the shapes of arrays before each call.
+@functools.lru_cache(1024)
+def conv_outputs(
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
+) -> tuple[int, int, int]:
+    """Return the shape (F, OH, OW) of a convolution's output for one image of x; raise if there is none."""
+    check_shape(weight_shape, ("F", "C", "KH", "KW"), "Conv2D: weight")
+    f, c, kh, kw = weight_shape
+    if 0 in weight_shape:
+        raise ValueError(f"Conv2D: weight: expected no empty axis, got shape {weight_shape}")
+    check_shape(x_shape, ("N", "C", "H", "W"), "Conv2D: x")
+    _, channels, height, width = x_shape
+    if channels != c:
+        raise ValueError(f"Conv2D: weight expects {c} input channels, got x of shape (N, {join_sizes(x_shape[1:])})")
+    check_pixels(height + 2 * padding[0], width + 2 * padding[1], "Conv2D")
+    oh = output_size(height, kh, stride[0], padding[0], "Conv2D: output height")
+    ow = output_size(width, kw, stride[1], padding[1], "Conv2D: output width")
+    return f, oh, ow
+
+
+def conv_arguments(
+    x: npt.ArrayLike, weight: npt.ArrayLike, stride: Pair, padding: Pair
+) -> tuple[FloatArray, FloatArray, tuple[int, int], tuple[int, int], tuple[int, int, int]]:
+    """Return checked arguments of a convolution, and the shape of its output for one image."""
+    weight = as_real(weight, "Conv2D: weight")
+    x = as_real(x, "Conv2D: x", weight.dtype)
+    stride, padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
+    return x, weight, stride, padding, conv_outputs(x.shape, weight.shape, stride, padding)
+
+
+def geometry_of(
+    image_shape: Shape, weight: FloatArray, stride: tuple[int, int], padding: tuple[int, int]
+) -> _kernels.Convolution:
+    """Return the geometry of a convolution of images (C, H, W), and by it how the kernels compute it."""
+    (c, h, w), (f, _, kh, kw) = image_shape, weight.shape
+    return _kernels.Convolution(weight.dtype == np.float32, c, h, w, f, kh, kw, *stride, *padding)
+
+
+def conv2d_forward(
+    x: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    bias: npt.ArrayLike,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+) -> FloatArray:
+    """Convolution (cross-correlation) of images with filters.
+
+    ``y[n, f, oh, ow] = bias[f] + sum over c, i, j of
+    weight[f, c, i, j] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``, with 0 outside of x. A weight
+    that is not finite may or may not make an output NaN whose window reaches outside of x.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, C, H, W)
+        Images.
+    weight : array_like, shape (F, C, KH, KW)
+        Filters.
+    bias : array_like, shape (F,)
+        Added to each filter's output.
+    stride, padding : int or pair of ints
+        Step between windows, and zeros added on each side, along the height and the width.
+
+    Returns
+    -------
+    ndarray, shape (N, F, OH, OW)
+        In the dtype of `weight`.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together or an output size is below 1.
+    TypeError
+        If an array does not hold real numbers, or stride or padding is not an int or a pair of ints.
+
+    Notes
+    -----
+    An image's windows are unfolded into columns (im2col) and the filters multiplied with them; in float32 without
+    writing the columns, where that is faster. K. Chellapilla, S. Puri, P. Simard, "High performance convolutional
+    neural networks for document processing", 2006.
+    """
+    x, weight, stride, padding, outputs = conv_arguments(x, weight, stride, padding)
+    bias = as_real(bias, "Conv2D: bias", weight.dtype)
+    check_shape(bias.shape, outputs[:1], "Conv2D: bias")
+    geometry, threads = geometry_of(x.shape[1:], weight, stride, padding), get_num_threads()
+    y = np.empty((len(x), *outputs), weight.dtype)
+    scratch = np.empty(geometry.forward_scratch(threads), np.uint8)
+    _kernels.conv2d_forward(geometry, x, weight, bias, y, scratch, threads)
+    return y
+
+
+def conv2d_backward(
+    dy: npt.ArrayLike,
+    x: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    need_dx: bool = True,
+) -> tuple[FloatArray | None, FloatArray, FloatArray]:
+    """Gradients of `conv2d_forward`.
+
+    ``dweight[f, c, i, j] = sum over n, oh, ow of
+    dy[n, f, oh, ow] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``;
+    ``dbias[f] = sum over n, oh, ow of dy[n, f, oh, ow]``; ``dx`` adds ``weight[f, c, i, j] * dy[n, f, oh, ow]`` to
+    the element of x that it was multiplied with. A weight that is not finite may make other elements of dx NaN too, and
+    a dy that is not finite elements of dweight that it meets outside of x alone.
+
+    Parameters
+    ----------
+    dy : array_like, shape (N, F, OH, OW)
+        Gradient of the loss with respect to the output.
+    x : array_like, shape (N, C, H, W)
+        Images given to the forward pass.
+    weight : array_like, shape (F, C, KH, KW)
+        Filters.
+    stride, padding : int or pair of ints
+        As in the forward pass.
+    need_dx : bool
+        False leaves out the gradient with respect to x, which a network's first layer has no use for.
+
+    Returns
+    -------
+    dx : ndarray, shape (N, C, H, W), or None without `need_dx`
+    dweight : ndarray, shape (F, C, KH, KW)
+    dbias : ndarray, shape (F,)
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together.
+    TypeError
+        If an array does not hold real numbers, or stride or padding is not an int or a pair of ints.
+    """
+    x, weight, stride, padding, outputs = conv_arguments(x, weight, stride, padding)
+    dy = as_real(dy, "Conv2D: dy", weight.dtype)
+    check_shape(dy.shape, (len(x), *outputs), "Conv2D: dy")
+    geometry, threads = geometry_of(x.shape[1:], weight, stride, padding), get_num_threads()
+    dx = np.empty_like(x) if need_dx else None
+    dweight, dbias = np.empty_like(weight), np.empty(len(weight), weight.dtype)
+    scratch = np.empty(geometry.backward_scratch(len(x), threads, need_dx), np.uint8)
+    _kernels.conv2d_backward(geometry, dy, x, weight, dweight, dbias, dx, scratch, threads)
+    return dx, dweight, dbias
+
+
+class Conv2D(Layer):
+    """Convolution (cross-correlation) of images (N, C, H, W) with filters; see `functional.conv2d_forward`.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels C of the input, and filters F, which are the channels of the output.
+    kernel_size : int or pair of ints
+        Height and width of the filters.
+    stride, padding : int or pair of ints
+        Step between windows, and zeros added on each side.
+    rng : numpy.random.Generator
+        Draws the initial weights: He normal with ``fan_in = C * KH * KW``. Biases start at 0.
+    dtype : float32 or float64
+        Of the parameters, and so of the computation.
+
+    Attributes
+    ----------
+    params : dict
+        ``weight`` (F, C, KH, KW) and ``bias`` (F,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size, the stride or the padding is not an integer (or pair) of the right range.
+    """
+
+    kind = "conv"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        *,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        rng: np.random.Generator,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        c, f = as_count(in_channels, "Conv2D: in_channels"), as_count(out_channels, "Conv2D: out_channels")
+        kernel = as_pair(kernel_size, "Conv2D: kernel_size", 1)
+        self.stride, self.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
+        weight = he_normal((f, c, *kernel), c * kernel[0] * kernel[1], rng, dtype)
+        self.params = {"weight": weight, "bias": np.zeros(f, weight.dtype)}
+
+    def _describe(self) -> dict[str, Any]:
+        f, c, *kernel = self.params["weight"].shape
+        return {"in_channels": c, "out_channels": f, "kernel_size": tuple(kernel)} | super()._describe()
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"stride": self.stride, "padding": self.padding}
+
+    @classmethod
+    def from_params(  # type: ignore[override]
+        cls, params: Mapping[str, npt.ArrayLike], *, stride: Pair = 1, padding: Pair = 0
+    ) -> Self:
+        layer = cls.__new__(cls)
+        layer.params = cls._copy_params(params, {"weight": 4, "bias": 1})
+        layer.stride, layer.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
+        if layer.params["bias"].shape != layer.params["weight"].shape[:1]:
+            raise ValueError(
+                f"Conv2D: expected a bias for each filter of weight {layer.params['weight'].shape}, "
+                f"got shape {layer.params['bias'].shape}"
+            )
+        return layer
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return conv_output_shape(input_shape, self.params["weight"].shape, self.stride, self.padding)
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        _, oh, ow = self.output_shape(input_shape)
+        return self.params["weight"].size * oh * ow
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
+        return conv2d_forward(x, **self.params, stride=self.stride, padding=self.padding), x
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: npt.ArrayLike, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        dx, dweight, dbias = conv2d_backward(
+            dy, cache, self.params["weight"], stride=self.stride, padding=self.padding, need_dx=need_dx
+        )
+        return dx, {"weight": dweight, "bias": dbias}
+
+    def stage(self, name: str, input_shape: Shape, dtype: np.dtype) -> Stage:
+        return ConvolutionStage(name, self, input_shape, dtype)
+
+
+class ConvolutionStage(Stage):
+    """A convolution, on the channels' planes."""
+
+    def __init__(self, name: str, layer: Conv2D, input_shape: Shape, dtype: np.dtype) -> None:
+        super().__init__((name,), input_shape, layer.output_shape(input_shape), dtype)
+        self.weight, self.bias = layer.params["weight"], layer.params["bias"]
+        self.geometry = geometry_of(input_shape, self.weight, layer.stride, layer.padding)
+        ways = (self.geometry.forward_algorithm, self.geometry.weight_gradient_algorithm)
+        self.algorithm = " / ".join(dict.fromkeys((*ways, self.geometry.input_gradient_algorithm)))
+
+    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        arrays: dict[str, ArraySpec] = {
+            "y": ((n, *self.output_shape), self.dtype),
+            "forward scratch": ((self.geometry.forward_scratch(threads),), np.uint8),
+        }
+        if training:
+            arrays |= {
+                "dweight": (self.weight.shape, self.dtype),
+                "dbias": (self.bias.shape, self.dtype),
+                "backward scratch": ((self.geometry.backward_scratch(n, threads, self.need_dx),), np.uint8),
+            }
+            if self.need_dx:
+                arrays["dx"] = (n, *self.input_shape), self.dtype
+        return arrays
+
+    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+        y, scratch = memory["y"], memory["forward scratch"]
+        _kernels.conv2d_forward(self.geometry, x, self.weight, self.bias, y, scratch, memory.threads)
+        return y
+
+    def backward(self, dy: FloatArray, cache: FloatArray, memory: Memory) -> tuple[FloatArray | None, Grads]:
+        dx, dweight, dbias = memory.get("dx"), memory["dweight"], memory["dbias"]
+        scratch = memory["backward scratch"]
+        _kernels.conv2d_backward(self.geometry, dy, cache, self.weight, dweight, dbias, dx, scratch, memory.threads)
+        (name,) = self.names
+        return dx, {f"{name}.weight": dweight, f"{name}.bias": dbias}

@@ -1,0 +1,505 @@
+"""Poolings: the functions, the layers and their stages."""
+
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import _kernels
+from convnet.core.checks import (
+    FloatArray,
+    IntArray,
+    Pair,
+    as_flag,
+    as_pair,
+    as_plain,
+    as_real,
+    as_shape,
+    check_pixels,
+    check_shape,
+    join_sizes,
+    output_size,
+)
+from convnet.core.threads import in_parts
+from convnet.core.workspace import ArraySpec, Memory
+from convnet.layers.base import Layer
+from convnet.layers.stage import Grads, Shape, Stage
+
+__all__ = [
+    "AveragePool2D",
+    "MaxPool2D",
+    "average_pool2d_backward",
+    "average_pool2d_forward",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
+    "pool_output_shape",
+]
+
+
+def check_pool_padding(kernel_size: tuple[int, int], padding: tuple[int, int], what: str) -> None:
+    """Raise a ValueError if the padding is above half the kernel, so that a window could lie outside the image."""
+    if 2 * padding[0] > kernel_size[0] or 2 * padding[1] > kernel_size[1]:
+        raise ValueError(f"{what}: expected padding of at most half the kernel {kernel_size}, got {padding}")
+
+
+def pool_output_shape(
+    input_shape: tuple[int, ...],
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    what: str,
+) -> tuple[int, int, int]:
+    """Return the shape (C, OH, OW) of a pooling's output for one image.
+
+    Parameters
+    ----------
+    input_shape : tuple
+        (C, H, W).
+    kernel_size, stride, padding : pair of ints
+        Along the height and the width.
+    what : str
+        The name that errors begin with.
+
+    Raises
+    ------
+    ValueError
+        If `input_shape` is not of three axes, the padding is above half the kernel, or an output size is below 1.
+    """
+    if len(input_shape) != 3:
+        raise ValueError(f"{what}: expected x of shape (N, C, H, W), got (N, {join_sizes(input_shape)})")
+    if 0 in input_shape[1:]:
+        raise ValueError(f"{what}: expected images of at least one pixel, got (N, {join_sizes(input_shape)})")
+    check_pool_padding(kernel_size, padding, what)
+    oh = output_size(input_shape[1], kernel_size[0], stride[0], padding[0], f"{what}: output height")
+    ow = output_size(input_shape[2], kernel_size[1], stride[1], padding[1], f"{what}: output width")
+    return input_shape[0], oh, ow
+
+
+def pool_sizes(
+    kernel_size: Pair, stride: Pair | None, padding: Pair, what: str
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Return kernel size, stride and padding as pairs; the stride is the kernel size by default."""
+    kernel = as_pair(kernel_size, f"{what}: kernel_size", 1)
+    return (
+        kernel,
+        kernel if stride is None else as_pair(stride, f"{what}: stride", 1),
+        as_pair(padding, f"{what}: padding", 0),
+    )
+
+
+def _pool_arguments(
+    x: npt.ArrayLike, kernel_size: Pair, stride: Pair | None, padding: Pair, what: str
+) -> tuple[FloatArray, _kernels.Pooling]:
+    """Return checked images, and the geometry of their pooling."""
+    x = as_real(x, f"{what}: x")
+    check_shape(x.shape, ("N", "C", "H", "W"), f"{what}: x")
+    kernel, stride, padding = pool_sizes(kernel_size, stride, padding, what)
+    check_pixels(x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1], what)
+    pool_output_shape(x.shape[1:], kernel, stride, padding, what)
+    _, _, h, w = x.shape
+    return x, _kernels.Pooling(h, w, *kernel, *stride, *padding)
+
+
+def max_pool2d_forward(
+    x: npt.ArrayLike,
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+) -> tuple[FloatArray, IntArray]:
+    """Largest element of each window.
+
+    ``y[n, c, oh, ow] = max over i, j of x[n, c, oh * stride + i - padding, ow * stride + j - padding]``, with minus
+    infinity outside of x. A window that holds a NaN gives NaN.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, C, H, W)
+        Images.
+    kernel_size : int or pair of ints
+        Height and width of a window.
+    stride : int or pair of ints, optional
+        Step between windows; the kernel size by default.
+    padding : int or pair of ints
+        Minus infinities added on each side, at most half the kernel.
+
+    Returns
+    -------
+    y : ndarray, shape (N, C, OH, OW)
+    argmax : ndarray of int32, shape (N, C, OH, OW)
+        ``h * W + w`` of each maximum, the first in row order where several are equal.
+
+    Raises
+    ------
+    ValueError
+        If x is not of four axes, the padding is above half the kernel, or an output size is below 1.
+    TypeError
+        If x does not hold real numbers, or another argument is not an int or a pair of ints.
+
+    Notes
+    -----
+    M. Riesenhuber, T. Poggio, "Hierarchical models of object recognition in cortex", 1999.
+    """
+    x, geometry = _pool_arguments(x, kernel_size, stride, padding, "MaxPool2D")
+    y = np.empty((*x.shape[:2], geometry.out_h, geometry.out_w), x.dtype)
+    argmax = np.empty(y.shape, np.int32)
+    _max_forward(geometry, x, y, argmax)
+    return y, argmax
+
+
+def max_pool2d_backward(dy: npt.ArrayLike, argmax: npt.ArrayLike, input_shape: tuple[int, ...]) -> FloatArray:
+    """Gradient of `max_pool2d_forward`: each window's gradient goes to its maximum, the first where several are equal.
+
+    ``dx[n, c].flat[argmax[n, c, oh, ow]] += dy[n, c, oh, ow]``.
+
+    Parameters
+    ----------
+    dy : array_like, shape (N, C, OH, OW)
+        Gradient of the loss with respect to the output.
+    argmax : array_like of int, shape (N, C, OH, OW)
+        From the forward pass.
+    input_shape : tuple
+        (N, C, H, W) of the forward pass's x.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together or an index lies outside the image.
+    TypeError
+        If `dy` does not hold real numbers or `argmax` integers.
+    """
+    dy = as_real(dy, "MaxPool2D: dy")
+    n, c, h, w = as_shape(input_shape, "MaxPool2D: input_shape (N, C, H, W)", axes=4, minimum=0)
+    check_pixels(h, w, "MaxPool2D")
+    check_shape(dy.shape, (n, c, "OH", "OW"), "MaxPool2D: dy")
+    indices = np.asarray(argmax)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"MaxPool2D: argmax: expected integers, got dtype {indices.dtype}")
+    check_shape(indices.shape, dy.shape, "MaxPool2D: argmax")
+    if indices.size and not 0 <= indices.min() <= indices.max() < h * w:
+        raise ValueError(f"MaxPool2D: argmax: expected indices in [0, {h * w}), got {indices.min()} to {indices.max()}")
+    dx = np.empty((n, c, h, w), dy.dtype)
+    _max_backward(dy, as_plain(indices, np.int32), dx)
+    return dx
+
+
+def average_pool2d_forward(
+    x: npt.ArrayLike,
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    count_padding: bool = True,
+) -> FloatArray:
+    """Mean of each window.
+
+    ``y[n, c, oh, ow] = (1 / count) * sum over i, j of x[n, c, oh * stride + i - padding, ow * stride + j - padding]``,
+    with 0 outside of x.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, C, H, W)
+        Images.
+    kernel_size : int or pair of ints
+        Height KH and width KW of a window.
+    stride : int or pair of ints, optional
+        Step between windows; the kernel size by default.
+    padding : int or pair of ints
+        Zeros added on each side, at most half the kernel.
+    count_padding : bool
+        Whether the count is KH * KW everywhere, or else the number of the window's elements that lie inside x.
+
+    Returns
+    -------
+    ndarray, shape (N, C, OH, OW)
+
+    Raises
+    ------
+    ValueError
+        If x is not of four axes, the padding is above half the kernel, or an output size is below 1.
+    TypeError
+        If x does not hold real numbers, or another argument is not an int or a pair of ints.
+
+    Notes
+    -----
+    Y. LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990, averages and subsamples.
+    """
+    x, geometry = _pool_arguments(x, kernel_size, stride, padding, "AveragePool2D")
+    windows = pool_sizes(kernel_size, stride, padding, "AveragePool2D")
+    count_padding = as_flag(count_padding, "AveragePool2D: count_padding")
+    counts = _window_counts(x.shape[2:], *windows, count_padding, x.dtype)
+    y = np.empty((*x.shape[:2], geometry.out_h, geometry.out_w), x.dtype)
+    _average_forward(geometry, x, counts, y)
+    return y
+
+
+def average_pool2d_backward(
+    dy: npt.ArrayLike,
+    input_shape: tuple[int, ...],
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    count_padding: bool = True,
+) -> FloatArray:
+    """Gradient of `average_pool2d_forward`: each element of a window gets an equal share, ``dy / count``.
+
+    Parameters
+    ----------
+    dy : array_like, shape (N, C, OH, OW)
+        Gradient of the loss with respect to the output.
+    input_shape : tuple
+        (N, C, H, W) of the forward pass's x.
+    kernel_size, stride, padding, count_padding
+        As in the forward pass.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together.
+    TypeError
+        If `dy` does not hold real numbers, or another argument is not an int or a pair of ints.
+    """
+    n, c, h, w = as_shape(input_shape, "AveragePool2D: input_shape (N, C, H, W)", axes=4, minimum=0)
+    kernel, stride, padding = pool_sizes(kernel_size, stride, padding, "AveragePool2D")
+    dy = as_real(dy, "AveragePool2D: dy")
+    _, oh, ow = pool_output_shape((c, h, w), kernel, stride, padding, "AveragePool2D")
+    check_shape(dy.shape, (n, c, oh, ow), "AveragePool2D: dy")
+    geometry = _kernels.Pooling(h, w, *kernel, *stride, *padding)
+    count_padding = as_flag(count_padding, "AveragePool2D: count_padding")
+    counts = _window_counts((h, w), kernel, stride, padding, count_padding, dy.dtype)
+    dx = np.empty((n, c, h, w), dy.dtype)
+    _average_backward(geometry, dy, counts, np.empty_like(dy), dx)
+    return dx
+
+
+def _window_counts(
+    image_size: Shape,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    count_padding: bool,
+    dtype: npt.DTypeLike,
+) -> FloatArray:
+    """Return (OH, OW): how many elements the mean of each window is over."""
+    along = []
+    for size, length, step, border in zip(image_size, kernel, stride, padding, strict=True):
+        start = np.arange(output_size(size, length, step, border, "AveragePool2D")) * step - border
+        inside = np.minimum(start + length, size) - np.maximum(start, 0)
+        along.append(np.full_like(inside, length) if count_padding else inside)
+    counts: FloatArray = np.multiply.outer(*along).astype(dtype)
+    return counts
+
+
+# The kernels work on planes (N * C, H, W), which are dealt out to the threads.
+
+
+def _planes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
+
+
+def _max_forward(geometry: _kernels.Pooling, x: FloatArray, y: FloatArray, argmax: npt.NDArray[np.int32]) -> None:
+    images, outputs, indices = _planes(x), _planes(y), _planes(argmax)
+
+    def task(part: slice, _: int) -> None:
+        _kernels.max_pool2d_forward(geometry, images[part], outputs[part], indices[part])
+
+    in_parts(task, len(images), 2 * x.size)
+
+
+def _max_backward(dy: FloatArray, argmax: npt.NDArray[np.int32], dx: FloatArray) -> None:
+    if not dx.size:  # however many images of no pixels there are
+        return
+    gradients, indices, images = _planes(dy), _planes(argmax), _planes(dx)
+
+    def task(part: slice, _: int) -> None:
+        _kernels.max_pool2d_backward(gradients[part], indices[part], images[part])
+
+    in_parts(task, len(images), 2 * dx.size)
+
+
+def _average_forward(geometry: _kernels.Pooling, x: FloatArray, counts: FloatArray, y: FloatArray) -> None:
+    images, outputs = _planes(x), _planes(y)
+
+    def task(part: slice, _: int) -> None:
+        _kernels.average_pool2d_forward(geometry, images[part], counts, outputs[part])
+
+    in_parts(task, len(images), 2 * x.size)
+
+
+def _average_backward(
+    geometry: _kernels.Pooling, dy: FloatArray, counts: FloatArray, shares: FloatArray, dx: FloatArray
+) -> None:
+    gradients, scratch, images = _planes(dy), _planes(shares), _planes(dx)
+
+    def task(part: slice, _: int) -> None:
+        _kernels.average_pool2d_backward(geometry, gradients[part], counts, scratch[part], images[part])
+
+    in_parts(task, len(images), 2 * dx.size)
+
+
+class Pool2D(Layer):
+    """What the poolings have in common: windows, and the shape of the output."""
+
+    kind = "pool"
+
+    def __init__(self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.kernel_size, self.stride, self.padding = pool_sizes(kernel_size, stride, padding, name)
+        check_pool_padding(self.kernel_size, self.padding, name)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return pool_output_shape(input_shape, self.kernel_size, self.stride, self.padding, type(self).__name__)
+
+
+class MaxPool2D(Pool2D):
+    """Largest element of each window of images (N, C, H, W); see `functional.max_pool2d_forward`.
+
+    ``y[n, c, oh, ow] = max over i, j of x[n, c, oh * stride + i - padding, ow * stride + j - padding]``.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of ints
+        Height and width of a window.
+    stride : int or pair of ints, optional
+        Step between windows; the kernel size by default.
+    padding : int or pair of ints
+        Minus infinities added on each side, at most half the kernel.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not an integer (or pair) of the right range.
+
+    Notes
+    -----
+    M. Riesenhuber, T. Poggio, "Hierarchical models of object recognition in cortex", 1999.
+    """
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
+        y, argmax = max_pool2d_forward(x, self.kernel_size, stride=self.stride, padding=self.padding)
+        return y, (argmax, np.shape(x))
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: Any, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        return max_pool2d_backward(dy, *cache), {}
+
+    def stage(self, name: str, input_shape: Shape, dtype: np.dtype) -> Stage:
+        return MaxPoolStage(name, self, input_shape, dtype)
+
+
+class AveragePool2D(Pool2D):
+    """Mean of each window of images (N, C, H, W); see `functional.average_pool2d_forward`.
+
+    ``y[n, c, oh, ow] = (1 / count) * sum over i, j of x[n, c, oh * stride + i - padding, ow * stride + j - padding]``.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of ints
+        Height and width of a window.
+    stride : int or pair of ints, optional
+        Step between windows; the kernel size by default.
+    padding : int or pair of ints
+        Zeros added on each side, at most half the kernel.
+    count_padding : bool
+        Whether the padding's zeros count as elements of the mean.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not an integer (or pair) of the right range.
+
+    Notes
+    -----
+    Y. LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990, averages and subsamples.
+    """
+
+    def __init__(
+        self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, count_padding: bool = True
+    ) -> None:
+        super().__init__(kernel_size, stride=stride, padding=padding)
+        self.count_padding = as_flag(count_padding, "AveragePool2D: count_padding")
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return super().hyperparameters() | {"count_padding": self.count_padding}
+
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Shape]:
+        return average_pool2d_forward(x, **self.hyperparameters()), np.shape(x)
+
+    def backward(
+        self, dy: npt.ArrayLike, cache: Shape, need_dx: bool = True
+    ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
+        return average_pool2d_backward(dy, cache, **self.hyperparameters()), {}
+
+    def stage(self, name: str, input_shape: Shape, dtype: np.dtype) -> Stage:
+        return AveragePoolStage(name, self, input_shape, dtype)
+
+
+class PoolStage(Stage):
+    """What the stages of poolings have in common."""
+
+    algorithm = "loops"
+
+    def __init__(self, name: str, layer: Pool2D, input_shape: Shape, dtype: np.dtype) -> None:
+        super().__init__((name,), input_shape, layer.output_shape(input_shape), dtype)
+        _, h, w = input_shape
+        self.geometry = _kernels.Pooling(h, w, *layer.kernel_size, *layer.stride, *layer.padding)
+
+    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        arrays: dict[str, ArraySpec] = {"y": ((n, *self.output_shape), self.dtype)}
+        if training and self.need_dx:
+            arrays["dx"] = (n, *self.input_shape), self.dtype
+        return arrays
+
+
+class MaxPoolStage(PoolStage):
+    """A max pooling, on the channels' planes."""
+
+    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        return super().arrays(n, threads, training) | {"argmax": ((n, *self.output_shape), np.int32)}
+
+    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+        _max_forward(self.geometry, x, memory["y"], memory["argmax"])
+        return memory["y"]
+
+    def backward(self, dy: FloatArray, cache: Any, memory: Memory) -> tuple[FloatArray | None, Grads]:
+        if self.need_dx:
+            _max_backward(dy, memory["argmax"], memory["dx"])
+        return memory.get("dx"), {}
+
+
+class AveragePoolStage(PoolStage):
+    """An average pooling, on the channels' planes."""
+
+    def __init__(self, name: str, layer: AveragePool2D, input_shape: Shape, dtype: np.dtype) -> None:
+        super().__init__(name, layer, input_shape, dtype)
+        windows = layer.kernel_size, layer.stride, layer.padding
+        self.counts = _window_counts(input_shape[1:], *windows, layer.count_padding, dtype)
+
+    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        arrays = super().arrays(n, threads, training)
+        return arrays | ({"shares": arrays["y"]} if training else {})
+
+    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+        _average_forward(self.geometry, x, self.counts, memory["y"])
+        return memory["y"]
+
+    def backward(self, dy: FloatArray, cache: Any, memory: Memory) -> tuple[FloatArray | None, Grads]:
+        if self.need_dx:
+            _average_backward(self.geometry, dy, self.counts, memory["shares"], memory["dx"])
+        return memory.get("dx"), {}

@@ -1,0 +1,180 @@
+"""Stage: a step of a plan, and LayerStage, which calls a layer's own methods.
+
+A plan (`convnet.models.plan`) is a list of stages. A stage computes one layer, or several in a row in one pass. It is
+made once, for one shape of the examples and one dtype: what it checks then, no step has to check again. It says which
+arrays it needs for a number of examples, and gets them as a `Memory` with every call.
+"""
+
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import FloatArray, as_real
+from convnet.core.workspace import ArraySpec, Memory
+
+__all__ = ["Grads", "LayerStage", "Shape", "Stage"]
+
+Shape = tuple[int, ...]
+# Gradients by the full names of the parameters, such as "conv1.weight".
+Grads = dict[str, FloatArray]
+
+
+class Computed(Protocol):
+    """What a stage needs of a layer."""
+
+    params: dict[str, FloatArray]
+
+    def __call__(self, x: npt.ArrayLike) -> FloatArray: ...
+    def output_shape(self, input_shape: Shape) -> Shape: ...
+    def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]: ...
+    def backward(self, dy: npt.ArrayLike, cache: Any, need_dx: bool = True) -> tuple[FloatArray | None, Grads]: ...
+    def update_state(self, cache: Any) -> None: ...
+
+
+class Stage:
+    """A step of a plan.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the layers that it computes, in order.
+    input_shape, output_shape : tuple of ints
+        Of one example.
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    algorithm : str
+        What computes it, such as ``direct`` or ``im2col``; see docs/architecture.md.
+    layout : str
+        How its arrays lie in memory.
+    fused : tuple of str
+        What is computed in the same pass.
+    can_update : bool
+        Whether `update` is there: the stage can update its weight while it computes the gradient.
+    need_dx : bool
+        Whether the gradient with respect to the input is needed; the plan says so, before it asks for `arrays`.
+    """
+
+    algorithm: str = ""
+    layout: ClassVar[str] = "NCHW"
+    fused: tuple[str, ...] = ()
+    need_dx: bool = True
+
+    def __init__(self, names: tuple[str, ...], input_shape: Shape, output_shape: Shape, dtype: np.dtype) -> None:
+        self.names, self.input_shape, self.output_shape, self.dtype = names, input_shape, output_shape, dtype
+
+    @property
+    def can_update(self) -> bool:
+        """Whether `update` is there."""
+        return False
+
+    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        """Return shape and dtype of the arrays that the methods below take from their `memory`, by name.
+
+        Parameters
+        ----------
+        n : int
+            Examples.
+        threads : int
+            For which scratch memory has to suffice.
+        training : bool
+            Whether for `forward` and `backward`, or for `predict`.
+        """
+        raise NotImplementedError
+
+    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+        """Return the output for x (n, *input_shape), as for prediction."""
+        raise NotImplementedError
+
+    def forward(self, x: FloatArray, memory: Memory, rng: np.random.Generator) -> tuple[FloatArray, Any]:
+        """Return the output for x (n, *input_shape), as for training, and a cache for the methods below.
+
+        By default the output is that of `predict`, and the cache is x.
+        """
+        return self.predict(x, memory), x
+
+    def backward(self, dy: FloatArray, cache: Any, memory: Memory) -> tuple[FloatArray | None, Grads]:
+        """Return the gradients with respect to the input, None unless it is needed, and to the parameters."""
+        raise NotImplementedError
+
+    def update(
+        self, dy: FloatArray, cache: Any, memory: Memory, rate: float, l2: float
+    ) -> tuple[FloatArray | None, Grads, float]:
+        """Do what `backward` does, and update the weight by vanilla SGD instead of returning its gradient.
+
+        Returns
+        -------
+        dx, grads
+            As of `backward`, without the weight's gradient.
+        penalty : float
+            ``0.5 * l2 * sum(weight ** 2)``, before the update.
+        """
+        raise NotImplementedError
+
+    def update_state(self, cache: Any) -> None:
+        """Update the layers' state after the forward pass of a training step."""
+
+
+class LayerStage(Stage):
+    """A stage that calls a layer's own `forward` and `backward`, and checks what they return.
+
+    A user's layers run so. A plan of such stages alone is the reference that every other plan is tested against.
+    """
+
+    algorithm = "layer"
+
+    def __init__(self, name: str, layer: Computed, input_shape: Shape, dtype: np.dtype) -> None:
+        super().__init__((name,), input_shape, layer.output_shape(input_shape), dtype)
+        self.layer = layer
+
+    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        # Gradients are copied: the plan adds to them, and the layer may keep those that it returns.
+        return {key: (param.shape, param.dtype) for key, param in self.layer.params.items()} if training else {}
+
+    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+        return self._checked(self.layer(x), (len(x), *self.output_shape), "its output")
+
+    def forward(self, x: FloatArray, memory: Memory, rng: np.random.Generator) -> tuple[FloatArray, Any]:
+        y, cache = self._pair(self.layer.forward(x, rng), "forward", "(y, cache)")
+        return self._checked(y, (len(x), *self.output_shape), "its output"), cache
+
+    def backward(self, dy: FloatArray, cache: Any, memory: Memory) -> tuple[FloatArray | None, Grads]:
+        dx, grads = self._pair(self.layer.backward(dy, cache, need_dx=self.need_dx), "backward", "(dx, grads)")
+        (name,) = self.names
+        own = {f"{name}.{key}": self._copied(grads, key, param, memory) for key, param in self.layer.params.items()}
+        if not self.need_dx:
+            return None, own
+        if dx is None:
+            raise ValueError(f"{name}: expected backward to return dx, got None")
+        return self._checked(dx, (len(dy), *self.input_shape), "dx"), own
+
+    def update_state(self, cache: Any) -> None:
+        self.layer.update_state(cache)
+
+    def _pair(self, result: Any, method: str, expected: str) -> tuple[Any, Any]:
+        """Return what a method returned, after checking that it is a pair: an array would be unpacked as one."""
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"{self.names[0]}: expected {method} to return {expected}, got {type(result).__name__}")
+        return result
+
+    def _checked(self, array: npt.ArrayLike, shape: Shape, what: str) -> FloatArray:
+        """Return an array of a user's layer as the next stage reads it."""
+        plain = as_real(array, f"{self.names[0]}: {what}", self.dtype)
+        if plain.shape != shape:
+            raise ValueError(f"{self.names[0]}: expected {what} to be of shape {shape}, got {plain.shape}")
+        return plain
+
+    def _copied(self, grads: Mapping[str, npt.ArrayLike], key: str, param: FloatArray, memory: Memory) -> FloatArray:
+        """Return a copy of a parameter's gradient, of the parameter's shape and dtype."""
+        gradient, name = grads.get(key), f"{self.names[0]}.{key}"
+        if gradient is None or np.shape(gradient) != param.shape:
+            came = "none" if gradient is None else f"shape {np.shape(gradient)}"
+            raise ValueError(f"{name}: expected a gradient of the parameter's shape {param.shape}, got {came}")
+        own = memory[key]
+        own[...] = as_real(gradient, name, param.dtype)
+        return own

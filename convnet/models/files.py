@@ -1,0 +1,207 @@
+"""Model files: one ``.npz`` with a JSON header, versioned, never a pickle.
+
+A model file is an archive (see `convnet.formats.archives`). Its arrays are the parameters by their names in the model,
+such as ``conv1.weight``, what else belongs to the layers as ``state.*``, and, if the model has statistics,
+``statistics.mean`` and ``statistics.std``. The JSON object has
+
+- ``format``: ``"convnet model"``, and ``version``: 2 where there is any ``state.*``, else 1, as convnet 0.1 wrote it;
+- ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
+- ``loss``: ``"softmax_loss"`` or ``"svm_loss"``; ``loss_arguments``: an object, such as ``{"margin": 2.0}``, and empty
+  where it is missing;
+- ``layers``: in order, objects of ``name``, ``class`` and ``hyperparameters``;
+- ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import prod
+from types import NoneType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import as_number
+from convnet.datasets.preprocessing import Statistics
+from convnet.formats.archives import naming, read_archive, write_archive
+from convnet.formats.files import PathLike
+from convnet.layers import LAYERS
+from convnet.layers.losses import softmax_loss, svm_loss
+from convnet.models.convnet1 import ConvNet1
+from convnet.models.sequential import Loss, Sequential
+
+__all__ = ["check_parts", "load_model", "save_model"]
+
+KIND, VERSION, VERSION_WITH_STATE = "model", 1, 2
+# Of a model in a file.
+MOST_CLASSES, MOST_LAYERS = 1_000_000, 10_000
+
+# The classes and functions that names in a file stand for, beside LAYERS.
+MODELS = {cls.__name__: cls for cls in (Sequential, ConvNet1)}
+LOSSES: dict[str, Loss] = {function.__name__: function for function in (softmax_loss, svm_loss)}
+
+
+def save_model(model: Sequential, path: PathLike) -> None:
+    """Save a model to a file: parameters and state, architecture, statistics and class names.
+
+    Parameters
+    ----------
+    model : Sequential
+        Of this library's layers and losses.
+    path : path
+        Usually ``*.npz``; an existing file is replaced when the new one is complete.
+
+    Raises
+    ------
+    TypeError
+        If the model, a layer, the loss or the statistics is not of this library.
+    ValueError
+        If there are class names, but not one string for each class.
+    OSError
+        If the file cannot be written; what was there before is still there.
+    """
+    known = check_parts(model, "save_model")
+    _require(type(model), MODELS, "save_model: expected the model")
+    loss, loss_arguments = model.loss_function, dict[str, Any]()
+    if isinstance(model.loss_function, partial) and not model.loss_function.args:
+        loss, loss_arguments = model.loss_function.func, model.loss_function.keywords
+    _require(loss, LOSSES, "save_model: expected the loss")
+    arrays: dict[str, npt.NDArray[Any]] = dict(model.params)
+    arrays |= {f"state.{name}": array for name, array in model.state.items()}
+    statistics = None
+    if known is not None:
+        statistics = {"divide_by_255": known.divide_by_255}
+        for name in ("mean", "std"):
+            if (array := getattr(known, name)) is not None:
+                arrays[f"statistics.{name}"] = array
+    header = {
+        "model": type(model).__name__,
+        "input_shape": model.input_shape,
+        "l2": model.l2,
+        "loss": loss.__name__,
+        "loss_arguments": {name: float(value) for name, value in loss_arguments.items()},
+        "layers": [
+            {"name": name, "class": type(layer).__name__, "hyperparameters": layer.hyperparameters()}
+            for name, layer in model.layers.items()
+        ],
+        "statistics": statistics,
+        "class_names": None if model.class_names is None else list(model.class_names),
+    }
+    write_archive(path, KIND, VERSION_WITH_STATE if model.state else VERSION, header, arrays)
+
+
+def load_model(path: PathLike) -> Sequential:
+    """Load a model that `save_model` saved, ready for `predict_images` if it was saved with statistics.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Sequential
+        A ConvNet1 where one was saved; whether it fuses layers is not saved, and it does.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a whole model file, or is of a newer version.
+    """
+    header, arrays = read_archive(path, KIND, (VERSION, VERSION_WITH_STATE))
+    with naming(path, KIND):
+        return _build(header, arrays)
+
+
+def _require(thing: Any, table: Mapping[str, Any], what: str) -> None:
+    """Raise a TypeError unless `thing` is in the table."""
+    if thing not in table.values():
+        name = getattr(thing, "__name__", repr(thing))
+        raise TypeError(f"{what} to be one of {', '.join(table)}, got {name}")
+
+
+def check_parts(model: Sequential, what: str) -> Statistics | None:
+    """Return a model's statistics, after checking that its layers are of this library, and that all fits together.
+
+    Raises
+    ------
+    TypeError
+        If it is no model, or a layer or the statistics are not of this library.
+    ValueError
+        If there are class names, but not one string for each class, or statistics of images of another size.
+    """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"{what}: expected a model such as ConvNet1(), got {model!r:.60}")
+    for name, layer in model.layers.items():
+        _require(type(layer), LAYERS, f"{what}: expected the layer {name}")
+    _check_class_names(model, what)
+    statistics = model.statistics
+    if not isinstance(statistics, (Statistics, NoneType)):
+        raise TypeError(f"{what}: expected statistics from preprocess, got {statistics!r:.60}")
+    if statistics is not None:
+        try:
+            Statistics.from_dict(statistics.to_dict())
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from None
+        if statistics.image_shape != model.input_shape:
+            raise ValueError(
+                f"{what}: expected statistics of images of shape {model.input_shape}, the model's input, "
+                f"got {statistics.image_shape}"
+            )
+    return statistics
+
+
+def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Sequential:
+    """Return the model of a file's header and arrays."""
+    for name, array in arrays.items():
+        if not name.startswith("state.") and array.dtype.newbyteorder("=") not in (np.float32, np.float64):
+            raise ValueError(f"{name}: expected real numbers in float32 or float64, got {array.dtype}")
+    model_class = MODELS[header["model"]]
+    if len(header["layers"]) > MOST_LAYERS:
+        raise ValueError(f"expected at most {MOST_LAYERS:,} layers, got {len(header['layers']):,}")
+    stack = [
+        LAYERS[entry["class"]].from_params(_with_prefix(arrays, entry["name"]), **entry["hyperparameters"])
+        for entry in header["layers"]
+    ]
+    classes = tuple(header["input_shape"])
+    for layer in stack:
+        classes = layer.output_shape(classes)
+    if prod(classes) > MOST_CLASSES:  # any number can be claimed, and the loss is tried with them
+        raise ValueError(f"expected at most {MOST_CLASSES:,} classes, got the output shape {classes}")
+    loss = _loss(LOSSES[header["loss"]], header.get("loss_arguments", {}))
+    model = model_class.from_layers(stack, header["input_shape"], loss=loss, l2=header["l2"])
+    model.load_state(_with_prefix(arrays, "state"))
+    if (statistics := header["statistics"]) is not None:
+        found = _with_prefix(arrays, "statistics")
+        model.statistics = Statistics.from_dict(
+            statistics | {"image_shape": model.input_shape, "mean": found.get("mean"), "std": found.get("std")}
+        )
+    model.class_names = header["class_names"]
+    _check_class_names(model, "class_names")
+    return model
+
+
+def _loss(function: Loss, arguments: Mapping[str, float]) -> Loss:
+    """Return a loss with its further arguments, after checking that they are its own and numbers."""
+    inspect.signature(function).bind("scores", "labels", **arguments)
+    numbers = {name: as_number(value, name) for name, value in arguments.items()}
+    return partial(function, **numbers) if numbers else function
+
+
+def _check_class_names(model: Sequential, what: str) -> None:
+    """Raise a ValueError unless the model has no class names or a string for each class."""
+    names = model.class_names
+    if names is not None and not (
+        isinstance(names, Sequence)
+        and not isinstance(names, str)
+        and len(names) == model.num_classes
+        and all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(f"{what}: expected {model.num_classes} class names, got {names!r:.60}")
+
+
+def _with_prefix(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays whose names begin with ``prefix.``, without that."""
+    return {name.removeprefix(prefix + "."): array for name, array in arrays.items() if name.startswith(prefix + ".")}

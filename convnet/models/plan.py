@@ -1,0 +1,253 @@
+"""Plan: a model compiled into stages, once for a shape of the examples, a dtype and an instruction set.
+
+What a user writes is layers; what runs is the plan. A stage computes one layer, or several in a row in one pass, in the
+way that suits its sizes best (`convnet.layers.stage`). Shapes are proven when the plan is made, so that a step checks
+none of them again.
+"""
+
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convnet import _kernels
+from convnet.core.checks import FloatArray, as_real
+from convnet.core.tables import format_table
+from convnet.core.threads import get_num_threads
+from convnet.core.workspace import Layout, Memory, Workspace
+from convnet.layers import LAYERS
+from convnet.layers.activations import ReLU
+from convnet.layers.affine import Affine, AffineStage
+from convnet.layers.base import Layer
+from convnet.layers.conv_relu_pool import ConvReLUPoolStage
+from convnet.layers.convolution import Conv2D
+from convnet.layers.pooling import MaxPool2D
+from convnet.layers.stage import Grads, Shape, Stage
+
+__all__ = ["Descent", "Plan", "Step"]
+
+# Layers in a row that one stage computes, and that stage; the first that fits is taken.
+GROUPS: tuple[tuple[tuple[type[Layer], ...], Any], ...] = (
+    ((Conv2D, ReLU, MaxPool2D), ConvReLUPoolStage),
+    ((Affine, ReLU), AffineStage),
+)
+# Layouts that a plan remembers, one for each number of examples and of threads.
+MOST_LAYOUTS = 64
+# Bytes of a workspace that a plan keeps for the next prediction, and how many: for single images, one a thread.
+SPARE_SIZE, MOST_SPARE = 1 << 20, 4
+
+
+class Descent(NamedTuple):
+    """Learning rate of vanilla SGD, and strength of the L2 regularisation."""
+
+    rate: float
+    l2: float
+
+
+class Step(NamedTuple):
+    """What the forward pass of a training step hands to the backward pass."""
+
+    plan: Plan
+    y: FloatArray
+    caches: list[Any]
+    memories: list[Memory]
+
+
+class Plan:
+    """Stages that compute a model.
+
+    Parameters
+    ----------
+    layers : mapping of str to Layer
+        In order, by name.
+    input_shape : tuple of ints
+        Of one example.
+    dtype : float32 or float64
+        Of all arrays.
+    fuse : bool
+        Whether layers in a row may be computed in one pass.
+    reference : bool
+        Whether every layer is computed by its own `forward` and `backward`, as a user's layers are. Such a plan is what
+        all others are tested against.
+
+    Attributes
+    ----------
+    stages : list of Stage
+    instruction_set : str
+        For which it was made.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, Layer],
+        input_shape: Shape,
+        dtype: np.dtype,
+        *,
+        fuse: bool = True,
+        reference: bool = False,
+    ) -> None:
+        self.input_shape, self.dtype = input_shape, dtype
+        self.instruction_set = _kernels.instruction_set()
+        self.params = {f"{name}.{key}": param for name, layer in layers.items() for key, param in layer.params.items()}
+        self.regularised = frozenset(f"{name}.{key}" for name, layer in layers.items() for key in layer.regularised)
+        # A weight that several layers share may not change before all of its gradients are computed.
+        self.may_update = len({id(param) for param in self.params.values()}) == len(self.params)
+        self.stages = self._compile(layers, fuse and not reference, reference)
+        with_params = [bool(any(layers[name].params for name in stage.names)) for stage in self.stages]
+        # What lies before the first parameters has no use for a gradient.
+        self.first = with_params.index(True) if any(with_params) else len(self.stages)
+        for position, stage in enumerate(self.stages):
+            stage.need_dx = position > self.first
+        self._layouts: dict[tuple[int, int, bool], Layout] = {}
+        self._spare: list[Workspace] = []
+
+    def _compile(self, layers: Mapping[str, Layer], fuse: bool, reference: bool) -> list[Stage]:
+        """Return the stages: a group where one fits, else each library layer's own stage, else a layer stage."""
+        names, stages, shape, start = list(layers), list[Stage](), self.input_shape, 0
+        while start < len(names):
+            for classes, stage_class in GROUPS if fuse else ():
+                chosen = tuple(names[start : start + len(classes)])
+                group = tuple(layers[name] for name in chosen)
+                is_match = tuple(type(layer) for layer in group) == classes and all(map(_is_plain, group))
+                if is_match and stage_class.fits(group):
+                    stages.append(stage_class(chosen, group, shape, self.dtype))
+                    break
+            else:
+                layer = layers[names[start]]
+                is_own = LAYERS.get(type(layer).__name__) is type(layer) and _is_plain(layer) and not reference
+                arguments = names[start], shape, self.dtype
+                stages.append(layer.stage(*arguments) if is_own else Layer.stage(layer, *arguments))
+            start += len(stages[-1].names)
+            shape = stages[-1].output_shape
+        return stages
+
+    def is_current(self, layers: Mapping[str, Layer]) -> bool:
+        """Return whether the plan is of the instruction set in use, and of the arrays that the layers have now."""
+        own = iter(self.params.values())
+        return self.instruction_set == _kernels.instruction_set() and all(
+            param is next(own, None) for layer in layers.values() for param in layer.params.values()
+        )
+
+    # ------------------------------------------------------------------------------------------ running
+
+    def predict(self, x: FloatArray, workspace: Workspace) -> FloatArray:
+        """Return the output for x (N, *input_shape), in C order and of `dtype`, as for prediction.
+
+        It may lie in the workspace, where the next call overwrites it.
+        """
+        for stage, memory in zip(self.stages, workspace.memories(self.layout(len(x), False)), strict=True):
+            x = stage.predict(x, memory)
+        return x
+
+    def forward(self, x: FloatArray, workspace: Workspace, rng: np.random.Generator) -> Step:
+        """Return the output for x (N, *input_shape), as for training, and what `backward` needs."""
+        memories, caches = workspace.memories(self.layout(len(x), True)), []
+        for stage, memory in zip(self.stages, memories, strict=True):
+            x, cache = stage.forward(x, memory, rng)
+            caches.append(cache)
+        return Step(self, x, caches, memories)
+
+    def backward(self, dy: FloatArray, step: Step, descent: Descent | None = None) -> Iterator[tuple[Grads, float]]:
+        """Yield the gradients of each stage's parameters, last to first, down to the first stage that has some.
+
+        Parameters
+        ----------
+        dy : array_like, of the shape of the output
+            Gradient of the loss with respect to the output.
+        step : Step
+            From `forward`; its arrays have to be as they were.
+        descent : Descent, optional
+            With it a stage that can update its weight by vanilla SGD does so, and leaves out the weight's gradient.
+
+        Yields
+        ------
+        grads : dict of str to ndarray
+            By the parameters' full names; valid until the workspace is used again.
+        penalty : float
+            ``0.5 * l2 * sum(weight ** 2)`` of a weight that was updated, before that; else 0.
+        """
+        dscores = as_real(dy, "dscores", self.dtype)
+        if dscores.shape != step.y.shape:
+            raise ValueError(f"the loss: expected dscores of shape {step.y.shape}, got {dscores.shape}")
+        dx: FloatArray | None = dscores
+        for position in reversed(range(self.first, len(self.stages))):
+            stage, penalty = self.stages[position], 0.0
+            cache, memory = step.caches[position], step.memories[position]
+            assert dx is not None
+            if descent is not None and self.may_update and stage.can_update:
+                dx, grads, penalty = stage.update(dx, cache, memory, descent.rate, descent.l2)
+            else:
+                dx, grads = stage.backward(dx, cache, memory)
+            yield grads, penalty
+
+    def borrow_workspace(self) -> Workspace:
+        """Return memory for a prediction: that of an earlier small one, which is at hand at once, or new."""
+        try:
+            return self._spare.pop()  # in one step, so that two threads never get the same
+        except IndexError:
+            return Workspace()
+
+    def return_workspace(self, workspace: Workspace) -> None:
+        """Keep the memory of a prediction for the next one, if it is little."""
+        if workspace.size <= SPARE_SIZE and len(self._spare) < MOST_SPARE:
+            self._spare.append(workspace)
+
+    def update_state(self, step: Step) -> None:
+        """Let every layer update its state, after the forward pass of a training step."""
+        for stage, cache in zip(self.stages, step.caches, strict=True):
+            stage.update_state(cache)
+
+    def layout(self, n: int, training: bool) -> Layout:
+        """Return where the arrays for n examples lie in a workspace."""
+        threads = get_num_threads()
+        key = n, threads, training
+        found = self._layouts.get(key)
+        if found is None:
+            if len(self._layouts) >= MOST_LAYOUTS:
+                self._layouts.clear()
+            found = Layout([stage.arrays(n, threads, training) for stage in self.stages], threads)
+            self._layouts[key] = found
+        return found
+
+    # ------------------------------------------------------------------------------------------ showing
+
+    def table(self, batch_size: int = 50) -> str:
+        """Return a table: a line a stage, with the memory that its arrays take in a training step.
+
+        Parameters
+        ----------
+        batch_size : int
+            Examples of the step.
+        """
+        layout = self.layout(batch_size, True)
+        rows = [("stage", "algorithm", "layout", "fused", "output shape", "memory")]
+        for stage, size in zip(self.stages, layout.stage_sizes, strict=True):
+            shape = str(stage.output_shape)
+            fused = ", ".join(stage.fused) or "-"
+            rows.append((" + ".join(stage.names), stage.algorithm, stage.layout, fused, shape, _readable(size)))
+        rows.append(("total", "", "", "", "", _readable(layout.size)))
+        title = (
+            f"Plan for examples of shape {self.input_shape} in {self.dtype}, instruction set {self.instruction_set}; "
+            f"memory of a training step of {batch_size} examples on {layout.threads} threads"
+        )
+        return f"{title}\n{format_table(rows, '<<<<<>')}"
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def _is_plain(layer: Layer) -> bool:
+    """Return whether the kernels can read the layer's parameters where they lie in memory."""
+    return all(as_real(param, "") is param for param in layer.params.values())
+
+
+def _readable(size: int) -> str:
+    """Return a number of bytes in KiB or MiB."""
+    return f"{size / 2**10:,.1f} KiB" if size < 2**20 else f"{size / 2**20:,.1f} MiB"

@@ -1,0 +1,546 @@
+"""Sequential: a stack of layers with a loss."""
+
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from types import MappingProxyType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import _kernels
+from convnet.core.checks import FloatArray, IntArray, as_array, as_flag, as_number, as_real, as_shape
+from convnet.core.tables import format_table
+from convnet.core.threads import in_parts
+from convnet.core.workspace import Workspace
+from convnet.layers.base import Layer
+from convnet.layers.losses import softmax, softmax_loss
+from convnet.layers.stage import Grads
+from convnet.models.plan import Descent, Plan, Step
+
+__all__ = ["Loss", "Sequential"]
+
+Loss = Callable[[FloatArray, npt.ArrayLike], tuple[float, FloatArray]]
+
+
+class Preparation(Protocol):
+    """What a model's `statistics` have to be able to do."""
+
+    def apply(self, images: npt.ArrayLike) -> FloatArray:
+        """Return the prepared inputs (N, C, H, W) for images as a data set holds them."""
+
+
+class Updater(Protocol):
+    """What `Sequential.train_step` needs of an optimizer."""
+
+    regularised: frozenset[str] | None
+
+    @property
+    def plain_rate(self) -> float | None:
+        """The rate, if the update of every parameter is ``param -= rate * grad``."""
+
+    def update(self, params: Mapping[str, FloatArray], grads: Mapping[str, FloatArray]) -> None:
+        """Update every parameter in place."""
+
+
+# Images that are predicted at a time: smaller parts take longer an image, larger ones as long.
+PREDICTION_BATCH = 200
+
+
+class Sequential:
+    """A stack of layers with a loss and L2 regularisation.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Applied first to last. Parameters are named by kind of layer and running number: ``conv1.weight``,
+        ``affine2.bias``.
+    input_shape : tuple of ints
+        Shape of one example: (C, H, W) for images.
+    loss : callable
+        ``loss(scores, labels) -> (loss, dscores)``.
+    l2 : float
+        Regularisation strength: the loss includes ``0.5 * l2 * sum(weight ** 2)`` over the parameters that the layers
+        say are `regularised`: weights, not biases.
+    rng : numpy.random.Generator, optional
+        Handed to the layers' `forward`, for those with randomness, such as Dropout; ``default_rng(0)`` by default.
+    fuse : bool
+        Whether layers in a row, such as a convolution, a ReLU and a max pooling, may be computed in one pass, where
+        they have the sizes for it; the results are equal within rounding.
+
+    Attributes
+    ----------
+    layers : dict of str to Layer
+        Read-only, in order.
+    params, state : mapping of str to ndarray
+        What is trained, and what else belongs to the model, such as running statistics. Read-only, in order; the arrays
+        are the layers' own.
+    input_shape, output_shapes
+        Shape of one example, and that of each layer's output by the layer's name.
+    num_classes : int
+        Length K of the last layer's output.
+    statistics : Statistics or None
+        Preprocessing that `predict_images` applies; saved with the model.
+    class_names : sequence of str or None
+        Names of the K classes; saved with the model.
+
+    Raises
+    ------
+    ValueError
+        If there are no layers, one occurs twice, shapes do not fit together (the message names the layer and shows
+        the arithmetic), the last output is not a vector of scores, or the parameters differ in dtype.
+    TypeError
+        If a layer is not a `Layer`, the loss does not give a number and a gradient, or `rng` is not a Generator.
+
+    Notes
+    -----
+    Of L2: A. Krogh, J. A. Hertz, "A simple weight decay can improve generalization", 1992.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        input_shape: Sequence[int],
+        *,
+        loss: Loss = softmax_loss,
+        l2: float = 0.0,
+        rng: np.random.Generator | None = None,
+        fuse: bool = True,
+    ) -> None:
+        self.layers = MappingProxyType(name_layers(layers))
+        self.input_shape = as_shape(input_shape, "input_shape")
+        self.output_shapes = chain_shapes(self.layers, self.input_shape)
+        self.loss_function = loss
+        self.l2 = as_number(l2, "l2", at_least=0)
+        self.rng = np.random.default_rng(0) if rng is None else rng
+        if not isinstance(self.rng, np.random.Generator):
+            raise TypeError(f"{type(self).__name__}: expected rng to be a numpy.random.Generator, got {rng!r:.60}")
+        self.fuse = as_flag(fuse, f"{type(self).__name__}: fuse")
+        self.statistics: Preparation | None = None
+        self.class_names: Sequence[str] | None = None
+        self._plan: Plan | None = None
+        # The forward passes of a subclass's own `loss` while `train_step` calls it.
+        self._steps: list[Step] | None = None
+        if both := self.params.keys() & self.state.keys():
+            raise ValueError(f"{type(self).__name__}: expected other names for the state than for parameters: {both}")
+        dtypes = {param.dtype for param in self.params.values()}
+        if len(dtypes) > 1:
+            raise ValueError(
+                f"{type(self).__name__}: expected parameters of one dtype, got {sorted(str(d) for d in dtypes)}"
+            )
+        *_, last = self.output_shapes.values()
+        if len(last) != 1:
+            raise ValueError(
+                f"{type(self).__name__}: expected the last layer to give a score for each class, got shape {last}"
+            )
+        self.num_classes = last[0]
+        _check_loss(loss, self.num_classes, f"{type(self).__name__}: loss")
+
+    @classmethod
+    def from_layers(cls, layers: Sequence[Layer], input_shape: Sequence[int], **options: Any) -> Self:
+        """Return a model of this class from its layers, whatever arguments its own constructor takes.
+
+        Parameters
+        ----------
+        layers, input_shape, **options
+            As for `Sequential`.
+        """
+        model = cls.__new__(cls)
+        Sequential.__init__(model, layers, input_shape, **options)
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"layers": dict(self.layers), "_plan": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, layers=MappingProxyType(state["layers"]))
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {layer!r} -> {self.output_shapes[name]}" for name, layer in self.layers.items()]
+        return "\n".join([f"{type(self).__name__}, input {self.input_shape}, l2 {self.l2:g}", *lines])
+
+    def summary(self) -> str:
+        """Return a table: each layer's output shape, parameters, and multiply-adds for one example."""
+        rows: list[tuple[str, ...]] = [("layer", "class", "output shape", "parameters", "multiply-adds")]
+        rows.append(("input", "", str(self.input_shape), "0", "0"))
+        totals = [0, 0]
+        shape = self.input_shape
+        for name, layer in self.layers.items():
+            counts = [sum(param.size for param in layer.params.values()), layer.multiply_adds(shape)]
+            totals = [total + count for total, count in zip(totals, counts, strict=True)]
+            shape = self.output_shapes[name]
+            rows.append((name, type(layer).__name__, str(shape), *(f"{count:,}" for count in counts)))
+        rows.append(("total", "", "", *(f"{total:,}" for total in totals)))
+        return format_table(rows, "<<<>>")
+
+    @property
+    def params(self) -> Mapping[str, FloatArray]:
+        """Parameters by name, in order; update the arrays in place."""
+        return MappingProxyType(
+            {f"{name}.{key}": array for name, layer in self.layers.items() for key, array in layer.params.items()}
+        )
+
+    @property
+    def state(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What belongs to the model and is not trained, by name, in order."""
+        return MappingProxyType(
+            {f"{name}.{key}": array for name, layer in self.layers.items() for key, array in layer.state.items()}
+        )
+
+    def load_params(self, params: Mapping[str, npt.ArrayLike]) -> None:
+        """Copy the given values into the parameters.
+
+        Parameters
+        ----------
+        params : mapping of str to array_like
+            The names and shapes of `params`.
+
+        Raises
+        ------
+        ValueError
+            If names or shapes differ; nothing is changed then.
+        """
+        _load(self.params, params, "the parameters")
+
+    def load_state(self, state: Mapping[str, npt.ArrayLike]) -> None:
+        """Copy the given values into the state.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            The names and shapes of `state`.
+
+        Raises
+        ------
+        ValueError
+            If names or shapes differ; nothing is changed then.
+        """
+        _load(self.state, state, "the state")
+
+    def plan(self) -> Plan:
+        """Return how the model is computed: ``print(model.plan())`` shows a line a stage.
+
+        It is made at the first call, and anew when the instruction set or a parameter's array is another one.
+        """
+        return self._plan_for(self._dtype or np.dtype(np.float32))
+
+    # ------------------------------------------------------------------------------------------ training
+
+    def loss(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, dict[str, FloatArray]]:
+        """Return the loss of a minibatch and its gradients.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, *input_shape)
+            N at least 1.
+        labels : array_like of int, shape (N,)
+            In [0, K).
+
+        Returns
+        -------
+        loss : float
+            The loss function's value plus ``0.5 * l2 * sum(weight ** 2)``.
+        grads : dict of str to ndarray
+            Gradients by the names of `params`, fresh arrays. The layers' state is not changed.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, N is 0, or a label lies outside [0, K).
+        TypeError
+            If x does not hold real numbers or `labels` integers.
+        """
+        loss, dy, step = self._forward(x, labels, Workspace())
+        loss, grads = self._backward(loss, dy, step)
+        return loss, {name: grads[name] for name in self.params}
+
+    def train_step(
+        self, x: npt.ArrayLike, labels: npt.ArrayLike, optimizer: Updater, workspace: Workspace | None = None
+    ) -> float:
+        """Make one update of the parameters: `loss` and then ``optimizer.update``, equal to it within rounding.
+
+        With vanilla SGD the weights of Affine layers are updated while their gradients are computed, which then need
+        not be written to memory.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, *input_shape)
+            N at least 1.
+        labels : array_like of int, shape (N,)
+            In [0, K).
+        optimizer : Optimizer
+        workspace : Workspace, optional
+            Memory that each step uses again; without one it is allocated anew.
+
+        Returns
+        -------
+        float
+            The loss before the update. Where the loss function's part of it is not finite nothing is updated.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for `loss`.
+        """
+        optimizer.regularised = self.plan().regularised
+        if type(self).loss is not Sequential.loss:  # a subclass with a loss of its own
+            self._steps = []
+            try:
+                loss, grads = self.loss(x, labels)
+                steps = self._steps
+            finally:
+                self._steps = None
+            if isfinite(loss):
+                for step in steps:
+                    step.plan.update_state(step)
+                optimizer.update(self.params, grads)
+            return loss
+        loss, dy, step = self._forward(x, labels, Workspace() if workspace is None else workspace)
+        if not isfinite(loss):
+            return loss
+        rate = optimizer.plain_rate
+        loss, grads = self._backward(loss, dy, step, None if rate is None else Descent(rate, self.l2))
+        step.plan.update_state(step)
+        optimizer.update({name: step.plan.params[name] for name in grads}, grads)
+        return loss
+
+    def _forward(self, x: npt.ArrayLike, labels: npt.ArrayLike, workspace: Workspace) -> tuple[float, FloatArray, Step]:
+        """Return the loss without L2, its gradient with respect to the scores, and what `_backward` needs."""
+        x = self._check_input(x)
+        step = self._plan_for(x.dtype).forward(x, workspace, self.rng)
+        if self._steps is not None:
+            self._steps.append(step)
+        loss, dscores = self.loss_function(step.y, labels)
+        return loss, dscores, step
+
+    def _backward(
+        self, loss: float, dscores: FloatArray, step: Step, descent: Descent | None = None
+    ) -> tuple[float, Grads]:
+        """Return the loss with L2, and the gradients: those of weights that were not updated at once."""
+        all_grads: Grads = {}
+        for grads, penalty in step.plan.backward(dscores, step, descent):
+            loss += penalty
+            for name, grad in grads.items():
+                if self.l2 and name in step.plan.regularised:
+                    loss += self._add_l2(step.plan.params[name], grad)
+            all_grads |= grads
+        return loss, all_grads
+
+    def _add_l2(self, param: FloatArray, grad: FloatArray) -> float:
+        """Add the gradient of the regularisation to that of a weight, and return the weight's part of the loss."""
+        flat_param, flat_grad = np.ascontiguousarray(param).reshape(-1), grad.reshape(-1)
+        sums: dict[int, float] = {}
+
+        def task(part: slice, _: int) -> None:
+            sums[part.start] = _kernels.add_l2(self.l2, flat_param[part], flat_grad[part])
+
+        in_parts(task, param.size, param.size)
+        return sum(sums[start] for start in sorted(sums))
+
+    def first_non_finite(self, x: npt.ArrayLike) -> str | None:
+        """Run x through the layers and say where the first number that is not finite appears.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, *input_shape)
+
+        Returns
+        -------
+        str or None
+            Such as ``"the output of conv1"`` or ``"the parameter affine2.weight"``; None if all is finite.
+        """
+        y = self._check_input(x)
+        rng = copy.deepcopy(self.rng)
+        if not np.isfinite(y).all():
+            return "the input"
+        for name, layer in self.layers.items():
+            for what, arrays in (("parameter", layer.params), ("state", layer.state)):
+                for key, array in arrays.items():
+                    if not np.isfinite(array).all():
+                        return f"the {what} {name}.{key}"
+            y = layer.forward(y, rng)[0]
+            if not np.isfinite(y).all():
+                return f"the output of {name}"
+        return None
+
+    # ---------------------------------------------------------------------------------------- predicting
+
+    def scores(self, x: npt.ArrayLike, workspace: Workspace | None = None) -> FloatArray:
+        """Return the class scores of prepared inputs, computed some images at a time.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, *input_shape)
+        workspace : Workspace, optional
+            Memory that each call uses again. Without one a prediction of few images uses that of the one before, and a
+            larger one allocates its own.
+
+        Returns
+        -------
+        ndarray, shape (N, K)
+            A fresh array.
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong.
+        TypeError
+            If x does not hold real numbers.
+        """
+        x = self._check_input(x)
+        plan = self._plan_for(x.dtype)
+        own = plan.borrow_workspace() if workspace is None else workspace
+        parts = [
+            plan.predict(x[start : start + PREDICTION_BATCH], own).copy()
+            for start in range(0, max(len(x), 1), PREDICTION_BATCH)
+        ]
+        if workspace is None:
+            plan.return_workspace(own)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def probabilities(self, x: npt.ArrayLike) -> FloatArray:
+        """Return the class probabilities (N, K) of prepared inputs x: the softmax of their scores."""
+        return softmax(self.scores(x))
+
+    def predict(self, x: npt.ArrayLike) -> IntArray:
+        """Return the label (N,) with the highest score for each prepared input of x (N, *input_shape).
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong, or a score is NaN: none is the highest then.
+        TypeError
+            If x does not hold real numbers.
+        """
+        scores = self.scores(x)
+        unknown = np.isnan(scores)
+        if unknown.any():
+            n = int(unknown.any(axis=1).argmax())
+            where = self.first_non_finite(np.asarray(x)[n : n + 1])
+            raise ValueError(f"predict: expected scores, got NaN for x[{n}]: {where} is the first that is not finite")
+        labels: IntArray = scores.argmax(axis=1)
+        return labels
+
+    def predict_images(self, images: npt.ArrayLike) -> IntArray:
+        """Return the label of each image as a data set holds it, preparing it with `statistics` first.
+
+        Parameters
+        ----------
+        images : array_like of uint8, shape (N, H, W) or (N, H, W, C)
+
+        Returns
+        -------
+        ndarray of int, shape (N,)
+
+        Raises
+        ------
+        ValueError
+            If the model has no statistics, or the images' shape is not the model's.
+        TypeError
+            If the images are not uint8.
+        """
+        if self.statistics is None:
+            raise ValueError("predict_images: the model has no statistics; set model.statistics to preprocess's")
+        return self.predict(self.statistics.apply(images))
+
+    @property
+    def _dtype(self) -> np.dtype | None:
+        """The dtype of the parameters, None without any."""
+        return next((param.dtype for layer in self.layers.values() for param in layer.params.values()), None)
+
+    def _plan_for(self, dtype: np.dtype) -> Plan:
+        plan = self._plan
+        if plan is None or plan.dtype != dtype or not plan.is_current(self.layers):
+            plan = self._plan = Plan(self.layers, self.input_shape, dtype, fuse=self.fuse)
+        return plan
+
+    def _check_input(self, x: npt.ArrayLike) -> FloatArray:
+        array = as_real(x, f"{type(self).__name__}: x", self._dtype)
+        if array.shape[1:] != self.input_shape or array.ndim == 0:
+            raise ValueError(
+                f"{type(self).__name__}: expected x of shape (N, {', '.join(map(str, self.input_shape))}), "
+                f"got {array.shape}"
+            )
+        return array
+
+
+def _load(own: Mapping[str, npt.NDArray[Any]], given: Mapping[str, npt.ArrayLike], what: str) -> None:
+    """Copy the given values into a model's own arrays, or change nothing if names or shapes differ."""
+    if own.keys() != given.keys():
+        raise ValueError(f"expected {what} {list(own)}, got {list(given)}")
+    new = {
+        # A state may hold counts, too, which float32 would round.
+        name: as_real(given[name], name, array.dtype) if array.dtype.kind == "f" else as_array(given[name], name)
+        for name, array in own.items()
+    }
+    for name, array in new.items():
+        if array.shape != own[name].shape:
+            raise ValueError(f"{name}: expected shape {own[name].shape}, got {array.shape}")
+        if not np.can_cast(array.dtype, own[name].dtype, "same_kind"):
+            raise TypeError(f"{name}: expected {own[name].dtype}, got {array.dtype}")
+    for name, array in new.items():
+        own[name][...] = array
+
+
+def _check_loss(loss: Loss, num_classes: int, what: str) -> None:
+    """Raise a TypeError unless the loss of a trial, one example with equal scores, is a number and its gradient.
+
+    What the loss itself finds wrong with its arguments, such as a margin below 0, stays the ValueError that it is.
+    """
+    try:
+        value, dscores = loss(np.zeros((1, num_classes)), np.zeros(1, np.intp))
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+    except Exception as error:
+        raise TypeError(
+            f"{what}: expected a function such as softmax_loss, got {loss!r:.60}, which raised {error!r:.200}"
+        ) from error
+    try:
+        as_number(value, "loss")
+        fits = as_real(dscores, "dscores").shape == (1, num_classes)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise TypeError(
+            f"{what}: expected a function like softmax_loss, (scores, labels) -> (loss, dscores), got {loss!r:.60}"
+        )
+
+
+def name_layers(layers: Sequence[Layer]) -> dict[str, Layer]:
+    """Return the layers by kind and running number, in order."""
+    if not isinstance(layers, Sequence):
+        raise TypeError(f"Sequential: expected a sequence of layers, got {layers!r}")
+    if not layers:
+        raise ValueError("Sequential: expected at least one layer")
+    named: dict[str, Layer] = {}
+    counts: dict[str, int] = {}
+    seen = set()
+    for position, layer in enumerate(layers, 1):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Sequential: expected layer {position} to be a convnet.Layer, got {layer!r}")
+        if not hasattr(layer, "params"):
+            raise TypeError(
+                f"Sequential: layer {position}, {layer!r}, has no params; its __init__ has to call super().__init__()"
+            )
+        if id(layer) in seen:
+            raise ValueError(f"Sequential: layer {position}, {layer!r}, is in the model already; make a second one")
+        seen.add(id(layer))
+        counts[layer.kind] = counts.get(layer.kind, 0) + 1
+        named[f"{layer.kind}{counts[layer.kind]}"] = layer
+    return named
+
+
+def chain_shapes(layers: Mapping[str, Layer], input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each layer's output for one example; an impossible one is an error that names the layer."""
+    shapes = {}
+    shape = input_shape
+    for name, layer in layers.items():
+        try:
+            shapes[name] = layer.output_shape(shape)
+        except ValueError as error:
+            raise ValueError(f"layer {name}, given one example of shape {shape}: {error}") from None
+        shape = shapes[name]
+    return shapes

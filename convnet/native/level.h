@@ -1,0 +1,72 @@
+/* Everything of one level, for the row of levels.h that includes this: its tiles and its simd_level, or, where SIMD_LIST
+ * is defined, its element of the list of levels. Inside, SIMD_NAME(name) is the level's own name for a type or function.
+ */
+
+#ifndef SIMD_NAME
+#define SIMD_PASTE_(a, b) a##_##b
+#define SIMD_PASTE(a, b) SIMD_PASTE_(a, b)
+#define SIMD_NAME(name) SIMD_PASTE(name, SIMD_SET)
+#define SIMD_STRING_(name) #name
+#define SIMD_STRING(name) SIMD_STRING_(name)
+#endif
+
+#ifdef SIMD_LIST
+
+&SIMD_NAME(level),
+
+#else
+
+#include "tiles/vectors.h"
+#include "tiles/product.h"
+#include "tiles/sparse.h"
+#include "tiles/columns.h"
+#include "tiles/direct.h"
+#include "tiles/conv_relu_pool.h"
+
+_Static_assert(2 * SIMD_LANES <= SIMD_COLUMNS, "a packed panel is two vectors wide");
+_Static_assert(SPARSE_COLUMNS % (8 * SIMD_LANES) == 0, "a sparse panel is eight vectors wide");
+_Static_assert(AFFINE_ROWS % (4 * SIMD_LANES) == 0, "rows of an Affine layer's weight are taken four vectors at a time");
+_Static_assert(2 * SIMD_LANES + 8 <= SIMD_SLACK, "a tile reads two vectors and a filter beyond the last pixel");
+
+static int SIMD_NAME(runs)(void) { return SIMD_PROCESSOR; }
+
+static const simd_level SIMD_NAME(level) = {
+    .name = SIMD_STRING(SIMD_SET),
+    .runs = SIMD_NAME(runs),
+    .lanes = SIMD_LANES,
+    .sparse_limit = SIMD_SPARSE_LIMIT,
+#ifdef SIMD_NARROWER
+    .narrower = &SIMD_PASTE(level, SIMD_NARROWER),
+#endif
+    .product_block = SIMD_NAME(product_block),
+    .product_pack = SIMD_NAME(product_pack),
+    .squares = SIMD_NAME(squares),
+    .transpose = SIMD_NAME(transpose),
+    .find_rows = SIMD_NAME(find_rows),
+    .product_row = SIMD_NAME(product_row),
+    .sparse_block = SIMD_NAME(sparse_block),
+    .sparse_affine = SIMD_NAME(sparse_affine),
+    .conv_relu_pool_forward = SIMD_NAME(conv_relu_pool_forward),
+    .conv_relu_pool_backward = SIMD_NAME(conv_relu_pool_backward),
+    .direct = SIMD_NAME(direct),
+    .direct_gradients = SIMD_NAME(direct_gradients),
+    .copy_rows = SIMD_NAME(copy_rows),
+    .accumulate = SIMD_NAME(accumulate),
+};
+
+#endif
+
+#undef SIMD_SET
+#undef SIMD_LANES
+#undef SIMD_TARGET
+#undef SIMD_PROCESSOR
+#undef SIMD_ROWS
+#undef SIMD_SUMS
+#undef SIMD_FILTERS
+#undef SIMD_SPARSE_LIMIT
+#undef SIMD_NARROWER
+#undef SIMD_EVEN
+#undef SIMD_ODD
+#undef SIMD_ORDER
+#undef SIMD_AVX2
+#undef SIMD_AVX512

@@ -1,0 +1,69 @@
+/* The table of instruction sets, the slowest first. simd.h includes it twice: to compile the levels, and to list them.
+ *
+ * A row is a block of definitions that ends with #include "level.h", under an #if for its architecture where it needs
+ * one. Nothing else has to change: names, dispatch, tests and options follow this table. NEON would be, before the #if,
+ *     #if defined(__aarch64__)
+ *     #define SIMD_SET neon, SIMD_LANES 4, SIMD_TARGET (empty), SIMD_PROCESSOR 1, and for its 32 registers
+ *     #define SIMD_ROWS 12, SIMD_SUMS 9, SIMD_FILTERS 4, SIMD_SPARSE_LIMIT to be measured
+ *     #include "level.h"
+ *     #endif
+ * with one definition a line. The tiles' generic vectors then do; intrinsics come in where they pay, as for SIMD_AVX2.
+ *
+ * What a row defines:
+ *   SIMD_SET        its name, in files and options too
+ *   SIMD_LANES      floats of a vector: 4, 8 or 16
+ *   SIMD_TARGET     the attribute that allows the instructions
+ *   SIMD_PROCESSOR  whether this processor has them
+ *   SIMD_ROWS       most rows of a product's register tile, of two vectors each
+ *   SIMD_SUMS       the same of a direct convolution's tile; its sums each need a register for an address too
+ *   SIMD_FILTERS    filters of the tile of convolution + ReLU + pooling, of four vectors each; 2 to 4
+ *   SIMD_SPARSE_LIMIT   the field sparse_limit of simd_level
+ * and may define:
+ *   SIMD_NARROWER   the name of the level that takes filters which fill half a vector only
+ *   SIMD_EVEN, SIMD_ODD, SIMD_ORDER     cheaper shuffles than those of tiles/vectors.h
+ *   SIMD_AVX2, SIMD_AVX512      the tiles may use these intrinsics
+ */
+
+#define SIMD_SET portable
+#define SIMD_LANES 4
+#define SIMD_TARGET
+#define SIMD_PROCESSOR 1
+#define SIMD_ROWS 5
+#define SIMD_SUMS 5
+#define SIMD_FILTERS 2
+#define SIMD_SPARSE_LIMIT 1.05
+#include "level.h"
+
+#if defined(__x86_64__)
+
+#define SIMD_SET avx2
+#define SIMD_LANES 8
+#define SIMD_TARGET __attribute__((target("avx2,fma,bmi")))
+#define SIMD_PROCESSOR                                                                                                 \
+    (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi"))
+#define SIMD_ROWS 6
+#define SIMD_SUMS 6
+#define SIMD_FILTERS 3
+#define SIMD_SPARSE_LIMIT 0.95
+#define SIMD_EVEN 0, 2, 8, 10, 4, 6, 12, 14
+#define SIMD_ODD 1, 3, 9, 11, 5, 7, 13, 15
+#define SIMD_ORDER 0, 1, 4, 5, 2, 3, 6, 7
+#define SIMD_AVX2
+#include "level.h"
+
+#define SIMD_SET avx512
+#define SIMD_LANES 16
+#define SIMD_TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi")))
+#define SIMD_PROCESSOR                                                                                                 \
+    (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&  \
+     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&          \
+     __builtin_cpu_supports("bmi"))
+#define SIMD_ROWS 12
+#define SIMD_SUMS 9
+#define SIMD_FILTERS 4
+#define SIMD_SPARSE_LIMIT 0.85
+#define SIMD_NARROWER avx2
+#define SIMD_AVX512
+#include "level.h"
+
+#endif

@@ -1,0 +1,197 @@
+/* Float32 kernels for several instruction sets: products of matrices, convolutions that read the image where it lies,
+ * and convolution + bias + ReLU + 2x2 max pooling in one pass.
+ *
+ * A level is one instruction set with everything that was compiled for it. levels.h is the table of them, level.h what
+ * each one gets, tiles/ the code that is compiled once a level, and jobs.h deals the work out to the threads. Callers
+ * hold a pointer to a level; NULL stands for none, and then the loops in typed Cython do the work.
+ *
+ * Compilers without GNU C build no level: SIMD_BUILT is 0 then.
+ */
+#ifndef CONVNET_SIMD_H
+#define CONVNET_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "pool.h"
+
+/* The argmax of a pooled unit: 0 to 3, the index in its 2x2 window of the first maximum; INACTIVE where ReLU is. */
+#define SIMD_INACTIVE 4
+/* Floats of 0 behind the last pixel of a padded image: the widest tile reads so far beyond it. */
+#define SIMD_SLACK 40
+/* The widest filter of the fused weight gradient: a row of it fits a vector of 8. */
+#define SIMD_MAX_KERNEL_W 8
+/* Fewer multiplications than this are not worth waking a thread for. */
+#define SIMD_ALONE 200000
+
+/* ----------------------------------------------------------------------------- what a caller asks a level for */
+
+/* C = beta * C + alpha * A B; C is not read where beta is 0. */
+typedef struct {
+    ptrdiff_t m, n, k;      /* C is (m, n), A (m, k), B (k, n) */
+    const float *a, *b;
+    float *c;
+    ptrdiff_t a_step, b_step, c_step;      /* floats from one row in memory to the next */
+    int a_is_transposed, b_is_transposed;  /* A lies in memory as (k, m), B as (n, k) */
+    int b_is_packed;        /* B is packed panels, from product_pack */
+    float alpha, beta;
+    uint8_t *scratch;       /* simd_multiply_scratch(m, k, n) bytes, or NULL: no split-K, and zeros are multiplied */
+    const float *stream;    /* what is needed after this product, to be fetched meanwhile; may be NULL */
+    ptrdiff_t stream_size;
+} simd_product;
+
+/* dx = dy weight^T and then out = decay * out - rate * x^T dy, for x (n, d) and dy (n, m); weight and out are (d, m).
+ * Either out is the weight, which is updated then, or decay is 0 and out is not read.
+ */
+typedef struct {
+    ptrdiff_t n, d, m;
+    const float *x, *dy, *weight;
+    float *out, *dx;        /* dx may be NULL */
+    float decay, rate;
+    uint8_t *scratch;       /* simd_affine_scratch(n, d, m) bytes */
+} simd_affine;
+
+/* Convolution of stride 1 + bias + ReLU + 2x2 max pooling: images x (n, c, h, w), padded to
+ * (n, c * padded_h * padded_w + SIMD_SLACK), filters weight (f, c, kernel_h, kernel_w), output y (n, f, out_h, out_w).
+ */
+typedef struct {
+    ptrdiff_t n, c, h, w, f, kernel_h, kernel_w, padding_h, padding_w, padded_h, padded_w, out_h, out_w;
+    const float *x, *weight, *bias, *dy;
+    float *padded, *y, *dbias;
+    float *dweight;         /* (f, c, kernel_h, 8) */
+    uint8_t *argmax;        /* like y */
+} simd_conv_relu_pool;
+
+/* y[f][row][column] = bias[f] + sum over taps of weight[f][tap] * x[offsets[tap] + row * x_step + column]: a convolution
+ * of one image, with taps (channels, kernel_h, kernel_w). Row i of the kernel lies in the padding where
+ * row * stride_h + i - padding_h is below 0, or height or more.
+ */
+typedef struct {
+    ptrdiff_t filters, channels, kernel_h, kernel_w, rows, columns, stride_h, padding_h, height;
+    const float *weight;    /* as simd_direct_weights packs them */
+    const float *x;
+    ptrdiff_t x_step;
+    const ptrdiff_t *offsets;
+    const float *bias;      /* may be NULL: zeros */
+    float *y;
+    const float *dy;        /* like y */
+    ptrdiff_t y_step;       /* floats from one filter's outputs to the next's */
+    float *dweight, *dbias; /* (taps, filters) and (filters,) */
+} simd_direct;
+
+/* The nonzeros of a matrix (m, k): of each row and each block of SPARSE_DEPTH columns, the columns' numbers within the
+ * block, in order, and the values. Their slot is block * m + row, and they begin at its start: close together, so that
+ * they take little of a cache and are read from end to end.
+ */
+typedef struct {
+    ptrdiff_t m, k;
+    float *values;          /* room for (slots, SPARSE_DEPTH) */
+    ptrdiff_t *starts;      /* (slots,) */
+    uint8_t *columns;       /* like values */
+    uint8_t *counts;        /* (slots,) */
+} simd_sparse;
+
+/* A level; the comments are where the functions are. */
+typedef struct simd_level {
+    const char *name;
+    int (*runs)(void);      /* whether this processor has the instructions */
+    ptrdiff_t lanes;
+    /* The part of a factor of very many rows that may be nonzero where leaving out the zeros is as fast. */
+    double sparse_limit;
+    const struct simd_level *narrower;      /* the level that takes filters which fill half a vector; may be NULL */
+    void (*product_block)(const simd_product *, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1);
+    void (*product_pack)(const float *b, ptrdiff_t k, ptrdiff_t n, float *panels);
+    double (*squares)(const float *x, ptrdiff_t size);
+    void (*transpose)(const float *from, ptrdiff_t from_step, ptrdiff_t rows, ptrdiff_t columns, float *to,
+                      ptrdiff_t to_step);
+    void (*find_rows)(const float *a, const simd_sparse *, ptrdiff_t first, ptrdiff_t end);
+    void (*product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end, ptrdiff_t n, float *sums);
+    void (*sparse_block)(const simd_product *, const simd_sparse *a, ptrdiff_t p0, ptrdiff_t p1);
+    void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
+    void (*conv_relu_pool_forward)(const simd_conv_relu_pool *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
+    void (*conv_relu_pool_backward)(const simd_conv_relu_pool *, ptrdiff_t f);
+    void (*direct)(const simd_direct *);
+    void (*direct_gradients)(const simd_direct *);
+    void (*copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns);
+    void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
+                       ptrdiff_t columns);
+} simd_level;
+
+#if defined(__clang__)
+#define SIMD_COMPILER "clang " __clang_version__
+#elif defined(__GNUC__)
+#define SIMD_COMPILER "gcc " __VERSION__
+#elif defined(_MSC_VER)
+#define SIMD_COMPILER "Visual C++"
+#else
+#define SIMD_COMPILER "unknown"
+#endif
+
+/* Floats of a padded image. */
+static inline ptrdiff_t simd_padded_size(const simd_conv_relu_pool *s) {
+    return s->c * s->padded_h * s->padded_w + SIMD_SLACK;
+}
+
+#ifdef GNU_C
+
+/* ------------------------------------------------------------------------------- sizes that several files share */
+
+/* Length of the common axis of a product that is walked at a time; see tiles/product.h. */
+#define PRODUCT_DEPTH 128
+/* Columns of the widest packed panel. */
+#define SIMD_COLUMNS 32
+/* Floats of a cache line. */
+#define SIMD_LINE 16
+/* Rows of an Affine layer's weight that a task takes: they stay in the second-level cache for all that is done with
+ * them.
+ */
+#define AFFINE_ROWS 64
+/* Columns of a sparse matrix whose numbers count from the same one. */
+#define SPARSE_DEPTH 64
+/* A multiple of the columns of all levels' panels, to which rows of sums are filled up. */
+#define SPARSE_COLUMNS 128
+
+static inline ptrdiff_t simd_parts(ptrdiff_t size, ptrdiff_t part) { return (size + part - 1) / part; }
+static inline ptrdiff_t simd_least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static inline ptrdiff_t simd_within(ptrdiff_t a, ptrdiff_t most) { return a < 0 ? 0 : simd_least(a, most); }
+static inline uint8_t *simd_at_line(uint8_t *memory) { return memory + (64 - (uintptr_t)memory % 64) % 64; }
+
+/* Lay a sparse matrix into memory, if there is any; return how many bytes it takes, a multiple of 8. */
+static inline ptrdiff_t simd_sparse_lay(simd_sparse *s, ptrdiff_t m, ptrdiff_t k, uint8_t *memory) {
+    const ptrdiff_t slots = m * simd_parts(k, SPARSE_DEPTH), size = slots * SPARSE_DEPTH;
+    const ptrdiff_t values = size * (ptrdiff_t)sizeof(float), starts = slots * (ptrdiff_t)sizeof(ptrdiff_t);
+    if (memory)
+        *s = (simd_sparse){m, k, (float *)memory, (ptrdiff_t *)(memory + values), memory + values + starts,
+                           memory + values + starts + size};
+    return values + starts + size + simd_parts(slots, 8) * 8;
+}
+
+/* --------------------------------------------------------------------------------------------------- the levels */
+
+#include "levels.h"
+
+#define SIMD_LIST
+static const simd_level *const simd_levels[] = {
+#include "levels.h"
+};
+#undef SIMD_LIST
+#define SIMD_BUILT ((int)(sizeof simd_levels / sizeof *simd_levels))
+
+#include "jobs.h"
+
+#else /* another compiler: only the sizes of scratch memory are ever asked for */
+
+#define SIMD_BUILT 0
+static const simd_level *const simd_levels[1] = {NULL};
+static void simd_multiply(const simd_level *level, const simd_product *s, int threads) {}
+static ptrdiff_t simd_multiply_scratch(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) { return 0; }
+static ptrdiff_t simd_affine_scratch(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m) { return 0; }
+static double simd_affine_backward(const simd_level *level, const simd_affine *s, int threads) { return 0; }
+static void simd_conv_relu_pool_forward(const simd_level *level, const simd_conv_relu_pool *s, int threads) {}
+static void simd_conv_relu_pool_backward(const simd_level *level, const simd_conv_relu_pool *s, int threads) {}
+static void simd_direct_weights(const simd_level *level, const float *weight, ptrdiff_t filters, ptrdiff_t channels,
+                                ptrdiff_t area, int is_adjoint, float *packed) {}
+
+#endif
+#endif

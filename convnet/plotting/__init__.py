@@ -1,0 +1,21 @@
+"""Figures that people look at, drawn by matplotlib without a screen.
+
+What belongs here reads a Solver, images or predictions and returns a figure, or writes an animation; nothing below
+imports it. matplotlib and Pillow are imported when a figure is drawn, not with the package.
+"""
+
+from convnet.plotting.animation import FilterAnimation
+from convnet.plotting.filters import plot_filters
+from convnet.plotting.predictions import plot_confusion, plot_errors, plot_examples, plot_predictions
+from convnet.plotting.training import plot_curves, plot_training
+
+__all__ = [
+    "FilterAnimation",
+    "plot_confusion",
+    "plot_curves",
+    "plot_errors",
+    "plot_examples",
+    "plot_filters",
+    "plot_predictions",
+    "plot_training",
+]

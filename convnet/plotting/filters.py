@@ -1,0 +1,65 @@
+"""Figures of a convolution's filters."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import as_real
+from convnet.plotting.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["filter_sheet", "plot_filters"]
+
+
+def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike) -> "Figure":
+    """Draw a convolution's filters before training beside those after it.
+
+    Parameters
+    ----------
+    before, after : array_like, shape (F, C, KH, KW)
+        Grey where C is 1, coloured where it is 3, the mean of the channels in grey otherwise. Each filter is scaled
+        to its own range.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or have not four axes.
+    ImportError
+        If matplotlib is not installed.
+    """
+    panels = {"initialised": as_real(before, "before"), "trained": as_real(after, "after")}
+    shapes = [weight.shape for weight in panels.values()]
+    if not all(np.isfinite(weight).all() for weight in panels.values()):
+        raise ValueError("plot_filters: expected finite filters, got NaN or infinity")
+    if shapes[0] != shapes[1] or len(shapes[0]) != 4 or 0 in shapes[0]:
+        raise ValueError(f"plot_filters: expected two arrays of one shape (F, C, KH, KW), got {shapes[0]}, {shapes[1]}")
+    figure = new_figure(9, 4.8, gap=0.08)
+    for axes, (name, weight) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        axes.imshow(filter_sheet(weight), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(f"{name} filters")
+        axes.axis("off")
+    return figure
+
+
+def filter_sheet(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return one image of all filters (F, C, KH, KW) on the smallest square grid, row by row, a white line between."""
+    f, c, kh, kw = weight.shape
+    tiles = weight.transpose(0, 2, 3, 1) if c == 3 else weight.mean(axis=1)
+    flat = tiles.reshape(f, -1)
+    low, high = flat.min(axis=1), flat.max(axis=1)
+    scale = np.where(high > low, high - low, 1)
+    flat = (flat - low[:, None]) / scale[:, None]
+    columns = int(np.ceil(np.sqrt(f)))
+    rows = -(-f // columns)
+    sheet = np.ones((rows * (kh + 1) - 1, columns * (kw + 1) - 1, *tiles.shape[3:]), np.float32)
+    for index, tile in enumerate(flat.reshape(tiles.shape)):
+        top, left = index // columns * (kh + 1), index % columns * (kw + 1)
+        sheet[top : top + kh, left : left + kw] = tile
+    return sheet

@@ -1,0 +1,254 @@
+"""Figures of images and of what a model says of them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import IntArray, as_array, as_count, as_labels, as_real
+from convnet.plotting.figures import check_images, new_figure, show_image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_confusion", "plot_errors", "plot_examples", "plot_predictions"]
+
+# More classes than anyone can tell apart in a confusion matrix; its memory grows with their square.
+MAX_CLASSES = 200
+# Images that `plot_predictions` draws, one below the other.
+MAX_DRAWN = 50
+# Inches of a figure.
+MAX_HEIGHT = 100
+
+
+def plot_examples(
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    examples_per_class: int = 8,
+) -> "Figure":
+    """Draw a sheet of example images, a column a class.
+
+    Parameters
+    ----------
+    images : array_like, shape (N, H, W) or (N, H, W, 3)
+        Pixels from 0 to 255.
+    labels : array_like of int, shape (N,)
+    class_names : sequence of str, optional
+        Written above the columns; the labels by default.
+    examples_per_class : int
+        The first this many of each class are drawn.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+    ImportError
+        If matplotlib is not installed.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    rows = as_count(examples_per_class, "examples_per_class")
+    check_images(images, labels, "plot_examples")
+    classes = np.unique(labels)
+    if class_names is not None and not (classes[0] >= 0 and classes[-1] < len(class_names)):
+        raise ValueError(
+            f"plot_examples: expected a name for each label, got {len(class_names)} names and labels "
+            f"from {classes[0]} to {classes[-1]}"
+        )
+    figure = new_figure(0.65 * len(classes) + 0.2, 0.65 * rows + 0.4)
+    grid = figure.subplots(rows, len(classes), squeeze=False)
+    for column, label in enumerate(classes):
+        grid[0, column].set_title(
+            str(label) if class_names is None else class_names[label], fontsize=10, parse_math=False
+        )
+        chosen = np.flatnonzero(labels == label)[:rows]
+        for row in range(rows):
+            grid[row, column].axis("off")
+            if row < len(chosen):
+                show_image(grid[row, column], images[chosen[row]])
+    return figure
+
+
+def plot_confusion(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, *, class_names: Sequence[str] | None = None
+) -> "Figure":
+    """Draw the confusion matrix: how many examples of each class were predicted as which.
+
+    The shade counts the errors; the right predictions, on the diagonal, are left white, because next to them no error
+    would be seen.
+
+    Parameters
+    ----------
+    labels, predictions : array_like of int, shape (N,)
+        The right classes and the predicted ones; without names at most 199.
+    class_names : sequence of str, optional
+        The labels by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, there is no example, or a label has no name.
+    TypeError
+        If labels or predictions are not integers.
+    ImportError
+        If matplotlib is not installed.
+    """
+    labels, predictions, names = _checked_predictions(labels, predictions, class_names, "plot_confusion")
+    classes = len(names)
+    counts = np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+    errors = counts.copy()
+    np.fill_diagonal(errors, 0)
+    side = max(4.0, 0.55 * classes + 1.6)
+    figure = new_figure(side, side)
+    axes = figure.subplots()
+    axes.imshow(np.ma.masked_equal(errors, 0), cmap="Oranges", vmin=0, vmax=max(1, 1.6 * errors.max()))
+    for true, predicted in np.ndindex(counts.shape):
+        if count := counts[true, predicted]:
+            weight = "bold" if true == predicted else "normal"
+            axes.text(predicted, true, str(count), ha="center", va="center", fontsize=9, fontweight=weight)
+    axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 3 else 0, parse_math=False)
+    axes.set_yticks(range(classes), names, parse_math=False)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(f"{errors.sum():,} errors in {len(labels):,} images ({errors.sum() / len(labels):.2%})")
+    return figure
+
+
+def plot_errors(
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    max_errors: int = 120,
+) -> "Figure":
+    """Draw a sheet of the misclassified images, each with what it is and what was predicted.
+
+    Parameters
+    ----------
+    images : array_like, shape (N, H, W) or (N, H, W, 3)
+        Pixels from 0 to 255.
+    labels, predictions : array_like of int, shape (N,)
+        The right classes and the predicted ones; without names at most 199.
+    class_names : sequence of str, optional
+        The labels by default.
+    max_errors : int
+        The first this many are drawn; the title tells of how many.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together, there is no example, or a label has no name.
+    TypeError
+        If labels or predictions are not integers.
+    ImportError
+        If matplotlib is not installed.
+    """
+    images = np.asarray(images)
+    labels, predictions, names = _checked_predictions(labels, predictions, class_names, "plot_errors")
+    check_images(images, labels, "plot_errors")
+    wrong = np.flatnonzero(labels != predictions)
+    drawn = wrong[: as_count(max_errors, "max_errors")]
+    longest = max(map(len, names))
+    separator = " \u2192 " if longest <= 2 else "\n\u2192 "  # long names stand below each other
+    cell = max(0.8, 0.09 * (longest + 2))
+    columns = max(1, min(int(10 / cell), len(drawn)))
+    rows = max(1, -(-len(drawn) // columns))
+    figure = new_figure(max(cell * columns + 0.2, 5.5), (1.0 if longest <= 2 else 1.2) * rows + 0.6)
+    first = f", the first {len(drawn):,}" if len(drawn) < len(wrong) else ""
+    figure.suptitle(f"{len(wrong):,} errors in {len(labels):,} images{first}: true \u2192 predicted", fontsize=11)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, index in zip(grid, drawn, strict=False):
+        show_image(axes, images[index])
+        axes.set_title(f"{names[labels[index]]}{separator}{names[predictions[index]]}", fontsize=9, parse_math=False)
+    return figure
+
+
+def plot_predictions(
+    images: npt.ArrayLike, probabilities: npt.ArrayLike, *, class_names: Sequence[str] | None = None
+) -> "Figure":
+    """Draw images, each with a bar for the probability of every class.
+
+    Parameters
+    ----------
+    images : array_like, shape (N, H, W) or (N, H, W, 3)
+        Pixels from 0 to 255; at most 50 images, and fewer of 10 classes or more: the figure is at most 100 inches
+        high.
+    probabilities : array_like, shape (N, K)
+        In [0, 1]; the largest of each image is marked.
+    class_names : sequence of str, optional
+        Written beside the bars; the labels by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together, there are more images or more than 200 classes, or names are missing.
+    TypeError
+        If the probabilities are not real numbers.
+    ImportError
+        If matplotlib is not installed.
+    """
+    images = as_array(images, "plot_predictions: images")
+    shares = as_real(probabilities, "plot_predictions: probabilities")
+    if shares.ndim != 2 or not 1 <= shares.shape[1] <= MAX_CLASSES or not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(
+            f"plot_predictions: expected probabilities in [0, 1] of shape (N, K) with K from 1 to {MAX_CLASSES}, "
+            f"got shape {shares.shape} and values from {shares.min(initial=1):g} to {shares.max(initial=0):g}"
+        )
+    count, classes = shares.shape
+    check_images(images, shares[:, 0], "plot_predictions")
+    height = max(1.8, 0.2 * classes)
+    most = min(MAX_DRAWN, int((MAX_HEIGHT - 0.2) / height))
+    if count > most:
+        raise ValueError(f"plot_predictions: expected at most {most} images of {classes} classes, got {count}")
+    names = [str(label) for label in range(classes)] if class_names is None else class_names
+    if len(names) != classes:
+        raise ValueError(f"plot_predictions: expected {classes} class names, got {len(names)}")
+    figure = new_figure(6, height * count + 0.2, gap=0.1)
+    for (left, right), image, row in zip(figure.subplots(count, 2, squeeze=False), images, shares, strict=True):
+        show_image(left, image)
+        left.axis("off")
+        winner = int(row.argmax())
+        bars = right.barh(range(classes), row, color=["C3" if label == winner else "C0" for label in range(classes)])
+        right.bar_label(bars, [f"{100 * share:.1f} %" for share in row], padding=3, fontsize=8)
+        right.set_yticks(range(classes), names, fontsize=8, parse_math=False)
+        right.set_xticks([])
+        right.set_xlim(0, 1.25)
+        right.invert_yaxis()
+        right.spines[["top", "right", "bottom"]].set_visible(False)
+    return figure
+
+
+def _checked_predictions(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, class_names: Sequence[str] | None, what: str
+) -> tuple[IntArray, IntArray, Sequence[str]]:
+    """Return labels and predictions as index arrays of one length, and a name for every class."""
+    count = np.size(labels)
+    if not count:
+        raise ValueError(f"{what}: expected at least one example, got none")
+    if class_names is not None and len(class_names) > MAX_CLASSES:
+        raise ValueError(f"{what}: expected at most {MAX_CLASSES} class names, got {len(class_names)}")
+    limit = MAX_CLASSES if class_names is None else len(class_names)
+    labels = as_labels(labels, f"{what}: labels", count, limit)
+    predictions = as_labels(predictions, f"{what}: predictions", count, limit)
+    classes = range(int(max(labels.max(), predictions.max())) + 1)
+    return labels, predictions, [str(label) for label in classes] if class_names is None else class_names

@@ -1,0 +1,150 @@
+"""Figures of a training: losses, accuracies, and curves to compare."""
+
+from collections.abc import Mapping
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import as_real
+from convnet.plotting.figures import new_figure
+from convnet.training.solver import Solver
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_curves", "plot_training"]
+
+DOTS = "#4c72b0"
+TRAINING = "#dd8452"
+VALIDATION = "#55a868"
+STROKES = ("-", "--", ":", "-.")
+
+
+def plot_training(solver: Solver) -> "Figure":
+    """Draw the training: above, the loss of every iteration as dots; below, the accuracies by epoch.
+
+    Parameters
+    ----------
+    solver : Solver
+        After at least one accuracy check.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the Solver has not trained.
+    ImportError
+        If matplotlib is not installed.
+    """
+    if not (solver.loss_history and solver.validation_accuracy_history):
+        raise ValueError("plot_training: expected a Solver that has trained, got one without a history")
+    figure = new_figure(8, 7)
+    above, below = figure.subplots(2, 1)
+
+    iterations = np.arange(1, len(solver.loss_history) + 1)
+    size = min(max(200 / len(iterations) ** 0.5, 2), 6)  # thousands of dots small, a hundred large
+    above.plot(iterations, solver.loss_history, ".", color=DOTS, markersize=size, alpha=0.5, rasterized=True)
+    above.set(title="Training loss", xlabel="iteration", ylabel="loss of the minibatch")
+    positive = [loss for loss in solver.loss_history if loss > 0]
+    if len(positive) == len(solver.loss_history):
+        above.set_yscale("log")
+    else:  # the SVM loss can be 0, which a logarithmic scale leaves out
+        above.set_yscale("symlog", linthresh=min(positive, default=1.0))
+
+    for name, history, colour in (
+        ("training", solver.train_accuracy_history, TRAINING),
+        ("validation", solver.validation_accuracy_history, VALIDATION),
+    ):
+        percent = 100 * np.array(history)
+        below.plot(np.arange(len(percent)), percent, "o-", color=colour, label=f"{name}, at last {percent[-1]:.1f} %")
+    title = "Accuracy"
+    lowest = 100 * min(solver.train_accuracy_history[1:] + solver.validation_accuracy_history[1:], default=0)
+    if lowest > 90 and solver.epoch > 1:
+        # From the tenth of the untrained model to 100 % nothing could be told apart: the figure begins higher.
+        start = (100 * solver.train_accuracy_history[0], 100 * solver.validation_accuracy_history[0])
+        title += f" (before training: training {start[0]:.1f} %, validation {start[1]:.1f} %)"
+        margin = 0.1 * (100 - lowest) + 0.01
+        below.set_ylim(lowest - margin, 100 + margin)
+    else:
+        below.set_ylim(0, 102)
+    below.set(title=title, xlabel="epoch", ylabel="accuracy (%)")
+    below.xaxis.get_major_locator().set_params(integer=True)
+    below.legend(loc="best")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def plot_curves(
+    panels: Mapping[str, Mapping[str, npt.ArrayLike]],
+    x: npt.ArrayLike,
+    *,
+    xlabel: str,
+    ylabel: str,
+    log_scale: bool = False,
+) -> "Figure":
+    """Draw curves for comparison, a panel a group, all on one scale.
+
+    Parameters
+    ----------
+    panels : mapping of str to mapping of str to array_like, shape (M,)
+        The curves by their panel's title and their own name.
+    x : array_like, shape (M,)
+        The common abscissa.
+    xlabel, ylabel : str
+        Of the axes.
+    log_scale : bool
+        Whether the ordinate is logarithmic, where anything is above 0; what is not is left out then.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no panel or a panel has no curve, or a curve has not as many points as x.
+    ImportError
+        If matplotlib is not installed.
+    """
+    x = as_real(x, "plot_curves: x")
+    if x.ndim != 1:
+        raise ValueError(f"plot_curves: expected x of shape (M,), got {x.shape}")
+    if not panels or not all(panels.values()):
+        raise ValueError("plot_curves: expected at least one panel, and a curve in each, got none")
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    # The legends stand below the axes, where they hide no curve; the strokes differ, so that no curve hides another.
+    entries = max(len(curves) for curves in panels.values())
+    figure = new_figure(4.2 * columns, (3.4 + 0.22 * -(-entries // 2)) * rows + 0.2, gap=0.06)
+    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.transforms import ScaledTranslation
+
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    largest = 0.0
+    for axes, (title, curves) in zip(grid, panels.items(), strict=False):
+        for (name, values), stroke in zip(curves.items(), cycle(STROKES), strict=False):
+            y = as_real(values, f"plot_curves: {name}")
+            if y.shape != x.shape:
+                raise ValueError(f"plot_curves: {name}: expected {x.size} points, got shape {y.shape}")
+            axes.plot(x, y, linestyle=stroke, linewidth=1.6, label=name)
+            largest = max(largest, float(y.max(initial=0)))
+        axes.set_title(title)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.tick_params(labelbottom=True, labelleft=True)
+        anchor = axes.transAxes + ScaledTranslation(0, -0.55, figure.dpi_scale_trans)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=anchor, ncols=2, fontsize=9)
+        axes.grid(alpha=0.3)
+    for axes in grid[: len(panels)] if log_scale and largest > 0 else []:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    return figure

@@ -1,0 +1,29 @@
+"""Training: the Solver, its optimizers, schedules and callbacks, and the checkpoints that it goes on from.
+
+What belongs here changes a model from data, or decides when and how. A figure, a page or a door to another library is
+above it.
+"""
+
+from convnet.training.callbacks import EarlyStopping, ProgressBar
+from convnet.training.checkpointing import Checkpoint
+from convnet.training.optimizers import SGD, Adam, Momentum, Optimizer, RMSProp
+from convnet.training.schedules import Constant, CosineDecay, EpochDecay, OneCycle, StepDecay
+from convnet.training.solver import Callback, Solver
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Callback",
+    "Checkpoint",
+    "Constant",
+    "CosineDecay",
+    "EarlyStopping",
+    "EpochDecay",
+    "Momentum",
+    "OneCycle",
+    "Optimizer",
+    "ProgressBar",
+    "RMSProp",
+    "Solver",
+    "StepDecay",
+]

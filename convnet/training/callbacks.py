@@ -1,0 +1,100 @@
+"""Callbacks for a Solver: the progress bar, and the end of a training that gains nothing more."""
+
+import sys
+import time
+from typing import Any, TextIO
+
+import numpy as np
+
+from convnet.core.checks import as_count
+from convnet.training.solver import Callback, Solver
+
+__all__ = ["EarlyStopping", "ProgressBar"]
+
+
+class EarlyStopping(Callback):
+    """End the training when the validation accuracy has not risen above its best for some epochs.
+
+    A Solver that restores the best parameters, as it does by default, then has those of before these epochs. With a
+    schedule that lowers the learning rate at the end, such as `OneCycle`, it may end before that pays.
+
+    Parameters
+    ----------
+    patience : int
+        How many epochs in a row without a new best end the training.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `patience` is not an integer of at least 1.
+
+    Notes
+    -----
+    L. Prechelt, "Early stopping, but when?", 1998, compares criteria of this kind.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = as_count(patience, "patience")
+
+    def on_epoch_end(self, solver: Solver) -> None:
+        """Stop the Solver if it is time."""
+        history = solver.validation_accuracy_history
+        if len(history) - 1 - int(np.argmax(history)) >= self.patience:
+            solver.stop()
+
+
+class ProgressBar(Callback):
+    """A progress bar on a terminal, and one line an epoch.
+
+    The bar is tqdm's, drawn only if tqdm is installed and the output goes to a terminal.
+
+    Parameters
+    ----------
+    file : text file, optional
+        Where to write; standard output by default.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self.file = file
+        self._bar: Any = None
+        self._start = 0.0
+
+    def on_train_start(self, solver: Solver) -> None:
+        """Draw the bar."""
+        self._start = time.perf_counter()
+        output = self.file or sys.stdout
+        if not output.isatty():
+            return
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            return
+        self._bar = tqdm(
+            total=solver.num_iterations, initial=solver.iteration, file=output, unit="it", dynamic_ncols=True
+        )
+
+    def on_iteration_end(self, solver: Solver) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {solver.loss_history[-1]:.4f}", refresh=False)
+            self._bar.update()
+
+    def on_epoch_end(self, solver: Solver) -> None:
+        """Write the epoch's line: its mean loss, the accuracies, the seconds since the start."""
+        losses = solver.loss_history[-solver.iterations_per_epoch :]
+        line = (
+            f"epoch {solver.epoch}/{solver.epochs}: loss {sum(losses) / len(losses):.4f}, "
+            f"training accuracy {solver.train_accuracy_history[-1]:.2%}, "
+            f"validation accuracy {solver.validation_accuracy_history[-1]:.2%}, "
+            f"{time.perf_counter() - self._start:.1f} s"
+        )
+        if self._bar is not None:
+            self._bar.write(line, file=self._bar.fp)
+        else:
+            print(line, file=self.file or sys.stdout, flush=True)
+
+    def on_train_end(self, solver: Solver) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

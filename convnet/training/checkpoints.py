@@ -1,0 +1,220 @@
+"""Checkpoints: files from which a training that was killed goes on bit for bit.
+
+A checkpoint is an archive (see `convnet.formats.archives`) of the kind ``checkpoint``. Its arrays are, by the names of
+the model's parameters and of its state, ``model.*`` and, where they are others, ``best.*``, ``checked.*`` and
+``last.*``: those of the best validation accuracy, of the last accuracy check, and of the last iteration where the model
+has the best ones; then ``optimizer.*``, the histories, the ``order`` of the epoch's examples, and what callbacks keep.
+The JSON object has the counters, the states of the random generators, the name of the instruction set, and in ``run``
+what the run is made of (see `convnet.training.run`), which has to be that of the run that goes on.
+
+A user calls `Solver.save` and `Solver.resume`.
+"""
+
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from convnet import _kernels
+from convnet.core.checks import as_count, as_flag, as_number
+from convnet.formats.archives import Arrays, naming, read_archive, write_archive
+from convnet.formats.files import PathLike
+from convnet.models.sequential import Sequential
+from convnet.training.optimizers import STEPS, Optimizer
+from convnet.training.state import HISTORIES, Snapshot, TrainingState, model_arrays, restore
+
+__all__ = ["Parts", "checkpoints_in", "resume", "save"]
+
+KIND, VERSION = "checkpoint", 2
+SNAPSHOTS = ("best", "checked", "last")
+
+
+class Keeper(Protocol):
+    """What a checkpoint needs of a callback."""
+
+    def state(self) -> Arrays:
+        """Return what the checkpoint has to hold."""
+
+    def load_state(self, state: Arrays) -> None:
+        """Take it over."""
+
+
+class Parts(NamedTuple):
+    """What a checkpoint is of.
+
+    Attributes
+    ----------
+    state, model, optimizer
+        What is written, and changed by `resume`.
+    keepers : dict of str to callback
+        By name.
+    run : dict
+        What the run is made of; see `convnet.training.run`.
+    iterations_per_epoch : int
+    """
+
+    state: TrainingState
+    model: Sequential
+    optimizer: Optimizer
+    keepers: Mapping[str, Keeper]
+    run: dict[str, Any]
+    iterations_per_epoch: int
+
+    @property
+    def generators(self) -> dict[str, np.random.Generator]:
+        """All random generators whose state determines the rest of the training."""
+        return {"shuffling": self.state.shuffling, "augmenting": self.state.augmenting, "model": self.model.rng}
+
+
+def checkpoints_in(folder: PathLike) -> list[Path]:
+    """Return the checkpoints in a folder, the newest last."""
+    return sorted(Path(folder).glob("checkpoint-*.npz"))
+
+
+def save(parts: Parts, path: PathLike) -> None:
+    """Write a checkpoint; see `Solver.save`."""
+    state = parts.state
+    if not state.is_between_iterations:
+        raise RuntimeError("expected a Solver between two iterations, got one whose last step was broken off")
+    snapshots = {"model": model_arrays(parts.model), "best": state.best, "last": state.last}
+    if state.checked is not state.best:
+        snapshots["checked"] = state.checked
+    arrays = {f"{prefix}.{name}": array for prefix, kept in snapshots.items() for name, array in kept.items()}
+    for name, kept in parts.optimizer.state.items():
+        arrays |= {f"optimizer.{key}.{name}": array for key, array in kept.items()}
+    arrays |= {name: np.array(getattr(state, name), np.float64) for name in HISTORIES}
+    arrays["order"] = state.order
+    for name, keeper in parts.keepers.items():
+        arrays |= {f"callbacks.{name}.{key}": array for key, array in keeper.state().items()}
+    header = {
+        "run": parts.run,
+        "instruction_set": _kernels.instruction_set(),
+        "iteration": state.iteration,
+        "order_epoch": state.order_epoch,
+        "checked_iteration": state.checked_iteration,
+        "best_validation_accuracy": state.best_validation_accuracy,
+        "is_stopping": state.is_stopping,
+        "optimizer_has_state": bool(parts.optimizer.state),
+        "generators": {name: _plain(rng.bit_generator.state) for name, rng in parts.generators.items()},
+    }
+    write_archive(path, KIND, VERSION, header, arrays)
+
+
+def resume(parts: Parts, path: PathLike) -> None:
+    """Take over a checkpoint, or the newest in a folder that can be read; see `Solver.resume`."""
+    paths = checkpoints_in(path) if Path(path).is_dir() else [Path(path)]
+    if not paths or not paths[0].exists():
+        raise FileNotFoundError(f"{path}: expected a checkpoint or a folder of them, but there is none")
+    for candidate in reversed(paths):
+        try:
+            header, arrays = read_archive(candidate, KIND, (VERSION,))
+            break
+        except (ValueError, OSError) as error:
+            if candidate is paths[0]:
+                raise
+            warnings.warn(f"{error}; the one before is taken", stacklevel=3)
+    with naming(candidate, KIND):
+        differences = _differences(dict(header["run"]), parts.run)
+    if differences:
+        raise ValueError(f"{candidate}: it is a checkpoint of another run: {'; '.join(differences)}")
+    with naming(candidate, KIND):
+        _load(parts, header, arrays)
+    if header.get("instruction_set") != _kernels.instruction_set():
+        warnings.warn(
+            f"{candidate} was written with the instruction set {header.get('instruction_set')!r:.40}, and "
+            f"{_kernels.instruction_set()!r} is in use: results are equal within rounding alone; see CONVNET_SIMD",
+            stacklevel=3,
+        )
+
+
+def _differences(run: dict[str, Any], own: dict[str, Any]) -> list[str]:
+    """Return what differs between a checkpoint's run and this one, a text each."""
+    different = [name for name in {**own, **run} if run.get(name) != own.get(name)]
+    texts = [f"{name:.40} {run.get(name)!r:.200}, expected {own.get(name)!r:.200}" for name in different[:3]]
+    return texts + ([f"and {len(different) - 3} more"] if len(different) > 3 else [])
+
+
+def _load(parts: Parts, header: dict[str, Any], arrays: Arrays) -> None:
+    """Take over a checkpoint, after checking all of it."""
+    own, params = model_arrays(parts.model), parts.model.params
+    current = _like(arrays, "model", own)
+    snapshots = {
+        prefix: _like(arrays, prefix, own) if any(key.startswith(f"{prefix}.") for key in arrays) else {}
+        for prefix in SNAPSHOTS
+    }
+    if not snapshots["checked"] and not snapshots["best"]:
+        raise ValueError("the parameters of the last accuracy check are missing")
+    values = _values(parts, header, arrays)
+    if values["best_validation_accuracy"] >= 0 and not snapshots["best"]:
+        raise ValueError("the best parameters are missing")
+    optimizer_state: dict[str, Arrays] = {name: {} for name in params} if header["optimizer_has_state"] else {}
+    for key in parts.optimizer.state_names if optimizer_state else ():
+        prefix = f"optimizer.{key}"
+        kept = {name: arrays[f"{prefix}.{name}"] for name in params} if key == STEPS else _like(arrays, prefix, params)
+        for name, array in kept.items():
+            optimizer_state[name][key] = array
+    for name, rng in parts.generators.items():
+        trial: Any = type(rng.bit_generator)()
+        trial.state = header["generators"][name]  # fails if it does not fit
+    # From here on things change: first those that check for themselves what they are given.
+    for name, keeper in parts.keepers.items():
+        prefix = f"callbacks.{name}."
+        kept = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+        if kept:
+            keeper.load_state(kept)
+    parts.optimizer.load_state(optimizer_state)
+    for name, rng in parts.generators.items():
+        rng.bit_generator.state = header["generators"][name]
+    restore(parts.model, current)
+    parts.state.take_over(values, snapshots)
+
+
+def _values(parts: Parts, header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
+    """Return the counters, the histories and the order, after checking them."""
+    values: dict[str, Any] = {
+        "iteration": as_count(header["iteration"], "iteration", 0),
+        "order_epoch": as_count(header["order_epoch"], "epoch", -1),
+        "checked_iteration": as_count(header["checked_iteration"], "checked_iteration", -1),
+        "best_validation_accuracy": as_number(
+            header["best_validation_accuracy"], "best_validation_accuracy", at_least=-1
+        ),
+        "is_stopping": as_flag(header["is_stopping"], "is_stopping"),
+        "order": arrays["order"],
+    }
+    order, own_order = arrays["order"], parts.state.order
+    if order.dtype.kind != "i" or not np.array_equal(np.sort(order), np.sort(own_order)):
+        raise ValueError(f"order: expected a permutation of {len(own_order)} examples")
+    # The first check is before the first iteration.
+    checks = values["checked_iteration"] // parts.iterations_per_epoch + 1
+    for name, length in zip(HISTORIES, (values["iteration"], checks, checks), strict=True):
+        history = arrays[name]
+        if history.ndim != 1 or history.dtype != np.float64:
+            raise ValueError(f"{name}: expected an axis of float64, got {history.dtype} of shape {history.shape}")
+        if len(history) != length:
+            raise ValueError(f"{name}: expected {length} entries, got {len(history)}")
+        values[name] = history.tolist()
+    return values
+
+
+def _like(arrays: Arrays, prefix: str, own: Mapping[str, np.ndarray]) -> Snapshot:
+    """Return the arrays of a prefix by their names; each has to be like the model's own."""
+    found = {}
+    for name, like in own.items():
+        array = found[name] = arrays[f"{prefix}.{name}"]
+        if array.shape != like.shape or array.dtype != like.dtype:
+            raise ValueError(
+                f"{prefix}.{name}: expected {like.dtype} of shape {like.shape}, got {array.dtype} of shape "
+                f"{array.shape}"
+            )
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return the state of a generator as JSON has it."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

@@ -1,0 +1,391 @@
+"""Optimizers: rules that update parameters from their gradients, in place."""
+
+from collections.abc import Mapping
+from math import sqrt
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import _kernels
+from convnet.core.checks import FloatArray, as_flag, as_number
+from convnet.core.threads import in_parts
+
+__all__ = ["SGD", "Adam", "Momentum", "Optimizer", "RMSProp"]
+
+DTYPES = (np.float32, np.float64)
+# The one entry of a state that is not an array like the parameter: how often it was updated.
+STEPS = "steps"
+
+# The least epsilon: a smaller one may be 0 in float32.
+SMALLEST = float(np.finfo(np.float32).tiny)
+
+State = dict[str, npt.NDArray[Any]]
+
+
+class Optimizer:
+    """Base of the optimizers: checks what comes in, keeps the state, and leaves the rule to `update_param`.
+
+    An optimizer of your own gives `update_param`, which changes the parameter's array in place, and in `state_names`
+    the arrays that it keeps for each parameter.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above 0.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Base rate.
+    rate_factor : float
+        Factor on it, 1 unless a `Solver` sets it from its schedule before each step.
+    regularised : frozenset of str or None
+        Names of the parameters that weight decay applies to, as `Sequential.train_step` takes them from the layers;
+        None, before that, means those that are called ``weight``.
+    state_names : tuple of str
+        Names of the arrays that are kept for each parameter: zeros of its shape and dtype at first; but ``steps`` is
+        a count, an array of no axes.
+    state : dict of str to dict of str to ndarray
+        By the parameter's name, then by `state_names`; filled by the first update. A copy of it (`copy.deepcopy`),
+        given to `load_state`, lets another optimizer go on from there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class SignMomentum(Optimizer):
+    ...     state_names = ("mean",)
+    ...
+    ...     def update_param(self, name, param, grad, state, rate):
+    ...         state["mean"] *= 0.9
+    ...         state["mean"] += 0.1 * grad
+    ...         param -= rate * np.sign(state["mean"])
+    >>> params = {"weight": np.zeros(2)}
+    >>> SignMomentum(0.5).update(params, {"weight": np.array([3.0, -4.0])})
+    >>> params["weight"]
+    array([-0.5,  0.5])
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, learning_rate: float) -> None:
+        self.learning_rate = as_number(learning_rate, "learning_rate", above=0)
+        self.rate_factor = 1.0
+        self.regularised: frozenset[str] | None = None
+        self.state: dict[str, State] = {}
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return the constructor's arguments but for the learning rate."""
+        return {}
+
+    @property
+    def plain_rate(self) -> float | None:
+        """The learning rate times the factor, if every update is ``param -= rate * grad``; None for other rules.
+
+        A model may then update a weight while it computes the gradient.
+        """
+        return None
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self.hyperparameters().items())
+        return f"{type(self).__name__}({self.learning_rate!r}{options})"
+
+    def load_state(self, state: Mapping[str, Mapping[str, npt.ArrayLike]]) -> None:
+        """Take over a copy of a state; the next update checks that it fits the parameters.
+
+        Parameters
+        ----------
+        state : mapping of str to mapping of str to array_like
+            What `state` of an optimizer of this class holds.
+
+        Raises
+        ------
+        ValueError
+            If a parameter's arrays are not those of `state_names`, or not numbers.
+        TypeError
+            If it is not a mapping of mappings. Nothing is changed after an error.
+        """
+        if not isinstance(state, Mapping) or not all(isinstance(kept, Mapping) for kept in state.values()):
+            raise TypeError(
+                f"{type(self).__name__}: expected a state, the arrays by name of each parameter, got {state!r:.60}"
+            )
+        new: dict[str, State] = {}
+        for name, kept in state.items():
+            if set(kept) != set(self.state_names):
+                raise ValueError(
+                    f"{type(self).__name__}: expected for {name} the arrays {list(self.state_names)}, got {list(kept)}"
+                )
+            new[name] = {key: np.array(kept[key], order="C") for key in self.state_names}
+            for key, array in new[name].items():
+                if key == STEPS and not (array.shape == () and array.dtype.kind in "iu" and array >= 0):
+                    raise ValueError(f"{type(self).__name__}: expected {STEPS} of {name} to be a count, got {array!r}")
+                if key != STEPS and array.dtype not in DTYPES:
+                    raise ValueError(
+                        f"{type(self).__name__}: expected {key} of {name} in float32 or float64, got {array.dtype}"
+                    )
+            if STEPS in new[name]:
+                new[name][STEPS] = new[name][STEPS].astype(np.int64)
+        self.state = new if self.state_names else {}
+
+    def update(self, params: Mapping[str, FloatArray], grads: Mapping[str, FloatArray]) -> None:
+        """Update every parameter in place.
+
+        Parameters
+        ----------
+        params : mapping of str to ndarray
+            Contiguous and writeable, float32 or float64.
+        grads : mapping of str to ndarray
+            The gradients: the names, shapes and dtypes of `params`.
+
+        Raises
+        ------
+        ValueError
+            If names, shapes or dtypes differ, a parameter is not contiguous and writeable, or the state is another
+            model's; nothing is updated then.
+        """
+        if self.state and self.state.keys() != params.keys():
+            odd = sorted(params.keys() ^ self.state.keys())
+            raise ValueError(
+                f"{type(self).__name__}: parameters and state differ in the names {odd}; another model needs an "
+                "optimizer of its own"
+            )
+        if params.keys() != grads.keys():
+            odd = sorted(params.keys() ^ grads.keys())
+            raise ValueError(f"{type(self).__name__}: parameters and gradients differ in the names {odd}")
+        for name, param in params.items():
+            self._check(name, param, grads[name])
+        rate = self.learning_rate * self.rate_factor
+        for name, param in params.items():
+            if name not in self.state and self.state_names:
+                self.state[name] = {
+                    key: np.zeros((), np.int64) if key == STEPS else np.zeros_like(param) for key in self.state_names
+                }
+            kept = {
+                key: array if key == STEPS else array.reshape(-1) for key, array in self.state.get(name, {}).items()
+            }
+            if STEPS in kept:
+                kept[STEPS] += 1
+            self.update_param(name, param.reshape(-1), np.ascontiguousarray(grads[name]).reshape(-1), kept, rate)
+
+    def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
+        """Update one parameter in place.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameter, such as ``"conv1.weight"``.
+        param, grad : ndarray, shape (M,)
+            The parameter and its gradient, flattened, of one dtype.
+        state : dict of str to ndarray
+            The arrays of `state_names`, flattened, to be updated in place; ``steps``, where it is among them, counts
+            this update already.
+        rate : float
+            The learning rate times the schedule's factor.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no update_param")
+
+    def _check(self, name: str, param: FloatArray, grad: FloatArray) -> None:
+        what = type(self).__name__
+        if not all(isinstance(a, np.ndarray) and a.dtype in DTYPES and a.dtype.isnative for a in (param, grad)):
+            raise ValueError(f"{what}: expected {name} and its gradient in float32 or float64")
+        if param.shape != grad.shape or param.dtype != grad.dtype:
+            raise ValueError(
+                f"{what}: expected the gradient of {name} to be {param.dtype} of shape {param.shape}, "
+                f"got {grad.dtype} of shape {grad.shape}"
+            )
+        if not (param.flags.c_contiguous and param.flags.writeable):
+            raise ValueError(f"{what}: expected {name} to be contiguous and writeable")
+        for key, array in self.state.get(name, {}).items():
+            if key != STEPS and (array.shape != param.shape or array.dtype != param.dtype):
+                raise ValueError(
+                    f"{what}: expected {key} of {name} to be {param.dtype} of shape {param.shape}, got {array.dtype} "
+                    f"of shape {array.shape}; another model needs an optimizer of its own"
+                )
+
+
+class SGD(Optimizer):
+    """Vanilla stochastic gradient descent: ``param -= learning_rate * grad``.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a hyper-parameter is not a number of its range.
+
+    Notes
+    -----
+    H. Robbins, S. Monro, "A stochastic approximation method", 1951.
+    """
+
+    def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
+        in_parts(lambda part, _: _kernels.add_scaled(-rate, grad[part], param[part]), param.size, param.size)
+
+    @property
+    def plain_rate(self) -> float | None:
+        return self.learning_rate * self.rate_factor if type(self) is SGD else None
+
+
+class Momentum(Optimizer):
+    """Stochastic gradient descent with momentum.
+
+    ``velocity = momentum * velocity + grad``, from 0; ``param -= learning_rate * velocity``, or, with Nesterov's
+    momentum, ``param -= learning_rate * (momentum * velocity + grad)``.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above 0. Steps become up to ``1 / (1 - momentum)`` times as long as with `SGD`: at 0.9, a tenth of its rate
+        does about as much.
+    momentum : float
+        In [0, 1).
+    nesterov : bool
+        Whether the gradient counts as if it had been taken one step of the velocity ahead.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a hyper-parameter is not a number of its range.
+
+    Notes
+    -----
+    B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964; I. Sutskever, J. Martens,
+    G. Dahl, G. Hinton, "On the importance of initialization and momentum in deep learning", 2013. The learning rate
+    stands outside of the velocity, as in PyTorch's SGD.
+    """
+
+    state_names = ("velocity",)
+
+    def __init__(self, learning_rate: float, momentum: float = 0.9, *, nesterov: bool = False) -> None:
+        super().__init__(learning_rate)
+        self.momentum = as_number(momentum, "momentum", at_least=0, below=1)
+        self.nesterov = as_flag(nesterov, "nesterov")
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "nesterov": self.nesterov}
+
+    def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
+        velocity = state["velocity"]
+
+        def task(part: slice, _: int) -> None:
+            _kernels.momentum_update(rate, self.momentum, self.nesterov, grad[part], velocity[part], param[part])
+
+        in_parts(task, param.size, param.size)
+
+
+class RMSProp(Optimizer):
+    """Root mean square propagation: each element's step is divided by the size that its gradients had lately.
+
+    ``mean_square = decay * mean_square + (1 - decay) * grad**2``, from 0;
+    ``param -= learning_rate * grad / (sqrt(mean_square) + epsilon)``.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above 0; about the length of an element's step.
+    decay : float
+        In [0, 1).
+    epsilon : float
+        At least the smallest normal number of float32, about 1.2e-38.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a hyper-parameter is not a number of its range.
+
+    Notes
+    -----
+    T. Tieleman, G. Hinton, "Lecture 6.5: RMSProp", COURSERA: Neural Networks for Machine Learning, 2012, with the
+    epsilon of PyTorch's.
+    """
+
+    state_names = ("mean_square",)
+
+    def __init__(self, learning_rate: float = 1e-3, *, decay: float = 0.99, epsilon: float = 1e-8) -> None:
+        super().__init__(learning_rate)
+        self.decay = as_number(decay, "decay", at_least=0, below=1)
+        self.epsilon = as_number(epsilon, "epsilon", at_least=SMALLEST)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"decay": self.decay, "epsilon": self.epsilon}
+
+    def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
+        mean_square = state["mean_square"]
+
+        def task(part: slice, _: int) -> None:
+            _kernels.rmsprop_update(rate, self.decay, self.epsilon, grad[part], mean_square[part], param[part])
+
+        in_parts(task, param.size, param.size)
+
+
+class Adam(Optimizer):
+    """Adaptive moment estimation, bias-corrected, with decoupled weight decay (AdamW) as an option.
+
+    ``mean = beta1 * mean + (1 - beta1) * grad`` and ``mean_square = beta2 * mean_square + (1 - beta2) * grad**2``,
+    both from 0; at the t-th update ``param -= learning_rate * (mean / (1 - beta1**t)) /
+    (sqrt(mean_square / (1 - beta2**t)) + epsilon)``. With weight decay, the parameters that the layers say are
+    regularised, weights and not biases, are multiplied by ``1 - learning_rate * weight_decay`` first.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above 0; at most about the length of an element's step.
+    beta1, beta2 : float
+        In [0, 1).
+    epsilon : float
+        At least the smallest normal number of float32, about 1.2e-38.
+    weight_decay : float
+        At least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a hyper-parameter is not a number of its range.
+
+    Notes
+    -----
+    D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1; I. Loshchilov, F. Hutter,
+    "Decoupled weight decay regularization", 2019, algorithm 2.
+    """
+
+    state_names = ("mean", "mean_square", STEPS)
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate)
+        self.beta1 = as_number(beta1, "beta1", at_least=0, below=1)
+        self.beta2 = as_number(beta2, "beta2", at_least=0, below=1)
+        self.epsilon = as_number(epsilon, "epsilon", at_least=SMALLEST)
+        self.weight_decay = as_number(weight_decay, "weight_decay", at_least=0)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("beta1", "beta2", "epsilon", "weight_decay")}
+
+    def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
+        steps = int(state[STEPS])
+        is_regularised = name.rpartition(".")[2] == "weight" if self.regularised is None else name in self.regularised
+        decayed = self.weight_decay and is_regularised
+        mean, mean_square = state["mean"], state["mean_square"]
+        numbers = (
+            rate / (1 - self.beta1**steps),
+            sqrt(1 - self.beta2**steps),
+            1 - rate * self.weight_decay if decayed else 1.0,
+            self.beta1,
+            self.beta2,
+            self.epsilon,
+        )
+
+        def task(part: slice, _: int) -> None:
+            _kernels.adam_update(*numbers, grad[part], mean[part], mean_square[part], param[part])
+
+        in_parts(task, param.size, param.size)

@@ -1,0 +1,46 @@
+"""What a training run is made of, as texts: by it a checkpoint knows whether it is of the same run."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy.typing as npt
+
+from convnet.datasets.preprocessing import fingerprint
+from convnet.models.sequential import Sequential
+
+__all__ = ["data_sums", "described", "described_model"]
+
+
+def described_model(model: Sequential) -> dict[str, Any]:
+    """Return what a model is made of, but for the values of its arrays, as JSON has it."""
+    return {
+        "model": type(model).__name__,
+        "input_shape": list(model.input_shape),
+        "l2": model.l2,
+        **{f"layer {name}": repr(layer) for name, layer in model.layers.items()},
+        "dtype": sorted({str(param.dtype) for param in model.params.values()}),
+        "fuse": model.fuse,
+        "loss": described(model.loss_function),
+    }
+
+
+def data_sums(data: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> dict[str, str]:
+    """Return shape, dtype and checksum of each array of a Solver's data."""
+    return {
+        f"{name}_{part}": fingerprint(array)
+        for part, pair in data.items()
+        for name, array in zip("xy", pair, strict=True)
+    }
+
+
+def described(thing: Any) -> str | None:
+    """Return a text that tells functions and objects apart, and is the same in another process."""
+    if thing is None:
+        return None
+    if isinstance(thing, partial):
+        return f"{described(thing.func)} with {thing.args!r} {thing.keywords!r}"
+    if hasattr(thing, "__qualname__"):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    has_repr = any("__repr__" in vars(cls) for cls in type(thing).__mro__[:-1])  # another than object's
+    return repr(thing) if has_repr else type(thing).__qualname__

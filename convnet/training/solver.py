@@ -1,0 +1,575 @@
+"""Solver: trains a model with minibatches, keeps the histories and the best parameters."""
+
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
+import functools
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import FloatArray, IntArray, all_finite, as_count, as_flag, as_labels, as_number, as_real
+from convnet.core.workspace import Workspace
+from convnet.datasets.augmentation import Augmentation
+from convnet.formats.archives import Arrays
+from convnet.formats.files import PathLike
+from convnet.models.sequential import Sequential
+from convnet.training import checkpoints
+from convnet.training.optimizers import Optimizer
+from convnet.training.run import data_sums, described, described_model
+from convnet.training.schedules import Schedule
+from convnet.training.state import TrainingState, model_arrays, restore
+
+__all__ = ["Callback", "Solver"]
+
+
+class Augment(Protocol):
+    """What a Solver's `augmentation` has to be able to do."""
+
+    def __call__(self, x: FloatArray, rng: np.random.Generator, /) -> FloatArray:
+        """Return inputs of the shape of x, which may be changed: it is the minibatch's own copy."""
+
+
+class Callback:
+    """Base of the callbacks; override what you need. Every method of an event gets the Solver, whose state it may read.
+
+    Attributes
+    ----------
+    runs_last : bool
+        Whether the callback comes after those of a Solver that do not.
+    """
+
+    runs_last: ClassVar[bool] = False
+
+    def on_train_start(self, solver: Solver) -> None:
+        """Be called when `Solver.train` begins, after the first accuracy check."""
+
+    def on_iteration_end(self, solver: Solver) -> None:
+        """Be called after each minibatch's update."""
+
+    def on_epoch_end(self, solver: Solver) -> None:
+        """Be called after each epoch's accuracy check."""
+
+    def on_train_end(self, solver: Solver) -> None:
+        """Be called when `Solver.train` ends, by an error too."""
+
+    def state(self) -> Arrays:
+        """Return what a checkpoint has to hold of this callback, arrays of numbers by name."""
+        return {}
+
+    def load_state(self, state: Arrays) -> None:
+        """Take over what `state` returned when the checkpoint was written."""
+
+
+class Solver:
+    """Train a classification model, and predict with it.
+
+    An epoch goes through the training set once, in a new random order, ``ceil(N / batch_size)`` minibatches without
+    replacement, the last one the shorter rest. Before the first minibatch and after every epoch the accuracy is
+    checked; the model with the best validation accuracy, its parameters and its state, is kept, and by default restored
+    when training ends.
+
+    Parameters
+    ----------
+    model : Sequential
+        Trained in place.
+    data : mapping of str to ndarray
+        ``x_train``, ``y_train``, ``x_validation``, ``y_validation`` as `preprocess` returns them; other keys are
+        ignored.
+    optimizer : Optimizer
+        The update rule, of this Solver alone and without a state of earlier training; one that is to go on from a
+        state is given it, with ``load_state``, after the Solver is made.
+    schedule : callable, optional
+        ``schedule(epoch) -> factor`` on the learning rate, called with the fractional epoch before each minibatch.
+    batch_size : int
+        Examples of a minibatch.
+    epochs : int
+        How many epochs `train` goes to.
+    seed : int
+        Random seed of the order of the minibatches, the augmentation, and the sample for the training accuracy;
+        dropout draws from the model's generator.
+    callbacks : sequence of Callback
+        Called in order, those with `runs_last` after the others.
+    augmentation : callable, optional
+        ``augmentation(x, rng) -> x`` for the inputs of each minibatch, such as an `Augmentation`.
+    restore_best : bool
+        Whether the model has the parameters of the best validation accuracy when `train` ends, or else the last ones,
+        which a schedule that lowers the learning rate to nothing has made the better ones.
+    num_train_check : int or None
+        How many training examples, drawn once, the training accuracy is checked on; None for all of them.
+
+    Attributes
+    ----------
+    state : TrainingState
+        How far the training has come: counters, histories, random generators, copies of the model. What is in it can
+        be read from the Solver, too: ``solver.iteration``.
+    iteration, epoch : int
+        Minibatches and whole epochs done.
+    iterations_per_epoch, num_iterations : int
+        ``ceil(N / batch_size)``, and that times `epochs`.
+    loss_history : list of float
+        The loss of every iteration.
+    train_accuracy_history, validation_accuracy_history : list of float
+        As fractions: before the first iteration, and after every epoch.
+    is_between_iterations : bool
+        Whether all belongs to one iteration; not so while a step is made, and after one that failed.
+    best_validation_accuracy : float
+    best_params, best_state : dict of str to ndarray
+        Copies of the parameters that reached it, and of the model's state with them.
+
+    Raises
+    ------
+    ValueError
+        If a data array is missing or empty, shapes or labels do not fit the model, a number is out of range, or the
+        optimizer has a state.
+    TypeError
+        If an argument is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        data: Mapping[str, npt.NDArray[Any]],
+        optimizer: Optimizer,
+        *,
+        schedule: Schedule | None = None,
+        batch_size: int = 50,
+        epochs: int = 10,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+        augmentation: Augment | None = None,
+        restore_best: bool = True,
+        num_train_check: int | None = 1000,
+    ) -> None:
+        for name, value, kind, example in (
+            ("model", model, Sequential, "ConvNet1()"),
+            ("optimizer", optimizer, Optimizer, "SGD(0.1)"),
+        ):
+            if not isinstance(value, kind):
+                raise TypeError(f"Solver: expected {name} to be an object such as {example}, got {value!r:.60}")
+        for name, function, example in (
+            ("schedule", schedule, "EpochDecay(0.8)"),
+            ("augmentation", augmentation, "Augmentation()"),
+        ):
+            if function is not None and (not callable(function) or isinstance(function, type)):
+                raise TypeError(
+                    f"Solver: expected {name} to be a function, or an object such as {example}, got {function!r:.60}"
+                )
+        if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
+            raise TypeError(f"Solver: expected callbacks to be a sequence of Callback objects, got {callbacks!r:.60}")
+        if optimizer.state:
+            raise ValueError(
+                f"Solver: expected an optimizer without the state of earlier training, got {optimizer!r} with one; "
+                "make a new one, or give it the state, with load_state, after the Solver is made"
+            )
+        if not isinstance(data, Mapping):
+            raise TypeError(f"Solver: expected data to be a dictionary as of preprocess, got a {type(data).__name__}")
+        self.model = model
+        self.data = {part: _labelled(model, data, part) for part in ("train", "validation")}
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.batch_size = as_count(batch_size, "batch_size")
+        self.epochs = as_count(epochs, "epochs")
+        self.seed = as_count(seed, "seed", 0)
+        self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
+        self.augmentation = augmentation
+        self.restore_best = as_flag(restore_best, "restore_best")
+        self.num_train_check = None if num_train_check is None else as_count(num_train_check, "num_train_check")
+        count = len(self.data["train"][0])
+        self.iterations_per_epoch = -(-count // self.batch_size)
+        self.state = TrainingState(model, count, self.seed)
+        self._workspace = Workspace()
+        # Memory for the inputs of a minibatch, by what is done to them.
+        self._inputs: dict[str, npt.NDArray[Any]] = {}
+        self._begin()
+
+    def reset(self) -> None:
+        """Forget what was trained: counters, histories, random streams, best parameters, the optimizer's state.
+
+        The model is left as it is, its parameters and the generator that its dropout draws from.
+        """
+        self.state.reset(self.model, self.seed)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Clear the optimizer, and draw the examples that the training accuracy is checked on."""
+        self.optimizer.state.clear()
+        self.optimizer.rate_factor = 1.0
+        self._train_check = x, labels = self.data["train"]
+        if self.num_train_check is not None and self.num_train_check < len(x):
+            chosen = np.sort(self.state.sampling.choice(len(x), self.num_train_check, replace=False))
+            self._train_check = x[chosen], labels[chosen]
+
+    @property
+    def iteration(self) -> int:
+        """Minibatches done."""
+        return self.state.iteration
+
+    @property
+    def loss_history(self) -> list[float]:
+        """The loss of every iteration."""
+        return self.state.loss_history
+
+    @property
+    def train_accuracy_history(self) -> list[float]:
+        """Training accuracies as fractions, before the first iteration and after every epoch."""
+        return self.state.train_accuracy_history
+
+    @property
+    def validation_accuracy_history(self) -> list[float]:
+        """Validation accuracies as fractions, before the first iteration and after every epoch."""
+        return self.state.validation_accuracy_history
+
+    @property
+    def best_validation_accuracy(self) -> float:
+        """The best validation accuracy so far, -1 before the first check."""
+        return self.state.best_validation_accuracy
+
+    @property
+    def is_between_iterations(self) -> bool:
+        """Whether all belongs to one iteration."""
+        return self.state.is_between_iterations
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done."""
+        return self.iteration // self.iterations_per_epoch
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations of all epochs."""
+        return self.epochs * self.iterations_per_epoch
+
+    @functools.cached_property
+    def data_sums(self) -> dict[str, str]:
+        """Shape, dtype and checksum of each array of the data."""
+        return data_sums(self.data)
+
+    @property
+    def best_params(self) -> dict[str, FloatArray]:
+        """Copies of the parameters that reached the best validation accuracy; empty before the first check."""
+        return {name: self.state.best[name].copy() for name in self.model.params if self.state.best}
+
+    @property
+    def best_state(self) -> dict[str, npt.NDArray[Any]]:
+        """Copies of the model's state at the best validation accuracy; empty before the first check."""
+        return {name: self.state.best[name].copy() for name in self.model.state if self.state.best}
+
+    # ------------------------------------------------------------------------------------------ training
+
+    def train(self) -> None:
+        """Train up to `epochs` epochs, from where the Solver stands, and restore the best parameters if so wished.
+
+        Called again after it finished, it does nothing, unless `epochs` was raised or `reset` called. After an
+        interrupt, or after `stop`, it goes on where it was: with the parameters of the last iteration, which it
+        kept while the model had the best ones.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss or a parameter is not finite any more. The model then has the parameters of the last accuracy
+            check at which all was finite, at worst the initial ones.
+        """
+        self.state.take_back_last(self.model)
+        with _interrupts_held_back():
+            was_due = self._check_if_due()
+        try:
+            self._call("on_train_start")
+            if was_due and self.iteration:
+                self._call("on_epoch_end")
+            while self.iteration < self.num_iterations and not self.state.is_stopping:
+                with _interrupts_held_back():  # so that no callback misses what another one saw
+                    self.step()
+                    self._call("on_iteration_end")
+                    if self._check_if_due():
+                        self._call("on_epoch_end")
+        finally:
+            self.optimizer.rate_factor = 1.0
+            self.state.is_stopping = False
+            self._call("on_train_end")
+        if self.restore_best:
+            self.state.keep_last(self.model)
+            restore(self.model, self.state.best)
+
+    def stop(self) -> None:
+        """Let `train` end after the current iteration, as a callback may wish."""
+        self.state.is_stopping = True
+
+    def step(self) -> float:
+        """Make a single gradient update on the next minibatch.
+
+        Returns
+        -------
+        float
+            The minibatch's loss before the update.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is not finite, see `train`.
+        ValueError
+            If the augmentation changes the shape.
+        """
+        with _interrupts_held_back():
+            self.state.is_between_iterations = False
+            loss = self._step()
+            self.loss_history.append(loss)
+            self.state.iteration += 1
+            self.state.is_between_iterations = True
+        return loss
+
+    def _step(self) -> float:
+        position = self.iteration % self.iterations_per_epoch
+        self.state.shuffle(self.epoch)
+        chosen = self.state.order[position * self.batch_size : (position + 1) * self.batch_size]
+        x, labels = self._minibatch(chosen)
+        if self.augmentation is not None:
+            x = self._augment(x, self.augmentation)
+        factor = 1.0 if self.schedule is None else self.schedule(self.iteration / self.iterations_per_epoch)
+        self.optimizer.rate_factor = as_number(factor, "the schedule's factor", at_least=0)
+        # What overflows is found by the loss, and reported below in one sentence instead of in NumPy's many.
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss = self.model.train_step(x, labels, self.optimizer, self._workspace)
+            if not np.isfinite(loss):
+                self._diverged(x, f"the loss of iteration {self.iteration + 1} is {loss}")
+        return loss
+
+    def _minibatch(self, chosen: IntArray) -> tuple[FloatArray, IntArray]:
+        """Return the inputs and labels of the chosen training examples, in memory that each step uses again."""
+        x, labels = self.data["train"]
+        taken = self._input("taken", len(chosen), x.dtype)
+        np.take(x, chosen, axis=0, out=taken, mode="clip")  # any other mode makes a copy first
+        dtype = next((param.dtype for param in self.model.params.values()), x.dtype)
+        if x.dtype.kind == "f" and x.dtype != dtype:
+            converted = self._input("converted", len(chosen), dtype)
+            converted[...] = taken
+            taken = converted
+        return taken, labels[chosen]
+
+    def _input(self, name: str, count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return memory for the inputs of a minibatch."""
+        kept = self._inputs.get(name)
+        if kept is None or kept.dtype != dtype:
+            x = self.data["train"][0]
+            kept = self._inputs[name] = np.empty((min(self.batch_size, len(x)), *x.shape[1:]), dtype)
+        return kept[:count]
+
+    def _augment(self, x: FloatArray, augmentation: Augment) -> FloatArray:
+        """Return the augmented inputs, after checking their shape."""
+        if isinstance(augmentation, Augmentation):
+            x = as_real(x, "augmentation: x")
+            return augmentation(x, self.state.augmenting, out=self._input("augmented", len(x), x.dtype))
+        augmented = augmentation(x, self.state.augmenting)
+        if np.shape(augmented) != x.shape:
+            raise ValueError(f"augmentation: expected x of shape {x.shape}, got {np.shape(augmented)}")
+        return augmented
+
+    def _check_if_due(self) -> bool:
+        """At the start and after an epoch, once: append the accuracies, and keep the parameters if they are the best.
+
+        Return whether it was due. A check that was interrupted is due still.
+        """
+        if self.iteration % self.iterations_per_epoch or self.state.checked_iteration == self.iteration:
+            return False
+        x, labels = self._train_check
+        with np.errstate(over="ignore", invalid="ignore"):
+            train, train_finite = self._accuracy(x, labels)
+            validation, validation_finite = self._accuracy(*self.data["validation"])
+            arrays = model_arrays(self.model).values()
+            if not (train_finite and validation_finite and all(map(all_finite, arrays))):
+                suspects = self.data["validation"][0] if train_finite else x
+                self._diverged(suspects[: self.batch_size], f"not all is finite after iteration {self.iteration}")
+        self.state.keep(self.model)
+        self.train_accuracy_history.append(train)
+        self.validation_accuracy_history.append(validation)
+        if validation > self.best_validation_accuracy:
+            self.state.best_validation_accuracy = validation
+            self.state.best = self.state.checked
+        self.state.checked_iteration = self.iteration
+        return True
+
+    def _diverged(self, x: FloatArray, what: str) -> None:
+        """Restore the last finite parameters, and raise an error that says where the first other number appears."""
+        where = self.model.first_non_finite(x)
+        advice = "look at the data" if where == "the input" else "try a smaller learning rate"
+        restore(self.model, self.state.checked)
+        rate = self.optimizer.learning_rate * self.optimizer.rate_factor
+        raise FloatingPointError(
+            f"{what}, at learning rate {rate:g}: {where or 'only the loss'} is the first that is not finite; the "
+            f"model has the parameters of the last accuracy check again; {advice}"
+        )
+
+    def _call(self, event: str) -> None:
+        """Tell every callback, and raise the first of their errors after that: none misses what another one saw."""
+        errors = []
+        for callback in self.callbacks:
+            try:
+                getattr(callback, event)(self)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    # --------------------------------------------------------------------------------------- checkpoints
+
+    def save(self, path: PathLike) -> None:
+        """Write a checkpoint: everything that determines the rest of the training.
+
+        Parameters
+        ----------
+        path : path
+            Usually ``*.npz``; an existing file is replaced when the new one is complete.
+
+        Raises
+        ------
+        RuntimeError
+            If a step failed or was broken off, so that there is no iteration that all belongs to.
+        OSError
+            If the file cannot be written; what was there before is still there.
+        """
+        checkpoints.save(self._parts(), path)
+
+    def resume(self, path: PathLike) -> None:
+        """Go on from a checkpoint: `train` then ends with the same bits as if the first training had not ended.
+
+        The Solver is made as for the first training: the same model, data, optimizer and options. The number of epochs
+        and the callbacks may differ.
+
+        Parameters
+        ----------
+        path : path
+            A checkpoint, or a folder of them, of which the newest that can be read is taken.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file, or no checkpoint in the folder.
+        ValueError
+            If the file is no checkpoint, or one of another run; the message names the difference. Nothing is changed
+            then.
+
+        Warns
+        -----
+        UserWarning
+            If a newer checkpoint could not be read, or the instruction set is another, with which the results are equal
+            within rounding alone.
+        """
+        checkpoints.resume(self._parts(), path)
+
+    def _parts(self) -> checkpoints.Parts:
+        """Return what a checkpoint is of; the number of epochs and the callbacks of a run may change."""
+        run = {
+            **described_model(self.model),
+            "optimizer": repr(self.optimizer),
+            "schedule": described(self.schedule),
+            "augmentation": described(self.augmentation),
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "restore_best": self.restore_best,
+            "num_train_check": self.num_train_check,
+            **self.data_sums,
+        }
+        keepers: dict[str, Callback] = {}
+        counts: dict[str, int] = {}
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            counts[kind] = counts.get(kind, 0) + 1
+            keepers[f"{kind}{counts[kind]}"] = callback
+        return checkpoints.Parts(self.state, self.model, self.optimizer, keepers, run, self.iterations_per_epoch)
+
+    # ---------------------------------------------------------------------------------------- predicting
+
+    def check_accuracy(
+        self, x: npt.ArrayLike, labels: npt.ArrayLike, num_samples: int | None = None, batch_size: int = 100
+    ) -> float:
+        """Return the fraction of examples whose label the model predicts.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, ...)
+            Prepared inputs, N at least 1.
+        labels : array_like of int, shape (N,)
+        num_samples : int, optional
+            Check on a random sample of this many examples; the same one each time, by the Solver's random seed. All
+            by default, and where there are no more.
+        batch_size : int
+            Examples that are predicted at a time.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If N is 0, shapes do not fit together, or a label lies outside [0, K).
+        """
+        x = np.asarray(x)
+        if not x.ndim:
+            raise ValueError(f"check_accuracy: expected inputs of shape (N, ...), got {x!r}")
+        labels = as_labels(labels, "check_accuracy", len(x), self.model.num_classes)
+        if not len(x):
+            raise ValueError("check_accuracy: expected at least one example, got none")
+        if num_samples is not None and as_count(num_samples, "num_samples") < len(x):
+            chosen = np.random.default_rng(self.seed).choice(len(x), num_samples, replace=False)
+            x, labels = x[chosen], labels[chosen]
+        return self._accuracy(x, labels, as_count(batch_size, "batch_size"))[0]
+
+    def _accuracy(self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 100) -> tuple[float, bool]:
+        """Return the fraction of right predictions, and whether all scores are finite."""
+        right, finite = 0, True
+        for start in range(0, len(x), batch_size):
+            part = slice(start, start + batch_size)
+            scores = self.model.scores(x[part], self._workspace)
+            right += int((scores.argmax(axis=1) == labels[part]).sum())
+            finite = finite and all_finite(scores)
+        return right / len(x), finite
+
+    def predict(self, x: npt.ArrayLike) -> IntArray:
+        """Return the model's label (N,) for each prepared input of x (N, ...)."""
+        return self.model.predict(x)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block; a second one does not."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    pending = False
+
+    def hold_back(number: int, frame: Any) -> None:
+        nonlocal pending
+        if pending:
+            raise KeyboardInterrupt
+        pending = True
+
+    signal.signal(signal.SIGINT, hold_back)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if pending:  # an error of the block becomes its context
+            raise KeyboardInterrupt
+
+
+def _labelled(
+    model: Sequential, data: Mapping[str, npt.NDArray[Any]], part: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return the inputs and labels of a part of the data, after checking them against the model."""
+    try:
+        x, labels = np.asarray(data[f"x_{part}"]), data[f"y_{part}"]
+    except KeyError as error:
+        raise ValueError(f"Solver: expected data with x_{part} and y_{part}, got no {error}") from None
+    if x.shape[1:] != model.input_shape or not len(x):
+        raise ValueError(
+            f"Solver: expected x_{part} of shape (N, {', '.join(map(str, model.input_shape))}), N at least 1, "
+            f"got {x.shape}"
+        )
+    return x, as_labels(labels, f"Solver: y_{part}", len(x), model.num_classes)

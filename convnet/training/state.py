@@ -1,0 +1,132 @@
+"""TrainingState: how far a training has come, and the copies of the model that it keeps."""
+
+from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.models.sequential import Sequential
+
+__all__ = ["HISTORIES", "Snapshot", "TrainingState", "model_arrays", "restore"]
+
+# Copies of a model's parameters and state, by name, all of one moment.
+Snapshot = dict[str, npt.NDArray[Any]]
+
+HISTORIES = ("loss_history", "train_accuracy_history", "validation_accuracy_history")
+
+
+class TrainingState:
+    """How far a training has come: with the model and the optimizer, all that determines the rest of it.
+
+    Parameters
+    ----------
+    model : Sequential
+        Of which copies are kept.
+    count : int
+        Training examples.
+    seed : int
+        Random seed of the order of the minibatches and of the augmentation.
+
+    Attributes
+    ----------
+    iteration : int
+        Minibatches done.
+    loss_history, train_accuracy_history, validation_accuracy_history : list of float
+    order : ndarray of int, shape (count,)
+        The order of the examples in the epoch `order_epoch`.
+    shuffling, augmenting, sampling : numpy.random.Generator
+        Draw the order of the minibatches, the augmentation, and the examples of the accuracy check.
+    checked_iteration : int
+        After which the accuracies were checked last.
+    best_validation_accuracy : float
+    best, checked, last : dict of str to ndarray
+        Copies of the model at the best validation accuracy, at the last accuracy check, and at the last iteration while
+        the model itself has the best ones; empty where there is none.
+    is_between_iterations : bool
+        Whether all belongs to one iteration.
+    is_stopping : bool
+        Whether the training ends after the current iteration.
+    """
+
+    def __init__(self, model: Sequential, count: int, seed: int) -> None:
+        self.order = np.arange(count)
+        # The model is copied into whichever of the two does not hold the best one.
+        self._copies = [_copied(model_arrays(model)) for _ in range(2)]
+        self.reset(model, seed)
+
+    def reset(self, model: Sequential, seed: int) -> None:
+        """Begin anew, with the model as it is."""
+        self.iteration = 0
+        self.loss_history: list[float] = []
+        self.train_accuracy_history: list[float] = []
+        self.validation_accuracy_history: list[float] = []
+        self.order_epoch = self.checked_iteration = -1
+        self.best_validation_accuracy = -1.0
+        self.is_between_iterations, self.is_stopping = True, False
+        self.best: Snapshot = {}
+        self.last: Snapshot = {}
+        self.keep(model)
+        shuffling, sampling, augmenting = np.random.SeedSequence(seed).spawn(3)
+        self.shuffling, self.augmenting = np.random.default_rng(shuffling), np.random.default_rng(augmenting)
+        self.sampling = np.random.default_rng(sampling)
+
+    def keep(self, model: Sequential) -> None:
+        """Keep the model as the one of the last accuracy check, in memory that does not hold the best one."""
+        self.checked = next(copy for copy in self._copies if copy is not self.best)
+        for name, array in model_arrays(model).items():
+            self.checked[name][...] = array
+
+    def keep_last(self, model: Sequential) -> None:
+        """Keep the model as the one of the last iteration, before it becomes the best one."""
+        is_checked = self.checked_iteration == self.iteration
+        self.last = self.checked if is_checked else _copied(model_arrays(model))
+
+    def take_back_last(self, model: Sequential) -> None:
+        """Give the model what it was after the last iteration, if it is still the best one that was restored."""
+        own = model_arrays(model)
+        if self.last and all(np.array_equal(own[name], best) for name, best in self.best.items()):
+            restore(model, self.last)
+        self.last = {}
+
+    def shuffle(self, epoch: int) -> None:
+        """Draw the order of an epoch's examples, if it is not drawn yet."""
+        if self.order_epoch != epoch:
+            self.order.sort()  # so that the new order does not depend on the last one
+            self.shuffling.shuffle(self.order)
+            self.order_epoch = epoch
+
+    def take_over(self, values: Mapping[str, Any], snapshots: Mapping[str, Snapshot]) -> None:
+        """Take over what a checkpoint holds, after it was checked: attributes by name, and the copies of the model."""
+        self.order[...] = values["order"]
+        for name in ("iteration", "order_epoch", "checked_iteration", "best_validation_accuracy", "is_stopping"):
+            setattr(self, name, values[name])
+        for name in HISTORIES:
+            setattr(self, name, list(values[name]))
+        self.is_between_iterations = True
+        self.best, self.last = self._filled(0, snapshots["best"]), dict(snapshots["last"])
+        self.checked = self._filled(1, snapshots["checked"]) or self.best
+
+    def _filled(self, position: int, values: Snapshot) -> Snapshot:
+        """Return one of the two copies with these values, or an empty dictionary where there are none."""
+        copy = self._copies[position]
+        for name, array in values.items():
+            copy[name][...] = array
+        return copy if values else {}
+
+
+def model_arrays(model: Sequential) -> Snapshot:
+    """Return a model's own arrays, parameters and state, by name."""
+    return {**model.params, **model.state}
+
+
+def restore(model: Sequential, snapshot: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Give a model the parameters and the state of a snapshot."""
+    for name, array in model_arrays(model).items():
+        array[...] = snapshot[name]
+
+
+def _copied(arrays: Mapping[str, npt.NDArray[Any]]) -> Snapshot:
+    return {name: array.copy() for name, array in arrays.items()}

@@ -1,0 +1,215 @@
+"""A web page of a trained model: draw a digit, and see what each layer makes of it.
+
+The page is one file without a server and without a request. Its parts lie in this folder: ``network.js`` is the
+forward pass, ``digit.js`` the preparation of a drawing, and ``page.js``, ``page.html`` and ``page.css`` the rest.
+"""
+
+import copy
+import json
+import re
+from base64 import b64encode
+from math import frexp
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import FloatArray, IntArray, as_array, as_labels, as_real
+from convnet.datasets.digits import LEAST_SIDE
+from convnet.datasets.mnist import load_mnist
+from convnet.datasets.preprocessing import Statistics
+from convnet.formats.files import PathLike, replace_file
+from convnet.layers.losses import softmax_loss
+from convnet.models.files import check_parts
+from convnet.models.sequential import Sequential
+
+__all__ = ["export"]
+
+FOLDER = Path(__file__).parent
+SCRIPTS = ("network.js", "digit.js", "page.js")
+# Of the row to try: one of each class, and one that is misread.
+MOST_SAMPLES = 12
+NO_PROBABILITIES = " Its loss was not softmax_loss: the per cents are its scores' softmax, and order the classes alone."
+LARGEST_HALF = float(np.finfo(np.float16).max)
+
+
+def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.ArrayLike] | None = None) -> None:
+    """Write a web page on which anyone can draw a digit and see what each layer of a model makes of it.
+
+    The page is one HTML file that opens by double click, and that asks nothing of any server. It holds the model's
+    parameters in half precision, 2.7 bytes each, and says for how many of the samples that changes the label, if there
+    are samples.
+
+    Parameters
+    ----------
+    model : Sequential
+        Of this library's layers, with statistics if it is to be drawn for: images of one channel and at least 7x7
+        pixels are drawn, at the model's size, and prepared as `convnet.prepare_digit` does; for other inputs the page
+        shows the samples alone.
+    path : path
+        Usually ``*.html``; an existing file is replaced when the new one is complete.
+    samples : pair of arrays, optional
+        Images and their labels (N,), of which the page offers one of each of several classes, and one that is misread:
+        uint8 (N, H, W) or (N, H, W, C), as `Sequential.predict_images` takes them; for a model without statistics the
+        inputs (N, ...) that `Sequential.predict` takes. Without them the page offers digits of MNIST's test set, if the
+        model is for such: 28x28 pixels, and classes without names, or with the digits' own.
+
+    Raises
+    ------
+    TypeError
+        If a layer or the statistics are not of this library, the model is of a class that computes scores in its own
+        way, or the samples are not of the dtypes said above.
+    ValueError
+        If a parameter is NaN or infinite, the statistics or class names do not fit the model, the samples' shapes do
+        not fit, a score of theirs is NaN, or there are neither samples nor an input that can be drawn.
+    OSError
+        If the file cannot be written; what was there before is still there.
+
+    Examples
+    --------
+    >>> from convnet import ConvNet1, load_model, webpage
+    >>> webpage.export(load_model("results/model.npz"), "results/page.html")  # doctest: +SKIP
+    """
+    statistics = check_parts(model, "export")
+    if type(model).scores is not Sequential.scores:
+        raise TypeError(f"export: expected a model whose scores are its layers', not {type(model).__name__}'s own")
+    names = [str(label) for label in range(model.num_classes)] if model.class_names is None else list(model.class_names)
+    drawable = (
+        statistics is not None
+        and len(model.input_shape) == 3
+        and model.input_shape[0] == 1
+        and min(model.input_shape[1:]) >= LEAST_SIDE
+    )
+    params = {name: _halves(array, name) for name, array in model.params.items()}
+    offered: list[dict[str, Any]] = []
+    cost = "The parameters are in half precision."
+    has_digits = names == list("0123456789")
+    if samples is None and drawable and has_digits and model.input_shape == (1, 28, 28):
+        samples = load_mnist()[2:]
+    if samples is not None:
+        rounded = Sequential(copy.deepcopy(list(model.layers.values())), model.input_shape)
+        rounded.load_params({name: halves.astype(np.float64) * scale for name, (halves, scale) in params.items()})
+        inputs, shown, labels = _checked_samples(samples, model, statistics)
+        try:
+            own, predicted = model.predict(inputs), rounded.predict(inputs)
+        except ValueError as error:
+            raise ValueError(f"export: samples: {error}") from None
+        offered = [
+            {
+                "name": names[labels[i]],
+                "misread": bool(predicted[i] != labels[i]),
+                "image": _encoded(shown[i], "uint8" if statistics is not None else "float32"),
+            }
+            for i in _choose(labels, predicted)
+        ]
+        changed = int((own != predicted).sum())
+        cost = (
+            f"The parameters are in half precision, which changes the label of {changed:,} of {len(labels):,} examples"
+            f"; {(predicted == labels).mean():.2%} of them are read rightly."
+        )
+    if not drawable and not offered:
+        raise ValueError(
+            f"export: expected samples, as only images of one channel and {LEAST_SIDE}x{LEAST_SIDE} pixels or more can "
+            f"be drawn, and only for a model with statistics, got input {model.input_shape} and "
+            f"{'no ' if statistics is None else ''}statistics"
+        )
+    content = {
+        "input_shape": model.input_shape,
+        "output_shapes": list(model.output_shapes.values()),
+        "layers": [
+            {"name": name, "class": type(layer).__name__, **layer.hyperparameters()}
+            | {key: _encoded(params[f"{name}.{key}"][0], "float16", params[f"{name}.{key}"][1]) for key in layer.params}
+            for name, layer in model.layers.items()
+        ],
+        "statistics": None
+        if statistics is None
+        else {"divide_by_255": statistics.divide_by_255}
+        | {
+            name: None if array is None else _encoded(array, "float32")
+            for name, array in (("mean", statistics.mean), ("std", statistics.std))
+        },
+        "class_names": names,
+        "samples": offered,
+        "drawable": drawable,
+        "about": f"{type(model).__name__}, {sum(param.size for param in model.params.values()):,} parameters."
+        + ("" if model.loss_function is softmax_loss else NO_PROBABILITIES),
+        "cost": cost,
+    }
+    title = "Draw a digit" if drawable and has_digits else "Inside a network"
+    with replace_file(path) as file:
+        file.write(_page(title, content).encode())
+
+
+def _page(title: str, content: dict[str, Any]) -> str:
+    """Return the whole page; its policy lets run what it holds, and nothing else, and allows no request."""
+    style = (FOLDER / "page.css").read_text("utf-8")
+    script = '"use strict";\n' + "\n".join((FOLDER / name).read_text("utf-8") for name in SCRIPTS)
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    # A name of a class must not end the block that it stands in.
+    model = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    parts = {"title": title, "policy": policy, "style": style, "script": script, "model": model}
+    return re.sub(r"\$(\w+)", lambda place: parts[place[1]], (FOLDER / "page.html").read_text("utf-8"))
+
+
+def _digest(text: str) -> str:
+    """Return what a content security policy calls a script or a style by."""
+    from hashlib import sha256  # takes 5 ms to import, which `import convnet` need not wait for
+
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+def _halves(array: FloatArray, name: str) -> tuple[npt.NDArray[np.float16], float]:
+    """Return a parameter in half precision, of which it fills the range, and the power of two to multiply it by."""
+    largest = float(np.abs(array).max())
+    if not np.isfinite(largest):
+        raise ValueError(f"export: expected finite parameters, got NaN or infinity in {name}")
+    scale = 2.0 ** max(frexp(largest)[1] - 16, -1022) if largest > 0 else 1.0
+    # Not rounded up to 65536, which is infinity.
+    return np.clip(array.astype(np.float64) / scale, -LARGEST_HALF, LARGEST_HALF).astype(np.float16), scale
+
+
+def _encoded(array: npt.NDArray[Any], dtype: str, scale: float = 1.0) -> dict[str, Any]:
+    """Return an array as the page's `decode_array` takes it."""
+    plain = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<"))
+    return {"shape": array.shape, "dtype": dtype, "scale": scale, "data": b64encode(plain.tobytes()).decode()}
+
+
+def _checked_samples(
+    samples: tuple[npt.ArrayLike, npt.ArrayLike], model: Sequential, statistics: Statistics | None
+) -> tuple[FloatArray, npt.NDArray[Any], IntArray]:
+    """Return the inputs of samples, what the page shows of them, and their labels."""
+    if not isinstance(samples, (tuple, list)) or len(samples) != 2:
+        raise TypeError(f"export: expected samples to be a pair of images and labels, got {type(samples).__name__}")
+    images = as_array(samples[0], "export: samples")
+    if statistics is not None:
+        try:
+            inputs = statistics.apply(images)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"export: samples: {error}") from None
+        shown = images[:, np.newaxis] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    else:
+        inputs = shown = as_real(images, "export: samples")
+    if not len(images):
+        raise ValueError(f"export: expected at least one sample, got shape {images.shape}")
+    if inputs.shape[1:] != model.input_shape:
+        expected = f"(N, {', '.join(map(str, model.input_shape))}), as the model has no statistics for images"
+        raise ValueError(f"export: expected samples of shape {expected}, got {inputs.shape}")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(inputs.astype(np.float32)).all():
+            raise ValueError("export: expected finite samples within float32's range, got others, NaN or infinity")
+    return inputs, shown, as_labels(samples[1], "export: labels", len(inputs), model.num_classes)
+
+
+def _choose(labels: IntArray, predicted: IntArray) -> list[int]:
+    """Return which samples are offered: one of each class, rightly read if there is one, and one that is misread."""
+    chosen = []
+    for label in np.unique(labels)[: MOST_SAMPLES - 1]:
+        of_label = np.flatnonzero(labels == label)
+        right = of_label[predicted[of_label] == label]
+        chosen.append(int((right if right.size else of_label)[0]))
+    others = [int(i) for i in np.flatnonzero(labels != predicted) if i not in chosen]
+    return chosen + others[:1]

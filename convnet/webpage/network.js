@@ -1,0 +1,204 @@
+// The forward pass of a network: what convnet/layers and convnet/datasets/preprocessing.py compute, by the same names,
+// for one example at a time. An array is {shape, data}, its data in C order.
+
+/** A new array of zeros. */
+function zeros(shape) {
+  return { shape, data: new Float64Array(shape.reduce((product, size) => product * size, 1)) };
+}
+
+/** Sizes of the output of a convolution or pooling: floor((size + 2 * padding - kernel) / stride) + 1. */
+function output_size(size, kernel, stride, padding) {
+  return [0, 1].map((axis) => Math.floor((size[axis] + 2 * padding[axis] - kernel[axis]) / stride[axis]) + 1);
+}
+
+/** The first and last position of a window along an axis, within the image. */
+function window_range(start, kernel, size) {
+  return [Math.max(start, 0), Math.min(start + kernel, size)];
+}
+
+/** y[f, i, j] = bias[f] + sum over c, k, l of weight[f, c, k, l] * x[c, i * stride + k - padding, ...]. */
+function conv2d_forward(x, weight, bias, stride, padding) {
+  const [c, h, w] = x.shape;
+  const [f, , kh, kw] = weight.shape;
+  const [oh, ow] = output_size([h, w], [kh, kw], stride, padding);
+  const y = zeros([f, oh, ow]);
+  for (let filter = 0; filter < f; filter++) {
+    const plane = y.data.subarray(filter * oh * ow, (filter + 1) * oh * ow);
+    plane.fill(bias.data[filter]);
+    for (let channel = 0; channel < c; channel++) {
+      for (let k = 0; k < kh; k++) {
+        for (let l = 0; l < kw; l++) {
+          const factor = weight.data[((filter * c + channel) * kh + k) * kw + l];
+          for (let i = 0; i < oh; i++) {
+            const row = i * stride[0] + k - padding[0];
+            if (row < 0 || row >= h) continue;
+            const start = (channel * h + row) * w + l - padding[1];
+            const first = Math.max(0, Math.ceil((padding[1] - l) / stride[1]));
+            const end = Math.min(ow, Math.floor((w - 1 + padding[1] - l) / stride[1]) + 1);
+            for (let j = first; j < end; j++) plane[i * ow + j] += factor * x.data[start + j * stride[1]];
+          }
+        }
+      }
+    }
+  }
+  return y;
+}
+
+/** y = x @ weight + bias. */
+function affine_forward(x, weight, bias) {
+  const [d, m] = weight.shape;
+  const sums = Float64Array.from(bias.data);
+  for (let i = 0; i < d; i++) {
+    const factor = x.data[i];
+    if (factor === 0) continue; // after a ReLU, about half of them
+    const row = i * m;
+    for (let j = 0; j < m; j++) sums[j] += factor * weight.data[row + j];
+  }
+  return { shape: [m], data: sums };
+}
+
+/** y = max(x, 0). */
+function relu_forward(x) {
+  return { shape: x.shape, data: x.data.map((value) => (value < 0 ? 0 : value)) };
+}
+
+/** y = x where x is above 0, else slope * x. */
+function leaky_relu_forward(x, slope) {
+  return { shape: x.shape, data: x.data.map((value) => (value <= 0 ? slope * value : value)) };
+}
+
+/** y = 1 / (1 + exp(-x)). */
+function sigmoid_forward(x) {
+  return { shape: x.shape, data: x.data.map((value) => 1 / (1 + Math.exp(-value))) };
+}
+
+/** y = tanh(x). */
+function tanh_forward(x) {
+  return { shape: x.shape, data: x.data.map(Math.tanh) };
+}
+
+/** Calls of `pool(image, width, rows, columns)`, which gives the value of a window, for every output. */
+function pool2d_forward(x, kernel_size, stride, padding, pool) {
+  const [c, h, w] = x.shape;
+  const [oh, ow] = output_size([h, w], kernel_size, stride, padding);
+  const y = zeros([c, oh, ow]);
+  let position = 0;
+  for (let channel = 0; channel < c; channel++) {
+    const image = x.data.subarray(channel * h * w, (channel + 1) * h * w);
+    for (let i = 0; i < oh; i++) {
+      const rows = window_range(i * stride[0] - padding[0], kernel_size[0], h);
+      for (let j = 0; j < ow; j++) {
+        const columns = window_range(j * stride[1] - padding[1], kernel_size[1], w);
+        y.data[position++] = pool(image, w, rows, columns);
+      }
+    }
+  }
+  return y;
+}
+
+/** The largest of each window; what lies outside of the image does not count. */
+function max_pool2d_forward(x, kernel_size, stride, padding) {
+  return pool2d_forward(x, kernel_size, stride, padding, (image, width, rows, columns) => {
+    let largest = -Infinity;
+    for (let row = rows[0]; row < rows[1]; row++) {
+      for (let column = columns[0]; column < columns[1]; column++) {
+        largest = Math.max(largest, image[row * width + column]);
+      }
+    }
+    return largest;
+  });
+}
+
+/** The mean of each window; the zeros around the image count if `count_padding` is true. */
+function average_pool2d_forward(x, kernel_size, stride, padding, count_padding) {
+  return pool2d_forward(x, kernel_size, stride, padding, (image, width, rows, columns) => {
+    let sum = 0;
+    for (let row = rows[0]; row < rows[1]; row++) {
+      for (let column = columns[0]; column < columns[1]; column++) sum += image[row * width + column];
+    }
+    const inside = (rows[1] - rows[0]) * (columns[1] - columns[0]);
+    return sum / (count_padding ? kernel_size[0] * kernel_size[1] : inside);
+  });
+}
+
+/** exp(scores) / sum(exp(scores)), for numbers of any size. */
+function softmax(scores) {
+  const largest = scores.data.reduce((a, b) => Math.max(a, b));
+  const powers = Float64Array.from(scores.data, (score) => Math.exp(score - largest));
+  const sum = powers.reduce((a, b) => a + b);
+  return { shape: scores.shape, data: powers.map((power) => power / sum) };
+}
+
+/** The activation functions, which act on each element alone. */
+const ACTIVATIONS = {
+  ReLU: relu_forward,
+  LeakyReLU: (x, layer) => leaky_relu_forward(x, layer.slope),
+  Sigmoid: sigmoid_forward,
+  Tanh: tanh_forward,
+};
+
+/** What each class of layer makes of x, as for prediction; `layer` has its parameters and hyper-parameters. */
+const LAYERS = {
+  ...ACTIVATIONS,
+  Conv2D: (x, layer) => conv2d_forward(x, layer.weight, layer.bias, layer.stride, layer.padding),
+  Affine: (x, layer) => affine_forward(x, layer.weight, layer.bias),
+  MaxPool2D: (x, layer) => max_pool2d_forward(x, layer.kernel_size, layer.stride, layer.padding),
+  AveragePool2D: (x, layer) =>
+    average_pool2d_forward(x, layer.kernel_size, layer.stride, layer.padding, layer.count_padding),
+  Dropout: (x) => x,
+};
+
+/** A stack of layers, given as objects of name, class, parameters and hyper-parameters. */
+class Sequential {
+  constructor(layers) {
+    this.layers = layers;
+  }
+
+  /** The output of every layer, first to last. */
+  forward(x) {
+    x = { shape: x.shape, data: Float64Array.from(x.data) };
+    return this.layers.map((layer) => (x = LAYERS[layer.class](x, layer)));
+  }
+
+  /** The scores of the classes. */
+  scores(x) {
+    return this.forward(x).at(-1);
+  }
+}
+
+/** The input for an image (C, H, W) of grey levels from 0 to 255: ((image / 255) - mean) / std, each step optional. */
+function apply_statistics(image, statistics) {
+  const { divide_by_255, mean, std } = statistics;
+  const data = Float32Array.from(image.data, (level, i) => {
+    let value = divide_by_255 ? Math.fround(level / 255) : level;
+    if (mean) value = Math.fround(value - mean.data[i]);
+    return std ? value / std.data[std.data.length === 1 ? 0 : i] : value;
+  });
+  return { shape: image.shape, data };
+}
+
+/** The numbers of a little-endian array in base64; those of half precision are multiplied by a scale. */
+function decode_array({ shape, dtype, scale, data }) {
+  const text = atob(data);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i); // Uint8Array.from takes 20 times as long
+  const view = new DataView(bytes.buffer);
+  if (dtype === "uint8") return { shape, data: bytes };
+  if (dtype === "float32") {
+    return { shape, data: Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true)) };
+  }
+  const is_far = scale > 2 ** 100 || scale < 2 ** -100; // near the ends of float32's range, or beyond
+  const numbers = new (is_far ? Float64Array : Float32Array)(bytes.length / 2);
+  for (let i = 0; i < numbers.length; i++) numbers[i] = scale * half_to_number(view.getUint16(2 * i, true));
+  return { shape, data: numbers };
+}
+
+/** The number that 16 bits of IEEE 754's half precision stand for. */
+function half_to_number(bits) {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
