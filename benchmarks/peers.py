@@ -32,12 +32,10 @@ class Convnet:
 
     def __init__(self, threads):
         import convnet
-        from convnet.threads import LEVEL, LEVELS
 
         self.convnet = convnet
         convnet.set_num_threads(threads)
-        level = next(name for name, level in LEVELS.items() if level == LEVEL)
-        self.version = f"convnet {convnet.__version__} ({level})"
+        self.version = f"convnet {convnet.__version__} ({convnet._kernels.instruction_set()})"
         self.pools = f"convnet {threads}"
 
     def training(self, params):
@@ -64,32 +62,36 @@ class Convnet:
 
     def convolution(self, x, weight, bias, dy, stride, padding):
         """Return forward and backward passes by mode."""
-        functional, workspace = self.convnet.functional, self.convnet.Workspace()
-        options = {"stride": stride, "padding": padding, "empty": workspace.empty}
+        params = {"weight": weight, "bias": bias}
+        stage, memory = stage_of(self.convnet.Conv2D.from_params(params, stride=stride, padding=padding), x)
 
         def run():
-            workspace.rewind()
-            y = functional.conv2d_forward(x, weight, bias, **options)
-            return y, *functional.conv2d_backward(dy, x, weight, **options)
+            y, cache = stage.forward(x, memory, None)
+            dx, grads = stage.backward(dy, cache, memory)
+            return y, dx, *grads.values()
 
-        return {"functional": run}
+        return {"stage": run}
 
     def pooling(self, kind, x, dy):
         """Return forward and backward passes by mode."""
-        functional, workspace = self.convnet.functional, self.convnet.Workspace()
-        empty = workspace.empty
+        layer = {"max": self.convnet.MaxPool2D, "average": self.convnet.AveragePool2D}[kind](2)
+        stage, memory = stage_of(layer, x)
 
-        def largest():
-            workspace.rewind()
-            y, argmax = functional.max_pool2d_forward(x, 2, empty=empty)
-            return y, functional.max_pool2d_backward(dy, argmax, x.shape, empty=empty)
+        def run():
+            y, cache = stage.forward(x, memory, None)
+            return y, stage.backward(dy, cache, memory)[0]
 
-        def mean():
-            workspace.rewind()
-            y = functional.average_pool2d_forward(x, 2, empty=empty)
-            return y, functional.average_pool2d_backward(dy, x.shape, 2, empty=empty)
+        return {"stage": run}
 
-        return {"functional": {"max": largest, "average": mean}[kind]}
+
+def stage_of(layer, x):
+    """Return the stage that computes a layer for inputs like x, and memory for it."""
+    import convnet
+    from convnet.core.workspace import Layout
+
+    stage, threads = layer.stage("layer1", x.shape[1:], x.dtype), convnet.get_num_threads()
+    layout = Layout([stage.arrays(len(x), threads, True)], threads)
+    return stage, convnet.Workspace().memories(layout)[0]
 
 
 class PyTorch:

@@ -28,10 +28,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from peers import L2, LIBRARIES, RATE, installed
+from peers import L2, LIBRARIES, RATE, installed, stage_of
 
 import convnet
-from convnet.threads import LEVELS
+from convnet import _kernels
+from convnet.core.workspace import Layout
 
 PAUSE = 0.1
 # Seconds of a call that needs no other to warm up, and is not repeated within a turn.
@@ -174,42 +175,44 @@ def training(libraries, data, options, sizes=TRAINING):
         yield Timed(f"training step, hidden {hidden}, batch {batch}", flop, calls)
 
 
-class Level:
-    """The library at hand at another instruction set."""
+class AtInstructionSet:
+    """The library at hand with another instruction set."""
 
-    def __init__(self, library, level):
-        self.library, self.level = library, level
+    def __init__(self, library, name):
+        self.library, self.name = library, name
 
     def training(self, params):
         """Return training steps by mode."""
         modes = self.library.training(params)
-        return {mode: self.at_level(step) for mode, step in modes.items()}
+        return {mode: self.switched(step) for mode, step in modes.items()}
 
-    def at_level(self, step):
-        """Return a step that is made at this level."""
+    def switched(self, step):
+        """Return a step that is made with this instruction set."""
 
         def run(x, labels):
-            before, convnet.functional.LEVEL = convnet.functional.LEVEL, self.level
+            before = _kernels.instruction_set()
+            _kernels.use_instruction_set(self.name)
             try:
                 return step(x, labels)
             finally:
-                convnet.functional.LEVEL = before
+                _kernels.use_instruction_set(before)
 
         run.params = step.params
         return run
 
 
 def levels(libraries, data, options):
-    """Yield a training step at the level in use and at those below it."""
+    """Yield a training step with the instruction set in use and with all others of this processor."""
     ours = libraries["convnet"]
-    lower = {name: Level(ours, level) for name, level in LEVELS.items() if level < convnet.functional.LEVEL}
-    yield from training({"convnet": ours} | lower, data, options, TRAINING[:1])
+    names = [name for name in _kernels.INSTRUCTION_SETS if name != _kernels.instruction_set()]
+    others = {name: AtInstructionSet(ours, name) for name in names}
+    yield from training({"convnet": ours} | others, data, options, TRAINING[:1])
 
 
 def settled(model, data, batch):
     """Return a minibatch of which no hidden unit's input is 0 but for rounding.
 
-    Such a unit is open in one library and closed in another, and of 250 images a single one changes the gradient of the
+    Such a unit is active in one library and not in another, and of 250 images a single one changes the gradient of the
     bias by 0.2 %.
     """
     x = data["x_train"][: batch + 100]
@@ -310,12 +313,12 @@ def as_array(array):
 
 def parts(libraries, data, options):
     """Yield a training step and its parts, of this library alone, and what two of them replace."""
-    functional, workspace = convnet.functional, convnet.Workspace()
-    model = convnet.ConvNet1(l2=L2, seed=0)
+    functional = convnet.functional
+    model, layers = convnet.ConvNet1(l2=L2, seed=0), convnet.ConvNet1(l2=L2, seed=0).layers
     p = {name: param.copy() for name, param in model.params.items()}
     exact = {name: param.astype(float) for name, param in p.items()}
     x, rng = data["x_train"][:BATCH], np.random.default_rng(0)
-    weight, optimizer = p["affine1.weight"].copy(), convnet.SGD(1e-12)
+    weight, optimizer = layers["affine1"].params["weight"], convnet.SGD(1e-12)
     unfused = functional.conv2d_forward(x, exact["conv1.weight"], exact["conv1.bias"], padding=3)
     pooled, argmax = functional.max_pool2d_forward(functional.relu_forward(unfused), 2)
     dy = rng.standard_normal(pooled.shape, np.float32)
@@ -327,17 +330,12 @@ def parts(libraries, data, options):
     few = np.where(rng.random(dhidden.shape) < 0.1, dhidden, 0)
     dx, dx_few = (functional.affine_backward(gradient, y, exact["affine1.weight"])[0] for gradient in (dhidden, few))
 
-    def rewound(function, *arguments, **named):
-        def run():
-            workspace.rewind()
-            return function(*arguments, **named, empty=workspace.empty)
-
-        return run
+    affine, memory = stage_of(layers["affine1"], y)
 
     def apart():
-        workspace.rewind()
-        dx, dweight, _ = functional.affine_backward(dhidden, y, weight, empty=workspace.empty)
-        convnet._kernels.add_l2(L2, weight.reshape(-1), dweight.reshape(-1))
+        dx, grads = affine.backward(dhidden, y, memory)
+        flat_weight, dweight = weight.reshape(-1), grads["layer1.weight"]
+        _kernels.add_l2(L2, flat_weight, dweight.reshape(-1))
         optimizer.update({"weight": weight}, {"weight": dweight})
         return dx
 
@@ -353,35 +351,36 @@ def parts(libraries, data, options):
     outputs = [x]
     for layer in list(model.layers.values())[:5]:
         outputs.append(layer(outputs[-1]))
-    open_pooling, open_hidden = (f"{np.mean(outputs[i] != 0):.0%}" for i in (3, 5))
-    name = f"training step, alone; not 0: {open_pooling} of the pooling's output, {open_hidden} of the hidden layer's"
+    pooling, active = (f"{np.mean(outputs[i] != 0):.0%}" for i in (3, 5))
+    name = f"training step, alone; not 0: {pooling} of the pooling's output, {active} of the hidden layer's"
     convolved, product = 2 * BATCH * 49 * 32 * 784, 2 * BATCH * weight.size
     works = [
         (name, convolved * 1.25 + 3 * product, step),
-        ("Affine, forward", product, rewound(functional.affine_forward, y, weight, p["affine1.bias"]), hidden),
+        ("Affine, forward", product, lambda: affine.predict(y, memory), hidden),
         ("the same by NumPy's product", product, lambda: y.reshape(BATCH, -1) @ weight + p["affine1.bias"], hidden),
         ("Affine, input gradient, and gradient of the weight, then its update", 2 * product, apart, dx),
     ]
     if functional.can_fuse(p["conv1.weight"]):
-        conv = p["conv1.weight"], p["conv1.bias"]
-        codes = functional.conv_relu_pool_forward(x, *conv, padding=3)[1]
-        forward = rewound(functional.conv_relu_pool_forward, x, *conv, padding=3)
-        backward = rewound(functional.conv_relu_pool_backward, dy, codes, x, conv[0], padding=3, need_dx=False)
-        update, update_few = (
-            rewound(functional.affine_update, gradient, y, weight, rate=1e-12, l2=L2) for gradient in (dhidden, few)
-        )
+        fused = convnet.Sequential(list(layers.values()), x.shape[1:]).plan().stages[0]
+        threads = convnet.get_num_threads()
+        (held,) = convnet.Workspace().memories(Layout([fused.arrays(BATCH, threads, True)], threads))
+        fused.predict(x, held)
         works += [
-            ("convolution, ReLU, pooling", convolved, forward, pooled),
-            ("their weight gradient", convolved / 4, backward, dconv),
-            ("Affine, input gradient and update in one", 2 * product, update, dx),
-            ("the same where nine tenths of the gradient are 0", 2 * product, update_few, dx_few),
+            ("convolution, ReLU, pooling", convolved, lambda: fused.predict(x, held), pooled),
+            ("their weight gradient", convolved / 4, lambda: fused.backward(dy, x, held)[1]["conv1.weight"], dconv),
+            *(
+                (name, 2 * product, lambda dy=dy: affine.update(dy, y, memory, 1e-12, L2)[0], true)
+                for name, dy, true in (
+                    ("Affine, input gradient and update in one", dhidden, dx),
+                    ("the same where nine tenths of the gradient are 0", few, dx_few),
+                )
+            ),
         ]
     for label, flop, call, *true in works:
         result = call()
         if true:
-            arrays = [result] if isinstance(result, np.ndarray) else result
-            require(any(array is not None and close(array, true[0]) for array in arrays[:2]), label)
-        yield Timed(label, flop, {"convnet": ("functional", call)})
+            require(close(result, true[0]), label)
+        yield Timed(label, flop, {"convnet": ("stage", call)})
 
 
 WORKS = {
@@ -594,7 +593,8 @@ def main():
         print(f"Threads of the pools: {about[threads]['pools']}. Peak: {limit}.")
     for name in options.only:
         group = [row for row in rows if row["group"] == name]
-        print(f"\n{table(group, names_of(group, reversed(LEVELS) if name == 'levels' else LIBRARIES), peaks)}")
+        names = reversed(_kernels.INSTRUCTION_SETS) if name == "levels" else LIBRARIES
+        print(f"\n{table(group, names_of(group, names), peaks)}")
     late = slower_on_more(rows)
     if late is not None:
         print(f"\nOver 5 % slower on more threads than on one, in the same turns: {'; '.join(late) or 'nothing'}.")

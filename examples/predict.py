@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import convnet
-from convnet.digits import LEAST_SIDE
+from convnet.datasets.digits import LEAST_SIDE
 
 
 def main() -> int:
