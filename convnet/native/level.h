@@ -1,5 +1,6 @@
-/* Everything of one level, for the row of levels.h that includes this: its tiles and its simd_level, or, where SIMD_LIST
- * is defined, its element of the list of levels. Inside, SIMD_NAME(name) is the level's own name for a type or function.
+/* Everything of one level, for the row of levels.h that includes this: its tiles and its simd_level, or, where
+ * SIMD_LIST is defined, its element of the list of levels. Inside, SIMD_NAME(name) is the level's own name for a type
+ * or function.
  */
 
 #ifndef SIMD_NAME
@@ -25,7 +26,7 @@
 
 _Static_assert(2 * SIMD_LANES <= SIMD_COLUMNS, "a packed panel is two vectors wide");
 _Static_assert(SPARSE_COLUMNS % (8 * SIMD_LANES) == 0, "a sparse panel is eight vectors wide");
-_Static_assert(AFFINE_ROWS % (4 * SIMD_LANES) == 0, "rows of an Affine layer's weight are taken four vectors at a time");
+_Static_assert(AFFINE_ROWS % (4 * SIMD_LANES) == 0, "an Affine layer's rows are taken four vectors at a time");
 _Static_assert(2 * SIMD_LANES + 8 <= SIMD_SLACK, "a tile reads two vectors and a filter beyond the last pixel");
 
 static int SIMD_NAME(runs)(void) { return SIMD_PROCESSOR; }

@@ -2,24 +2,22 @@
  *
  * pool_run(task, job, count, size) calls task(job, index, slot) once for every index in [0, count), in any order, on
  * the calling thread and on at most size - 1 of the pool's. Nothing may depend on which thread takes an index: a task
- * writes what belongs to its index, and sums over indices are left to the caller. `slot`, below `size`, tells the
+ * writes what belongs to its index, and sums over indices are left to the caller. The slot, below `size`, tells the
  * threads of one run apart, for scratch memory.
  *
- * Each thread has a share of the indices, one after the other, the same one in every run of so many, and helps with the
- * others' when it is done. What it read and wrote in the run before, such as its part of the weights, so lies in its
- * own caches: a training step takes 2 to 4 % less than with indices that are taken by whoever comes first, with a single
- * example 13 %, and where the processors' caches are far from each other, as at times in a virtual machine, less than
- * half.
+ * Each thread has a share of neighbouring indices, the same one in every run of the same count, and helps with the
+ * others' when it is done. What it read and wrote in the run before, such as its part of the weights, is then in its
+ * own caches. That matters most where the processors' caches are far from each other, as in some virtual machines.
  *
  * A run belongs to the thread that called it. It never waits for a thread that has not begun: where the processor is
  * busy with something else, the caller does the work alone. A second run at the same time, from another Python thread
  * or from inside a task, finds the pool taken and does its own work alone, with the same result.
  *
- * Threads are started by the first run that wants them. An idle one spins for a moment, because the parts of a training
- * step follow each other within microseconds and waking a sleeping thread takes tens of them, and then sleeps; one that
- * is above the last run's size neither spins nor is woken. After a fork the child has no threads and starts its own. A
- * run that was going on, because a task forked, cannot be finished there, and says so: pool_run returns 0 instead of 1.
- * That holds where the task runs on the thread that began the run; the child of a fork on another never returns.
+ * Threads are started by the first run that wants them. An idle thread spins for a moment and then sleeps: the parts of
+ * a training step follow each other within microseconds, and waking a thread takes longer. A thread above the last
+ * run's size neither spins nor is woken. After a fork the child has no threads and starts its own. A run that was going
+ * on, because a task forked, cannot be finished there: pool_run returns 0 instead of 1. That holds where the task runs
+ * on the thread that began the run; the child of a fork on another thread never returns.
  *
  * A thread computes in the caller's floating-point environment: rounding, and whether subnormal numbers count as 0.
  */
@@ -176,8 +174,8 @@ static void *pool_thread(void *number) {
 }
 
 /* Tell the first threads, which are about to wake, to do so on other processors than the caller's, of those that it may
- * use. Left to itself Linux may put a thread where the one is that woke it: they then wait for each other for
- * milliseconds, and predictions of one image after a pause take a third longer.
+ * use. Left to itself Linux may put a thread on the processor of the one that woke it, and they then wait for each
+ * other.
  */
 static void pool_spread(int count) {
 #if defined(__linux__) && defined(CPU_SETSIZE)

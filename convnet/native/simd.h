@@ -63,8 +63,8 @@ typedef struct {
     uint8_t *argmax;        /* like y */
 } simd_conv_relu_pool;
 
-/* y[f][row][column] = bias[f] + sum over taps of weight[f][tap] * x[offsets[tap] + row * x_step + column]: a convolution
- * of one image, with taps (channels, kernel_h, kernel_w). Row i of the kernel lies in the padding where
+/* y[f][row][column] = bias[f] + sum over taps of weight[f][tap] * x[offsets[tap] + row * x_step + column]: a
+ * convolution of one image, with taps (channels, kernel_h, kernel_w). Row i of the kernel lies in the padding where
  * row * stride_h + i - padding_h is below 0, or height or more.
  */
 typedef struct {

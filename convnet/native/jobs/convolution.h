@@ -13,8 +13,8 @@ static void simd_pad(const simd_conv_relu_pool *s, ptrdiff_t n) {
     memset(padded, 0, (size_t)simd_padded_size(s) * sizeof *padded);
     for (ptrdiff_t c = 0; c < s->c; c++)
         for (ptrdiff_t h = 0; h < s->h; h++)
-            memcpy(padded + (c * s->padded_h + h + s->padding_h) * s->padded_w + s->padding_w, x + (c * s->h + h) * s->w,
-                   (size_t)s->w * sizeof *x);
+            memcpy(padded + (c * s->padded_h + h + s->padding_h) * s->padded_w + s->padding_w,
+                   x + (c * s->h + h) * s->w, (size_t)s->w * sizeof *x);
 }
 
 static void simd_pad_task(void *job, ptrdiff_t index, int slot) {
@@ -54,8 +54,9 @@ static void simd_conv_relu_pool_backward(const simd_level *level, const simd_con
     pool_run(simd_conv_relu_pool_backward_task, &job, s->f, threads);
 }
 
-/* Pack weights (filters, channels, area) for direct convolutions: (panels of two vectors of filters, channels * area, two
- * vectors), with zeros behind the last filter; if is_adjoint, weights (channels, filters, area), each area from its end.
+/* Pack weights (filters, channels, area) for direct convolutions: (panels of two vectors of filters, channels * area,
+ * two vectors), with zeros behind the last filter; if is_adjoint, weights (channels, filters, area), each area from its
+ * end.
  */
 static void simd_direct_weights(const simd_level *level, const float *weight, ptrdiff_t filters, ptrdiff_t channels,
                                 ptrdiff_t area, int is_adjoint, float *packed) {

@@ -22,10 +22,10 @@ static void simd_product_task(void *job, ptrdiff_t index, int slot) {
 }
 
 /* Split-K, for products whose A and B lie in memory row by row, with scratch memory: a task sums a part of the common
- * axis for up to SPLIT_COLUMNS columns, and the parts are added in order. B, an Affine layer's weight, is then read once
- * for every SPLIT_ROWS rows and from end to end, as processors fetch ahead, and A is read once as well. The common axis
- * is divided at multiples of SPARSE_DEPTH, into so many parts that there are SPLIT_TASKS tasks, which 2, 4 and 8 threads
- * share evenly, or a few more, but not into more than there are SPLIT_LENGTH in it.
+ * axis for up to SPLIT_COLUMNS columns, and the parts are added in order. B, an Affine layer's weight, is then read
+ * once for every SPLIT_ROWS rows and from end to end, as processors fetch ahead, and A is read once as well. The common
+ * axis is divided at multiples of SPARSE_DEPTH, into so many parts that there are SPLIT_TASKS tasks, which 2, 4 and 8
+ * threads share evenly, or a few more, but not into more than there are SPLIT_LENGTH in it.
  */
 #define SPLIT_COLUMNS 512
 #define SPLIT_ROWS 256
@@ -101,8 +101,8 @@ static void simd_split_add_task(void *job, ptrdiff_t index, int slot) {
 /* Whether zeros may be left out at all. */
 static int simd_may_be_sparse(ptrdiff_t m, ptrdiff_t n) { return m >= 16 && n >= SPARSE_COLUMNS / 2; }
 
-/* Plan a product, laid into the scratch memory if there is any. Return how many bytes it needs: 0, for no split-K, where
- * there would be less than four tasks, or, with a single row, less than a line of columns.
+/* Plan a product, laid into the scratch memory if there is any. Return how many bytes it needs: 0, for no split-K,
+ * where there would be less than four tasks, or, with a single row, less than a line of columns.
  */
 static ptrdiff_t simd_split_plan(simd_split_job *j, ptrdiff_t m, ptrdiff_t k, ptrdiff_t n, uint8_t *scratch) {
     if (!m || !k || !n) return 0;

@@ -1,9 +1,9 @@
-/* The rows that im2col copies and col2im adds back, for one level. They are short, so that the rest of a row behind its
- * whole vectors matters as much as the vectors.
+/* The rows that im2col copies and col2im adds back, for one level. They are short: the rest of a row behind its whole
+ * vectors matters as much as the vectors.
  */
 
-/* y[r * columns + i] = x[r * x_step + i]: rows of the columns that im2col makes. The rest of a row is copied with a mask,
- * or by a vector that overlaps the one before.
+/* y[r * columns + i] = x[r * x_step + i]: rows of the columns that im2col makes. The rest of a row is copied with a
+ * mask, or by a vector that overlaps the one before.
  */
 SIMD_TARGET static void SIMD_NAME(copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows,
                                              ptrdiff_t columns) {

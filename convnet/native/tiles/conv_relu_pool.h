@@ -21,9 +21,9 @@ SIMD_TARGET static inline __attribute__((always_inline)) BYTES SIMD_NAME(as_byte
 #endif
 }
 
-/* The epilogue of a tile: pool a row of two vectors and the one below to `count` units of each filter, at most a vector.
- * Where the filter's plane has room, a whole vector is written, and the units that follow overwrite what is too much.
- * It is not inlined: its constants would take registers from the sums.
+/* The epilogue of a tile: pool a row of two vectors and the one below to `count` units of each filter, at most a
+ * vector. Where the filter's plane has room, a whole vector is written, and the units that follow overwrite what is too
+ * much. It is not inlined: its constants would take registers from the sums.
  */
 SIMD_TARGET static __attribute__((noinline)) void SIMD_NAME(pool)(
     FLOATS (*sums)[2][2], int filters, ptrdiff_t count, ptrdiff_t room, ptrdiff_t units, float *y, uint8_t *argmax) {
@@ -140,9 +140,9 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(patches)
     for (int i = 0; i < rows; i++) *(PATCH *)(gradient + 8 * i) = sums[i];
 }
 
-/* The gradient of filter f; its rows have 8 floats, those beyond kernel_w without meaning. It goes a block of units at a
- * time, and for it the images in order: first the offsets of the patches in the padded image and their factors, then a
- * list of the active units, since ReLU makes most of them inactive. Leaving these out by a branch is slower than
+/* The gradient of filter f; its rows have 8 floats, those beyond kernel_w without meaning. It goes a block of units at
+ * a time, and for it the images in order: first the offsets of the patches in the padded image and their factors, then
+ * a list of the active units, since ReLU makes most of them inactive. Leaving these out by a branch is slower than
  * multiplying by zeros; by a list it is faster. What the next image needs is fetched meanwhile.
  */
 SIMD_TARGET static void SIMD_NAME(conv_relu_pool_backward)(const simd_conv_relu_pool *s, ptrdiff_t f) {

@@ -1,7 +1,7 @@
 /* Direct convolution, and the gradients of its weights and biases, for one level.
  *
- * It is the product with the columns that im2col makes, but each element of a column is read from the padded image where
- * it lies: at the offset of its tap plus the offset of its output. Columns are neither written nor copied.
+ * It is the product with the columns that im2col makes, but each element of a column is read from the padded image
+ * where it lies: at the offset of its tap plus the offset of its output. Columns are neither written nor copied.
  *
  * The register tile is up to SIMD_SUMS sums for each of 2 vectors of filters. They stay in registers while their terms
  * are walked, each a pixel times a row of a packed panel, in which the filters are neighbours. Forward, the sums are of
@@ -23,8 +23,8 @@ typedef struct {
     ptrdiff_t count, runs, run_step;
 } SIMD_NAME(direct_terms);
 
-/* The micro-kernel: the sums of a tile, each of which reads x from its own offset on. `size` and `vectors` are constants
- * where this is inlined.
+/* The micro-kernel: the sums of a tile, each of which reads x from its own offset on. `size` and `vectors` are
+ * constants where this is inlined.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(direct_tile)(
     const int size, const int vectors, const SIMD_NAME(direct_terms) *s, const ptrdiff_t *from, FLOATS (*to)[2]) {
@@ -82,7 +82,7 @@ static SIMD_NAME(direct_function) *const SIMD_NAME(direct_tiles)[SIMD_SUMS][2] =
 SIMD_TARGET static void SIMD_NAME(direct)(const simd_direct *s) {
     enum { WIDTH = 2 * SIMD_LANES };
     const ptrdiff_t area = s->kernel_h * s->kernel_w, taps = s->channels * area, outputs = s->rows * s->columns;
-    /* Outputs that are written at a time: nearly the same numbers, and multiples of four, which are transposed at once. */
+    /* Outputs that are written at a time: nearly the same numbers, in multiples of four, which are transposed at once. */
     const ptrdiff_t most = simd_parts(simd_parts(outputs, simd_parts(outputs, DIRECT_OUTPUTS)), 4) * 4;
     FLOATS sums[DIRECT_OUTPUTS][2] __attribute__((aligned(64)));
     ptrdiff_t from[SIMD_SUMS];
@@ -173,8 +173,8 @@ SIMD_TARGET static void SIMD_NAME(direct_gradients)(const simd_direct *s) {
                 const ptrdiff_t below = simd_within(simd_parts(s->height + s->padding_h - i, s->stride_h), s->rows);
                 const ptrdiff_t skipped = simd_within(above * s->columns - output, depth);
                 const SIMD_NAME(direct_terms) terms = {
-                    .x = s->x, .panel = panel + skipped * WIDTH, .start = start, .offsets = offsets + skipped, .runs = 1,
-                    .count = simd_within(below * s->columns - output, depth) - skipped};
+                    .x = s->x, .panel = panel + skipped * WIDTH, .start = start, .offsets = offsets + skipped,
+                    .runs = 1, .count = simd_within(below * s->columns - output, depth) - skipped};
                 if (terms.count > 0) SIMD_NAME(direct_gradients_of)(s, &terms, f, filters, i, end);
             }
         }

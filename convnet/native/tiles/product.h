@@ -7,12 +7,12 @@
  * The common axis is walked in blocks of PRODUCT_DEPTH. A panel of B, 2 vectors wide, then stays in the first-level
  * cache for all tiles of rows. It is packed for that, and transposed where B is: its rows lie in more pages than a
  * processor has addresses at hand. A single tile of rows reads B in place, and takes half of the depth, so half of the
- * pages. Meanwhile the next block of B is fetched into the second-level cache, from end to end where the task has all of
- * its columns.
+ * pages. Meanwhile the next block of B is fetched into the second-level cache, from end to end where the task has all
+ * of its columns.
  */
 
-/* What a tile is computed from. For every row of b that it reads, one or two lines from `fetch` on are fetched, which are
- * needed later; `fetch` may be NULL.
+/* What a tile is computed from. For every row of b that it reads, one or two lines from `fetch` on are fetched, which
+ * are needed later; `fetch` may be NULL.
  */
 typedef struct {
     ptrdiff_t depth;
@@ -31,8 +31,8 @@ typedef struct {
 /* A panel's column beyond the last one of B. */
 static const float SIMD_NAME(zeros)[PRODUCT_DEPTH];
 
-/* The micro-kernel: the sums of a tile, while `lines` lines are fetched for each row of B. It comes without as well: with
- * AVX2 loads are the limit, and a fetch is one.
+/* The micro-kernel: the sums of a tile, while `lines` lines are fetched for each row of B. It comes without as well:
+ * with AVX2 loads are the limit, and a fetch is one.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_sums)(
     const int rows, const int vectors, const int a_is_transposed, const int lines,
@@ -158,7 +158,7 @@ SIMD_TARGET static void SIMD_NAME(transpose_panel)(const float *b, ptrdiff_t b_s
     }
 }
 
-/* Pack a panel: panel[p][column] = b[p][column] for p in [0, depth), and 0 for the columns from `columns` to 2 vectors. */
+/* Pack a panel: panel[p][column] = b[p][column] for p in [0, depth), with 0 for columns from `columns` to 2 vectors. */
 SIMD_TARGET static void SIMD_NAME(copy_panel)(const float *b, ptrdiff_t b_step, ptrdiff_t depth, ptrdiff_t columns,
                                               float *panel) {
     for (ptrdiff_t p = 0; p < depth; p++, b += b_step, panel += 2 * SIMD_LANES) {

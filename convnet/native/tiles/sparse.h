@@ -105,11 +105,11 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
 }
 
 /* Sums of the rows p0 to p1 - 1 of B for the rows that `a` has, into C, whose rows have room for a multiple of
- * SPARSE_COLUMNS; p0 is a multiple of SPARSE_DEPTH. For each block of the common axis panels of 8 vectors of columns are
- * packed at cache lines, with zeros for columns that B does not have, and serve all rows.
+ * SPARSE_COLUMNS; p0 is a multiple of SPARSE_DEPTH. For each block of the common axis panels of 8 vectors of columns
+ * are packed at cache lines, with zeros for columns that B does not have, and serve all rows.
  *
- * Every row ends with a branch that nothing predicts, and behind it nothing is read ahead. What is needed two rows later,
- * and a part of the next block of B, is therefore fetched meanwhile.
+ * Every row ends with a branch that nothing predicts, and behind it nothing is read ahead. What is needed two rows
+ * later, and a part of the next block of B, is therefore fetched meanwhile.
  */
 SIMD_TARGET static void SIMD_NAME(sparse_block)(const simd_product *s, const simd_sparse *a, ptrdiff_t p0,
                                                 ptrdiff_t p1) {
@@ -158,15 +158,16 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(add_vect
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) parts[v] += values[r] * *(const FLOATS *)(rows[r] + j + v * SIMD_LANES);
 #pragma GCC unroll 4
-        for (int lane = 0; lane < vectors * SIMD_LANES; lane += SIMD_LINE) __builtin_prefetch(later[r] + j + lane, 0, 3);
+        for (int lane = 0; lane < vectors * SIMD_LANES; lane += SIMD_LINE)
+            __builtin_prefetch(later[r] + j + lane, 0, 3);
     }
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) *(FLOATS *)(sums + j + v * SIMD_LANES) = parts[v];
 }
 
-/* sums[j] += sum of values[i] * b[numbers[i]][j] over i below count, a constant where this is inlined. `tail` is the last
- * vector of columns, of which those that do not fill a vector count. The rows that are ROW_AHEAD numbers further on are
- * fetched.
+/* sums[j] += sum of values[i] * b[numbers[i]][j] over i below count, a constant where this is inlined. `tail` is the
+ * last vector of columns, of which those that do not fill a vector count. The rows that are ROW_AHEAD numbers further
+ * on are fetched.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(add_rows)(
     const int count, const uint8_t *numbers, const float *values, const float *b, ptrdiff_t n, float *sums,
@@ -184,9 +185,9 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(add_rows
     }
 }
 
-/* sums = a[first:end] @ b[first:end] for a vector a and a matrix b whose rows have n elements, a vector at least. Memory
- * is the limit here: the rows are read where they lie, from end to end and a few at a time, and those that a 0 selects
- * not at all.
+/* sums = a[first:end] @ b[first:end] for a vector a and a matrix b whose rows have n elements, a vector at least.
+ * Memory is the limit here: the rows are read where they lie, from end to end and a few at a time, and those that a 0
+ * selects not at all.
  */
 SIMD_TARGET static void SIMD_NAME(product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end,
                                                ptrdiff_t n, float *sums) {
