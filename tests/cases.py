@@ -1,11 +1,16 @@
-"""Shapes, layouts and tolerances that several test files use."""
+"""Shapes, layouts, tolerances and data that several test files use."""
+
+import io
+import struct
 
 import numpy as np
 import pytest
 
-from convnet.threads import LEVEL
+from convnet import SGD, Affine, Conv2D, ConvNet1, ReLU, Sequential, Solver, _kernels
 
-needs_fusion = pytest.mark.skipif(LEVEL < 0, reason="the loops in Cython alone have no fused convolution")
+needs_fusion = pytest.mark.skipif(
+    _kernels.instruction_set() == "none", reason="the loops in Cython alone have no fused convolution"
+)
 
 # (x, weight, stride, padding)
 CONVOLUTIONS = [
@@ -94,3 +99,107 @@ LAYOUTS = {
 
 def tolerance(dtype):
     return {"rtol": 1e-4, "atol": 1e-4} if dtype == np.float32 else {"rtol": 1e-11, "atol": 1e-11}
+
+
+def idx_bytes(code, letter, shape, values):
+    """Return an IDX file: the type's byte, struct's letter for it, and the values in order."""
+    return struct.pack(f">BBBB{len(shape)}I", 0, 0, code, len(shape), *shape) + struct.pack(
+        f">{len(values)}{letter}", *values
+    )
+
+
+def idx_of(array):
+    """Return the IDX file of a small uint8 array, made from its list of numbers."""
+    return idx_bytes(0x08, "B", array.shape, array.ravel().tolist())
+
+
+def small_data(channels=0, seed=0):
+    """Return random images, not square, in which some pixels hardly vary, and labels; all of it read-only."""
+    rng = np.random.default_rng(seed)
+    tail = (channels,) if channels else ()
+    x_train = rng.integers(0, 256, (16, 5, 7, *tail), dtype=np.uint8)
+    x_train[:, 0, 0] = 200  # never varies
+    x_train[:, 1, 2] = 30
+    x_train[3, 1, 2] = 33  # deviates by less than a grey level
+    x_train[:, 4, 6] = rng.integers(100, 104, (16, *tail))  # deviates by about one
+    arrays = (
+        x_train,
+        rng.integers(0, 5, 16),
+        rng.integers(0, 256, (9, 5, 7, *tail), dtype=np.uint8),
+        rng.integers(0, 5, 9).astype(np.int32),
+    )
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
+
+
+# Of the data that preprocess returns, in order.
+KEYS = ["x_train", "y_train", "x_validation", "y_validation", "x_test", "y_test"]
+# Each digit as lines between points (x, y) of a box of height and width 1.
+STROKES = {
+    0: [[(0.5, 0.05), (0.2, 0.25), (0.2, 0.75), (0.5, 0.95), (0.8, 0.75), (0.8, 0.25), (0.5, 0.05)]],
+    1: [[(0.35, 0.2), (0.55, 0.05), (0.5, 0.95)]],
+    2: [[(0.2, 0.25), (0.45, 0.05), (0.75, 0.2), (0.7, 0.45), (0.2, 0.93), (0.85, 0.92)]],
+    3: [[(0.2, 0.1), (0.6, 0.05), (0.75, 0.25), (0.45, 0.47), (0.8, 0.7), (0.6, 0.93), (0.2, 0.9)]],
+    4: [[(0.6, 0.05), (0.2, 0.6), (0.85, 0.6)], [(0.65, 0.35), (0.6, 0.95)]],
+    5: [[(0.75, 0.06), (0.3, 0.07), (0.25, 0.45), (0.6, 0.42), (0.8, 0.65), (0.6, 0.93), (0.2, 0.9)]],
+    6: [[(0.65, 0.05), (0.35, 0.35), (0.25, 0.75), (0.5, 0.95), (0.75, 0.75), (0.5, 0.55), (0.27, 0.7)]],
+    7: [[(0.2, 0.08), (0.8, 0.08), (0.45, 0.95)]],
+    8: [[(0.7, 0.15), (0.45, 0.05), (0.3, 0.22), (0.7, 0.7), (0.5, 0.95), (0.27, 0.75), (0.7, 0.2)]],
+    9: [[(0.72, 0.3), (0.45, 0.45), (0.28, 0.25), (0.5, 0.05), (0.72, 0.25), (0.68, 0.95)]],
+}
+
+
+def normal(rng, shape, dtype):
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def small_convnet1(dtype=np.float64, l2=0.0, seed=3):
+    """Return a ConvNet1 of a few hundred parameters, with nothing square."""
+    return ConvNet1(
+        (2, 8, 7),
+        num_filters=3,
+        kernel_size=(3, 2),
+        padding=1,
+        hidden_size=6,
+        num_classes=4,
+        l2=l2,
+        seed=seed,
+        dtype=dtype,
+    )
+
+
+def small_batch(rng, n=5, dtype=np.float64):
+    """Return inputs and labels for `small_convnet1`."""
+    return rng.standard_normal((n, 2, 8, 7)).astype(dtype), rng.integers(0, 4, n)
+
+
+def image_solver(rng, epochs=3, callbacks=(), rate=0.1, channels=1, filters=5):
+    """Return a Solver of a small convolution on images that are told apart by their brighter half."""
+    x = rng.standard_normal((63, channels, 6, 5)).astype(np.float32)
+    y = (x[:, :, :3].sum(axis=(1, 2, 3)) > x[:, :, 3:].sum(axis=(1, 2, 3))).astype(int)
+    data = {"x_train": x[:23], "y_train": y[:23], "x_validation": x[23:], "y_validation": y[23:]}
+    layers = [Conv2D(channels, filters, 3, rng=rng), ReLU(), Affine(filters * 4 * 3, 2, rng=rng)]
+    model = Sequential(layers, (channels, 6, 5))
+    return Solver(model, data, SGD(rate), batch_size=10, epochs=epochs, callbacks=callbacks)
+
+
+def drawn(figure):
+    """Return the pixels of a figure saved as PNG."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=80)
+    with Image.open(file) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def trained(rng, iterations=4):
+    """Return a Solver of a single layer that has trained for two epochs, or not at all without iterations."""
+    data = {"x_train": rng.standard_normal((20, 3)), "y_train": rng.integers(0, 2, 20)}
+    data |= {"x_validation": data["x_train"], "y_validation": data["y_train"]}
+    solver = Solver(Sequential([Affine(3, 2, rng=rng)], (3,)), data, SGD(0.1), batch_size=5, epochs=2)
+    if iterations:
+        solver.train()
+    return solver

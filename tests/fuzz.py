@@ -187,7 +187,7 @@ class ModelFile:
         model.statistics = convnet.Statistics((1, 6, 6), True, np.zeros((1, 6, 6), np.float32), np.array(2, np.float32))
         model.class_names = ["a", "b", "c"]
         affine = convnet.Affine(9, 2, rng=np.random.default_rng(0))
-        layers = [convnet.AveragePool2D(2), convnet.Sigmoid(), convnet.Dropout(0.5), affine]
+        layers = [convnet.AveragePool2D(2), convnet.LeakyReLU(0.1), convnet.Sigmoid(), convnet.Dropout(0.5), affine]
         pooled = convnet.Sequential(layers, (1, 6, 6), loss=convnet.svm_loss)
         return [written(lambda path, model=model: convnet.save_model(model, path)) for model in (model, pooled)]
 
@@ -270,7 +270,7 @@ class Pickle:
 
 def statistics_of(path):
     """Read the tutorial's statistics."""
-    from convnet.model_files import _tutorial_arrays
+    from convnet.models.tutorial import _tutorial_arrays
 
     _tutorial_arrays(path, {"mean_image": 3, "std": 3})
 

@@ -8,9 +8,19 @@ import pytest
 
 import convnet
 
-MODULES = [f"convnet.{module.name}" for module in pkgutil.iter_modules(convnet.__path__)]
+MODULES = ["convnet", "convnet._kernels"] + [
+    module.name
+    for module in pkgutil.walk_packages(convnet.__path__, "convnet.")
+    if not module.name.startswith("convnet._")
+]
 WITH_EXAMPLES = {
-    f"convnet.{name}" for name in ("augmentation", "digits", "gradient_check", "layers", "optimizers", "webpage")
+    "convnet",
+    "convnet.datasets.augmentation",
+    "convnet.datasets.digits",
+    "convnet.layers.base",
+    "convnet.layers.gradient_check",
+    "convnet.training.optimizers",
+    "convnet.webpage",
 }
 
 
@@ -19,3 +29,7 @@ def test_examples_do_what_they_say(name):
     result = doctest.testmod(import_module(name))
     assert result.failed == 0
     assert (result.attempted > 0) == (name in WITH_EXAMPLES)
+
+
+def test_every_module_with_examples_is_there():
+    assert set(MODULES) >= WITH_EXAMPLES

@@ -1,6 +1,7 @@
-"""The compiled module itself: unfolding, its adjoint, and the stub that describes it."""
+"""The compiled module itself, at every instruction set, and the stub that describes it."""
 
 import ast
+import contextlib
 import ctypes
 import inspect
 import math
@@ -14,45 +15,34 @@ from cases import CONVOLUTIONS, tolerance
 
 import convnet
 from convnet import _kernels
-from convnet.checks import as_pair
+from convnet.core.checks import as_pair
 
 
-def unfold(x, kernel, stride, padding):
-    """Return im2col of x by NumPy's windows, and the sizes that the kernels take."""
-    padded = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (2, 3))[:, :, :: stride[0], :: stride[1]]
-    out_h, out_w = windows.shape[2:4]
-    cols = windows.transpose(0, 1, 4, 5, 2, 3).reshape(len(x), x.shape[1] * math.prod(kernel), out_h * out_w)
-    return cols, (*kernel, out_h, out_w, *stride, *padding)
+@pytest.fixture(params=_kernels.INSTRUCTION_SETS)
+def instruction_set(request):
+    with using(request.param):
+        yield request.param
 
 
-LEVELS = [
-    pytest.param(level, id=name) for name, level in convnet.threads.LEVELS.items() if level <= _kernels.simd_highest()
-]
+@contextlib.contextmanager
+def using(instruction_set):
+    before = _kernels.instruction_set()
+    _kernels.use_instruction_set(instruction_set)
+    yield
+    _kernels.use_instruction_set(before)
 
 
-@pytest.mark.parametrize(("x_shape", "weight_shape", "stride", "padding"), CONVOLUTIONS)
-def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, padding):
-    stride, padding = as_pair(stride, "stride", 1), as_pair(padding, "padding", 0)
-    x = rng.standard_normal(x_shape).astype(dtype)
-    expected, sizes = unfold(x, weight_shape[2:], stride, padding)
-    cols = np.full(expected.shape, np.nan, dtype)
-    phases = np.full(_kernels.phases_size(*sizes), np.nan, dtype)
-    _kernels.im2col(convnet.threads.LEVEL, x, phases, cols, *sizes)
-    np.testing.assert_array_equal(cols, expected)
-
-    # <im2col(x), c> == <x, col2im(c)>, for every x only if col2im is the adjoint.
-    c = rng.standard_normal(cols.shape).astype(dtype)
-    dx = np.zeros(x_shape, dtype)
-    _kernels.col2im(convnet.threads.LEVEL, c, phases, dx, *sizes)
-    left = (cols.astype(np.float64) * c).sum()
-    right = (x.astype(np.float64) * dx).sum()
-    assert left == pytest.approx(right, rel=1e-4 if dtype == np.float32 else 1e-11, abs=1e-4)
+@contextlib.contextmanager
+def on(threads):
+    before = _kernels.num_threads()
+    _kernels.set_num_threads(threads)
+    yield
+    _kernels.set_num_threads(before)
 
 
 def at_the_end_of_memory(array):
     """Return a copy behind which the process has no memory, so that it ends if a kernel touches what follows."""
-    if not hasattr(os, "fork"):
+    if not hasattr(os, "fork") or not array.size:
         return array.copy()
     size = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
     memory = mmap.mmap(-1, size + mmap.PAGESIZE)
@@ -63,76 +53,151 @@ def at_the_end_of_memory(array):
     return copy
 
 
-@pytest.mark.parametrize("level", LEVELS)
+def scratch(size):
+    """Return scratch memory with nothing behind it, full of what must not come out: NaN as floats, -1 as integers."""
+    return at_the_end_of_memory(np.full(size, 255, np.uint8))
+
+
+def unfold(x, kernel, stride, padding):
+    """Return im2col of x by NumPy's windows, and the output's sizes."""
+    padded = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (2, 3))[:, :, :: stride[0], :: stride[1]]
+    out_h, out_w = windows.shape[2:4]
+    cols = windows.transpose(0, 1, 4, 5, 2, 3).reshape(len(x), x.shape[1] * math.prod(kernel), out_h * out_w)
+    return cols, (out_h, out_w)
+
+
+@pytest.mark.parametrize(("x_shape", "weight_shape", "stride", "padding"), CONVOLUTIONS)
+def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, padding):
+    stride, padding = as_pair(stride, "stride", 1), as_pair(padding, "padding", 0)
+    x = rng.standard_normal(x_shape).astype(dtype)
+    expected, outputs = unfold(x, weight_shape[2:], stride, padding)
+    s = _kernels.Convolution(dtype == np.float32, *x_shape[1:], weight_shape[0], *weight_shape[2:], *stride, *padding)
+    assert (s.out_h, s.out_w) == outputs
+    cols = np.full(expected.shape, np.nan, dtype)
+    _kernels.im2col(s, x, cols, scratch(s.im2col_scratch()))
+    np.testing.assert_array_equal(cols, expected)
+
+    # <im2col(x), c> == <x, col2im(c)>, for every x only if col2im is the adjoint.
+    c = rng.standard_normal(cols.shape).astype(dtype)
+    dx = np.zeros(x_shape, dtype)
+    _kernels.col2im(s, c, dx, scratch(s.im2col_scratch()))
+    left = (cols.astype(np.float64) * c).sum()
+    right = (x.astype(np.float64) * dx).sum()
+    assert left == pytest.approx(right, rel=1e-4 if dtype == np.float32 else 1e-11, abs=1e-4)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel_w", [1, 2, 5, 9, 20])
 @pytest.mark.parametrize("is_padded", [False, True])
-def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, level, kernel_w, stride, is_padded):
+@pytest.mark.usefixtures("instruction_set")
+def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, kernel_w, stride, is_padded):
     kernel, padding = (2, kernel_w), (1, kernel_w // 2) if is_padded else (0, 0)
     for width in [*range(1, 20), 31, 32, 33, 50]:
         x_shape = (2, 1, 3, width * stride + (0 if is_padded else kernel_w))
         x = at_the_end_of_memory(rng.integers(-9, 9, x_shape).astype(dtype))  # sums are exact in any order
-        cols, sizes = unfold(x, kernel, (1, stride), padding)
+        cols, _ = unfold(x, kernel, (1, stride), padding)
         found, dx = at_the_end_of_memory(np.full_like(cols, np.nan)), at_the_end_of_memory(np.zeros_like(x))
-        phases = at_the_end_of_memory(np.full(_kernels.phases_size(*sizes), np.nan, dtype))
-        _kernels.im2col(level, x, phases, found, *sizes)
+        s = _kernels.Convolution(dtype == np.float32, *x_shape[1:], 1, *kernel, 1, stride, *padding)
+        _kernels.im2col(s, x, found, scratch(s.im2col_scratch()))
         np.testing.assert_array_equal(found, cols)
         # Every pixel is copied as often as windows cover it.
-        _kernels.col2im(level, found, phases, dx, *sizes)
+        _kernels.col2im(s, found, dx, scratch(s.im2col_scratch()))
         ones = unfold(np.arange(x.size, dtype=dtype).reshape(x.shape) + 1, kernel, (1, stride), padding)[0]
         times = np.bincount(ones.astype(int).ravel(), minlength=x.size + 1)[1:].reshape(x.shape)
         np.testing.assert_array_equal(dx, x * times)
 
 
-@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
 @pytest.mark.parametrize("kernel", [(1, 1), (1, 3), (3, 2), (2, 9)])
-@pytest.mark.parametrize("block", [1, 2, 9])
-def test_convolution_of_rows_of_every_width(rng, dtype, level, kernel, stride, block):
+@pytest.mark.parametrize("block_rows", [0, 1, 2, 9])
+@pytest.mark.usefixtures("instruction_set")
+def test_convolution_of_rows_of_every_width(rng, dtype, kernel, stride, block_rows):
     for width in [*range(1, 19), 31, 32, 33, 50, 129, 131]:
         n, c, f = 2, int(rng.choice([1, 3, 8, 14, 33])), int(rng.choice([1, 5, 8, 13, 50]))
         padding = int(rng.integers(0, kernel[0] + 2)), int(rng.integers(0, kernel[1] + 2))
         h, w = 3 + kernel[0], max(1, (width - 1) * stride[1] + kernel[1] - 2 * padding[1])
         x, weight, bias = (rng.integers(-9, 9, shape).astype(dtype) for shape in ((n, c, h, w), (f, c, *kernel), (f,)))
-        cols, sizes = unfold(x, kernel, stride, padding)
-        dy = rng.integers(-9, 9, (n, f, cols.shape[2])).astype(dtype)  # sums are exact in any order
-        flat = weight.reshape(f, -1)
+        cols, outputs = unfold(x, kernel, stride, padding)
+        dy = rng.integers(-9, 9, (n, f, *outputs)).astype(dtype)  # sums are exact in any order
+        s = _kernels.Convolution(dtype == np.float32, c, h, w, f, *kernel, *stride, *padding, block_rows=block_rows)
+        assert (s.out_h, s.out_w) == outputs
 
-        blocks = min(block, sizes[2]), min(block, h)
-
-        def scratch(is_backward, need_dx, weight=flat, shape=(c, f, h, w), blocks=blocks, sizes=sizes):
-            """Return memory of the sizes that are asked for, full of what must not come out."""
-            counts = _kernels.conv2d_scratch(level, dtype == np.float32, is_backward, need_dx, *shape, *blocks, *sizes)
-            contents = zip(counts, (np.nan, np.nan, np.nan, -1), (dtype, dtype, dtype, np.intp), strict=True)
-            packed, *others = (at_the_end_of_memory(np.full(*content)) for content in contents)
-            if packed.size:
-                _kernels.conv2d_pack(level, is_backward, at_the_end_of_memory(weight), shape[0], packed)
-            return packed, *others
-
-        given = [at_the_end_of_memory(array) for array in (x, flat, bias, dy)]
-        y, dweight, dbias, dx = (
-            at_the_end_of_memory(np.full_like(like, np.nan)) for like in (dy, flat.reshape(-1, f), bias, x)
-        )
-        _kernels.conv2d_forward(level, *given[:3], *scratch(False, False), y, blocks[0], *sizes)
-        np.testing.assert_array_equal(y, flat @ cols + bias[:, None])
-        for need_dx in (False, True):
-            gradients = dweight, dbias, dx if need_dx else None
-            _kernels.conv2d_backward(level, given[3], *given[:2], *scratch(True, need_dx), *gradients, *blocks, *sizes)
-        np.testing.assert_array_equal(dweight, (cols @ dy.transpose(0, 2, 1)).sum(0))
-        np.testing.assert_array_equal(dbias, dy.sum((0, 2)))
-        places = unfold(np.arange(1.0, 1 + x.size).reshape(x.shape), kernel, stride, padding)[0].astype(int)
-        expected = np.bincount(places.ravel(), (flat.T @ dy).ravel(), 1 + x.size)[1:]
+        given = [at_the_end_of_memory(array) for array in (x, weight, bias, dy)]
+        y, dweight, dbias, dx = (at_the_end_of_memory(np.full_like(like, np.nan)) for like in (dy, weight, bias, x))
+        flat, flat_dy = weight.reshape(f, -1), dy.reshape(n, f, -1)
+        for threads in (1, 2):
+            _kernels.conv2d_forward(s, *given[:3], y, scratch(s.forward_scratch(threads)), threads)
+            np.testing.assert_array_equal(y.reshape(n, f, -1), flat @ cols + bias[:, None])
+            for need_dx in (False, True):
+                memory, gradients = scratch(s.backward_scratch(n, threads, need_dx)), (dweight, dbias)
+                _kernels.conv2d_backward(s, given[3], *given[:2], *gradients, dx if need_dx else None, memory, threads)
+                np.testing.assert_array_equal(dweight.reshape(f, -1), (cols @ flat_dy.transpose(0, 2, 1)).sum(0).T)
+                np.testing.assert_array_equal(dbias, flat_dy.sum((0, 2)))
+        pixels = unfold(np.arange(1.0, 1 + x.size).reshape(x.shape), kernel, stride, padding)[0].astype(int)
+        expected = np.bincount(pixels.ravel(), (flat.T @ flat_dy).ravel(), 1 + x.size)[1:]
         np.testing.assert_array_equal(dx.ravel(), expected)
+
+
+# (C, H, W), F, (KH, KW), stride, padding; and the algorithms of output, weight gradient and input gradient in float32
+# with an instruction set.
+ALGORITHMS = [
+    ((32, 28, 28), 32, (3, 3), 1, 1, ("direct", "direct", "direct")),
+    ((32, 28, 28), 7, (3, 3), 1, 1, ("im2col", "direct", "direct")),
+    ((7, 28, 28), 32, (3, 3), 1, 1, ("direct", "direct", "im2col")),
+    ((32, 28, 28), 32, (3, 3), 2, 1, ("direct", "direct", "im2col")),
+    ((32, 28, 28), 32, (1, 1), 1, 0, ("im2col", "im2col", "im2col")),
+    ((32, 5, 5), 32, (3, 3), 1, 0, ("im2col", "im2col", "im2col")),
+    ((8, 4, 7), 32, (2, 2), 1, 0, ("direct", "direct", "direct")),
+    ((16, 7, 7), 32, (3, 3), 1, 0, ("direct", "direct", "direct")),
+    ((33, 7, 7), 32, (3, 3), 1, 0, ("direct", "direct", "im2col")),
+]
+
+
+@pytest.mark.parametrize(("x_shape", "f", "kernel", "stride", "padding", "expected"), ALGORITHMS)
+def test_convolution_chooses_its_algorithms_by_its_geometry(
+    instruction_set, x_shape, f, kernel, stride, padding, expected
+):
+    sizes = (*x_shape, f, *kernel, stride, stride, padding, padding)
+    for is_float in (True, False):
+        s = _kernels.Convolution(is_float, *sizes)
+        chosen = s.forward_algorithm, s.weight_gradient_algorithm, s.input_gradient_algorithm
+        has_direct = is_float and instruction_set != "none"
+        assert chosen == (expected if has_direct else ("im2col",) * 3)
+
+
+def test_convolution_keeps_the_instruction_set_that_it_was_made_for(rng):
+    x, weight, bias = (rng.standard_normal(shape, np.float32) for shape in ((3, 9, 8, 8), (9, 9, 3, 3), 9))
+    for name in _kernels.INSTRUCTION_SETS:
+        results = []
+        with using(name):
+            s = _kernels.Convolution(True, 9, 8, 8, 9, 3, 3, 1, 1, 1, 1)
+        for other in _kernels.INSTRUCTION_SETS:
+            with using(other):
+                y = np.empty((3, 9, 8, 8), np.float32)
+                _kernels.conv2d_forward(s, x, weight, bias, y, scratch(s.forward_scratch(1)), 1)
+            results.append(y.tobytes())
+        assert len(set(results)) == 1
+
+
+def test_scratch_memory_grows_with_the_threads_that_can_take_part():
+    s = _kernels.Convolution(True, 16, 14, 14, 16, 3, 3, 1, 1, 1, 1)
+    forward = [s.forward_scratch(threads) for threads in (1, 2, 3)]
+    assert forward[1] - forward[0] == forward[2] - forward[1] > 0
+    backward = {(n, threads): s.backward_scratch(n, threads, True) for n in (1, 2, 50) for threads in (1, 2, 8, 9)}
+    assert backward[1, 1] == backward[1, 9]  # an image is one group, which is one task
+    assert backward[2, 1] < backward[2, 2] == backward[2, 8]
+    assert backward[50, 1] < backward[50, 2] < backward[50, 8] == backward[50, 9]
 
 
 def test_read_only_input_is_taken_and_never_written(rng, dtype):
     x = rng.standard_normal((1, 1, 3, 3)).astype(dtype)
     x.flags.writeable = False
     cols = np.empty((1, 4, 4), dtype)
-    phases = np.empty(9, dtype)
-    _kernels.im2col(-1, x, phases, cols, 2, 2, 2, 2, 1, 1, 0, 0)
+    s = _kernels.Convolution(dtype == np.float32, 1, 3, 3, 1, 2, 2, 1, 1, 0, 0)
+    _kernels.im2col(s, x, cols, scratch(s.im2col_scratch()))
     with pytest.raises(ValueError, match="read-only"):
-        _kernels.col2im(-1, cols, phases, x, 2, 2, 2, 2, 1, 1, 0, 0)
+        _kernels.col2im(s, cols, x, scratch(s.im2col_scratch()))
 
 
 # Rows, columns and common axis: none, one, tiles and panels and what is left over of them, more than one block.
@@ -153,10 +218,10 @@ PRODUCTS = [
 ]
 
 
-@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(("m", "n", "k"), PRODUCTS)
 @pytest.mark.parametrize("transposed", ["neither", "a", "b"])
-def test_product_equals_numpys(rng, dtype, level, m, n, k, transposed):
+@pytest.mark.usefixtures("instruction_set")
+def test_product_equals_numpys(rng, dtype, m, n, k, transposed):
     a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
     c = rng.standard_normal((m, n)).astype(dtype)
     in_memory = (
@@ -167,32 +232,34 @@ def test_product_equals_numpys(rng, dtype, level, m, n, k, transposed):
         results = []
         for threads in (1, 3):
             out = c.copy() if beta else np.full_like(c, np.nan)
-            _kernels.multiply(level, threads, *in_memory, out, transposed == "a", transposed == "b", beta, None)
+            with on(threads):
+                _kernels.multiply(*in_memory, out, transposed == "a", transposed == "b", beta, None)
             results.append(out)
         expected = beta * c.astype(np.float64) + a.astype(np.float64) @ b.astype(np.float64)
         np.testing.assert_allclose(results[0], expected, **tolerance(dtype))
         assert results[0].tobytes() == results[1].tobytes()
 
 
-@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("where", [(0, 0), (36, 19), (20, 70)])
 @pytest.mark.parametrize("special", [np.nan, np.inf])
-def test_product_keeps_what_is_not_finite_to_its_row_and_column(rng, level, where, special):
+@pytest.mark.usefixtures("instruction_set")
+def test_product_keeps_what_is_not_finite_to_its_row_and_column(rng, where, special):
     a, b = (rng.random(shape).astype(np.float32) + 1 for shape in ((37, 71), (71, 45)))
     a[where] = special
     out = np.empty((37, 45), np.float32)
-    _kernels.multiply(level, 2, a, b, out, False, False, 0, None)
+    with on(2):
+        _kernels.multiply(a, b, out, False, False, 0, None)
     np.testing.assert_array_equal(out[where[0]], special)
     assert np.isfinite(np.delete(out, where[0], 0)).all()
 
 
-@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("density", [0, 0.1, 1])
 @pytest.mark.parametrize(
     ("n", "d", "m"), [(1, 1, 1), (4, 64, 64), (50, 200, 33), (7, 65, 500), (130, 129, 10), (0, 5, 6)]
 )
 @pytest.mark.parametrize("need_dx", [True, False])
-def test_affine_backward_equals_its_formula(rng, level, density, n, d, m, need_dx):
+@pytest.mark.usefixtures("instruction_set")
+def test_affine_backward_equals_its_formula(rng, density, n, d, m, need_dx):
     x, dy, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((n, d), (n, m), (d, m)))
     dy[rng.random(dy.shape) >= density] = 0
     for in_place, decay, rate in ((True, 0.75, 0.5), (False, 0, -1)):
@@ -201,9 +268,11 @@ def test_affine_backward_equals_its_formula(rng, level, density, n, d, m, need_d
             out = weight.copy() if in_place else np.full_like(weight, np.nan)
             before = out if in_place else weight
             dx = np.full((n, d), np.nan, np.float32) if need_dx else None
-            scratch = np.empty(_kernels.affine_scratch(level, n, d, m), np.uint8)
-            squares = _kernels.affine_backward(level, threads, dy, x, before, dx, out, decay, rate, scratch)
+            dbias, memory = np.full(m, np.nan, np.float32), scratch(_kernels.affine_backward_scratch(n, d, m))
+            with on(threads):
+                squares = _kernels.affine_backward(dy, x, before, dx, out, dbias, decay, rate, memory)
             after.append((out.tobytes(), None if dx is None else dx.tobytes(), squares))
+            np.testing.assert_allclose(dbias, dy.sum(0, np.float64), rtol=1e-4, atol=1e-4)
         wide = weight.astype(np.float64)
         assert squares == pytest.approx((wide**2).sum(), rel=1e-5)
         np.testing.assert_allclose(out, decay * wide - rate * (x.T.astype(np.float64) @ dy), rtol=1e-4, atol=1e-4)
@@ -212,22 +281,21 @@ def test_affine_backward_equals_its_formula(rng, level, density, n, d, m, need_d
         assert after[0] == after[1]
 
 
-@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("special", [np.nan, np.inf])
-def test_sparse_gradient_keeps_what_is_not_finite(rng, level, special):
+@pytest.mark.usefixtures("instruction_set")
+def test_sparse_gradient_keeps_what_is_not_finite(rng, special):
     x, dy, weight = (rng.random(shape).astype(np.float32) + 1 for shape in ((20, 70), (20, 90), (70, 90)))
     dy[:, 5:] = 0
     dy[3, 80] = special
     dx, out = np.empty_like(x), np.empty_like(weight)
-    scratch = np.empty(_kernels.affine_scratch(level, 20, 70, 90), np.uint8)
-    _kernels.affine_backward(level, 1, dy, x, weight, dx, out, 0, -1, scratch)
+    memory = scratch(_kernels.affine_backward_scratch(20, 70, 90))
+    _kernels.affine_backward(dy, x, weight, dx, out, np.empty(90, np.float32), 0, -1, memory)
     np.testing.assert_array_equal(dx[3], special)
     np.testing.assert_array_equal(out[:, 80], special)
     assert np.isfinite(np.delete(dx, 3, 0)).all()
     assert np.isfinite(np.delete(out, 80, 1)).all()
 
 
-@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("density", [0, 0.1, 0.5, 1])
 @pytest.mark.parametrize(
     ("m", "k", "n"),
@@ -238,49 +306,156 @@ def test_sparse_gradient_keeps_what_is_not_finite(rng, level, special):
     ],
 )
 @pytest.mark.parametrize("beta", [0, 0.5])
-def test_product_divided_along_the_common_axis_equals_numpys(rng, level, density, m, k, n, beta):
+@pytest.mark.usefixtures("instruction_set")
+def test_product_divided_along_the_common_axis_equals_numpys(rng, density, m, k, n, beta):
     a, b, c = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), (k, n), (m, n)))
     a[rng.random(a.shape) >= density] = 0
     results = []
     for threads in (1, 3):
         out = c.copy() if beta else np.full_like(c, np.nan)
-        scratch = np.empty(_kernels.multiply_scratch(level, m, k, n), np.uint8)
-        _kernels.multiply(level, threads, a, b, out, False, False, beta, scratch)
+        with on(threads):
+            _kernels.multiply(a, b, out, False, False, beta, scratch(_kernels.multiply_scratch(m, k, n)))
         results.append(out.tobytes())
     np.testing.assert_allclose(out, beta * c + a.astype(np.float64) @ b, rtol=1e-4, atol=1e-4)
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("density", [0, 0.3, 1])
 @pytest.mark.parametrize(("k", "n"), [(0, 40), (1, 1), (191, 130), (192, 64), (129, 15), (129, 16), (1601, 517)])
 @pytest.mark.parametrize("beta", [0, 0.5])
 @pytest.mark.parametrize("is_transposed", [False, True])
-def test_product_of_one_row_equals_numpys(rng, level, density, k, n, beta, is_transposed):
+@pytest.mark.usefixtures("instruction_set")
+def test_product_of_one_row_equals_numpys(rng, density, k, n, beta, is_transposed):
     a, b, c = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, k), (k, n), (1, n)))
     a[rng.random(a.shape) >= density] = 0
     expected = beta * c + (a.astype(np.float64) @ b)
     a = np.ascontiguousarray(a.T) if is_transposed else a
     results = []
     for threads in (1, 3):
-        for scratch in (None, np.empty(_kernels.multiply_scratch(level, 1, k, n), np.uint8)):
+        for memory in (None, scratch(_kernels.multiply_scratch(1, k, n))):
             out = c.copy() if beta else np.full_like(c, np.nan)
-            _kernels.multiply(level, threads, a, b, out, is_transposed, False, beta, scratch)
+            with on(threads):
+                _kernels.multiply(a, b, out, is_transposed, False, beta, memory)
             np.testing.assert_allclose(out, expected, rtol=1e-4, atol=2e-4)
             results.append(out.tobytes())
     assert results[:2] == results[2:]
 
 
-@pytest.mark.parametrize("level", LEVELS[1:])  # all but the loops in Cython
-def test_product_of_one_row_leaves_rows_at_zeros_out(rng, level):
+def test_product_of_one_row_leaves_rows_at_zeros_out(rng, instruction_set):
+    if instruction_set == "none":
+        pytest.skip("the loops in Cython multiply with zeros")
     a, b = np.ones((1, 400), np.float32), rng.standard_normal((400, 37)).astype(np.float32)
     b[7], a[0, 7], a[0, 300:] = np.inf, 0, 0
-    out, scratch = np.empty((1, 37), np.float32), np.empty(_kernels.multiply_scratch(level, 1, 400, 37), np.uint8)
-    _kernels.multiply(level, 2, a, b, out, False, False, 0, scratch)
+    out, memory = np.empty((1, 37), np.float32), scratch(_kernels.multiply_scratch(1, 400, 37))
+    _kernels.multiply(a, b, out, False, False, 0, memory)
     np.testing.assert_allclose(out, a @ np.nan_to_num(b, posinf=0), rtol=1e-4, atol=1e-4)
     a[0, 9] = np.nan
-    _kernels.multiply(level, 2, a, b, out, False, False, 0, scratch)
+    _kernels.multiply(a, b, out, False, False, 0, memory)
     assert np.isnan(out).all()
+
+
+def affine_forward(x, weight, bias, relu):
+    y = at_the_end_of_memory(np.full((len(x), len(bias)), np.nan, x.dtype))
+    memory = scratch(_kernels.affine_forward_scratch(len(x), *weight.shape))
+    _kernels.affine_forward(x, weight, bias, y, relu, memory)
+    return y
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(
+    ("n", "d", "m"), [(1, 1, 1), (5, 64, 17), (50, 1030, 100), (3000, 3, 70), (0, 4, 5), (4, 0, 5)]
+)
+@pytest.mark.usefixtures("instruction_set")
+def test_affine_forward_equals_its_formula(rng, dtype, relu, n, d, m):
+    x, weight, bias = (rng.standard_normal(shape).astype(dtype) for shape in ((n, d), (d, m), (m,)))
+    if n > 3 and d:
+        x[3, 0] = np.nan
+    results = []
+    for threads in (1, 3):
+        with on(threads):
+            results.append(affine_forward(x, weight, bias, relu))
+    assert results[0].tobytes() == results[1].tobytes()
+    expected = x.astype(np.float64) @ weight.astype(np.float64) + bias
+    expected = np.maximum(expected, 0) if relu else expected
+    np.testing.assert_allclose(results[0], expected, **tolerance(dtype))
+    # The same bits as bias, product and ReLU one after the other.
+    y = np.empty_like(results[0])
+    y[...] = bias
+    _kernels.multiply(x, weight, y, False, False, 1, scratch(_kernels.multiply_scratch(n, d, m)))
+    if relu:
+        _kernels.relu_forward(y.reshape(-1).copy(), y.reshape(-1))
+    assert y.tobytes() == results[0].tobytes()
+
+
+@pytest.mark.parametrize("m", [2, 10, 500])
+def test_affine_backward_adds_rows_to_the_bias_in_order(rng, dtype, m):
+    x, dy, weight = (rng.standard_normal(shape).astype(dtype) for shape in ((300, 3), (300, m), (3, m)))
+    dbias, out = np.empty(m, dtype), np.empty_like(weight)
+    memory = scratch(_kernels.affine_backward_scratch(300, 3, m))
+    _kernels.affine_backward(dy, x, weight, None, out, dbias, 0, -1, memory)
+    assert dbias.tobytes() == np.add.reduce(dy, axis=0).tobytes()
+
+
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30]
+
+
+def numbers(rng, size, dtype):
+    """Return random numbers, and among them those that are special."""
+    x = (3 * rng.standard_normal(size)).astype(dtype)
+    x[: len(SPECIAL)] = SPECIAL[:size]
+    return x
+
+
+@pytest.mark.parametrize("size", [1, 7, 1001])
+@pytest.mark.parametrize("slope", [0, 0.01, 0.5, 2])
+def test_leaky_relu_equals_its_formula(rng, dtype, size, slope):
+    x, dy = numbers(rng, size, dtype), rng.standard_normal(size).astype(dtype)
+    y, dx = np.empty_like(x), np.empty_like(x)
+    _kernels.leaky_relu_forward(slope, x, y)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(y, np.where((x > 0) | np.isnan(x), x, dtype(slope) * x))
+    _kernels.leaky_relu_backward(slope, dy, x, dx)
+    np.testing.assert_array_equal(dx, np.where((x > 0) | np.isnan(x), dy, dtype(slope) * dy))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1001])
+@pytest.mark.parametrize("is_in_place", [False, True])
+def test_sigmoid_from_exponentials_has_numpys_bits(rng, dtype, size, is_in_place):
+    x, dy = numbers(rng, size, dtype), rng.standard_normal(size).astype(dtype)
+    e = np.exp(-np.abs(x))
+    y = e.copy() if is_in_place else np.empty_like(x)
+    _kernels.sigmoid_from_exp(x, y if is_in_place else e, y)
+    expected = np.where(x >= 0, dtype(1), e) / (1 + e)
+    np.testing.assert_array_equal(y, expected)
+    for factor in (1, 4):
+        dx = e.copy() if is_in_place else np.empty_like(x)
+        _kernels.sigmoid_gradient_from_exp(factor, dy, dx if is_in_place else e, dx)
+        np.testing.assert_array_equal(dx, factor * (e / np.square(1 + e) * dy))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1001])
+@pytest.mark.parametrize("rate", [0, 0.1, 0.75])
+def test_dropout_scale_has_numpys_bits(rng, dtype, size, rate):
+    x, kept = numbers(rng, size, dtype), rng.random(size) < 0.5
+    y = np.full_like(x, np.nan)
+    _kernels.dropout_scale(1 - rate, x, kept.view(np.uint8), y)
+    np.testing.assert_array_equal(y, np.divide(x, 1 - rate, out=np.zeros_like(x), where=kept))
+
+
+def test_instruction_sets_are_named(instruction_set):
+    assert _kernels.instruction_set() == instruction_set
+    runs = [name for name in _kernels.BUILT if name in _kernels.INSTRUCTION_SETS]
+    assert list(_kernels.INSTRUCTION_SETS) == ["none", *runs]
+    with pytest.raises(ValueError, match=r"expected one of none.* got 'sse9'"):
+        _kernels.use_instruction_set("sse9")
+    assert _kernels.instruction_set() == instruction_set
+
+
+def test_fused_convolution_says_what_it_cannot_do():
+    with using("none"), pytest.raises(ValueError, match="expected an instruction set"):
+        _kernels.ConvReLUPool(1, 8, 8, 2, 3, 3, 1, 1)
+    with using(_kernels.INSTRUCTION_SETS[-1]), pytest.raises(ValueError, match=r"at most|an instruction set"):
+        _kernels.ConvReLUPool(1, 20, 20, 2, 3, _kernels.MAX_KERNEL_W + 1, 1, 1)
 
 
 def test_stub_and_module_agree():
@@ -288,18 +463,37 @@ def test_stub_and_module_agree():
     described = {
         node.name: [arg.arg for arg in node.args.args] for node in stub.body if isinstance(node, ast.FunctionDef)
     }
+    public = {name: value for name, value in vars(_kernels).items() if not name.startswith("_")}
     present = {
         name: list(inspect.signature(function).parameters)
-        for name, function in vars(_kernels).items()
-        if callable(function) and not name.startswith("_")
+        for name, function in public.items()
+        if callable(function) and not isinstance(function, type)
     }
     assert present == described
+    constants = {node.target.id for node in stub.body if isinstance(node, ast.AnnAssign)}
+    assert constants == {name for name in public if name.isupper()}
+
+    classes = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
+    assert set(classes) == {name for name, value in public.items() if isinstance(value, type)}
+    with using(_kernels.INSTRUCTION_SETS[-1]):
+        for name, node in classes.items():
+            methods = {method.name: [arg.arg for arg in method.args.args[1:]] for method in node.body}
+            arguments, kind = methods.pop("__init__"), public[name]
+            assert set(methods) == {member for member in vars(kind) if not member.startswith("_")}
+            if name == "ConvReLUPool" and _kernels.instruction_set() == "none":
+                continue
+            instance = kind(**dict.fromkeys(arguments, 2))
+            for method, names in methods.items():
+                if callable(member := getattr(instance, method)):
+                    assert member(**dict.fromkeys(names, 2)) > 0
+                else:
+                    assert not names
 
 
 @pytest.mark.parametrize("size", [1, 27, 144, 1600, 100_000])
 @pytest.mark.parametrize(("out_h", "out_w"), [(1, 1), (1, 900), (900, 1), (14, 14), (32, 32), (60, 60), (130, 1000)])
 def test_blocks_of_output_rows_are_even_and_no_larger_than_said(size, out_h, out_w):
-    rows = _kernels.block_rows(size, out_h, out_w)
+    rows = _kernels.Convolution(True, size, out_h, out_w, 1, 1, 1, 1, 1, 0, 0).block_rows
     blocks = math.ceil(out_h / rows)
     assert 1 <= rows <= out_h
     assert rows == math.ceil(out_h / blocks)

@@ -120,10 +120,12 @@ class Plan:
                     stages.append(stage_class(chosen, group, shape, self.dtype))
                     break
             else:
-                layer = layers[names[start]]
+                layer, arguments = layers[names[start]], (names[start], shape, self.dtype)
                 is_own = LAYERS.get(type(layer).__name__) is type(layer) and _is_plain(layer) and not reference
-                arguments = names[start], shape, self.dtype
-                stages.append(layer.stage(*arguments) if is_own else Layer.stage(layer, *arguments))
+                stage = layer.stage(*arguments) if is_own else Layer.stage(layer, *arguments)
+                if layer.state and type(stage).update_state is Stage.update_state:  # an inherited stage without state
+                    stage = Layer.stage(layer, *arguments)
+                stages.append(stage)
             start += len(stages[-1].names)
             shape = stages[-1].output_shape
         return stages

@@ -1,0 +1,191 @@
+"""One row for every layer of the library, in every variant worth testing.
+
+The rows drive the tests of the contract, of the comparison with the plain loops, of gradients, layouts, pickles, model
+files, stages and the page. A new layer needs a row here, and no other test of its own for any of these.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from convnet import (
+    Affine,
+    AveragePool2D,
+    Conv2D,
+    Dropout,
+    Layer,
+    LeakyReLU,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
+    naive,
+)
+
+IMAGE = (3, 7, 5)
+
+
+class Case(NamedTuple):
+    """A layer in one variant.
+
+    Attributes
+    ----------
+    name : str
+        Of the test.
+    make : callable
+        ``make(dtype) -> layer``; the same layer each time.
+    input_shape : tuple of ints
+        Of one example.
+    forward : callable
+        ``forward(layer, x, rng) -> (y, cache)`` by the plain loops, as for training.
+    backward : callable
+        ``backward(layer, dy, cache) -> (dx, grads)`` by the plain loops.
+    predict : callable, optional
+        ``predict(layer, x) -> y``, where prediction differs from training.
+    """
+
+    name: str
+    make: Callable[[Any], Layer]
+    input_shape: tuple[int, ...]
+    forward: Callable[[Any, Any, Any], tuple[Any, Any]]
+    backward: Callable[[Any, Any, Any], tuple[Any, dict[str, Any]]]
+    predict: Callable[[Any, Any], Any] | None = None
+
+
+def by_name(grads):
+    """Return what the loops of a layer with weight and bias give: dx, and the gradients by name."""
+    dx, dweight, dbias = grads
+    return dx, {"weight": dweight, "bias": dbias}
+
+
+def with_bias(layer):
+    """Return the layer with a bias, which is 0 in a new one."""
+    layer.params["bias"][...] = np.random.default_rng(2).standard_normal(layer.params["bias"].shape)
+    return layer
+
+
+def convolution(name, input_shape, filters, kernel_size, **options):
+    def make(dtype):
+        rng = np.random.default_rng(1)
+        return with_bias(Conv2D(input_shape[0], filters, kernel_size, rng=rng, dtype=dtype, **options))
+
+    return Case(
+        name,
+        make,
+        input_shape,
+        lambda layer, x, rng: (naive.conv2d_forward(x, **layer.params, **layer.hyperparameters()), x),
+        lambda layer, dy, x: by_name(naive.conv2d_backward(dy, x, layer.params["weight"], **layer.hyperparameters())),
+    )
+
+
+def affine(name, input_shape, outputs):
+    def make(dtype):
+        return with_bias(Affine(int(np.prod(input_shape)), outputs, rng=np.random.default_rng(1), dtype=dtype))
+
+    return Case(
+        name,
+        make,
+        input_shape,
+        lambda layer, x, rng: (naive.affine_forward(x, **layer.params), x),
+        lambda layer, dy, x: by_name(naive.affine_backward(dy, x, layer.params["weight"])),
+    )
+
+
+def max_pooling(name, input_shape, kernel_size, **options):
+    def forward(layer, x, rng):
+        y, argmax = naive.max_pool2d_forward(x, **layer.hyperparameters())
+        return y, (argmax, x.shape)
+
+    return Case(
+        name,
+        lambda dtype: MaxPool2D(kernel_size, **options),
+        input_shape,
+        forward,
+        lambda layer, dy, cache: (naive.max_pool2d_backward(dy, *cache), {}),
+    )
+
+
+def average_pooling(name, input_shape, kernel_size, **options):
+    return Case(
+        name,
+        lambda dtype: AveragePool2D(kernel_size, **options),
+        input_shape,
+        lambda layer, x, rng: (naive.average_pool2d_forward(x, **layer.hyperparameters()), x.shape),
+        lambda layer, dy, shape: (naive.average_pool2d_backward(dy, shape, **layer.hyperparameters()), {}),
+    )
+
+
+def activation(name, layer_class, forward, backward, input_shape=IMAGE, **options):
+    """Return the row of an activation function, whose loops compute both from the input x."""
+    return Case(
+        name,
+        lambda dtype: layer_class(**options),
+        input_shape,
+        lambda layer, x, rng: (forward(x, **layer.hyperparameters()), x),
+        lambda layer, dy, x: (backward(dy, x, **layer.hyperparameters()), {}),
+    )
+
+
+def dropout(name, input_shape, rate):
+    return Case(
+        name,
+        lambda dtype: Dropout(rate),
+        input_shape,
+        lambda layer, x, rng: naive.dropout_forward(x, layer.rate, rng),
+        lambda layer, dy, kept: (naive.dropout_backward(dy, kept, layer.rate), {}),
+        lambda layer, x: x,
+    )
+
+
+CASES = [
+    convolution("conv", IMAGE, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
+    convolution("conv of the same size", IMAGE, 5, 3, padding=1),
+    convolution("conv 1x1", IMAGE, 2, 1),
+    convolution("conv of the image's size", IMAGE, 3, (7, 5)),
+    convolution("conv of many channels", (17, 6, 9), 18, 3, padding=(0, 2)),
+    affine("affine", IMAGE, 4),
+    affine("affine of vectors", (13,), 33),
+    affine("affine of one number", (1,), 1),
+    max_pooling("max pool", IMAGE, (2, 3), stride=2, padding=(1, 0)),
+    max_pooling("max pool 2x2", IMAGE, 2),
+    max_pooling("max pool of overlapping windows", IMAGE, 3, stride=1, padding=1),
+    average_pooling("average pool", IMAGE, (2, 3), stride=2, padding=(1, 0)),
+    average_pooling("average pool, padding not counted", IMAGE, 3, stride=1, padding=1, count_padding=False),
+    activation("relu", ReLU, naive.relu_forward, naive.relu_backward),
+    activation("relu of vectors", ReLU, naive.relu_forward, naive.relu_backward, (13,)),
+    activation("leaky relu", LeakyReLU, naive.leaky_relu_forward, naive.leaky_relu_backward),
+    activation("leaky relu of slope 0", LeakyReLU, naive.leaky_relu_forward, naive.leaky_relu_backward, slope=0),
+    activation("leaky relu of slope -1.5", LeakyReLU, naive.leaky_relu_forward, naive.leaky_relu_backward, slope=-1.5),
+    activation("sigmoid", Sigmoid, naive.sigmoid_forward, naive.sigmoid_backward),
+    activation("tanh", Tanh, naive.tanh_forward, naive.tanh_backward),
+    activation("tanh of vectors", Tanh, naive.tanh_forward, naive.tanh_backward, (13,)),
+    dropout("dropout", IMAGE, 0.4),
+    dropout("dropout of nothing", (13,), 0),
+]
+ROWS = [pytest.param(case, id=case.name) for case in CASES]
+
+
+def forward(layer, x):
+    """Return the layer's forward pass with the same random numbers each time."""
+    return layer.forward(x, generator())
+
+
+def generator():
+    return np.random.default_rng(5)
+
+
+def tie_free(rng, shape, dtype=np.float64):
+    """Return distinct numbers, none near 0: a small step changes no maximum and passes no kink of an activation."""
+    count = int(np.prod(shape))
+    return ((rng.permutation(count) - count // 2 + 0.5) / 10).reshape(shape).astype(dtype)
+
+
+def model_of(case, dtype):
+    """Return a model of the layer with what is needed behind it to get the scores of four classes."""
+    layer = case.make(dtype)
+    features = int(np.prod(layer.output_shape(case.input_shape)))
+    last = with_bias(Affine(features, 4, rng=np.random.default_rng(3), dtype=dtype))
+    return Sequential([layer, last], case.input_shape, l2=0.01, rng=generator())

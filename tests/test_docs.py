@@ -1,0 +1,99 @@
+"""The code in the README and in the guide runs, and its types are right."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import convnet
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(name):
+    """Return the blocks of Python in a page."""
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text("utf-8"), re.M | re.S)
+
+
+def block_with(name, text):
+    (found,) = [block for block in blocks(name) if text in block]
+    return found
+
+
+def test_the_readme_trains_within_its_first_25_lines():
+    head = "\n".join((ROOT / "README.md").read_text("utf-8").splitlines()[:25])
+    assert "solver.train()" in head
+    assert 'pip install ".[examples]" && python examples/train.py' in head
+    assert 'pip install ".[test]" && pytest' in head
+
+
+@pytest.mark.slow
+def test_the_readmes_program_reads_digits(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (program,) = blocks("README.md")
+    names = {}
+    exec(program, names)
+    assert "epoch 2/2" in capsys.readouterr().out
+    data = names["data"]
+    assert names["solver"].check_accuracy(data["x_test"], data["y_test"]) > 0.98
+    assert (tmp_path / "digits.npz").exists()
+
+
+@pytest.mark.slow
+def test_every_program_of_the_guide_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    programs = blocks("docs/guide.md")
+    assert len(programs) >= 4
+    for program in programs:
+        exec(program, {})
+
+
+def test_the_layer_of_the_guide_has_right_gradients_and_trains(rng):
+    names = {}
+    exec(block_with("docs/guide.md", "class BatchNorm"), names)
+    layer = names["BatchNorm"](5)
+    layer.params = {"weight": rng.uniform(0.5, 2, 5), "bias": rng.standard_normal(5)}
+    x, dy = rng.standard_normal((7, 5)), rng.standard_normal((7, 5))
+    dx, grads = layer.backward(dy, layer.forward(x)[1])
+
+    def loss():
+        return float((dy * layer.forward(x)[0]).sum())
+
+    assert convnet.gradient_error(loss, x, dx, rng=rng) < 1e-7
+    for name, param in layer.params.items():
+        assert convnet.gradient_error(loss, param, grads[name], rng=rng) < 1e-7
+    make = np.random.default_rng(0)
+    stack = [convnet.Affine(6, 20, rng=make), names["BatchNorm"](20), convnet.ReLU(), convnet.Affine(20, 2, rng=make)]
+    model = convnet.Sequential(stack, (6,))
+    x, optimizer = rng.standard_normal((64, 6)).astype(np.float32) * 5 + 3, convnet.SGD(0.1)
+    labels = (x[:, 0] > 3).astype(int)
+    losses = [model.train_step(x, labels, optimizer) for _ in range(60)]
+    assert losses[-1] < 0.3 * losses[0]
+    assert (model.predict(x) == labels).mean() > 0.9
+
+
+@pytest.mark.parametrize("checker", [["mypy", "--strict"], ["pyright"]], ids=["mypy", "pyright"])
+def test_the_layer_of_the_guide_has_right_types(tmp_path, checker):
+    if shutil.which(checker[0], path=str(Path(sys.executable).parent)) is None:
+        pytest.skip(f"{checker[0]} is not installed")
+    (tmp_path / "own_layer.py").write_text(block_with("docs/guide.md", "class BatchNorm"))
+    command = [Path(sys.executable).parent / checker[0], *checker[1:], "own_layer.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_link_within_the_repository_leads_somewhere():
+    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#][^)]*)\)", page.read_text("utf-8")):
+            if "://" not in target:
+                path, _, anchor = target.partition("#")
+                found = page.parent / path
+                assert found.exists(), f"{page.name} links to {target}"
+                if anchor:
+                    titles = re.findall(r"^#+ (.*)$", found.read_text("utf-8"), re.M)
+                    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+                    assert anchor in anchors, f"{page.name} links to {target}"

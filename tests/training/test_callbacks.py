@@ -1,0 +1,69 @@
+"""The callbacks: progress and early stopping."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from cases import image_solver
+
+from convnet import EarlyStopping, FilterAnimation, ProgressBar
+
+LINE = re.compile(
+    r"epoch \d/2: loss \d\.\d{4}, training accuracy \d+\.\d\d%, validation accuracy \d+\.\d\d%, \d+\.\d s"
+)
+
+
+def test_progress_is_one_line_an_epoch_in_a_file(rng):
+    output = io.StringIO()
+    image_solver(rng, 2, [ProgressBar(output)]).train()
+    lines = output.getvalue().splitlines()
+    assert len(lines) == 2
+    assert all(LINE.fullmatch(line) for line in lines)
+
+
+def test_progress_is_a_bar_on_a_terminal(rng):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    output = Terminal()
+    image_solver(rng, 2, [ProgressBar(output)]).train()
+    text = output.getvalue()
+    assert "6/6" in text
+    assert "100%" in text
+    assert len(LINE.findall(text)) == 2
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "epochs"),
+    [
+        ([0.5, 0.6, 0.7, 0.8, 0.9, 0.95], 1, 5),
+        ([0.5, 0.6, 0.6, 0.9, 0.9, 0.9], 1, 2),
+        ([0.5, 0.6, 0.6, 0.9, 0.9, 0.9], 2, 5),
+        ([0.5, 0.6, 0.6, 0.9, 0.8, 0.8], 2, 5),
+        ([0.9, 0.1, 0.2, 0.3, 0.4, 0.5], 3, 3),
+        ([0.9, 0.1, 0.2, 0.3, 0.4, 0.5], 6, 5),
+    ],
+)
+def test_early_stopping_waits_for_its_patience(rng, monkeypatch, accuracies, patience, epochs):
+    solver = image_solver(rng, 5, [EarlyStopping(patience)])
+    given = iter(np.repeat(accuracies, 2))  # of the training, then of the validation examples
+    monkeypatch.setattr(solver, "_accuracy", lambda x, labels: (float(next(given)), True))
+    solver.train()
+    assert solver.epoch == epochs
+    assert solver.validation_accuracy_history == accuracies[: epochs + 1]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: EarlyStopping(0), ValueError, "patience: expected at least 1, got 0"),
+        (lambda: EarlyStopping(2.5), TypeError, "patience: expected an integer, got 2.5"),
+        (lambda: FilterAnimation("a.gif", frames=1), ValueError, "frames: expected at least 2, got 1"),
+        (lambda: FilterAnimation("a.gif", max_bytes=0), ValueError, "max_bytes: expected at least 1, got 0"),
+    ],
+)
+def test_wrong_arguments_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

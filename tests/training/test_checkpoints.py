@@ -1,0 +1,529 @@
+"""Checkpoints: a training that is interrupted, killed or moved to another process ends with the same bits."""
+
+import errno
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+
+import numpy as np
+import pytest
+
+import convnet
+from convnet import Statistics, _kernels
+from convnet.formats.archives import write_archive
+from convnet.training import checkpoints
+
+OPTIMIZERS = {
+    "SGD": lambda: convnet.SGD(0.05),
+    "Momentum": lambda: convnet.Momentum(0.02, nesterov=True),
+    "RMSProp": lambda: convnet.RMSProp(1e-3),
+    "Adam": lambda: convnet.Adam(1e-3, weight_decay=0.01),
+}
+
+
+def make_data(seed=0, count=90):
+    rng = np.random.default_rng(seed)
+    x, labels = rng.standard_normal((count, 1, 8, 8), np.float32), rng.integers(0, 3, count)
+    return {"x_train": x, "y_train": labels, "x_validation": x[:31] + 0.1, "y_validation": labels[:31]}
+
+
+def make_solver(optimizer="SGD", callbacks=(), data=None, **changes):
+    model_options = {
+        name: changes.pop(name) for name in ("hidden_size", "l2", "loss", "dtype", "fuse") if name in changes
+    }
+    options = {"batch_size": 7, "epochs": 4, "seed": 3, "num_train_check": 20, "augmentation": convnet.Augmentation()}
+    options |= {"schedule": convnet.EpochDecay(0.7)} | changes
+    model = convnet.ConvNet1(
+        (1, 8, 8),
+        num_filters=3,
+        num_classes=3,
+        seed=1,
+        **{"hidden_size": 9, "dropout": convnet.Dropout(0.4)} | model_options,
+    )
+    return convnet.Solver(model, data or make_data(), OPTIMIZERS[optimizer](), callbacks=callbacks, **options)
+
+
+def outcome(solver):
+    """Return the bytes of all that a training leaves behind."""
+    params = {**solver.model.params, **{f"best {name}": param for name, param in solver.best_params.items()}}
+    histories = [solver.loss_history, solver.train_accuracy_history, solver.validation_accuracy_history]
+    streams = [rng.bit_generator.state for rng in (solver.model.rng, solver.state.shuffling, solver.state.augmenting)]
+    return {name: param.tobytes() for name, param in params.items()}, histories, streams, solver.iteration
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_checkpoint_leads_to_the_same_bits(tmp_path, optimizer, restore_best):
+    whole = make_solver(optimizer, [convnet.Checkpoint(tmp_path, iterations=1, keep=100)], restore_best=restore_best)
+    whole.train()
+    paths = sorted(tmp_path.iterdir())
+    assert len(paths) == whole.num_iterations + 1
+    for path in paths[::5] + paths[-14:]:
+        solver = make_solver(optimizer, restore_best=restore_best)
+        solver.resume(path)
+        solver.train()
+        assert outcome(solver) == outcome(whole)
+
+
+def test_a_folder_gives_its_newest_checkpoint_and_only_the_newest_stay(tmp_path):
+    for count in (3, 6):  # of this training, and of the one before
+        solver = make_solver(
+            callbacks=[convnet.Checkpoint(tmp_path / "deep" / "folder", iterations=5, keep=3)], epochs=1
+        )
+        solver.train()
+        names = [path.name for path in (tmp_path / "deep" / "folder").iterdir()]
+        assert len(names) == count
+    again = make_solver()
+    again.resume(tmp_path / "deep" / "folder")
+    assert again.iteration == solver.iteration == 13
+
+
+def test_more_epochs_and_other_callbacks_may_follow(tmp_path):
+    whole = make_solver()
+    whole.train()
+    make_solver(callbacks=[convnet.Checkpoint(tmp_path)], epochs=2).train()
+    more = make_solver(callbacks=[convnet.ProgressBar(io.StringIO())], epochs=4)
+    more.resume(tmp_path)
+    assert more.epoch == 2
+    more.train()
+    assert outcome(more) == outcome(whole)
+
+
+def test_early_stopping_stays_stopped_and_an_epochs_end_is_not_lost(tmp_path):
+    def stopping(*callbacks):
+        return make_solver(callbacks=[convnet.EarlyStopping(1), *callbacks], epochs=30)
+
+    whole = stopping(convnet.Checkpoint(tmp_path, iterations=1, keep=1000))
+    whole.train()
+    assert whole.epoch < 30
+    for path in sorted(tmp_path.iterdir())[-3:]:
+        solver = stopping()
+        solver.resume(path)
+        solver.train()
+        assert outcome(solver) == outcome(whole)
+
+
+class Interrupting(convnet.Callback):
+    """Sends Ctrl-C from within the model's step of an iteration."""
+
+    def __init__(self, model, iteration):
+        self.iteration, self.train_step, self.count = iteration, model.train_step, 0
+        model.train_step = self
+
+    def __call__(self, *arguments):
+        self.count += 1
+        if self.count == self.iteration:
+            signal.raise_signal(signal.SIGINT)
+        return self.train_step(*arguments)
+
+
+def test_an_interrupt_waits_for_the_iterations_end(tmp_path):
+    whole = make_solver()
+    whole.train()
+    solver = make_solver(callbacks=[convnet.Checkpoint(tmp_path)])
+    Interrupting(solver.model, 17)
+    with pytest.raises(KeyboardInterrupt):
+        solver.train()
+    assert solver.iteration == 17
+    assert solver.is_between_iterations
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    again = make_solver()
+    again.resume(tmp_path)
+    assert again.iteration == 17
+    again.train()
+    assert outcome(again) == outcome(whole)
+
+
+def test_an_interrupt_within_a_step_that_fails_is_not_lost():
+    solver = make_solver()
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        raise FloatingPointError("not finite")
+
+    solver.model.train_step = interrupted
+    with pytest.raises(KeyboardInterrupt) as caught:
+        solver.train()
+    assert isinstance(caught.value.__context__, FloatingPointError)
+
+
+def test_a_step_that_fails_leaves_the_last_good_checkpoint(tmp_path):
+    calls = []
+
+    def failing(x, rng):
+        calls.append(rng.random())
+        if len(calls) == 20:
+            raise MemoryError
+        return x
+
+    solver = make_solver(callbacks=[convnet.Checkpoint(tmp_path, iterations=6)], augmentation=failing)
+    with pytest.raises(MemoryError):
+        solver.train()
+    with pytest.raises(RuntimeError, match="expected a Solver between two iterations"):
+        solver.save(tmp_path / "broken.npz")
+    again = make_solver(augmentation=failing)
+    again.resume(tmp_path)
+    assert again.iteration == 18
+
+
+DIFFERENCES = {
+    "batch_size 7, expected 8": {"batch_size": 8},
+    "seed 3, expected 4": {"seed": 4},
+    "restore_best True, expected False": {"restore_best": False},
+    "num_train_check 20, expected None": {"num_train_check": None},
+    "schedule 'EpochDecay(0.7)', expected None": {"schedule": None},
+    "augmentation 'Augmentation": {"augmentation": None},
+    "expected 'Augmentation(shift=1, rotation=5.0)'": {"augmentation": convnet.Augmentation(shift=1, rotation=5)},
+    "statistics=Statistics(image_shape=(1, 8, 8)": {
+        "augmentation": convnet.Augmentation(
+            shift=1, rotation=10, statistics=Statistics((1, 8, 8), True, np.full((1, 8, 8), 0.5, np.float32), None)
+        )
+    },
+    "optimizer 'SGD(0.05)', expected 'Adam": {"optimizer": "Adam"},
+    "loss 'convnet.layers.losses.softmax_loss', expected 'convnet.layers.losses.svm_loss'": {"loss": convnet.svm_loss},
+    "fuse True, expected False": {"fuse": False},
+    "dtype ['float32'], expected ['float64']": {"dtype": np.float64},
+    "layer affine1 'Affine(in_features=48, out_features=9)', expected": {"hidden_size": 10},
+    "l2 0.0001, expected 0.5": {"l2": 0.5},
+    "x_train 'float32 of shape (90, 1, 8, 8) with crc32 ": {"data": make_data(seed=5)},
+}
+
+
+@pytest.mark.parametrize(("message", "changes"), DIFFERENCES.items(), ids=DIFFERENCES)
+def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path, message, changes):
+    solver = make_solver()
+    solver.save(tmp_path / "one.npz")
+    other = make_solver(**changes)
+    before = outcome(other)
+    with pytest.raises(ValueError, match=r"one\.npz: it is a checkpoint of another run: ") as caught:
+        other.resume(tmp_path / "one.npz")
+    assert message in str(caught.value)
+    assert outcome(other) == before
+
+
+def test_data_in_the_other_byte_order_are_the_same_data(tmp_path):
+    make_solver().save(tmp_path / "one.npz")
+    swapped = {name: array.astype(array.dtype.newbyteorder()) for name, array in make_data().items()}
+    again = make_solver(data=swapped)
+    again.resume(tmp_path / "one.npz")
+    assert again.iteration == 0
+    swapped["x_train"][3, 0, 2, 1] += 1
+    with pytest.raises(ValueError, match="x_train 'float32 of shape"):
+        make_solver(data=swapped).resume(tmp_path / "one.npz")
+
+
+def test_no_checkpoints_and_other_files_are_named(tmp_path):
+    solver = make_solver()
+    with pytest.raises(FileNotFoundError, match="expected a checkpoint or a folder of them, but there is none"):
+        solver.resume(tmp_path)
+    with pytest.raises(FileNotFoundError, match="absent: expected a checkpoint or a folder"):
+        solver.resume(tmp_path / "absent")
+    convnet.save_model(solver.model, tmp_path / "model.npz")
+    with pytest.raises(ValueError, match=r"expected a checkpoint file of convnet: its format is 'convnet model'"):
+        solver.resume(tmp_path / "model.npz")
+    for version in (1, 3):
+        write_archive(tmp_path / "other.npz", "checkpoint", version, {}, {})
+        message = f"it is of version {version}, and this release of convnet reads version 2"
+        with pytest.raises(ValueError, match=message):
+            solver.resume(tmp_path / "other.npz")
+
+
+def test_a_damaged_checkpoint_leads_to_the_one_before(tmp_path):
+    make_solver(callbacks=[convnet.Checkpoint(tmp_path, iterations=10)], epochs=2).train()
+    newest = max(tmp_path.iterdir())
+    newest.write_bytes(newest.read_bytes()[:1000])
+    solver = make_solver()
+    with pytest.warns(UserWarning, match="expected a checkpoint file of convnet.*; the one before is taken"):
+        solver.resume(tmp_path)
+    assert solver.iteration == 20
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), PermissionError("read-only")])
+def test_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path, monkeypatch, error):
+    whole = make_solver()
+    whole.train()
+    solver = make_solver(callbacks=[convnet.Checkpoint(tmp_path, iterations=20)])
+    writing, counts = checkpoints.write_archive, []
+
+    def failing(*arguments):
+        counts.append(1)
+        if len(counts) > 1:
+            raise error
+        writing(*arguments)
+
+    monkeypatch.setattr(checkpoints, "write_archive", failing)
+    with pytest.warns(UserWarning, match="no checkpoint was written after iteration .*, and training goes on: "):
+        solver.train()
+    assert outcome(solver) == outcome(whole)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_known_when_training_begins(tmp_path):
+    (tmp_path / "file").write_bytes(b"in the way")
+    solver = make_solver(callbacks=[convnet.Checkpoint(tmp_path / "file")])
+    with pytest.raises(FileExistsError, match=r"expected a folder, but .*file is a file"):
+        solver.train()
+    assert solver.iteration == 0
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    leftover = tmp_path / f".checkpoint-x.npz.{process.pid}-1.tmp"
+    own = tmp_path / f".checkpoint-x.npz.{os.getpid()}-1.tmp"
+    for path in (leftover, own):
+        path.write_bytes(b"half")
+    make_solver(callbacks=[convnet.Checkpoint(tmp_path)], epochs=1).train()
+    assert not leftover.exists()
+    assert own.exists()
+
+
+@pytest.mark.parametrize("bits", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_every_generator_of_the_model_goes_on(tmp_path, bits):
+    def make():
+        solver = make_solver()
+        solver.model.rng = np.random.Generator(bits(5))
+        return solver
+
+    whole = make()
+    whole.train()
+    first, second = make(), make()
+    for _ in range(9):
+        first.step()
+    first.save(tmp_path / "one.npz")
+    second.resume(tmp_path / "one.npz")
+    assert second.model.rng.random() == first.model.rng.random()
+
+
+def test_what_is_wrong_in_a_checkpoint_is_named_and_changes_nothing(tmp_path):
+    written = []
+    solver = make_solver("Adam")
+    for _ in range(3):
+        solver.step()
+    monkeypatch = pytest.MonkeyPatch()
+    with monkeypatch.context() as context:
+        context.setattr(checkpoints, "write_archive", lambda *arguments: written.append(arguments[3:]))
+        solver.save("unused")
+    ((header, arrays),) = written
+    changes = [
+        ({"iteration": -1}, {}, "iteration"),
+        ({"iteration": 4}, {}, "loss_history: expected 4 entries, got 3"),
+        ({"order_epoch": "x"}, {}, "epoch"),
+        ({"is_stopping": 3}, {}, "is_stopping"),
+        ({"generators": {}}, {}, "'shuffling' is missing"),
+        (
+            {"generators": header["generators"] | {"model": {"bit_generator": "MT19937"}}},
+            {},
+            "state must be for a PCG64",
+        ),
+        ({"optimizer_has_state": False}, {"model.conv1.bias": np.zeros(9)}, "model.conv1.bias: expected float32"),
+        ({}, {"model.conv1.weight": np.zeros(3, np.float32)}, "model.conv1.weight: expected float32 of shape"),
+        ({}, {"checked.conv1.bias": np.zeros(3)}, "checked.conv1.bias: expected float32"),
+        ({}, {"optimizer.mean.conv1.bias": np.zeros(4, np.float32)}, "optimizer.mean.conv1.bias: expected"),
+        ({}, {"order": np.zeros(90, np.int64)}, "expected a permutation of 90 examples"),
+        ({}, {"loss_history": np.zeros((3, 1))}, "expected an axis of float64"),
+        ({}, {"validation_accuracy_history": np.zeros(1)}, "validation_accuracy_history: expected 0 entries, got 1"),
+    ]
+    for header_changes, array_changes, message in changes:
+        path = tmp_path / "wrong.npz"
+        write_archive(path, "checkpoint", 2, header | header_changes, arrays | array_changes)
+        other = make_solver("Adam")
+        before = outcome(other)
+        with pytest.raises(ValueError, match=r"wrong\.npz: expected a checkpoint file of convnet: ") as caught:
+            other.resume(path)
+        assert message in str(caught.value)
+        assert outcome(other) == before
+
+
+def test_another_instruction_set_is_a_warning(tmp_path, monkeypatch):
+    solver = make_solver()
+    monkeypatch.setattr("convnet._kernels.instruction_set", lambda: "sse9")
+    solver.save(tmp_path / "one.npz")
+    monkeypatch.undo()
+    current = _kernels.instruction_set()
+    message = f"written with the instruction set 'sse9', and '{current}' is in use: .*see CONVNET_SIMD"
+    with pytest.warns(UserWarning, match=message):
+        solver.resume(tmp_path / "one.npz")
+
+
+KILLED = """
+import sys
+import numpy as np
+import convnet
+
+folder, out = sys.argv[1:]
+rng = np.random.default_rng(0)
+x, labels = rng.standard_normal((300, 1, 8, 8), np.float32), rng.integers(0, 3, 300)
+data = {"x_train": x, "y_train": labels, "x_validation": x[:50], "y_validation": labels[:50]}
+model = convnet.ConvNet1((1, 8, 8), hidden_size=200, num_classes=3, dropout=convnet.Dropout(0.3))
+callbacks = [convnet.Checkpoint(folder, iterations=3), convnet.FilterAnimation(out + ".gif", frames=10)]
+solver = convnet.Solver(
+    model, data, convnet.Adam(1e-3), epochs=40, batch_size=10, augmentation=convnet.Augmentation(), callbacks=callbacks
+)
+try:
+    solver.resume(folder)
+except FileNotFoundError:
+    pass
+print("ready", flush=True)
+solver.train()
+histories = [solver.loss_history, solver.train_accuracy_history, solver.validation_accuracy_history]
+best = {"best " + name: param for name, param in solver.best_params.items()}
+np.savez(out, *map(np.array, histories), **model.params, **best)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_training_that_is_killed_thirty_times_ends_with_the_same_bytes(tmp_path):
+    def start(name):
+        command = [sys.executable, "-P", "-c", KILLED, tmp_path / name, tmp_path / f"{name}.npz"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        return process
+
+    def end(process):
+        process.communicate(timeout=120)
+        return process.returncode
+
+    def result(name):
+        return [(tmp_path / f"{name}.{suffix}").read_bytes() for suffix in ("npz", "npz.gif")]
+
+    began, whole = time.monotonic(), start("whole")
+    assert end(whole) == 0
+    longest = min(0.3, (time.monotonic() - began) / 4)
+    moments, kills, torn = random.Random(0), 0, set()
+    while kills < 30 or len(torn) < 3:  # a fast machine ends several runs meanwhile
+        assert kills < 300
+        process = start("killed")
+        time.sleep(moments.uniform(0, longest))
+        process.kill()
+        if end(process) == 0:
+            assert result("killed") == result("whole")
+            shutil.rmtree(tmp_path / "killed")
+        else:
+            kills += 1
+            torn |= {path.name for path in (tmp_path / "killed").glob("*.tmp")}
+    assert end(start("killed")) == 0
+    assert result("killed") == result("whole")
+
+
+class Clock:
+    """A clock that can be set."""
+
+    hour = 3
+
+    @classmethod
+    def now(cls, zone):
+        return datetime(2026, 10, 25, cls.hour, tzinfo=zone)
+
+
+def test_a_clock_that_is_set_back_does_not_make_new_checkpoints_old(tmp_path, monkeypatch):
+    monkeypatch.setattr("convnet.training.checkpointing.datetime", Clock)
+    undisturbed = make_solver()
+    undisturbed.train()
+    for hour, epochs in ((3, 1), (2, 2), (1, 3), (2, 4)):
+        monkeypatch.setattr(Clock, "hour", hour)
+        solver = make_solver(epochs=epochs, callbacks=[convnet.Checkpoint(tmp_path, iterations=1)])
+        if epochs > 1:
+            solver.resume(tmp_path)
+        assert solver.epoch == epochs - 1
+        solver.train()
+    for name, param in solver.model.params.items():
+        assert param.tobytes() == undisturbed.model.params[name].tobytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_has_a_checkpoints_name_and_cannot_be_read_is_passed_over(tmp_path):
+    make_solver(epochs=1, callbacks=[convnet.Checkpoint(tmp_path)]).train()
+    (tmp_path / "checkpoint-99991231T000000000000-0000000001.npz").mkdir()
+    solver = make_solver()
+    with pytest.warns(UserWarning, match="the one before is taken"):
+        solver.resume(tmp_path)
+    assert solver.epoch == 1
+
+
+class Seen(convnet.Callback):
+    """Keeps which iterations it saw, in checkpoints too."""
+
+    def __init__(self):
+        self.iterations = []
+
+    def on_iteration_end(self, solver):
+        self.iterations.append(solver.iteration)
+
+    def state(self):
+        return {"iterations": np.array(self.iterations)}
+
+    def load_state(self, arrays):
+        self.iterations = arrays["iterations"].tolist()
+
+
+class InterruptingAugmentation(convnet.Augmentation):
+    """Presses Ctrl-C in the middle of a step."""
+
+    at = None
+
+    def __call__(self, x, rng, **options):
+        if self.at == 0:
+            signal.raise_signal(signal.SIGINT)
+        self.at = None if self.at is None else self.at - 1
+        return super().__call__(x, rng, **options)
+
+
+def test_callbacks_see_every_iteration_once_whenever_ctrl_c_comes(tmp_path):
+    undisturbed = make_solver()
+    undisturbed.train()
+    starts = 0
+    while True:
+        solver = make_solver(
+            callbacks=[seen := Seen(), convnet.Checkpoint(tmp_path)], augmentation=InterruptingAugmentation()
+        )
+        solver.augmentation.at = 2
+        if starts:
+            solver.resume(tmp_path)
+        starts += 1
+        try:
+            solver.train()
+            break
+        except KeyboardInterrupt:
+            pass
+    assert starts >= 4
+    assert seen.iterations == list(range(1, undisturbed.iteration + 1))
+
+
+class Failing(convnet.Callback):
+    def on_train_end(self, solver):
+        raise OSError("no space left for the animation")
+
+
+def test_a_callback_that_fails_at_the_end_does_not_cost_the_checkpoint(tmp_path):
+    solver = make_solver(callbacks=[Failing(), convnet.Checkpoint(tmp_path)])
+    with pytest.raises(OSError, match="no space left for the animation"):
+        solver.train()
+    again = make_solver()
+    again.resume(tmp_path)
+    assert again.iteration == solver.num_iterations
+
+
+def test_a_new_training_leaves_the_last_checkpoints_of_the_one_before(tmp_path):
+    first = make_solver(epochs=1, callbacks=[convnet.Checkpoint(tmp_path, iterations=1)])
+    first.train()
+    before = sorted(tmp_path.iterdir())
+    assert len(before) == 2
+    for _ in range(2):
+        make_solver(epochs=1, callbacks=[convnet.Checkpoint(tmp_path, iterations=1)], seed=9).train()
+        assert len(list(tmp_path.iterdir())) == 4
+        before = [path for path in before if path.exists()]
+    assert before == []  # only the third training drops those of the first
+    make_solver(epochs=1, callbacks=[convnet.Checkpoint(tmp_path / "b", iterations=1)]).train()
+    kept = sorted((tmp_path / "b").iterdir())
+    make_solver(epochs=1, callbacks=[convnet.Checkpoint(tmp_path / "b", iterations=1)], seed=9).train()
+    again = make_solver(callbacks=[convnet.Checkpoint(tmp_path / "b", iterations=1)])
+    again.resume(kept[-1])
+    assert again.iteration == first.iteration

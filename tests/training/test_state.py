@@ -1,0 +1,273 @@
+"""The state of a training: the copies of the model that it keeps are of one moment, its layers' state included."""
+
+import inspect
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from batch_norm import BatchNorm, arrays_of, batch, equal, make_data, make_model, make_solver, outcome
+
+import convnet
+from convnet import Adam
+from convnet.formats import read_archive
+from convnet.training.state import TrainingState, model_arrays, restore
+
+# -------------------------------------------------------------------------------------------- the Solver's copies
+
+
+def test_the_best_model_is_restored_with_its_state():
+    kept = []
+
+    class Keep(convnet.Callback):
+        def on_epoch_end(self, solver):
+            kept.append((arrays_of(solver.model), solver.validation_accuracy_history[-1]))
+            if solver.epoch == 2:
+                solver.model.params["affine2.weight"][...] *= -1  # from here on it gets worse
+
+    solver = make_solver([Keep()], optimizer=convnet.SGD)
+    solver.train()
+    best = max(range(len(kept)), key=lambda epoch: kept[epoch][1])
+    assert best < len(kept) - 1  # otherwise the test could not tell
+    equal(arrays_of(solver.model), kept[best][0])
+    equal(solver.best_params | solver.best_state, kept[best][0])
+    assert list(solver.best_params) == list(solver.model.params)
+    assert list(solver.best_state) == list(solver.model.state)
+    data = make_data()
+    assert solver.check_accuracy(data["x_validation"], data["y_validation"]) == solver.best_validation_accuracy
+    for name, array in solver.model.state.items():
+        assert not np.shares_memory(array, solver.best_state[name])
+
+
+def test_without_restoring_the_last_state_stays():
+    solver, steps = make_solver(restore_best=False), make_solver()
+    solver.train()
+    while steps.iteration < steps.num_iterations:
+        steps.step()
+    equal(arrays_of(solver.model), arrays_of(steps.model))
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_a_stopped_training_goes_on_with_the_last_state(restore_best):
+    class StopAt(convnet.Callback):
+        def on_iteration_end(self, solver):
+            if solver.iteration in (4, 12, 13):
+                solver.stop()
+
+    whole, stopped = make_solver(restore_best=restore_best), make_solver([StopAt()], restore_best=restore_best)
+    whole.train()
+    for iterations in (4, 12, 13, 24):
+        stopped.train()
+        assert stopped.iteration == iterations
+        if restore_best:
+            equal(arrays_of(stopped.model), stopped.best_params | stopped.best_state)
+    assert outcome(stopped) == outcome(whole)
+
+
+def test_divergence_restores_the_state_of_the_last_check():
+    kept = {}
+
+    class Break(convnet.Callback):
+        def on_epoch_end(self, solver):
+            kept.update(arrays_of(solver.model))
+
+        def on_iteration_end(self, solver):
+            if solver.iteration == 15:
+                solver.model.params["affine1.weight"][0, 0] = np.nan
+
+    solver = make_solver([Break()])
+    with pytest.raises(FloatingPointError, match="iteration 16 is nan"):
+        solver.train()
+    assert solver.epoch == 2
+    equal(arrays_of(solver.model), kept)
+
+
+def test_a_state_that_is_not_finite_is_found_by_the_accuracy_check():
+    kept = {}
+
+    class Break(convnet.Callback):
+        def on_epoch_end(self, solver):
+            kept.update(arrays_of(solver.model))
+
+        def on_iteration_end(self, solver):
+            if solver.iteration == 12:
+                solver.model.state["norm2.running_var"][3] = np.inf
+
+    solver = make_solver([Break()])
+    with pytest.raises(FloatingPointError, match=r"after iteration 12.* norm2\.running_var is the first"):
+        solver.train()
+    equal(arrays_of(solver.model), kept)
+
+
+def test_a_prediction_names_a_state_that_is_not_a_number():
+    model = make_model()
+    model.state["norm2.running_mean"][2] = np.nan
+    with pytest.raises(ValueError, match=r"got NaN for x\[0\]: .*norm2.running_mean is the first that is not finite"):
+        model.predict(batch()[0])
+
+
+def test_reset_begins_with_the_model_as_it_is():
+    solver = make_solver()
+    start = arrays_of(solver.model)
+    solver.train()
+    first = outcome(solver)
+    restore(solver.model, start)
+    solver.reset()
+    assert (solver.best_params, solver.best_state) == ({}, {})
+    solver.train()
+    assert outcome(solver) == first
+
+
+def test_the_copies_of_a_training_state_do_not_share_memory():
+    model = make_model()
+    state = TrainingState(model, 10, 0)
+    assert (state.iteration, state.best, state.last, state.checked_iteration) == (0, {}, {}, -1)
+    start = arrays_of(model)
+    equal(state.checked, start)
+    model.train_step(*batch(), Adam(0.1))
+    equal(state.checked, start)  # they are copies
+    state.best = state.checked
+    state.keep(model)
+    equal(state.best, start)
+    equal(state.checked, arrays_of(model))
+    for name, array in model_arrays(model).items():
+        assert not np.shares_memory(state.best[name], state.checked[name])
+        assert not np.shares_memory(array, state.checked[name])
+    state.keep_last(model)
+    after = arrays_of(model)
+    restore(model, state.best)
+    equal(arrays_of(model), start)
+    state.take_back_last(model)
+    equal(arrays_of(model), after)
+    assert state.last == {}
+    restore(model, state.best)
+    state.keep_last(model)
+    model.state["norm1.running_mean"][0] = 7  # what a user has changed since is not taken back
+    changed = arrays_of(model)
+    state.take_back_last(model)
+    equal(arrays_of(model), changed)
+
+
+def test_the_order_of_an_epoch_is_drawn_once():
+    state, other = (TrainingState(make_model(), 20, 3) for _ in range(2))
+    state.shuffle(0)
+    first = state.order.copy()
+    state.shuffle(0)
+    np.testing.assert_array_equal(state.order, first)
+    state.shuffle(1)
+    assert (state.order != first).any()
+    assert sorted(state.order) == list(range(20))
+    other.order[...] = other.order[::-1].copy()  # the order does not depend on the one before
+    other.shuffle(0)
+    np.testing.assert_array_equal(other.order, first)
+    assert state.shuffling.random() != state.augmenting.random()
+
+
+# ------------------------------------------------------------------------------------------------- checkpoints
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+@pytest.mark.parametrize("optimizer", [convnet.SGD, Adam])
+def test_every_checkpoint_leads_to_the_same_bits(tmp_path, optimizer, restore_best):
+    options = {"optimizer": optimizer, "restore_best": restore_best}
+    whole = make_solver([convnet.Checkpoint(tmp_path, iterations=1, keep=100)], **options)
+    whole.train()
+    paths = sorted(tmp_path.iterdir())
+    assert len(paths) == whole.num_iterations + 1
+    for path in paths:
+        solver = make_solver(**options)
+        solver.resume(path)
+        solver.train()
+        assert outcome(solver) == outcome(whole)
+
+
+def test_a_checkpoint_holds_parameters_and_state_by_name(tmp_path):
+    solver = make_solver()
+    solver.train()
+    solver.save(tmp_path / "one.npz")
+    header, arrays = read_archive(tmp_path / "one.npz", "checkpoint", (2,))
+    names = {*solver.model.params, *solver.model.state}
+    for prefix in ("model", "best", "last"):
+        assert {name for name in names if f"{prefix}.{name}" in arrays} == names
+    assert not any(name.startswith("params.") for name in arrays)
+    assert header["instruction_set"] == convnet._kernels.instruction_set()
+    json.dumps(header)
+    equal({name: arrays[f"best.{name}"] for name in names}, solver.best_params | solver.best_state)
+
+
+def test_a_checkpoint_without_a_state_is_named_and_changes_nothing(tmp_path):
+    solver, other = make_solver(), make_solver()
+    solver.step()
+    solver.save(tmp_path / "one.npz")
+    with np.load(tmp_path / "one.npz") as file:
+        arrays = dict(file)
+    before = outcome(other)
+    for name in ("model.norm1.running_mean", "checked.norm2.running_var"):
+        np.savez(tmp_path / "less.npz", **{key: array for key, array in arrays.items() if key != name})
+        with pytest.raises(ValueError, match=rf"less\.npz: .*'{name}' is missing"):
+            other.resume(tmp_path / "less.npz")
+    assert outcome(other) == before
+
+
+PROGRAM = f"""
+import sys
+import numpy as np
+import convnet
+from convnet import Affine, Layer, ReLU, Sequential
+
+{inspect.getsource(BatchNorm)}
+
+folder, out = sys.argv[1:]
+rng = np.random.default_rng(0)
+x, labels = rng.standard_normal((300, 6), np.float32) * 3 + 1, rng.integers(0, 3, 300)
+data = {{"x_train": x, "y_train": labels, "x_validation": x[:50], "y_validation": labels[:50]}}
+layers = [BatchNorm(6), Affine(6, 300, rng=rng), BatchNorm(300), ReLU(), Affine(300, 3, rng=rng)]
+model = Sequential(layers, (6,))
+solver = convnet.Solver(
+    model, data, convnet.Adam(1e-3), epochs=40, batch_size=10, callbacks=[convnet.Checkpoint(folder, iterations=3)]
+)
+try:
+    solver.resume(folder)
+except FileNotFoundError:
+    pass
+print("ready", flush=True)
+solver.train()
+histories = [solver.loss_history, solver.train_accuracy_history, solver.validation_accuracy_history]
+best = {{"best " + name: array for name, array in (solver.best_params | solver.best_state).items()}}
+np.savez(out, *map(np.array, histories), **model.params, **model.state, **best)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_training_that_is_killed_ends_with_the_same_state(tmp_path):
+    def start(name):
+        command = [sys.executable, "-P", "-c", PROGRAM, tmp_path / name, tmp_path / f"{name}.npz"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        return process
+
+    def end(process):
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode in (0, -signal.SIGKILL), errors
+        return process.returncode
+
+    began, whole = time.monotonic(), start("whole")
+    assert end(whole) == 0
+    longest = min(0.3, (time.monotonic() - began) / 4)
+    moments, kills = random.Random(0), 0
+    while kills < 10:
+        process = start("killed")
+        time.sleep(moments.uniform(0, longest))
+        process.kill()
+        if end(process) == 0:
+            break
+        kills += 1
+    assert kills > 2
+    if not (tmp_path / "killed.npz").exists():
+        assert end(start("killed")) == 0
+    assert (tmp_path / "killed.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
