@@ -76,7 +76,9 @@ def test_the_layer_of_the_guide_has_right_gradients_and_trains(rng):
     assert (model.predict(x) == labels).mean() > 0.9
 
 
-@pytest.mark.parametrize("checker", [["mypy", "--strict"], ["pyright"]], ids=["mypy", "pyright"])
+@pytest.mark.parametrize(
+    "checker", [["mypy", "--strict"], ["pyright", "--pythonpath", sys.executable]], ids=["mypy", "pyright"]
+)
 def test_the_layer_of_the_guide_has_right_types(tmp_path, checker):
     if shutil.which(checker[0], path=str(Path(sys.executable).parent)) is None:
         pytest.skip(f"{checker[0]} is not installed")

@@ -105,7 +105,7 @@ def test_a_toy_layer_that_follows_the_recipe_is_one_of_the_library(monkeypatch, 
     # No other place was touched, and it is computed as the library's own: a stage of its own, files, ConvNet1's option.
     for dtype in DTYPES:
         model = model_of(row, dtype)
-        assert [stage.algorithm for stage in model.plan().stages][0] == "loops"
+        assert model.plan().stages[0].algorithm == "loops"
         x = rng.standard_normal((4, *row.input_shape)).astype(dtype)
         expected = square_forward(x).reshape(4, -1) @ model.layers["affine1"].params["weight"].astype(np.float64)
         expected += model.layers["affine1"].params["bias"]

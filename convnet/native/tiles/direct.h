@@ -82,7 +82,7 @@ static SIMD_NAME(direct_function) *const SIMD_NAME(direct_tiles)[SIMD_SUMS][2] =
 SIMD_TARGET static void SIMD_NAME(direct)(const simd_direct *s) {
     enum { WIDTH = 2 * SIMD_LANES };
     const ptrdiff_t area = s->kernel_h * s->kernel_w, taps = s->channels * area, outputs = s->rows * s->columns;
-    /* Outputs that are written at a time: nearly the same numbers, in multiples of four, which are transposed at once. */
+    /* Outputs that are written at a time: nearly the same numbers, multiples of four, which are transposed at once. */
     const ptrdiff_t most = simd_parts(simd_parts(outputs, simd_parts(outputs, DIRECT_OUTPUTS)), 4) * 4;
     FLOATS sums[DIRECT_OUTPUTS][2] __attribute__((aligned(64)));
     ptrdiff_t from[SIMD_SUMS];
