@@ -157,3 +157,25 @@ def test_install_in_a_fresh_environment(tmp_path, clone, digits, mode):
     assert python("-m", "pip", "install", "-q", "pytest", "pillow", executable=executable).returncode == 0
     result = python("-m", "pytest", "-q", "tests/training/test_optimizers.py", executable=executable, cwd=clone)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+FROZEN = """
+import convnet
+import numpy as np
+
+model = convnet.ConvNet1(hidden_size=5)
+convnet.webpage.export(model, "page.html", (np.zeros((1, 1, 28, 28), np.float32), [0]))
+print(len(convnet.load_mnist()[1]), model.scores(np.zeros((1, 1, 28, 28))).shape)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_frozen_by_pyinstaller_finds_the_data(tmp_path):
+    pytest.importorskip("PyInstaller")
+    (tmp_path / "program.py").write_text(FROZEN)
+    left_out = [f"--exclude-module={name}" for name in ("matplotlib", "sklearn", "scipy", "PIL")]
+    result = python("-P", "-m", "PyInstaller", "--log-level=ERROR", *left_out, "program.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    result = python(executable=tmp_path / "dist" / "program" / "program", cwd=tmp_path)
+    assert result.stdout == "60000 (1, 10)\n", result.stderr
+    assert (tmp_path / "page.html").stat().st_size > 10_000

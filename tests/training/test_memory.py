@@ -19,6 +19,9 @@ OPTIONS = {
         "loss": convnet.svm_loss,
     },
     "not fused": {"fuse": False},
+    "leaky": {"activation": convnet.LeakyReLU},
+    "tanh": {"activation": convnet.Tanh, "pooling": convnet.MaxPool2D(3, stride=2)},
+    "float64": {"dtype": np.float64, "dropout": convnet.Dropout(0.5)},
 }
 
 
