@@ -83,9 +83,8 @@ class Augmentation:
         maps = self._draw_maps(len(x), np.array(x.shape[2:]), rng)
         if self.statistics is None:
             return warp(x, maps, out=out)
-        # In the dtype of x: otherwise NumPy converts them in memory of its own, in each of four passes.
-        mean = np.asarray(0 if self.statistics.mean is None else self.statistics.mean, x.dtype)
-        std = np.asarray(1 if self.statistics.std is None else self.statistics.std, x.dtype)
+        mean = 0 if self.statistics.mean is None else self.statistics.mean
+        std = 1 if self.statistics.std is None else self.statistics.std
         plain = np.multiply(x, std, out=None if out is None else x)
         plain += mean
         moved = warp(plain, maps, out=out)
