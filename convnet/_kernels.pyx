@@ -166,6 +166,8 @@ def col2im(
     cdef const convolution* g = &s.s
     cdef floating* phases = <floating*>at_line(&scratch[0])
     cdef Py_ssize_t n
+    if x.shape[1] == 0 or x.shape[2] == 0 or x.shape[3] == 0:
+        return
     with nogil:
         for n in range(x.shape[0]):
             fold(g.level, g.w, g.channels, &cols[n, 0, 0], phases, &x[n, 0, 0, 0])
