@@ -3,7 +3,7 @@
 This file is long because it is one page of a textbook: every formula of the library, in one place and one style.
 
 Each function takes and returns what its fast namesake in `convnet.functional` does (the losses: that in
-`convnet.losses`), but for `need_dx`. Nothing here is fast, nothing is checked, and every result is float64.
+`convnet.layers.losses`), but for `need_dx`. Nothing here is fast, nothing is checked, and every result is float64.
 
 Axes: N images, C channels of H x W pixels, F filters of KH x KW weights, outputs of OH x OW, K classes, D features
 in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / stride) + 1``.

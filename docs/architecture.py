@@ -1,4 +1,4 @@
-"""Draw docs/architecture.png: the rooms of the package, and the way of the data through them.
+"""Draw docs/architecture.png: the packages, and the way of the data through them.
 
 python docs/architecture.py
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-# From the top down: what lies side by side, and a colour. A room imports from those below it.
+# From the top down: what lies side by side, and a colour. A package imports from those below it.
 FLOORS = [
     ([("webpage/", "a page to draw on"), ("plotting/", "figures")], "#fbe3d6"),
     ([("training/", "Solver, optimizers, schedules, callbacks, checkpoints")], "#fff2cc"),
@@ -49,7 +49,7 @@ def main() -> None:
             axes.add_patch(box)
             axes.text(x + width / 2, y + 0.41, name, ha="center", va="center", fontsize=10, weight="bold")
             axes.text(x + width / 2, y + 0.17, content, ha="center", va="center", fontsize=7.5)
-    axes.text(0, top + 0.12, "rooms: each imports from those below it", fontsize=9, style="italic")
+    axes.text(0, top + 0.12, "packages: each imports from those below it", fontsize=9, style="italic")
     axes.text(WIDTH + 0.35, top + 0.12, "the way of a minibatch", fontsize=9, style="italic")
     x, heights = WIDTH + 0.5, [top - 0.45 - 0.86 * step for step in range(len(STEPS))]
     for text, y in zip(STEPS, heights, strict=True):

@@ -1,6 +1,6 @@
 """The structure of the package: what may import what, and how long a file may be.
 
-docs/architecture.md tells what each room is for.
+docs/architecture.md tells what each package is for.
 """
 
 import ast
@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "convnet"
 
-# From the top down: a file imports from its own room and from those below it. A room is a folder, or a single module.
-ROOMS = [
+# From the top down: a file imports from its own package and from those below it. A single module counts as one.
+PACKAGES = [
     "__init__",
     "_pyinstaller",
     "webpage",
@@ -38,7 +38,7 @@ def sources():
     return [path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".pyx", ".pxi", ".h")]
 
 
-def room_of(path):
+def package_of(path):
     relative = path.relative_to(PACKAGE)
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
@@ -84,8 +84,8 @@ def dependencies():
     return {path: python_imports(path) if path.suffix == ".py" else included(path) for path in sources()}
 
 
-def test_every_source_file_is_in_a_room():
-    assert {room_of(path) for path in sources()} == set(ROOMS)
+def test_every_source_file_is_in_a_package_of_the_list():
+    assert {package_of(path) for path in sources()} == set(PACKAGES)
 
 
 def test_imports_point_downwards():
@@ -93,7 +93,7 @@ def test_imports_point_downwards():
         f"{path.relative_to(ROOT)} imports {target.relative_to(ROOT)}"
         for path, targets in dependencies().items()
         for target in targets
-        if ROOMS.index(room_of(target)) < ROOMS.index(room_of(path))
+        if PACKAGES.index(package_of(target)) < PACKAGES.index(package_of(path))
     ]
     assert wrong == []
 
@@ -109,7 +109,7 @@ def test_there_is_no_circle():
 
 
 def test_only_the_compiled_module_reads_native_code():
-    readers = {path.name for path, targets in dependencies().items() if any(room_of(t) == "native" for t in targets)}
+    readers = {path.name for path, targets in dependencies().items() if any(package_of(t) == "native" for t in targets)}
     assert {name for name in readers if not name.endswith(".h")} <= {"_kernels.pyx"} | {
         path.name for path in (PACKAGE / "kernels").glob("*.pxi")
     }

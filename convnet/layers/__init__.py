@@ -1,8 +1,7 @@
 """Layers, a file a family: its functions on NumPy arrays, its classes, and the stages that a plan computes them by.
 
 Losses, initial values and the numerical check of gradients belong here too. How a layer is added stands in
-docs/contributing.md; LAYERS is the one table of them, from which files, options, the page and the tests take what they
-need.
+docs/contributing.md; LAYERS is the one table of them, from which files, options and the tests take what they need.
 """
 
 from convnet.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh

@@ -1,12 +1,16 @@
 """Loss functions, from class scores and labels to a number and its gradient; and the softmax."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import FloatArray, IntArray, as_labels, as_number, as_real, check_shape
 
-__all__ = ["softmax", "softmax_loss", "svm_loss"]
+__all__ = ["LOSSES", "SOFTMAX_LOSSES", "Loss", "softmax", "softmax_loss", "svm_loss"]
+
+Loss = Callable[[FloatArray, npt.ArrayLike], tuple[float, FloatArray]]
 
 
 def softmax_loss(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, FloatArray]:
@@ -118,3 +122,9 @@ def softmax(scores: npt.ArrayLike) -> FloatArray:
         exponentials: FloatArray = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
         exponentials /= exponentials.sum(axis=1, keepdims=True)
     return exponentials
+
+
+# The library's losses by name, as model files hold them; and those under which the softmax of the scores is the model's
+# probabilities.
+LOSSES: dict[str, Loss] = {function.__name__: function for function in (softmax_loss, svm_loss)}
+SOFTMAX_LOSSES: tuple[Loss, ...] = (softmax_loss,)

@@ -6,8 +6,8 @@ such as ``conv1.weight``, what else belongs to the layers as ``state.*``, and, i
 
 - ``format``: ``"convnet model"``, and ``version``: 2 where there is any ``state.*``, else 1, as convnet 0.1 wrote it;
 - ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
-- ``loss``: ``"softmax_loss"`` or ``"svm_loss"``; ``loss_arguments``: an object, such as ``{"margin": 2.0}``, and empty
-  where it is missing;
+- ``loss``: a name in `convnet.layers.losses.LOSSES`; ``loss_arguments``: an object, such as ``{"margin": 2.0}``, and
+  empty where it is missing;
 - ``layers``: in order, objects of ``name``, ``class`` and ``hyperparameters``;
 - ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
 """
@@ -27,9 +27,9 @@ from convnet.datasets.preprocessing import Statistics
 from convnet.formats.archives import naming, read_archive, write_archive
 from convnet.formats.files import PathLike
 from convnet.layers import LAYERS
-from convnet.layers.losses import softmax_loss, svm_loss
+from convnet.layers.losses import LOSSES, Loss
 from convnet.models.convnet1 import ConvNet1
-from convnet.models.sequential import Loss, Sequential
+from convnet.models.sequential import Sequential
 
 __all__ = ["check_parts", "load_model", "save_model"]
 
@@ -37,9 +37,8 @@ KIND, VERSION, VERSION_WITH_STATE = "model", 1, 2
 # Of a model in a file.
 MOST_CLASSES, MOST_LAYERS = 1_000_000, 10_000
 
-# The classes and functions that names in a file stand for, beside LAYERS.
+# The models that names in a file stand for; layers and losses have tables of their own.
 MODELS = {cls.__name__: cls for cls in (Sequential, ConvNet1)}
-LOSSES: dict[str, Loss] = {function.__name__: function for function in (softmax_loss, svm_loss)}
 
 
 def save_model(model: Sequential, path: PathLike) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations  # numpy.random is imported when it is used, not with the package
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from types import MappingProxyType
 from typing import Any, Protocol, Self
@@ -17,13 +17,11 @@ from convnet.core.tables import format_table
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
-from convnet.layers.losses import softmax, softmax_loss
+from convnet.layers.losses import Loss, softmax, softmax_loss
 from convnet.layers.stage import Grads
 from convnet.models.plan import Descent, Plan, Step
 
-__all__ = ["Loss", "Sequential"]
-
-Loss = Callable[[FloatArray, npt.ArrayLike], tuple[float, FloatArray]]
+__all__ = ["Sequential"]
 
 
 class Preparation(Protocol):

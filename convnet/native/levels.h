@@ -1,13 +1,21 @@
 /* The table of instruction sets, the slowest first. simd.h includes it twice: to compile the levels, and to list them.
  *
  * A row is a block of definitions that ends with #include "level.h", under an #if for its architecture where it needs
- * one. Nothing else has to change: names, dispatch, tests and options follow this table. NEON would be, before the #if,
+ * one. Nothing else has to change: names, dispatch, tests and options follow this table. On aarch64 `portable` compiles
+ * to NEON already; a row of its own would use all of the 32 registers, behind `portable` and before the #if of x86-64:
  *     #if defined(__aarch64__)
- *     #define SIMD_SET neon, SIMD_LANES 4, SIMD_TARGET (empty), SIMD_PROCESSOR 1, and for its 32 registers
- *     #define SIMD_ROWS 12, SIMD_SUMS 9, SIMD_FILTERS 4, SIMD_SPARSE_LIMIT to be measured
+ *     #define SIMD_SET neon
+ *     #define SIMD_LANES 4
+ *     #define SIMD_TARGET
+ *     #define SIMD_PROCESSOR 1
+ *     #define SIMD_ROWS 12
+ *     #define SIMD_SUMS 9
+ *     #define SIMD_FILTERS 4
+ *     #define SIMD_SPARSE_LIMIT 1.05
  *     #include "level.h"
  *     #endif
- * with one definition a line. The tiles' generic vectors then do; intrinsics come in where they pay, as for SIMD_AVX2.
+ * The sums of a product's tile, two vectors of B and a broadcast have to fit in the registers: 2 * SIMD_ROWS + 3. Intrinsics
+ * come in where they pay, as for SIMD_AVX2.
  *
  * What a row defines:
  *   SIMD_SET        its name, in files and options too
@@ -15,7 +23,7 @@
  *   SIMD_TARGET     the attribute that allows the instructions
  *   SIMD_PROCESSOR  whether this processor has them
  *   SIMD_ROWS       most rows of a product's register tile, of two vectors each
- *   SIMD_SUMS       the same of a direct convolution's tile; its sums each need a register for an address too
+ *   SIMD_SUMS       most rows of a direct convolution's tile; each row needs an address register, too
  *   SIMD_FILTERS    filters of the tile of convolution + ReLU + pooling, of four vectors each; 2 to 4
  *   SIMD_SPARSE_LIMIT   the field sparse_limit of simd_level
  * and may define:

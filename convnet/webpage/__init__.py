@@ -20,7 +20,7 @@ from convnet.datasets.digits import LEAST_SIDE
 from convnet.datasets.mnist import load_mnist
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.files import PathLike, replace_file
-from convnet.layers.losses import softmax_loss
+from convnet.layers.losses import SOFTMAX_LOSSES
 from convnet.models.files import check_parts
 from convnet.models.sequential import Sequential
 
@@ -133,7 +133,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         "samples": offered,
         "drawable": drawable,
         "about": f"{type(model).__name__}, {sum(param.size for param in model.params.values()):,} parameters."
-        + ("" if model.loss_function is softmax_loss else NO_PROBABILITIES),
+        + ("" if model.loss_function in SOFTMAX_LOSSES else NO_PROBABILITIES),
         "cost": cost,
     }
     title = "Draw a digit" if drawable and has_digits else "Inside a network"
