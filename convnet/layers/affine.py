@@ -270,6 +270,7 @@ class AffineStage(Stage):
         affine = layers[0]
         super().__init__(names, input_shape, affine.output_shape(input_shape), dtype)
         self.weight, self.bias = affine.params["weight"], affine.params["bias"]
+        check_shape(self.bias.shape, self.output_shape, f"{names[0]}: bias")
         self.relu = layers[1] if len(layers) > 1 else None
         self.fused = ("bias",) if self.relu is None else ("bias", "ReLU")
 

@@ -174,6 +174,7 @@ class ConvReLUPoolStage(Stage):
         self.conv_shape = conv.output_shape(input_shape)
         super().__init__(names, input_shape, pool.output_shape(self.conv_shape), dtype)
         self.weight, self.bias = conv.params["weight"], conv.params["bias"]
+        check_shape(self.bias.shape, self.conv_shape[:1], f"{names[0]}: bias")
         self.geometry = _geometry_of(input_shape, self.weight, conv.padding)
         self.conv_geometry = geometry_of(input_shape, self.weight, conv.stride, conv.padding)
 

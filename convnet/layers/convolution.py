@@ -298,6 +298,7 @@ class ConvolutionStage(Stage):
     def __init__(self, name: str, layer: Conv2D, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__((name,), input_shape, layer.output_shape(input_shape), dtype)
         self.weight, self.bias = layer.params["weight"], layer.params["bias"]
+        check_shape(self.bias.shape, self.output_shape[:1], f"{name}: bias")
         self.geometry = geometry_of(input_shape, self.weight, layer.stride, layer.padding)
         ways = (self.geometry.forward_algorithm, self.geometry.weight_gradient_algorithm)
         self.algorithm = " / ".join(dict.fromkeys((*ways, self.geometry.input_gradient_algorithm)))

@@ -115,13 +115,16 @@ class Plan:
             for classes, stage_class in GROUPS if fuse else ():
                 chosen = tuple(names[start : start + len(classes)])
                 group = tuple(layers[name] for name in chosen)
-                is_match = tuple(type(layer) for layer in group) == classes and all(map(_is_plain, group))
+                is_match = tuple(type(layer) for layer in group) == classes
+                is_match = is_match and all(_is_plain(layer, self.dtype) for layer in group)
                 if is_match and stage_class.fits(group):
                     stages.append(stage_class(chosen, group, shape, self.dtype))
                     break
             else:
                 layer, arguments = layers[names[start]], (names[start], shape, self.dtype)
-                is_own = LAYERS.get(type(layer).__name__) is type(layer) and _is_plain(layer) and not reference
+                is_own = (
+                    LAYERS.get(type(layer).__name__) is type(layer) and _is_plain(layer, self.dtype) and not reference
+                )
                 stage = layer.stage(*arguments) if is_own else Layer.stage(layer, *arguments)
                 if layer.state and type(stage).update_state is Stage.update_state:  # an inherited stage without state
                     stage = Layer.stage(layer, *arguments)
@@ -245,9 +248,9 @@ class Plan:
         return self.table()
 
 
-def _is_plain(layer: Layer) -> bool:
+def _is_plain(layer: Layer, dtype: np.dtype) -> bool:
     """Return whether the kernels can read the layer's parameters where they lie in memory."""
-    return all(as_real(param, "") is param for param in layer.params.values())
+    return all(param.dtype == dtype and as_real(param, "") is param for param in layer.params.values())
 
 
 def _readable(size: int) -> str:
