@@ -2,6 +2,7 @@
 
 import email
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -179,3 +180,51 @@ def test_a_program_frozen_by_pyinstaller_finds_the_data(tmp_path):
     result = python(executable=tmp_path / "dist" / "program" / "program", cwd=tmp_path)
     assert result.stdout == "60000 (1, 10)\n", result.stderr
     assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+TOY_ROW = """
+#define SIMD_SET toy
+#define SIMD_LANES 4
+#define SIMD_TARGET
+#define SIMD_PROCESSOR 1
+#define SIMD_ROWS 7
+#define SIMD_SUMS 6
+#define SIMD_FILTERS 3
+#define SIMD_SPARSE_LIMIT 1.0
+#include "level.h"
+"""
+TRY_TOY = """
+import convnet, numpy as np
+from convnet import _kernels, functional
+assert "toy" in _kernels.BUILT and "toy" in _kernels.INSTRUCTION_SETS
+rng = np.random.default_rng(0)
+x, weight = rng.standard_normal((60, 130), np.float32), rng.standard_normal((130, 75), np.float32)
+images, filters = rng.standard_normal((3, 9, 12, 11), np.float32), rng.standard_normal((10, 9, 3, 3), np.float32)
+zeros = np.zeros(75, np.float32), np.zeros(10, np.float32)
+_kernels.use_instruction_set("toy")
+convnet.show_config()
+exact = x.astype(float) @ weight
+np.testing.assert_allclose(functional.affine_forward(x, weight, zeros[0]), exact, rtol=1e-4, atol=1e-4)
+model = convnet.ConvNet1((9, 12, 11), hidden_size=30)
+for function in (lambda: functional.conv2d_forward(images, filters, zeros[1]), lambda: model.scores(images)):
+    found = function()
+    _kernels.use_instruction_set("none")
+    np.testing.assert_allclose(found, function(), rtol=1e-4, atol=1e-4)
+    _kernels.use_instruction_set("toy")
+"""
+
+
+@pytest.mark.slow
+def test_a_row_is_all_that_an_instruction_set_needs(tmp_path):
+    pytest.importorskip("Cython")
+    shutil.copytree(ROOT / "convnet", tmp_path / "convnet", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    table = tmp_path / "convnet" / "native" / "levels.h"
+    text = table.read_text()
+    table.write_text(text.replace("\n#if defined(__x86_64__)", TOY_ROW + "\n#if defined(__x86_64__)", 1))
+    result = python("setup.py", "build_ext", "--inplace", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    result = python("-c", TRY_TOY, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "in use: toy" in result.stdout

@@ -132,7 +132,7 @@ def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{what}: expected real numbers, got dtype {array.dtype}")
     wanted = np.dtype(array.dtype if dtype is None else dtype).newbyteorder("=")
-    if wanted not in (np.float32, np.float64):
+    if wanted not in NATIVE:
         wanted = np.dtype(np.float32)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
         return as_plain(array, wanted)

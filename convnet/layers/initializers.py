@@ -5,7 +5,7 @@ from __future__ import annotations  # numpy.random is imported when it is used, 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, as_count
+from convnet.core.checks import NATIVE, FloatArray, as_count
 
 __all__ = ["he_normal", "parameter_dtype"]
 
@@ -19,7 +19,7 @@ def parameter_dtype(dtype: npt.DTypeLike) -> np.dtype:
         If it is any other.
     """
     wanted = np.dtype(dtype)
-    if wanted not in (np.float32, np.float64):
+    if wanted not in NATIVE:
         raise TypeError(f"dtype: expected float32 or float64, got {wanted}")
     return wanted.newbyteorder("=")
 

@@ -19,10 +19,9 @@ from math import prod
 from types import NoneType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_number
+from convnet.core.checks import NATIVE, as_number
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.archives import naming, read_archive, write_archive
 from convnet.formats.files import PathLike
@@ -155,7 +154,7 @@ def check_parts(model: Sequential, what: str) -> Statistics | None:
 def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Sequential:
     """Return the model of a file's header and arrays."""
     for name, array in arrays.items():
-        if not name.startswith("state.") and array.dtype.newbyteorder("=") not in (np.float32, np.float64):
+        if not name.startswith("state.") and array.dtype.newbyteorder("=") not in NATIVE:
             raise ValueError(f"{name}: expected real numbers in float32 or float64, got {array.dtype}")
     model_class = MODELS[header["model"]]
     if len(header["layers"]) > MOST_LAYERS:

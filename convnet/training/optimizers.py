@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_flag, as_number
+from convnet.core.checks import NATIVE, FloatArray, as_flag, as_number
 from convnet.core.threads import in_parts
 
 __all__ = ["SGD", "Adam", "Momentum", "Optimizer", "RMSProp"]
 
-DTYPES = (np.float32, np.float64)
 # The one entry of a state that is not an array like the parameter: how often it was updated.
 STEPS = "steps"
 
@@ -119,7 +118,7 @@ class Optimizer:
             for key, array in new[name].items():
                 if key == STEPS and not (array.shape == () and array.dtype.kind in "iu" and array >= 0):
                     raise ValueError(f"{type(self).__name__}: expected {STEPS} of {name} to be a count, got {array!r}")
-                if key != STEPS and array.dtype not in DTYPES:
+                if key != STEPS and array.dtype not in NATIVE:
                     raise ValueError(
                         f"{type(self).__name__}: expected {key} of {name} in float32 or float64, got {array.dtype}"
                     )
@@ -186,7 +185,7 @@ class Optimizer:
 
     def _check(self, name: str, param: FloatArray, grad: FloatArray) -> None:
         what = type(self).__name__
-        if not all(isinstance(a, np.ndarray) and a.dtype in DTYPES and a.dtype.isnative for a in (param, grad)):
+        if not all(isinstance(a, np.ndarray) and a.dtype in NATIVE for a in (param, grad)):
             raise ValueError(f"{what}: expected {name} and its gradient in float32 or float64")
         if param.shape != grad.shape or param.dtype != grad.dtype:
             raise ValueError(
