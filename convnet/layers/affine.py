@@ -236,6 +236,7 @@ class Affine(Layer):
         return layer
 
     def output_shape(self, input_shape: Shape) -> Shape:
+        check_shape(self.params["weight"].shape, ("D", "M"), "Affine: weight")
         d, m = self.params["weight"].shape
         features = prod(input_shape)
         if features != d:

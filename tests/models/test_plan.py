@@ -596,3 +596,14 @@ def test_parameters_that_were_replaced_by_ones_of_another_dtype_are_computed_in_
     expected = model.scores(x)
     model.layers["affine1"].params["bias"] = np.zeros(4)
     np.testing.assert_allclose(model.scores(x), expected, rtol=1e-6)
+
+
+def test_a_weight_that_was_replaced_by_one_that_does_not_fit_is_named():
+    model = Sequential([Affine(5, 4, rng=np.random.default_rng(0)), ReLU()], (5,))
+    for shape, message in (
+        ((3, 4), "weight expects 3 input features, got 5"),
+        ((5,), r"weight: expected shape \(D, M\)"),
+    ):
+        model.layers["affine1"].params["weight"] = np.zeros(shape, np.float32)
+        with pytest.raises(ValueError, match=message):
+            model.scores(np.zeros((2, 5), np.float32))
