@@ -10,6 +10,8 @@ threads fall asleep and a first call that is not counted, and the medians are co
 of its modes, which the table names. Each number of threads has a process of its own, because some libraries cannot
 change theirs.
 
+This file is long because every kind of work stands beside the check of its result, and the report behind them.
+
 Shares are of the processor's peak, which benchmarks/peak.c measures; convnet's own times on one thread are in the same
 turns as those on several.
 """
