@@ -3,7 +3,7 @@
 Both are set from the environment when the package is imported:
 
 - ``CONVNET_NUM_THREADS`` is the number of threads, at most 256. Without it there is one for each processor that this
-  process may run on, or fewer if ``OMP_NUM_THREADS`` is less.
+  process may run on, or fewer if ``OMP_NUM_THREADS`` or the CPU quota of a container is less; a quota is rounded down.
 - ``CONVNET_SIMD`` forces an instruction set: ``avx512``, ``avx2``, ``portable`` (vectors of 16 bytes, on any
   processor), or ``none`` for the loops in Cython alone. Without it the best one of this processor is taken.
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from convnet import _kernels
 from convnet.core.checks import as_count
+from convnet.core.quota import cpu_quota
 from convnet.core.version import __version__
 
 __all__ = ["get_num_threads", "set_num_threads", "show_config"]
@@ -39,6 +40,7 @@ def _num_threads_from(ours: str | None, openmp: str | None) -> int:
         except ValueError:
             raise ValueError(f"CONVNET_NUM_THREADS: expected an integer of at least 1, got {ours!r}") from None
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = max(1, int(min(processors, cpu_quota())))
     # OpenMP allows a list, with a number for each level of nesting.
     first = (openmp or "").split(",")[0].strip()
     wanted = int(first) if first.isdecimal() else 0

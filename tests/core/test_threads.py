@@ -14,9 +14,11 @@ import pytest
 import convnet
 from convnet import _kernels, functional
 from convnet.core import threads
+from convnet.core.quota import cpu_quota
 from convnet.core.threads import in_parts
 
 PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+PROCESSORS = max(1, int(min(PROCESSORS, cpu_quota())))
 
 
 @pytest.fixture(autouse=True)
