@@ -11,7 +11,8 @@ kernels/, one idea a file:
     direct.pxi            convolution without columns
     average_pooling.pxi   average pooling
     conv_relu_pool.pxi    convolution + bias + ReLU + 2x2 max pooling in one pass
-    elementwise.pxi       activations and dropout
+    elementwise.pxi       activations
+    dropout.pxi           the random mask of a dropout, and its use
     losses.pxi            the SVM loss
     warping.pxi           affine maps of images
     updates.pxi           the optimizers' updates of parameters
@@ -29,7 +30,7 @@ import sys
 
 from cython cimport floating
 from libc.math cimport exp, floor, log, sqrt, sqrtf
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 include "kernels/threads.pxi"
@@ -566,6 +567,7 @@ def softmax_loss(
 include "kernels/average_pooling.pxi"
 include "kernels/conv_relu_pool.pxi"
 include "kernels/elementwise.pxi"
+include "kernels/dropout.pxi"
 include "kernels/losses.pxi"
 include "kernels/warping.pxi"
 include "kernels/updates.pxi"

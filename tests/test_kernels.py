@@ -14,7 +14,7 @@ import pytest
 from cases import CONVOLUTIONS, tolerance
 
 import convnet
-from convnet import _kernels
+from convnet import _kernels, naive
 from convnet.core.checks import as_pair
 
 
@@ -440,6 +440,23 @@ def test_dropout_scale_has_numpys_bits(rng, dtype, size, rate):
     y = np.full_like(x, np.nan)
     _kernels.dropout_scale(1 - rate, x, kept.view(np.uint8), y)
     np.testing.assert_array_equal(y, np.divide(x, 1 - rate, out=np.zeros_like(x), where=kept))
+
+
+def mask(key, first, threshold, size):
+    kept = np.full(size, 7, np.uint8)
+    _kernels.dropout_mask(key, first, threshold, kept)
+    return kept
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 7, 1001])
+@pytest.mark.parametrize(("key", "first"), [(0, 0), (2**64 - 1, 2**32 - 2), (0x299F31D0A4093822, 2**64 - 251)])
+def test_dropout_mask_compares_the_words_of_philox(key, first, size):
+    words = np.array([naive.philox(key, first + i) for i in range(-(-size // 4))], np.uint32).reshape(-1)[:size]
+    for threshold in (0, 2**31, 2**32 - 1, *map(int, words[:9])):
+        np.testing.assert_array_equal(mask(key, first, threshold, size), words >= threshold)
+    for i, word in enumerate(words[:9]):  # every bit of a word counts
+        assert mask(key, first, int(word), size)[i] == 1
+        assert mask(key, first, int(word) + 1, size)[i] == 0
 
 
 def test_instruction_sets_are_named(instruction_set):

@@ -123,6 +123,20 @@ def test_sigmoid_by_hand(rng):
     np.testing.assert_array_equal(naive.sigmoid_forward(np.array([-1e5, 1e5])), [0, 1])
 
 
+# The known answers that the authors of Philox publish with their code (Random123, kat_vectors): all bits 0, all bits 1,
+# the digits of pi.
+PHILOX_ANSWERS = [
+    (0, 0, "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    (2**64 - 1, 2**128 - 1, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    (0x299F31D0A4093822, 0x0370734413198A2E85A308D3243F6A88, "d16cfe09 94fdcceb 5001e420 24126ea1"),
+]
+
+
+@pytest.mark.parametrize(("key", "counter", "answer"), PHILOX_ANSWERS)
+def test_philox_gives_the_published_words(key, counter, answer):
+    assert " ".join(f"{word:08x}" for word in naive.philox(key, counter)) == answer
+
+
 def test_dropout_by_hand():
     y, kept = naive.dropout_forward(np.arange(1.0, 1001), 0.2, np.random.default_rng(0))
     assert 150 < (~kept).sum() < 250

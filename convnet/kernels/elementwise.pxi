@@ -1,4 +1,4 @@
-"""Activations and dropout, an element at a time. All reads are unconditional, so that the loops are vectorised."""
+"""Activations, an element at a time. All reads are unconditional, so that the loops are vectorised."""
 
 
 def relu_forward(
@@ -84,18 +84,3 @@ def sigmoid_gradient_from_exp(
             exponential = e[i]
             divisor = one + exponential
             dx[i] = scale * (exponential / (divisor * divisor) * dy[i])
-
-
-def dropout_scale(
-    double keep_divisor,                 # 1 - rate
-    const floating[::1] x not None,      # IN (M,)
-    const uint8_t[::1] kept not None,    # IN (M,), 0 or 1
-    floating[::1] y not None,            # OUT (M,)
-):
-    """y = x / keep_divisor where kept, 0 elsewhere, even where x is not finite."""
-    cdef Py_ssize_t i
-    cdef floating divisor = <floating>keep_divisor, quotient
-    with nogil:
-        for i in range(x.shape[0]):
-            quotient = x[i] / divisor
-            y[i] = quotient if kept[i] else 0

@@ -37,15 +37,18 @@ def test_after_its_first_step_a_solver_allocates_nothing_large(mnist, options, o
     model = convnet.ConvNet1(hidden_size=120, **options)
     solver = convnet.Solver(model, data, optimizer, batch_size=100, augmentation=augmentation)
     solver.step()
+    peaks = {place: [] for place in range(4)}  # of the four steps of an epoch
     tracemalloc.start()
     try:
-        for _ in range(3):
+        for _ in range(8):
             before = tracemalloc.get_traced_memory()[0]
             tracemalloc.reset_peak()
             solver.step()
-            assert tracemalloc.get_traced_memory()[1] - before < 1 << 16
+            peaks[solver.iteration % 4].append(tracemalloc.get_traced_memory()[1] - before)
     finally:
         tracemalloc.stop()
+    # The lesser of two epochs: what other threads of the process allocate is counted too.
+    assert max(map(min, peaks.values())) < 1 << 16, peaks
 
 
 def test_whole_epochs_allocate_nothing_large(rng):
