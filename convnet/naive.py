@@ -9,7 +9,7 @@ Axes: N images, C channels of H x W pixels, F filters of KH x KW weights, output
 in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / stride) + 1``.
 """
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from itertools import product
 from math import cosh, exp, floor, log, tanh

@@ -1,6 +1,6 @@
 """Activation functions, which act on each element alone: the functions, the layers and their stage."""
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from typing import Any, ClassVar
 

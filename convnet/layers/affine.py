@@ -1,6 +1,6 @@
 """Affine: the functions, the layer and its stage."""
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 import functools
 from collections.abc import Mapping

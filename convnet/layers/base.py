@@ -1,6 +1,6 @@
 """Layer: the contract of all layers, the library's and a user's."""
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,6 +1,6 @@
 """Convolution, ReLU and 2x2 max pooling in one pass: the functions, and the stage for three such layers in a row."""
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from typing import Any
 

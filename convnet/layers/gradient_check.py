@@ -1,6 +1,6 @@
 """Numerical gradients: the way to check that a backward pass is the derivative of its forward pass."""
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Callable
 from math import inf, isfinite

@@ -1,6 +1,6 @@
 """Initial values of parameters."""
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 import numpy as np
 import numpy.typing as npt

@@ -1,6 +1,6 @@
 """Poolings: the functions, the layers and their stages."""
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from typing import Any
 

@@ -5,7 +5,7 @@ made once, for one shape of the examples and one dtype: what it checks then, no 
 arrays it needs for a number of examples, and gets them as a `Memory` with every call.
 """
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol

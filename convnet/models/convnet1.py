@@ -1,6 +1,6 @@
 """ConvNet1: the network of the original tutorial, with every option of its table."""
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Sequence
 from math import prod

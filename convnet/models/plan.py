@@ -5,7 +5,7 @@ way that suits its sizes best (`convnet.layers.stage`). Shapes are proven when t
 none of them again.
 """
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple

@@ -10,7 +10,7 @@ what the run is made of (see `convnet.training.run`), which has to be that of th
 A user calls `Solver.save` and `Solver.resume`.
 """
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 import warnings
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """TrainingState: how far a training has come, and the copies of the model that it keeps."""
 
-from __future__ import annotations  # numpy.random is imported when it is used, not with the package
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Mapping
 from typing import Any
