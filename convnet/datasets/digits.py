@@ -1,7 +1,7 @@
 """A photograph or a drawing of a digit, made to look like MNIST's.
 
-The page that `convnet.webpage` writes does the same in JavaScript (``page/digit.js``), step by step and by the same
-names but for their underscores.
+The page that `convnet.webpage` writes does the same in JavaScript (``webpage/digit.js``), in the same steps. The names
+there are the same, without the leading underscores.
 """
 
 import warnings
@@ -22,24 +22,24 @@ Bools = npt.NDArray[np.bool_]
 
 # Beyond it sums of squares are infinite.
 LARGEST_LEVEL = 1e100
-# Levels that differ by no more than this part of themselves are even: scaling makes such differences.
+# Relative difference below which grey levels count as equal: rescaling rounds them differently.
 EVEN = 1e-9
-# Of the red, green and blue of a picture; ITU-R BT.601.
+# Weights of red, green and blue in a grey level; ITU-R BT.601.
 LUMA = np.array([0.299, 0.587, 0.114])
-# Pixels of a side of the result: in fewer there is no room for a digit within its margin.
+# Least pixels per side of the result: in fewer there is no room for a digit within its margin.
 LEAST_SIDE = 7
-# Pixels of a side at most.
+# Most pixels per side of the image and of the result.
 MOST_SIDE = 1 << 15
-# Pixels of the longer side that are looked at: a photograph of more is scaled down first, which evens out its noise.
+# Longer side in pixels after downscaling. A larger photograph is scaled down to it, which evens out its noise.
 LARGEST_SIDE = 256
 # What differs from the ground by less than this many times the ground's own spread is taken for ground. Drawings on
 # an even ground have no spread, and keep their soft edges.
 NOISE = 4
-# Ink differs from the ground by at least so many times its spread; what noise or shade alone takes for ink, by less.
+# Real ink differs from the ground by at least CLEAR times the spread; noise and shading differ by less.
 CLEAR = 6
 # A row or column belongs to the digit if its strongest ink reaches this part of the full ink.
 EDGE = 0.3
-# Pixels of a digit's longer side below which the part of the image around it is looked at again, in full.
+# If a downscaled digit's longer side is below this, the image is cropped around it and searched at full resolution.
 SMALL = 64
 
 
@@ -54,9 +54,10 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     Parameters
     ----------
     image : array_like, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or path
-        Grey levels, red-green-blue, or that with opacity, of any real dtype or bool. Colours and opacity together reach
-        to the dtype's largest number for integers of 8 or 16 bits, and else to 1, or to 255 if one is above 1. Or an
-        image file of any kind that Pillow reads (``pip install "convnet-cpu[images]"``), of at most 89 million pixels.
+        Grey levels, red-green-blue, or red-green-blue with opacity, of any real dtype or bool. With opacity, the value
+        for white or opaque is the dtype's maximum for 8- and 16-bit integers. For other dtypes it is 255 if any value
+        exceeds 1, else 1. Or an image file of any kind that Pillow reads (``pip install "convnet-cpu[images]"``), of at
+        most 89 million pixels.
     size : pair of ints
         Height and width of the result, at least 7. The digit's box is 20/28 of the shorter.
 
@@ -92,7 +93,7 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     """
     height, width = as_shape(size, "prepare_digit: size", axes=2, minimum=LEAST_SIDE)
     if max(height, width) > MOST_SIDE:
-        raise ValueError(f"prepare_digit: size: expected at most {MOST_SIDE:,} pixels a side, got {(height, width)}")
+        raise ValueError(f"prepare_digit: size: expected at most {MOST_SIDE:,} pixels per side, got {(height, width)}")
     what = str(image) if isinstance(image, (str, PathLike)) else "prepare_digit"
     pixels = _read(image) if isinstance(image, (str, PathLike)) else as_array(image, what)
     if pixels.dtype.kind not in "biuf":
@@ -120,7 +121,7 @@ def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
             if picture.mode not in ("L", "I", "F") and not picture.mode.startswith("I;16"):
                 picture = picture.convert("RGBA")
             factor = max(picture.size) // (4 * LARGEST_SIDE)
-            if factor > 1 and picture.mode in ("L", "RGBA"):  # a photograph of 12 million pixels takes 0.1 GB so, not 1
+            if factor > 1 and picture.mode in ("L", "RGBA"):  # so that a large photograph takes less memory
                 picture = picture.reduce(factor)
             return np.asarray(picture)
         except UnidentifiedImageError:
@@ -139,7 +140,7 @@ def _grey(image: npt.NDArray[Any], what: str) -> Floats:
     if not fits or 0 in image.shape:
         raise ValueError(f"{what}: expected shape (H, W) or (H, W, 1, 3 or 4), without a 0, got {image.shape}")
     if max(image.shape[:2]) > MOST_SIDE:
-        raise ValueError(f"{what}: expected at most {MOST_SIDE:,} pixels a side, got {image.shape}")
+        raise ValueError(f"{what}: expected at most {MOST_SIDE:,} pixels per side, got {image.shape}")
     with np.errstate(over="ignore"):
         levels = image.astype(np.float64)
     if not np.isfinite(levels).all():
@@ -179,7 +180,8 @@ def _weights(old: int, new: int) -> Floats:
 def _cropped(grey: Floats, what: str) -> Floats:
     """Return the digit's box: how much ink there is at each of its pixels.
 
-    A large image is looked at in a smaller size, and if the digit is small in that, the part around it once more.
+    A large image is scaled down first. If the digit is then small, the part around it is cropped from the full image
+    and searched again.
     """
     sizes = grey.shape
     largest = max(sizes)
@@ -267,8 +269,8 @@ def _centre(ink: Floats, height: int, width: int) -> npt.NDArray[np.uint8]:
         side = ink.shape[axis]
         mass = ink.sum(axis=1 - axis)
         centre = (mass @ np.arange(side)) / mass.sum()
-        # To pixel size / 2, as in MNIST: 13.99 and 14.01 are the means over its test images. A digit that is its own
-        # mirror image lies between two pixels often; a millionth decides for all of them.
+        # To pixel size / 2, where the digits of MNIST have it on average. A digit that is its own mirror image often
+        # lies between two pixels; a millionth decides for all of them.
         corner.append(min(max(int(np.floor(size / 2 - centre + 0.5 - 1e-6)), 0), size - side))
     field[corner[0] : corner[0] + ink.shape[0], corner[1] : corner[1] + ink.shape[1]] = ink
     return np.floor(255 * field + 0.5).astype(np.uint8)

@@ -1,9 +1,9 @@
 """Pickles that are read without running anything.
 
 A pickle is a program for a small machine with a stack and a memo. Python's own machine imports what the program names
-and calls it, and can be made to take endless time or memory before that. This one knows the instructions that arrays of
-numbers, dictionaries, lists, tuples, strings and numbers are made of, and four names of NumPy's, for which it has code
-of its own; anything else is refused where it appears. What it builds is never larger than the file.
+and calls it, and can be made to take endless time or memory before that. The machine in this module accepts only the
+instructions that build arrays, dictionaries, lists, tuples, strings and numbers. It knows the names in `NAMES` and has
+its own code for each. It refuses everything else. Its arrays have at most twice the bytes of the file.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from convnet.formats.files import PathLike, read_file
 
 __all__ = ["load_pickle"]
 
-# Instructions of a pickle at most: some seconds of work. Six arrays in a dictionary are a hundred.
+# Most instructions of a pickle: some seconds of work. A dictionary of a few arrays has far fewer.
 MOST_INSTRUCTIONS = 1_000_000
-# Bits of an integer at most; longer ones take long to be written out.
+# Most bits of an integer. Longer ones take long to print.
 MOST_BITS = 128
-# Elements and characters of all containers, written out, and how deep these lie in each other, at most.
+# Most elements and characters of all containers, as printed, and most levels of nesting.
 MOST_ELEMENTS, MOST_DEPTH = 1_000_000, 100
 
 
@@ -68,7 +68,7 @@ class _Name:
 
 
 class _Type:
-    """A NumPy dtype that is being built: a code such as f4, and then a state with the byte order."""
+    """A NumPy dtype under construction: created from a code such as f4; `build` supplies the byte order."""
 
     def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
         if not (isinstance(code, str) and code[:1] in "iuf" and code[1:] in ("1", "2", "4", "8")):
@@ -87,7 +87,7 @@ class _Type:
 
 
 class _Array:
-    """A NumPy array that is being built: empty, and then a state with all it is."""
+    """A NumPy array under construction: created empty; `build` supplies shape, dtype and data."""
 
     def __init__(self, kind: Any, shape: Any, code: Any) -> None:
         if kind is not NDARRAY:
@@ -103,7 +103,7 @@ class _Array:
 
 
 def _from_buffer(content: Any, code: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
-    """Return an array of its bytes, without a copy where they may be written to."""
+    """Return a writeable array made from a copy of the bytes."""
     if not (isinstance(content, (bytes, bytearray)) and isinstance(code, _Type) and isinstance(shape, tuple)):
         raise RefusedError("it makes an array of something else than bytes, a type and a shape")
     if not all(type(size) is int and size >= 0 for size in shape):
@@ -152,8 +152,8 @@ class _Machine:
         """Return what a pickle builds."""
         import pickletools  # here, because importing it takes milliseconds
 
-        # Each byte of an array is made once, and twice where a text spells it; the same bytes can be asked for again
-        # and again, by five bytes of the file.
+        # Limit the total size of built arrays to twice the file. A text that spells bytes counts twice: as bytes and as
+        # an array. Without the limit, a few bytes of the file could build the same large array again and again.
         self.allowance = 2 * len(content)
 
         try:
@@ -214,10 +214,10 @@ class _Machine:
         self.append_made(function.call(*arguments))
 
     def append_made(self, made: Any) -> None:
-        """Put on the stack what a call has made, if all such things together are no larger than the file allows."""
+        """Put what a call has made on the stack, if everything made so far stays within the allowance."""
         self.allowance -= made.nbytes if isinstance(made, np.ndarray) else len(made) if isinstance(made, bytes) else 0
         if self.allowance < 0:
-            raise RefusedError("it makes more of its bytes than they are")
+            raise RefusedError("it builds arrays of more than twice its size")
         self.stack.append(made)
 
     def build(self) -> None:
@@ -284,10 +284,10 @@ class _Machine:
 def _check_plain(content: Any) -> None:
     """Raise an error unless `content` is made of arrays, dictionaries, lists, tuples, strings and numbers alone.
 
-    A few bytes can make a thing that holds itself, or one that is endless when written out, because each of its parts
-    is there twice; whoever prints or compares it would be caught.
+    A few bytes can build a container that holds itself. They can also build containers that hold the next one twice,
+    level after level, so that the whole is endless when printed. To print or compare such a thing would take forever.
     """
-    extents: dict[int, tuple[int, int]] = {}  # of what was seen, by id: elements, each time they occur; and depth
+    extents: dict[int, tuple[int, int]] = {}  # by id: elements, counted as often as they occur, and depth
     inside: set[int] = set()
     todo = [(content, False)]
     while todo:

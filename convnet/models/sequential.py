@@ -28,7 +28,7 @@ class Preparation(Protocol):
     """What a model's `statistics` have to be able to do."""
 
     def apply(self, images: npt.ArrayLike) -> FloatArray:
-        """Return the prepared inputs (N, C, H, W) for images as a data set holds them."""
+        """Return the prepared inputs (N, C, H, W) for raw images."""
 
 
 class Updater(Protocol):
@@ -44,7 +44,7 @@ class Updater(Protocol):
         """Update every parameter in place."""
 
 
-# Images that are predicted at a time: smaller parts take longer an image, larger ones as long.
+# Images that are predicted at a time. Smaller batches are slower per image; larger ones are not faster.
 PREDICTION_BATCH = 200
 
 
@@ -95,7 +95,7 @@ class Sequential:
 
     Notes
     -----
-    Of L2: A. Krogh, J. A. Hertz, "A simple weight decay can improve generalization", 1992.
+    L2 regularisation: A. Krogh, J. A. Hertz, "A simple weight decay can improve generalization", 1992.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Sequential:
         # The forward passes of a subclass's own `loss` while `train_step` calls it.
         self._steps: list[Step] | None = None
         if both := self.params.keys() & self.state.keys():
-            raise ValueError(f"{type(self).__name__}: expected other names for the state than for parameters: {both}")
+            raise ValueError(f"{type(self).__name__}: state and parameters share the names {sorted(both)}")
         dtypes = {param.dtype for param in self.params.values()}
         if len(dtypes) > 1:
             raise ValueError(
@@ -200,6 +200,8 @@ class Sequential:
         ------
         ValueError
             If names or shapes differ; nothing is changed then.
+        TypeError
+            If a value does not hold real numbers; nothing is changed then.
         """
         _load(self.params, params, "the parameters")
 
@@ -215,11 +217,13 @@ class Sequential:
         ------
         ValueError
             If names or shapes differ; nothing is changed then.
+        TypeError
+            If a value's dtype does not fit that of the state; nothing is changed then.
         """
         _load(self.state, state, "the state")
 
     def plan(self) -> Plan:
-        """Return how the model is computed: ``print(model.plan())`` shows a line a stage.
+        """Return how the model is computed: ``print(model.plan())`` shows one line per stage.
 
         It is made at the first call, and anew when the instruction set or a parameter's array is another one.
         """
@@ -258,7 +262,7 @@ class Sequential:
     def train_step(
         self, x: npt.ArrayLike, labels: npt.ArrayLike, optimizer: Updater, workspace: Workspace | None = None
     ) -> float:
-        """Make one update of the parameters: `loss` and then ``optimizer.update``, equal to it within rounding.
+        """Update the parameters once, as `loss` followed by ``optimizer.update`` does, within rounding.
 
         With vanilla SGD the weights of Affine layers are updated while their gradients are computed, which then need
         not be written to memory.
@@ -276,7 +280,7 @@ class Sequential:
         Returns
         -------
         float
-            The loss before the update. Where the loss function's part of it is not finite nothing is updated.
+            The loss before the update. If the loss without the L2 term is not finite, nothing is updated.
 
         Raises
         ------
@@ -373,8 +377,8 @@ class Sequential:
         ----------
         x : array_like, shape (N, *input_shape)
         workspace : Workspace, optional
-            Memory that each call uses again. Without one a prediction of few images uses that of the one before, and a
-            larger one allocates its own.
+            Memory that each call uses again. Without it, a small prediction reuses the model's spare memory; a large
+            one allocates new memory.
 
         Returns
         -------
@@ -418,12 +422,13 @@ class Sequential:
         if unknown.any():
             n = int(unknown.any(axis=1).argmax())
             where = self.first_non_finite(np.asarray(x)[n : n + 1])
-            raise ValueError(f"predict: expected scores, got NaN for x[{n}]: {where} is the first that is not finite")
+            found = "" if where is None else f": {where} is the first that is not finite"
+            raise ValueError(f"predict: expected scores, got NaN for x[{n}]{found}")
         labels: IntArray = scores.argmax(axis=1)
         return labels
 
     def predict_images(self, images: npt.ArrayLike) -> IntArray:
-        """Return the label of each image as a data set holds it, preparing it with `statistics` first.
+        """Predict the labels of raw images, which `statistics` preprocesses first.
 
         Parameters
         ----------
@@ -441,7 +446,10 @@ class Sequential:
             If the images are not uint8.
         """
         if self.statistics is None:
-            raise ValueError("predict_images: the model has no statistics; set model.statistics to preprocess's")
+            raise ValueError(
+                "predict_images: the model has no statistics; set model.statistics to the statistics that preprocess "
+                "returned"
+            )
         return self.predict(self.statistics.apply(images))
 
     @property

@@ -38,7 +38,8 @@ def load_tutorial_model(path: PathLike, statistics_path: PathLike | None = None)
     Returns
     -------
     ConvNet1
-        For images of the statistics' size, 28 x 28 without them, ready for `predict_images` with them.
+        With `statistics_path`, the input has the size of the statistics and `predict_images` works. Without it, the
+        input is 28 x 28.
 
     Raises
     ------
@@ -80,7 +81,10 @@ def load_tutorial_model(path: PathLike, statistics_path: PathLike | None = None)
     for name, shape in expected.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{path}: expected {name} of shape {shape}, got {arrays[name].shape}")
-    if min(filters, channels, *kernel, hidden, classes) < 1 or any(length % 2 == 0 for length in kernel):
+    if min(filters, channels, *kernel, hidden, classes) < 1:
+        shapes = ", ".join(f"{name} {arrays[name].shape}" for name in ("w1", "w2", "w3"))
+        raise ValueError(f"{path}: expected sizes of at least 1, got {shapes}")
+    if any(length % 2 == 0 for length in kernel):
         raise ValueError(f"{path}: expected filters of odd height and width, got w1 of shape {arrays['w1'].shape}")
     model = ConvNet1(
         (channels, *size),

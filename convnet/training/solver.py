@@ -40,22 +40,22 @@ class Callback:
     Attributes
     ----------
     runs_last : bool
-        Whether the callback comes after those of a Solver that do not.
+        If True, the callback is called after all callbacks for which this is False.
     """
 
     runs_last: ClassVar[bool] = False
 
     def on_train_start(self, solver: Solver) -> None:
-        """Be called when `Solver.train` begins, after the first accuracy check."""
+        """Handle the start of `Solver.train`; called after the first accuracy check."""
 
     def on_iteration_end(self, solver: Solver) -> None:
-        """Be called after each minibatch's update."""
+        """Handle the end of an iteration; called after each minibatch's update."""
 
     def on_epoch_end(self, solver: Solver) -> None:
-        """Be called after each epoch's accuracy check."""
+        """Handle the end of an epoch; called after its accuracy check."""
 
     def on_train_end(self, solver: Solver) -> None:
-        """Be called when `Solver.train` ends, by an error too."""
+        """Handle the end of `Solver.train`; called after an error too."""
 
     def state(self) -> Arrays:
         """Return what a checkpoint has to hold of this callback, arrays of numbers by name."""
@@ -81,8 +81,8 @@ class Solver:
         ``x_train``, ``y_train``, ``x_validation``, ``y_validation`` as `preprocess` returns them; other keys are
         ignored.
     optimizer : Optimizer
-        The update rule, of this Solver alone and without a state of earlier training; one that is to go on from a
-        state is given it, with ``load_state``, after the Solver is made.
+        The update rule, used by this Solver alone and without the state of earlier training. To continue from a saved
+        optimizer state, create the Solver first, then call ``optimizer.load_state``.
     schedule : callable, optional
         ``schedule(epoch) -> factor`` on the learning rate, called with the fractional epoch before each minibatch.
     batch_size : int
@@ -97,8 +97,8 @@ class Solver:
     augmentation : callable, optional
         ``augmentation(x, rng) -> x`` for the inputs of each minibatch, such as an `Augmentation`.
     restore_best : bool
-        Whether the model has the parameters of the best validation accuracy when `train` ends, or else the last ones,
-        which a schedule that lowers the learning rate to nothing has made the better ones.
+        If True, the model ends with the parameters of the best validation accuracy; otherwise with the last ones. The
+        last ones are usually better with a schedule that lowers the learning rate to 0.
     num_train_check : int or None
         How many training examples, drawn once, the training accuracy is checked on; None for all of them.
 
@@ -116,7 +116,7 @@ class Solver:
     train_accuracy_history, validation_accuracy_history : list of float
         As fractions: before the first iteration, and after every epoch.
     is_between_iterations : bool
-        Whether all belongs to one iteration; not so while a step is made, and after one that failed.
+        False while a step runs, and after a step that failed. A checkpoint can be written only while it is True.
     best_validation_accuracy : float
     best_params, best_state : dict of str to ndarray
         Copies of the parameters that reached it, and of the model's state with them.
@@ -164,7 +164,7 @@ class Solver:
         if optimizer.state:
             raise ValueError(
                 f"Solver: expected an optimizer without the state of earlier training, got {optimizer!r} with one; "
-                "make a new one, or give it the state, with load_state, after the Solver is made"
+                "make a new one, or create the Solver first and then call optimizer.load_state"
             )
         if not isinstance(data, Mapping):
             raise TypeError(f"Solver: expected data to be a dictionary as of preprocess, got a {type(data).__name__}")
@@ -231,7 +231,7 @@ class Solver:
 
     @property
     def is_between_iterations(self) -> bool:
-        """Whether all belongs to one iteration."""
+        """False while a step runs, and after a step that failed."""
         return self.state.is_between_iterations
 
     @property
@@ -265,8 +265,8 @@ class Solver:
         """Train up to `epochs` epochs, from where the Solver stands, and restore the best parameters if so wished.
 
         Called again after it finished, it does nothing, unless `epochs` was raised or `reset` called. After an
-        interrupt, or after `stop`, it goes on where it was: with the parameters of the last iteration, which it
-        kept while the model had the best ones.
+        interrupt or `stop`, it continues from the last iteration. If the best parameters had been restored, it first
+        puts the last ones back.
 
         Raises
         ------
@@ -427,7 +427,7 @@ class Solver:
         Raises
         ------
         RuntimeError
-            If a step failed or was broken off, so that there is no iteration that all belongs to.
+            If the last step failed halfway.
         OSError
             If the file cannot be written; what was there before is still there.
         """
@@ -461,7 +461,7 @@ class Solver:
         checkpoints.resume(self._parts(), path)
 
     def _parts(self) -> checkpoints.Parts:
-        """Return what a checkpoint is of; the number of epochs and the callbacks of a run may change."""
+        """Return the objects that a checkpoint saves and restores; the epochs and callbacks of a run may change."""
         run = {
             **described_model(self.model),
             "optimizer": repr(self.optimizer),

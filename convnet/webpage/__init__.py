@@ -28,32 +28,36 @@ __all__ = ["export"]
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("network.js", "digit.js", "page.js")
-# Of the row to try: one of each class, and one that is misread.
+# Most samples that the page offers: one of each class, and one that is misread.
 MOST_SAMPLES = 12
-NO_PROBABILITIES = " Its loss was not softmax_loss: the per cents are its scores' softmax, and order the classes alone."
+NO_PROBABILITIES = (
+    " Its loss is not softmax_loss: the percentages are the softmax of the scores. They rank the classes; they "
+    "are not probabilities."
+)
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.ArrayLike] | None = None) -> None:
     """Write a web page on which anyone can draw a digit and see what each layer of a model makes of it.
 
-    The page is one HTML file that opens by double click, and that asks nothing of any server. It holds the model's
-    parameters in half precision, 2.7 bytes each, and says for how many of the samples that changes the label, if there
-    are samples.
+    The page is one HTML file. It opens by double click and needs no server. It holds the model's parameters in half
+    precision, which take 2.7 bytes each. If there are samples, it says for how many of them the half precision changes
+    the predicted label.
 
     Parameters
     ----------
     model : Sequential
-        Of this library's layers, with statistics if it is to be drawn for: images of one channel and at least 7x7
-        pixels are drawn, at the model's size, and prepared as `convnet.prepare_digit` does; for other inputs the page
-        shows the samples alone.
+        A model of this library's layers. Visitors can draw if the model has statistics and its input has one channel
+        and at least 7x7 pixels. A drawing has the size of the input, and is prepared as `convnet.prepare_digit` does.
+        For other models the page shows only the samples.
     path : path
         Usually ``*.html``; an existing file is replaced when the new one is complete.
     samples : pair of arrays, optional
-        Images and their labels (N,), of which the page offers one of each of several classes, and one that is misread:
-        uint8 (N, H, W) or (N, H, W, C), as `Sequential.predict_images` takes them; for a model without statistics the
-        inputs (N, ...) that `Sequential.predict` takes. Without them the page offers digits of MNIST's test set, if the
-        model is for such: 28x28 pixels, and classes without names, or with the digits' own.
+        Images and their labels (N,). The page offers one image of each of several classes, and one that is misread.
+        Images are uint8 (N, H, W) or (N, H, W, C), as `Sequential.predict_images` takes them. For a model without
+        statistics they are the inputs (N, ...) that `Sequential.predict` takes. Without samples the page offers digits
+        of MNIST's test set, if the model has statistics, an input of one channel and 28x28 pixels, and ten classes,
+        unnamed or named 0 to 9.
 
     Raises
     ------
@@ -157,7 +161,7 @@ def _page(title: str, content: dict[str, Any]) -> str:
 
 def _digest(text: str) -> str:
     """Return what a content security policy calls a script or a style by."""
-    from hashlib import sha256  # takes 5 ms to import, which `import convnet` need not wait for
+    from hashlib import sha256  # here, because importing it takes milliseconds
 
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 

@@ -241,7 +241,7 @@ def test_transparent_places_show_a_sheet_that_the_ink_stands_out_from():
 
 
 def test_absurd_sides_are_refused():
-    with pytest.raises(ValueError, match="expected at most 32,768 pixels a side"):
+    with pytest.raises(ValueError, match="expected at most 32,768 pixels per side"):
         prepare_digit(np.zeros((1, 10**6), np.uint8))
 
 

@@ -83,6 +83,15 @@ def test_many_images_are_scored_in_pieces(rng):
     np.testing.assert_allclose(model.scores(x), np.concatenate([model.scores(row[None]) for row in x]), rtol=1e-12)
 
 
+def test_predict_of_a_class_whose_own_scores_are_nan_names_no_layer(rng):
+    class Own(Sequential):
+        def scores(self, x, workspace=None):
+            return np.full((len(x), self.num_classes), np.nan)
+
+    with pytest.raises(ValueError, match=r"^predict: expected scores, got NaN for x\[0\]$"):
+        Own([Affine(3, 2, rng=rng)], (3,)).predict(np.zeros((2, 3)))
+
+
 def test_predict_images_prepares_them():
     class Halved:
         def apply(self, images):
@@ -90,7 +99,7 @@ def test_predict_images_prepares_them():
 
     model = ConvNet1((1, 8, 8), num_filters=2, kernel_size=3, padding=1, hidden_size=5, num_classes=3)
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
-    with pytest.raises(ValueError, match="the model has no statistics"):
+    with pytest.raises(ValueError, match="to the statistics that preprocess returned"):
         model.predict_images(images)
     model.statistics = Halved()
     np.testing.assert_array_equal(model.predict_images(images), model.predict(images[:, None] / 2))

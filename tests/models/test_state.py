@@ -139,7 +139,7 @@ def test_names_of_state_and_parameters_have_to_differ():
             super().__init__(3)
             self.state["weight"] = np.zeros(3)
 
-    with pytest.raises(ValueError, match=r"other names for the state than for parameters: \{'norm1.weight'\}"):
+    with pytest.raises(ValueError, match=r"state and parameters share the names \['norm1.weight'\]$"):
         Sequential([Both()], (3,))
 
 

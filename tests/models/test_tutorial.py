@@ -55,6 +55,10 @@ def test_the_tutorials_parameters_and_statistics_are_read(tmp_path, rng, dtype, 
     [
         ({"b1": np.zeros(4)}, r"expected b1 of shape \(3,\), got \(4,\)"),
         ({"w1": np.zeros((3, 1, 6, 7))}, "expected filters of odd height and width"),
+        (
+            {"w2": np.zeros((588, 0)), "b2": np.zeros(0), "w3": np.zeros((0, 10))},
+            r"expected sizes of at least 1, got w1 \(3, 1, 7, 7\), w2 \(588, 0\), w3 \(0, 10\)",
+        ),
         ({"w2": np.zeros((587, 7))}, r"expected w2 of shape \(588, 7\), got \(587, 7\)"),
         ({"w2": np.zeros(588)}, r"expected w2 to be of 2 axes in float32 or float64, got float64 of shape \(588,\)"),
         ({"w3": np.zeros((7, 10), np.int64)}, "expected w3 to be of 2 axes in float32 or float64"),

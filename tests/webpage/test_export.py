@@ -156,7 +156,7 @@ def test_says_that_scores_of_another_loss_are_no_probabilities(tmp_path, rng):
     for loss, said in ((convnet.softmax_loss, False), (convnet.svm_loss, True)):
         model = Sequential([Affine(64, 10, rng=rng)], (1, 8, 8), loss=loss)
         webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
-        assert ("order the classes alone" in content_of(tmp_path / "page.html")["about"]) == said
+        assert ("They rank the classes" in content_of(tmp_path / "page.html")["about"]) == said
 
 
 def test_refuses_samples_whose_scores_are_no_numbers(tmp_path, rng):
