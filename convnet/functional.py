@@ -3,9 +3,9 @@
 Axes: N images, C channels of H x W pixels, F filters of KH x KW weights, outputs of OH x OW, D features in and M
 features out. Output sizes are ``floor((size + 2 * padding - kernel) / stride) + 1``.
 
-Arguments are never changed, but for the weight of `affine_update`. Any real array is accepted, whatever its order,
-strides or byte order. Functions with parameters compute in the dtype of `weight`; the others keep float32 and float64
-and convert the rest to float32. N = 0 is allowed everywhere.
+Arguments are not changed, except for the weight of `affine_update` and `out` of `warp`. Any real array is accepted,
+whatever its order, strides or byte order. Functions with parameters compute in the dtype of `weight`; the others keep
+float32 and float64 and convert the rest to float32. N = 0 is allowed everywhere.
 
 Each function stands in its family's file in ``convnet/layers``; `warp` in ``convnet/datasets/warping.py``.
 """

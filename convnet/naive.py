@@ -3,7 +3,8 @@
 This file is long because it is one page of a textbook: every formula of the library, in one place and one style.
 
 Each function takes and returns what its fast namesake in `convnet.functional` does (the losses: that in
-`convnet.layers.losses`), but for `need_dx`. Nothing here is fast, nothing is checked, and every result is float64.
+`convnet.layers.losses`), except for `need_dx`. Only `philox` has no namesake. Nothing here is fast, and nothing is
+checked. Every array of results is float64, except `argmax`, which is int, and `kept`, which is bool.
 
 Axes: N images, C channels of H x W pixels, F filters of KH x KW weights, outputs of OH x OW, K classes, D features
 in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / stride) + 1``.
@@ -211,7 +212,8 @@ def average_pool2d_forward(
         The kernel size by default.
     padding : int or pair of ints
     count_padding : bool
-        Whether the padding's zeros count: the sum is divided by KH * KW, or else by the number of elements inside x.
+        If True, the padding's zeros count: the sum is divided by KH * KW. If False, it is divided by the number of
+        elements inside x.
 
     Returns
     -------
@@ -479,7 +481,8 @@ def tanh_backward(dy: Array, x: Array) -> Array:
     dx = np.zeros(dy.shape)
     for index in np.ndindex(dy.shape):
         value = float(x[index])
-        # Beyond 350 the square of the cosine is too large for a float, and the quotient 0 to 300 places.
+        # cosh(x)**2 overflows a float from about |x| = 355.6. At 350 its inverse is already below 1e-303, so 0 stands
+        # for it.
         dx[index] = float(dy[index]) * (0.0 if abs(value) > 350 else 1 / cosh(value) ** 2)
     return dx
 
@@ -601,10 +604,11 @@ def softmax_loss(scores: Array, labels: Array) -> tuple[float, Array]:
 
 
 def svm_loss(scores: Array, labels: Array, margin: float = 1.0) -> tuple[float, Array]:
-    """Multi-class SVM loss: every wrong class pays what it lacks of scoring `margin` less than the right one.
+    """Multi-class SVM loss: each wrong class adds the excess of its score over the right score minus `margin`.
 
-    ``loss = (1 / N) * sum over n, k != labels[n] of max(0, scores[n, k] - scores[n, labels[n]] + margin)``. A term
-    above 0 has the gradient 1 / N with respect to the wrong score and -1 / N with respect to the right one.
+    ``loss = (1 / N) * sum over n, k != labels[n] of max(0, scores[n, k] - scores[n, labels[n]] + margin)``. A class
+    without an excess adds 0. A term above 0 has the gradient 1 / N with respect to the wrong score and -1 / N
+    with respect to the right one.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Checks of arguments: each returns the argument in the form the library computes with, or says what was expected."""
+"""Checks of arguments, which raise an error that says what was expected.
+
+The `as_*` functions return the argument in the form that the kernels need. The `check_*` functions return nothing.
+"""
 
 import functools
 import operator
@@ -39,16 +42,16 @@ Pair = int | Sequence[int]
 LARGEST = 2**31 - 1
 
 
-# Elements that are looked at together.
+# Elements that `all_finite` tests at a time.
 PIECE = 1 << 14
 
-# What the kernels compute with; an array in the other byte order is equal to neither.
+# The dtypes that the kernels compute with. A dtype in the other byte order is equal to neither.
 NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def as_pair(value: Pair, what: str, minimum: int) -> tuple[int, int]:
     """Return an int or a pair of ints as a pair; `what` names it in the error."""
-    # The usual case first: a training step comes here 10 times.
+    # The usual case first: every training step calls this several times.
     if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int:
         first, second = value
         if minimum <= first <= LARGEST and minimum <= second <= LARGEST:
@@ -123,7 +126,7 @@ def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None)
 
     `dtype` is the dtype wanted; without it float32 and float64 stay and the rest becomes float32.
     """
-    # Nearly always: this way out takes a tenth of the time of what follows, and a training step comes here 30 times.
+    # The usual case first: it is much faster than the rest, and every training step calls this many times.
     if type(value) is np.ndarray and value.flags.c_contiguous and value.flags.aligned and value.dtype in NATIVE:
         plain: FloatArray = value
         if dtype is None or plain.dtype == dtype:
@@ -139,7 +142,7 @@ def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None)
 
 
 def as_array(value: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
-    """Return `value` as an array of whatever it holds."""
+    """Return `value` as an array, of the dtype that NumPy chooses for it."""
     try:
         return np.asarray(value)
     except ValueError:
@@ -170,7 +173,7 @@ def all_finite(array: FloatArray) -> bool:
     return all(np.isfinite(flat[start : start + PIECE]).all() for start in range(0, flat.size, PIECE))
 
 
-# Remembered, because a prediction of one image asks this ten times, of the same shapes each time.
+# Cached, because every prediction calls this several times, with the same shapes each time.
 @functools.lru_cache(1024)
 def check_shape(shape: tuple[int, ...], expected: tuple[int | str, ...], what: str) -> None:
     """Raise a ValueError unless an array's shape is the expected one; a letter stands for any size."""
@@ -182,7 +185,7 @@ def check_shape(shape: tuple[int, ...], expected: tuple[int | str, ...], what: s
 
 
 def check_out(out: FloatArray, x: FloatArray, what: str) -> None:
-    """Raise a ValueError unless `out` can take a result like x, computed from it."""
+    """Raise a ValueError unless `out` can hold a result of the shape and dtype of x without overwriting x."""
     if not (
         isinstance(out, np.ndarray)
         and (out.shape, out.dtype) == (x.shape, x.dtype)
@@ -201,7 +204,7 @@ def join_sizes(sizes: tuple[int, ...]) -> str:
 
 
 def check_pixels(height: int, width: int, what: str) -> None:
-    """Raise a ValueError if an image, with its padding, has more pixels than 32 bits can number."""
+    """Raise a ValueError if an image, with its padding, has more than 2**31 - 1 pixels, the kernels' limit."""
     if height * width > LARGEST:
         raise ValueError(
             f"{what}: expected fewer than 2**31 pixels in an image, padding included, got {height} x {width}"

@@ -1,4 +1,4 @@
-"""CPU quota: how many processors' time the system grants this process, as a container's limit does."""
+"""CPU quota: the number of CPUs whose time this process may use, as limited by a container."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ __all__ = ["cpu_quota"]
 
 
 def cpu_quota(root: str = "/") -> float:
-    """Return how many processors' time the control groups of this process allow; infinity without a limit.
+    """Return the CPU quota of this process's control groups, in CPUs; infinity without a limit.
 
     A container that is limited to 2 CPUs of 64 may run on all 64, but for so short a time that two of them are busy on
     average. More threads than that are stopped for most of each period. Linux tells the limit in files: control groups
@@ -37,8 +37,8 @@ def _groups(root: str) -> Iterator[str]:
                 continue
             sets = (os.path.join(mounted, directory) for directory in (controllers, "cpu"))
             mounted = next(filter(os.path.isdir, sets), mounted)
-        # A container may see the name that its group has outside, and no files but the group's own. Those lie at the
-        # top, where the names end that lie around this one.
+        # Inside a container, /proc may show the group's name on the host, while only the group's own files are mounted,
+        # at the top of sys/fs/cgroup. So the top and every prefix of the name are read.
         parts = [part for part in name.split("/") if part]
         if ".." not in parts:
             for count in range(len(parts) + 1):

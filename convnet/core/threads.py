@@ -90,26 +90,26 @@ def show_config() -> None:
     print(f"threads: {get_num_threads()}")
 
 
-# Elements of a part, and of each where there are more than 8: a part begins in Python, where only one thread can be at
-# a time, and threads that meet there wait for each other.
+# PART: least elements per part. LARGE_PART: least where there are more than 8 parts. Starting a part needs the GIL, so
+# that many small parts would wait for each other.
 PART, LARGE_PART = 1 << 18, 1 << 22
 
 
 def in_parts(task: Callable[[slice, int], object], count: int, elements: int, threads: int | None = None) -> None:
-    """Call task(part, slot) for parts, as slices, that together are the first `count` of something.
+    """Split range(count) into slices, and call task(slice, slot) for each, on several threads.
 
-    The parts depend on the sizes alone, and are given to the threads of the pool. What a task writes must depend on its
-    part alone; `slot`, below `threads`, tells the threads apart that run at the same time, for scratch memory.
+    The slices depend on the sizes alone. What a task writes must depend on its slice alone. `slot` is below `threads`
+    and differs between concurrent tasks; it selects scratch memory.
 
     Parameters
     ----------
     task : callable
     count : int
-        Things to be divided, such as images.
+        Number of things to split, such as images.
     elements : int
-        Of all of them together: what the work is proportional to.
+        Number of elements of all things together. The work is proportional to it.
     threads : int, optional
-        At most so many; `get_num_threads` by default.
+        Largest number of threads; `get_num_threads` by default.
     """
     threads = _kernels.num_threads() if threads is None else threads
     parts = min(count, elements // PART, max(8, min(32, elements // LARGE_PART)))

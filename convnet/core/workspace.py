@@ -35,12 +35,14 @@ class Memory(dict[str, npt.NDArray[Any]]):
 class Layout:
     """Where the arrays of a list of stages lie in one block of memory; computed once, and used for every step.
 
+    A layout here is the offsets in that block. The `layout` of a stage is something else: the order of the axes.
+
     Parameters
     ----------
     stages : sequence of mappings of str to (shape, dtype)
         The arrays of each stage by name.
     threads : int
-        For how many threads scratch memory was asked for.
+        Number of threads that the scratch memory is for.
 
     Attributes
     ----------
@@ -91,7 +93,7 @@ class Workspace:
         return self._block.size
 
     def memories(self, layout: Layout) -> list[Memory]:
-        """Return the arrays of a layout, without meaningful content; they take the memory of the call before."""
+        """Return uninitialised arrays for a layout, which overwrite the arrays of the previous call."""
         found = self._memories.get(layout)
         if found is not None:
             return found

@@ -1,6 +1,6 @@
 """Data: from files to arrays, their preparation, and their augmentation.
 
-What belongs here makes or changes images and labels before a model sees them. It knows nothing of layers.
+This package contains what makes or changes images and labels before a model sees them. It must not import layers.
 """
 
 from convnet.datasets.augmentation import Augmentation

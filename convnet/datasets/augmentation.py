@@ -28,8 +28,8 @@ class Augmentation:
     rotation : float
         Degrees, at most 180: the angle is drawn uniformly from ``-rotation`` to ``rotation``.
     statistics : Statistics, optional
-        What the images were prepared with: it is undone before they move and redone after, because moving the mean
-        image along leaves its ghost. Without it the images are moved as they are.
+        Statistics of the preprocessing. It is undone before the move and redone after. Otherwise the subtracted mean
+        image would move along and show in the result. By default the images are moved as they are.
 
     Raises
     ------
@@ -64,8 +64,8 @@ class Augmentation:
         rng : numpy.random.Generator
             Draws the amounts.
         out : ndarray, of the shape and dtype of x, optional
-            Where the result is written; by default a new array. With `out` and `statistics`, x is changed too: the
-            undone preparation takes its memory.
+            Where the result is written; by default a new array. With both `out` and `statistics`, x is overwritten: it
+            is used as scratch memory.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Preprocessing: from images as a data set holds them to the inputs of a model, and the statistics that repeat it."""
+"""Preprocessing: from raw images to the inputs of a model, and the statistics that repeat it."""
 
 import zlib
 from collections.abc import Mapping

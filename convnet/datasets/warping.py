@@ -13,15 +13,15 @@ __all__ = ["warp"]
 def warp(x: npt.ArrayLike, maps: npt.ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
     """Move the pixels of images: each output pixel is read where an affine map sends it.
 
-    ``y[n, c, h, w] = x[n, c]`` at row a and column b, where ``(a, b) = maps[n] @ (h, w, 1)``: bilinear between pixels,
-    and outside the image that of its nearest pixel.
+    ``y[n, c, h, w]`` is ``x[n, c]`` at row a, column b, where ``(a, b) = maps[n] @ (h, w, 1)``. Between pixels it is
+    interpolated bilinearly. Outside the image, the nearest pixel is used.
 
     Parameters
     ----------
     x : array_like, shape (N, C, H, W)
         Images of at least one pixel.
     maps : array_like, shape (N, 2, 3)
-        For each image the map from the output's to the input's rows and columns.
+        One map per image, from the output's to the input's rows and columns.
     out : ndarray, of the shape and dtype of x, optional
         Where the result is written, in C order; not x itself. By default a new array.
 
@@ -32,7 +32,8 @@ def warp(x: npt.ArrayLike, maps: npt.ArrayLike, *, out: FloatArray | None = None
     Raises
     ------
     ValueError
-        If a shape is wrong, or a map's number is above 2**31 - 1 in size or not finite, or `out` does not fit.
+        If a shape is wrong, or a number in a map is above 2**31 - 1 in absolute value or not finite, or `out` does not
+        fit.
     TypeError
         If an array does not hold real numbers.
 
@@ -49,7 +50,7 @@ def warp(x: npt.ArrayLike, maps: npt.ArrayLike, *, out: FloatArray | None = None
         raise ValueError(f"warp: maps: expected numbers from -{LARGEST} to {LARGEST}")
     y = np.empty_like(x) if out is None else out
     check_out(y, x, "warp")
-    if not y.size:  # however large images without channels are
+    if not y.size:  # nothing to do, even if H * W is huge
         return y
     in_parts(lambda part, _: _kernels.warp(x[part], maps[part], y[part]), len(x), 16 * x.size)
     return y

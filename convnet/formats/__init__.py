@@ -1,6 +1,6 @@
 """Files: written whole or not at all, and read without running anything that they hold.
 
-What belongs here knows bytes, archives and pickles, and nothing of what they mean to a model or a training.
+This package contains what handles bytes, archives and pickles. It must not import models, training or data sets.
 """
 
 from convnet.formats.archives import Arrays, read_archive, write_archive

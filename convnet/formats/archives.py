@@ -20,7 +20,7 @@ __all__ = ["Arrays", "naming", "read_archive", "write_archive"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-# Bytes of a header: what JSON makes of them can take 25 times as much memory. A thousand layers need 200,000.
+# Most bytes of a header. Parsed, they can take many times as much memory. A model of a thousand layers needs far fewer.
 MOST_HEADER = 1 << 22
 
 
@@ -34,11 +34,11 @@ def write_archive(
     path : path
         An existing file is replaced when the new one is complete.
     kind, version
-        For the header's ``format`` and ``version``.
+        Values for the header's ``format`` and ``version``.
     header : mapping
-        What JSON can hold.
+        Values that JSON can hold.
     arrays : mapping of str to ndarray
-        Of numbers or truth values.
+        Arrays of numbers or truth values.
 
     Raises
     ------
@@ -69,8 +69,8 @@ def read_archive(path: PathLike, kind: str, versions: Sequence[int]) -> tuple[di
     -------
     header : dict
     arrays : dict of str to ndarray
-        All but the header, writeable. They take no more memory than the file has bytes; what a header says takes a
-        hundred megabytes at worst.
+        All but the header, writeable. They take no more memory than the file has bytes. The header may take more,
+        but its length is limited.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def read_archive(path: PathLike, kind: str, versions: Sequence[int]) -> tuple[di
         If the file is not a whole archive of this format, or is of another version.
     """
     try:
-        content = read_file(path)  # whole, so that what is an OSError below comes from the content
+        content = read_file(path)  # whole, so that an OSError below comes from the content
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: expected a {kind} file, but there is no such file") from None
     with naming(path, kind):

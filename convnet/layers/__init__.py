@@ -1,4 +1,4 @@
-"""Layers, a file a family: its functions on NumPy arrays, its classes, and the stages that a plan computes them by.
+"""Layers, with one file per family: functions on NumPy arrays, classes, and the stages of a plan.
 
 Losses, initial values and the numerical check of gradients belong here too. How a layer is added stands in
 docs/contributing.md; LAYERS is the one table of them, from which files, options and the tests take what they need.

@@ -37,7 +37,7 @@ class Activation(Layer):
     Attributes
     ----------
     reads_output : bool
-        Whether the gradient is computed from the output y, or else from the input x.
+        If True, the gradient is computed from the output y. If False, from the input x.
     work : int
         How long an element takes, in additions.
     """
@@ -190,7 +190,7 @@ class LeakyReLU(Activation):
     Parameters
     ----------
     slope : float
-        Of the negative side.
+        Factor on x where x is not positive.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def leaky_relu_forward(x: npt.ArrayLike, slope: float = 0.01) -> FloatArray:
     ----------
     x : array_like, any shape
     slope : float
-        Of the negative side.
+        Factor on x where x is not positive.
 
     Returns
     -------
@@ -236,7 +236,7 @@ def leaky_relu_forward(x: npt.ArrayLike, slope: float = 0.01) -> FloatArray:
     ValueError
         If `slope` is not finite.
     TypeError
-        If x does not hold real numbers, or `slope` is none.
+        If x does not hold real numbers, or `slope` is not a number.
 
     Notes
     -----
@@ -266,7 +266,7 @@ def leaky_relu_backward(dy: npt.ArrayLike, x: npt.ArrayLike, slope: float = 0.01
     ValueError
         If the shapes differ, or `slope` is not finite.
     TypeError
-        If an array does not hold real numbers, or `slope` is none.
+        If an array does not hold real numbers, or `slope` is not a number.
     """
     return LeakyReLU(slope).backward(dy, x)[0]
 

@@ -40,7 +40,7 @@ def _flattened(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> tuple
 def affine_forward(x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike) -> FloatArray:
     """Affine map of each example: ``y = x @ weight + bias``, all axes of x after the first flattened.
 
-    Where many elements of x are 0, as after ReLU, these are left out: 0 times NaN or infinity may count as 0 then.
+    The kernel may skip elements of x that are 0, as many are after ReLU. Then 0 * NaN and 0 * infinity count as 0.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def affine_backward(
 ) -> tuple[FloatArray | None, FloatArray, FloatArray]:
     """Gradients of `affine_forward`: ``dx = dy @ weight.T``, ``dweight = x.T @ dy``, ``dbias = sum over n of dy[n]``.
 
-    Where many elements of dy are 0, as after ReLU, these are left out: 0 times NaN or infinity may count as 0 then.
+    If many elements of dy are 0, as after ReLU, the kernel may skip them. Then 0 * NaN and 0 * infinity count as 0.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def _affine_backward(
     rate: float,
     need_dx: bool,
 ) -> tuple[FloatArray | None, FloatArray, float]:
-    """Return dx, dbias and the sum of weight ** 2, after out = decay * out - rate * x.T @ dy."""
+    """Set out = decay * out - rate * x.T @ dy; return dx, dbias, and the sum of weight ** 2 from before that."""
     x, weight, shape = _affine_arguments(x, weight)
     dy = as_real(dy, "Affine: dy", weight.dtype)
     check_shape(dy.shape, (len(x), weight.shape[1]), "Affine: dy")
@@ -161,7 +161,7 @@ def affine_update(
     x : array_like, shape (N, ...)
         Examples given to the forward pass.
     weight : ndarray, shape (D, M)
-        That `can_update` accepts; changed.
+        A weight that `can_update` accepts; it is changed.
     rate, l2 : float
         Learning rate, and strength of the regularisation.
     need_dx : bool
@@ -179,7 +179,7 @@ def affine_update(
     ValueError
         If shapes do not fit together, a number is not finite, or `can_update` does not accept the weight.
     TypeError
-        If an array does not hold real numbers, or `rate` or `l2` is none.
+        If an array does not hold real numbers, or `rate` or `l2` is not a number.
     """
     if not can_update(weight):
         raise ValueError("Affine: expected a weight that can_update accepts: float32 or float64, in C order, writeable")
@@ -194,11 +194,11 @@ class Affine(Layer):
     Parameters
     ----------
     in_features, out_features : int
-        Elements D of one example of the input, and M of the output.
+        Number of elements of one example: D in the input, M in the output.
     rng : numpy.random.Generator
         Draws the initial weights: He normal with ``fan_in = D``. Biases start at 0.
     dtype : float32 or float64
-        Of the parameters, and so of the computation.
+        Dtype of the parameters, and so of the computation.
 
     Attributes
     ----------
@@ -321,7 +321,7 @@ class AffineStage(Stage):
     def _gradients(
         self, dy: FloatArray, x: FloatArray, memory: Memory, out: FloatArray, decay: float, rate: float
     ) -> tuple[FloatArray | None, FloatArray, float]:
-        """Return dx, dbias and the sum of weight ** 2, after out = decay * out - rate * x.T @ dy."""
+        """Set out = decay * out - rate * x.T @ dy; return dx, dbias, and the sum of weight ** 2 from before that."""
         if self.relu is not None:
             self.relu.apply_gradient(dy, memory["y"], memory["drelu"])
             dy = memory["drelu"]

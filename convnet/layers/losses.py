@@ -124,7 +124,6 @@ def softmax(scores: npt.ArrayLike) -> FloatArray:
     return exponentials
 
 
-# The library's losses by name, as model files hold them; and those under which the softmax of the scores is the model's
-# probabilities.
+# LOSSES: losses by their name in model files. SOFTMAX_LOSSES: losses for which softmax(scores) are probabilities.
 LOSSES: dict[str, Loss] = {function.__name__: function for function in (softmax_loss, svm_loss)}
 SOFTMAX_LOSSES: tuple[Loss, ...] = (softmax_loss,)

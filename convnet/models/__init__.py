@@ -1,7 +1,7 @@
 """Models: stacks of layers with a loss, the plan that computes them, and the files that hold them.
 
-What belongs here knows layers and data, and nothing of training: a model computes its loss, its gradients and its
-predictions, and says how it is computed.
+A model computes its loss, its gradients and its predictions, and says how it is computed. This package uses layers and
+data sets; it must not import training.
 """
 
 from convnet.models.convnet1 import ConvNet1

@@ -1,4 +1,4 @@
-"""ConvNet1: the network of the original tutorial, with every option of its table."""
+"""ConvNet1: the network of the original tutorial, with all its options."""
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
@@ -34,13 +34,13 @@ class ConvNet1(Sequential):
     input_shape : tuple of ints
         (C, H, W) of one image.
     num_filters, kernel_size, stride, padding
-        Of the convolution.
+        Number and size of the convolution's filters, the step between windows, and the zeros added on each side.
     activation : ReLU, LeakyReLU, Sigmoid, Tanh, or an object of one of them
         Applied after the convolution and after the first Affine layer.
     pooling : MaxPool2D, AveragePool2D, or an object of one of them
-        A class is made with `pool_size` and `pool_stride`; an object has its own.
+        A class is instantiated with `pool_size` and `pool_stride`; an instance keeps its own sizes.
     pool_size, pool_stride
-        Of the pooling; 2, and the stride the size, by default.
+        Window and stride of the pooling. By default `pool_size` is 2, and `pool_stride` equals `pool_size`.
     hidden_size : int
         Outputs of the first Affine layer.
     dropout : Dropout, optional
@@ -54,19 +54,20 @@ class ConvNet1(Sequential):
     seed : int
         Random seed of the initial weights, which are He normal, and of dropout.
     dtype : float32 or float64
-        Of the parameters, and so of the computation.
+        Dtype of the parameters, and so of the computation.
     fuse : bool
         See `Sequential`.
 
     Raises
     ------
     ValueError, TypeError
-        If a size is out of range, sizes do not fit together, or an activation, pooling, dropout or loss is none.
+        If a size is out of range, sizes do not fit together, or an activation, pooling, dropout or loss is of the wrong
+        type.
 
     Notes
     -----
     The model is that of V. N. Sichkar, "Neural networks for computer vision in autonomous vehicles and robotics",
-    2018, DOI 10.5281/zenodo.1317904, with every option of its table.
+    2018, DOI 10.5281/zenodo.1317904, with all its options.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ A model file is an archive (see `convnet.formats.archives`). Its arrays are the 
 such as ``conv1.weight``, what else belongs to the layers as ``state.*``, and, if the model has statistics,
 ``statistics.mean`` and ``statistics.std``. The JSON object has
 
-- ``format``: ``"convnet model"``, and ``version``: 2 where there is any ``state.*``, else 1, as convnet 0.1 wrote it;
+- ``format``: ``"convnet model"``, and ``version``: 2 with any ``state.*``, 1 without;
 - ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
 - ``loss``: a name in `convnet.layers.losses.LOSSES`; ``loss_arguments``: an object, such as ``{"margin": 2.0}``, and
   empty where it is missing;
@@ -33,7 +33,7 @@ from convnet.models.sequential import Sequential
 __all__ = ["check_parts", "load_model", "save_model"]
 
 KIND, VERSION, VERSION_WITH_STATE = "model", 1, 2
-# Of a model in a file.
+# Most classes and layers of a model in a file.
 MOST_CLASSES, MOST_LAYERS = 1_000_000, 10_000
 
 # The models that names in a file stand for; layers and losses have tables of their own.
@@ -46,7 +46,7 @@ def save_model(model: Sequential, path: PathLike) -> None:
     Parameters
     ----------
     model : Sequential
-        Of this library's layers and losses.
+        A model of this library's layers and losses.
     path : path
         Usually ``*.npz``; an existing file is replaced when the new one is complete.
 
@@ -99,7 +99,7 @@ def load_model(path: PathLike) -> Sequential:
     Returns
     -------
     Sequential
-        A ConvNet1 where one was saved; whether it fuses layers is not saved, and it does.
+        A ConvNet1 if a ConvNet1 was saved, otherwise a Sequential. `fuse` is not saved; a loaded model has fuse=True.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Se
     classes = tuple(header["input_shape"])
     for layer in stack:
         classes = layer.output_shape(classes)
-    if prod(classes) > MOST_CLASSES:  # any number can be claimed, and the loss is tried with them
+    if prod(classes) > MOST_CLASSES:  # checked before the loss is tried with so many
         raise ValueError(f"expected at most {MOST_CLASSES:,} classes, got the output shape {classes}")
     loss = _loss(LOSSES[header["loss"]], header.get("loss_arguments", {}))
     model = model_class.from_layers(stack, header["input_shape"], loss=loss, l2=header["l2"])

@@ -1,7 +1,7 @@
 """Figures that people look at, drawn by matplotlib without a screen.
 
-What belongs here reads a Solver, images or predictions and returns a figure, or writes an animation; nothing below
-imports it. matplotlib and Pillow are imported when a figure is drawn, not with the package.
+This package contains what reads a Solver, images or predictions and returns a figure, or writes an animation.
+Packages below it must not import it. matplotlib and Pillow are imported when a figure is drawn, not with the package.
 """
 
 from convnet.plotting.animation import FilterAnimation

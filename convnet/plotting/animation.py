@@ -20,7 +20,7 @@ class FilterAnimation(Callback):
 
     A frame is taken before the first iteration and then at even distances; each filter is scaled to its own range.
     The file is written when training begins, so that a path that cannot be written is known then, after every epoch,
-    and at the end; what goes wrong after the beginning, such as a full disk, is a warning, and training goes on.
+    and at the end. An error after the beginning, such as a full disk, becomes a warning, and training goes on.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class FilterAnimation(Callback):
             self._take(solver)
             self._try_to_write()
             self._started = False
-        self._weights, self._iterations = kept  # the frame of this end does not belong to a training that goes on
+        self._weights, self._iterations = kept  # a training that continues does not keep this last frame
 
     def state(self) -> Arrays:
         """Return the filters of all frames."""
@@ -106,7 +106,7 @@ class FilterAnimation(Callback):
     def _take(self, solver: Solver) -> None:
         weight = solver.model.params[f"{self.layer}.weight"]
         is_new = not self._iterations or solver.iteration > self._iterations[-1]
-        if is_new and np.isfinite(weight).all():  # of what is not the Solver will tell
+        if is_new and np.isfinite(weight).all():  # the Solver reports weights that are not finite
             self._weights.append(weight.copy())
             self._iterations.append(solver.iteration)
 

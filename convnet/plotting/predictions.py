@@ -29,7 +29,7 @@ def plot_examples(
     class_names: Sequence[str] | None = None,
     examples_per_class: int = 8,
 ) -> "Figure":
-    """Draw a sheet of example images, a column a class.
+    """Draw a sheet of example images, one column per class.
 
     Parameters
     ----------

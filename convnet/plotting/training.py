@@ -65,7 +65,7 @@ def plot_training(solver: Solver) -> "Figure":
     title = "Accuracy"
     lowest = 100 * min(solver.train_accuracy_history[1:] + solver.validation_accuracy_history[1:], default=0)
     if lowest > 90 and solver.epoch > 1:
-        # From the tenth of the untrained model to 100 % nothing could be told apart: the figure begins higher.
+        # If the axis began at the untrained model's accuracy, the later ones would look alike. It begins higher.
         start = (100 * solver.train_accuracy_history[0], 100 * solver.validation_accuracy_history[0])
         title += f" (before training: training {start[0]:.1f} %, validation {start[1]:.1f} %)"
         margin = 0.1 * (100 - lowest) + 0.01
@@ -88,7 +88,7 @@ def plot_curves(
     ylabel: str,
     log_scale: bool = False,
 ) -> "Figure":
-    """Draw curves for comparison, a panel a group, all on one scale.
+    """Draw curves for comparison, one panel per group, all on one scale.
 
     Parameters
     ----------
@@ -97,9 +97,9 @@ def plot_curves(
     x : array_like, shape (M,)
         The common abscissa.
     xlabel, ylabel : str
-        Of the axes.
+        Labels of the axes.
     log_scale : bool
-        Whether the ordinate is logarithmic, where anything is above 0; what is not is left out then.
+        If True and any value is positive, the y axis is logarithmic. Values of 0 or below are not drawn.
 
     Returns
     -------

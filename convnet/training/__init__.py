@@ -1,7 +1,7 @@
 """Training: the Solver, its optimizers, schedules and callbacks, and the checkpoints that it goes on from.
 
-What belongs here changes a model from data, or decides when and how. A figure, a page or a door to another library is
-above it.
+This package contains what changes a model from data, or decides when and how. It must not import plotting or
+webpage.
 """
 
 from convnet.training.callbacks import EarlyStopping, ProgressBar

@@ -15,8 +15,9 @@ __all__ = ["EarlyStopping", "ProgressBar"]
 class EarlyStopping(Callback):
     """End the training when the validation accuracy has not risen above its best for some epochs.
 
-    A Solver that restores the best parameters, as it does by default, then has those of before these epochs. With a
-    schedule that lowers the learning rate at the end, such as `OneCycle`, it may end before that pays.
+    A Solver restores the best parameters by default, so that it then has those from before these epochs. A schedule
+    such as `OneCycle` lowers the learning rate at the end, which raises the accuracy. With it, training may stop too
+    early.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class EarlyStopping(Callback):
 
 
 class ProgressBar(Callback):
-    """A progress bar on a terminal, and one line an epoch.
+    """A progress bar on a terminal, and one line per epoch.
 
     The bar is tqdm's, drawn only if tqdm is installed and the output goes to a terminal.
 

@@ -19,9 +19,9 @@ class Checkpoint(Callback):
     """Write checkpoints while a Solver trains, from which `Solver.resume` goes on bit for bit.
 
     The first is written when training begins, so that a folder that cannot be written to is known then, and the last
-    one when it ends, by an interrupt too. What goes wrong in between, such as a full disk, is a warning, and training
-    goes on. A checkpoint takes two or three times the memory of the parameters, and that
-    of the optimizer's state.
+    one when it ends, by an interrupt too. An error in between, such as a full disk, becomes a warning, and training
+    goes on. On disk, a checkpoint takes two or three times the size of the parameters, plus the size of the optimizer's
+    state.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ class Checkpoint(Callback):
     seconds : float, optional
         Write when so many seconds have passed; 60 by default if there are no `iterations`.
     keep : int
-        How many checkpoints of this training stay, and how many of earlier ones in the same folder: the newest ones;
-        older ones are removed when a new one is complete.
+        How many checkpoints of this training to keep, and also how many of earlier trainings in the folder. Older files
+        are deleted after a new one is complete.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class Checkpoint(Callback):
         self._write(solver)
 
     def _stamp(self, iteration: int) -> str:
-        """Return the time in the files' names: of the checkpoint that is gone on from, or else a newer one than all."""
+        """Return the time in the files' names: that of the resumed checkpoint, or one later than all others."""
         names = [path.stem.split("-") for path in checkpoints_in(self.folder)]
         for _, stamp, *reached in reversed(names):
             if iteration and reached == [f"{iteration:010d}"]:
@@ -82,7 +82,7 @@ class Checkpoint(Callback):
             self._try_to_write(solver)
 
     def on_train_end(self, solver: Solver) -> None:
-        """Write the last checkpoint, unless an error has left the Solver between two iterations."""
+        """Write the last checkpoint, or nothing if a step failed halfway."""
         if self._started and solver.is_between_iterations and solver.iteration != self._written:
             self._try_to_write(solver)
 

@@ -44,14 +44,14 @@ class Keeper(Protocol):
 
 
 class Parts(NamedTuple):
-    """What a checkpoint is of.
+    """The objects that a checkpoint saves and restores.
 
     Attributes
     ----------
     state, model, optimizer
-        What is written, and changed by `resume`.
+        Objects that `save` writes and `resume` changes.
     keepers : dict of str to callback
-        By name.
+        The callbacks by name.
     run : dict
         What the run is made of; see `convnet.training.run`.
     iterations_per_epoch : int
@@ -132,7 +132,7 @@ def resume(parts: Parts, path: PathLike) -> None:
 
 
 def _differences(run: dict[str, Any], own: dict[str, Any]) -> list[str]:
-    """Return what differs between a checkpoint's run and this one, a text each."""
+    """Return one text per difference between a checkpoint's run and this one."""
     different = [name for name in {**own, **run} if run.get(name) != own.get(name)]
     texts = [f"{name:.40} {run.get(name)!r:.200}, expected {own.get(name)!r:.200}" for name in different[:3]]
     return texts + ([f"and {len(different) - 3} more"] if len(different) > 3 else [])

@@ -172,7 +172,7 @@ class Optimizer:
         Parameters
         ----------
         name : str
-            Of the parameter, such as ``"conv1.weight"``.
+            Name of the parameter, such as ``"conv1.weight"``.
         param, grad : ndarray, shape (M,)
             The parameter and its gradient, flattened, of one dtype.
         state : dict of str to ndarray
@@ -237,8 +237,8 @@ class Momentum(Optimizer):
     Parameters
     ----------
     learning_rate : float
-        Above 0. Steps become up to ``1 / (1 - momentum)`` times as long as with `SGD`: at 0.9, a tenth of its rate
-        does about as much.
+        Above 0. Steps grow to up to ``1 / (1 - momentum)`` times those of `SGD`. With momentum 0.9, use about a tenth
+        of SGD's learning rate.
     momentum : float
         In [0, 1).
     nesterov : bool

@@ -1,4 +1,4 @@
-"""What a training run is made of, as texts: by it a checkpoint knows whether it is of the same run."""
+"""Text description of a training run, by which a checkpoint of another run is refused."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -13,7 +13,7 @@ __all__ = ["data_sums", "described", "described_model"]
 
 
 def described_model(model: Sequential) -> dict[str, Any]:
-    """Return what a model is made of, but for the values of its arrays, as JSON has it."""
+    """Describe a model's structure, without its parameters' values, as JSON types."""
     return {
         "model": type(model).__name__,
         "input_shape": list(model.input_shape),

@@ -24,11 +24,11 @@ class TrainingState:
     Parameters
     ----------
     model : Sequential
-        Of which copies are kept.
+        The model whose copies are kept.
     count : int
         Training examples.
     seed : int
-        Random seed of the order of the minibatches and of the augmentation.
+        Random seed of the order of the minibatches, of the augmentation, and of the sample for the training accuracy.
 
     Attributes
     ----------
@@ -46,14 +46,14 @@ class TrainingState:
         Copies of the model at the best validation accuracy, at the last accuracy check, and at the last iteration while
         the model itself has the best ones; empty where there is none.
     is_between_iterations : bool
-        Whether all belongs to one iteration.
+        False while a step runs, and after a step that failed. A checkpoint can be written only while it is True.
     is_stopping : bool
         Whether the training ends after the current iteration.
     """
 
     def __init__(self, model: Sequential, count: int, seed: int) -> None:
         self.order = np.arange(count)
-        # The model is copied into whichever of the two does not hold the best one.
+        # Two buffers: one holds the best snapshot, new snapshots go into the other.
         self._copies = [_copied(model_arrays(model)) for _ in range(2)]
         self.reset(model, seed)
 
@@ -85,7 +85,7 @@ class TrainingState:
         self.last = self.checked if is_checked else _copied(model_arrays(model))
 
     def take_back_last(self, model: Sequential) -> None:
-        """Give the model what it was after the last iteration, if it is still the best one that was restored."""
+        """Restore the arrays of the last iteration, unless the model was changed after the best ones were restored."""
         own = model_arrays(model)
         if self.last and all(np.array_equal(own[name], best) for name, best in self.best.items()):
             restore(model, self.last)
