@@ -20,7 +20,9 @@ __all__ = ["ConvReLUPoolStage", "can_fuse", "conv_relu_pool_backward", "conv_rel
 
 
 def can_fuse(weight: npt.NDArray[Any]) -> bool:
-    """Return whether `conv_relu_pool_forward` takes these filters: float32, of a width that a vector holds.
+    """Return whether `conv_relu_pool_forward` takes these filters: float32 and at most MAX_KERNEL_W wide.
+
+    It takes none with the instruction set ``none``.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def conv_output_shape(
     return conv_outputs((0, *input_shape), weight_shape, stride, padding)
 
 
-# Remembered, as all that is worked out from the shapes of arrays before each call.
+# Cached, because every call asks this again, with the same shapes each time.
 @functools.lru_cache(1024)
 def conv_outputs(
     x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
@@ -91,7 +91,7 @@ def conv_arguments(
 def geometry_of(
     image_shape: Shape, weight: FloatArray, stride: tuple[int, int], padding: tuple[int, int]
 ) -> _kernels.Convolution:
-    """Return the geometry of a convolution of images (C, H, W), and by it how the kernels compute it."""
+    """Return the geometry of a convolution of images (C, H, W), which decides the kernels' algorithms."""
     (c, h, w), (f, _, kh, kw) = image_shape, weight.shape
     return _kernels.Convolution(weight.dtype == np.float32, c, h, w, f, kh, kw, *stride, *padding)
 
@@ -107,8 +107,8 @@ def conv2d_forward(
     """Convolution (cross-correlation) of images with filters.
 
     ``y[n, f, oh, ow] = bias[f] + sum over c, i, j of
-    weight[f, c, i, j] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``, with 0 outside of x. A weight
-    that is not finite may or may not make an output NaN whose window reaches outside of x.
+    weight[f, c, i, j] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``, with 0 outside of x. If
+    a weight is not finite, an output whose window reaches outside of x may or may not be NaN.
 
     Parameters
     ----------
@@ -162,9 +162,10 @@ def conv2d_backward(
 
     ``dweight[f, c, i, j] = sum over n, oh, ow of
     dy[n, f, oh, ow] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``;
-    ``dbias[f] = sum over n, oh, ow of dy[n, f, oh, ow]``; ``dx`` adds ``weight[f, c, i, j] * dy[n, f, oh, ow]`` to
-    the element of x that it was multiplied with. A weight that is not finite may make other elements of dx NaN too, and
-    a dy that is not finite elements of dweight that it meets outside of x alone.
+    ``dbias[f] = sum over n, oh, ow of dy[n, f, oh, ow]``; each product
+    ``weight[f, c, i, j] * dy[n, f, oh, ow]`` is added to the element of ``dx`` where the weight met x. If a weight is
+    not finite, other elements of dx may be NaN too. If an element of dy is not finite, elements of dweight may be NaN
+    that it meets only outside of x.
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ class Conv2D(Layer):
     Parameters
     ----------
     in_channels, out_channels : int
-        Channels C of the input, and filters F, which are the channels of the output.
+        Number of channels: C in the input, F in the output, one per filter.
     kernel_size : int or pair of ints
         Height and width of the filters.
     stride, padding : int or pair of ints
@@ -217,7 +218,7 @@ class Conv2D(Layer):
     rng : numpy.random.Generator
         Draws the initial weights: He normal with ``fan_in = C * KH * KW``. Biases start at 0.
     dtype : float32 or float64
-        Of the parameters, and so of the computation.
+        Dtype of the parameters, and so of the computation.
 
     Attributes
     ----------
@@ -293,7 +294,7 @@ class Conv2D(Layer):
 
 
 class ConvolutionStage(Stage):
-    """A convolution, on the channels' planes."""
+    """A convolution, with arrays in NCHW layout."""
 
     def __init__(self, name: str, layer: Conv2D, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__((name,), input_shape, layer.output_shape(input_shape), dtype)

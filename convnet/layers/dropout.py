@@ -28,8 +28,8 @@ def dropout_forward(
     rate : float
         In [0, 1).
     rng : numpy.random.Generator
-        Draws the 64-bit key of a counter-based generator, Philox4x32-10. Its word i of 32 bits belongs to element i of
-        x in C order, which is dropped if ``word / 2 ** 32`` lies below `rate`; `naive.dropout_forward` shows it.
+        Draws the 64-bit key of the counter-based generator Philox4x32-10. Its 32-bit word i belongs to element i of x
+        in C order. The element is dropped if the word is below ``floor(rate * 2 ** 32)``; see `naive.dropout_forward`.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def _drop(x: FloatArray, rate: float, rng: np.random.Generator, kept: npt.NDArra
     key, threshold = int(rng.integers(2**64, dtype=np.uint64)), int(rate * 2**32)
     flat_x, flat_kept, flat_y = x.reshape(-1), kept.reshape(-1).view(np.uint8), y.reshape(-1)
 
-    def task(part: slice, _: int) -> None:  # of the generator's counters, each of which serves four elements
+    def task(part: slice, _: int) -> None:  # a slice of the counters; each serves four elements
         elements = slice(4 * part.start, 4 * part.stop)
         _kernels.dropout_mask(key, part.start, threshold, flat_kept[elements])
         _kernels.dropout_scale(1 - rate, flat_x[elements], flat_kept[elements], flat_y[elements])

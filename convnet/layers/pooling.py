@@ -213,7 +213,7 @@ def average_pool2d_forward(
     padding : int or pair of ints
         Zeros added on each side, at most half the kernel.
     count_padding : bool
-        Whether the count is KH * KW everywhere, or else the number of the window's elements that lie inside x.
+        If True, the count is KH * KW everywhere. If False, it is the number of the window's elements inside x.
 
     Returns
     -------
@@ -318,7 +318,7 @@ def _max_forward(geometry: _kernels.Pooling, x: FloatArray, y: FloatArray, argma
 
 
 def _max_backward(dy: FloatArray, argmax: npt.NDArray[np.int32], dx: FloatArray) -> None:
-    if not dx.size:  # however many images of no pixels there are
+    if not dx.size:  # nothing to do, even if there are many images without pixels
         return
     gradients, indices, images = _planes(dy), _planes(argmax), _planes(dx)
 
@@ -468,7 +468,7 @@ class PoolStage(Stage):
 
 
 class MaxPoolStage(PoolStage):
-    """A max pooling, on the channels' planes."""
+    """A max pooling, with arrays in NCHW layout."""
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
         return super().arrays(n, threads, training) | {"argmax": ((n, *self.output_shape), np.int32)}
@@ -484,7 +484,7 @@ class MaxPoolStage(PoolStage):
 
 
 class AveragePoolStage(PoolStage):
-    """An average pooling, on the channels' planes."""
+    """An average pooling, with arrays in NCHW layout."""
 
     def __init__(self, name: str, layer: AveragePool2D, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__(name, layer, input_shape, dtype)

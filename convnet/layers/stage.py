@@ -41,9 +41,9 @@ class Stage:
     Parameters
     ----------
     names : sequence of str
-        Of the layers that it computes, in order.
+        Names of the layers that it computes, in order.
     input_shape, output_shape : tuple of ints
-        Of one example.
+        Shapes of one example.
     dtype : float32 or float64
 
     Attributes
@@ -51,11 +51,12 @@ class Stage:
     algorithm : str
         What computes it, such as ``direct`` or ``im2col``; see docs/architecture.md.
     layout : str
-        How its arrays lie in memory.
+        Order of the axes of its arrays. `convnet.core.workspace.Layout` is something else: offsets in a block of
+        memory.
     fused : tuple of str
         What is computed in the same pass.
     can_update : bool
-        Whether `update` is there: the stage can update its weight while it computes the gradient.
+        If True, `update` can be called: the stage can update its weight while it computes the gradient.
     need_dx : bool
         Whether the gradient with respect to the input is needed; the plan says so, before it asks for `arrays`.
     """
@@ -81,9 +82,9 @@ class Stage:
         n : int
             Examples.
         threads : int
-            For which scratch memory has to suffice.
+            Number of threads that the scratch memory is for.
         training : bool
-            Whether for `forward` and `backward`, or for `predict`.
+            If True, the arrays are for `forward` and `backward`. If False, for `predict`.
         """
         raise NotImplementedError
 

@@ -1,8 +1,8 @@
 """Plan: a model compiled into stages, once for a shape of the examples, a dtype and an instruction set.
 
-What a user writes is layers; what runs is the plan. A stage computes one layer, or several in a row in one pass, in the
-way that suits its sizes best (`convnet.layers.stage`). Shapes are proven when the plan is made, so that a step checks
-none of them again.
+A user writes layers; the plan computes them. A stage computes one layer, or several in a row in one pass, in the way
+that suits its sizes best (`convnet.layers.stage`). Shapes are checked when the plan is made; a step does not check them
+again.
 """
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
@@ -35,12 +35,20 @@ GROUPS: tuple[tuple[tuple[type[Layer], ...], Any], ...] = (
 )
 # Layouts that a plan remembers, one for each number of examples and of threads.
 MOST_LAYOUTS = 64
-# Bytes of a workspace that a plan keeps for the next prediction, and how many: for single images, one a thread.
+# A plan keeps at most MOST_SPARE workspaces, of at most SPARE_SIZE bytes each, for the next predictions.
 SPARE_SIZE, MOST_SPARE = 1 << 20, 4
 
 
 class Descent(NamedTuple):
-    """Learning rate of vanilla SGD, and strength of the L2 regularisation."""
+    """An update by vanilla SGD that is made while the gradients are computed.
+
+    Attributes
+    ----------
+    rate : float
+        Learning rate.
+    l2 : float
+        Strength of the L2 regularisation.
+    """
 
     rate: float
     l2: float
@@ -63,9 +71,9 @@ class Plan:
     layers : mapping of str to Layer
         In order, by name.
     input_shape : tuple of ints
-        Of one example.
+        Shape of one example.
     dtype : float32 or float64
-        Of all arrays.
+        Dtype of all arrays.
     fuse : bool
         Whether layers in a row may be computed in one pass.
     reference : bool
@@ -76,7 +84,7 @@ class Plan:
     ----------
     stages : list of Stage
     instruction_set : str
-        For which it was made.
+        The instruction set that the plan was made for.
 
     Raises
     ------
@@ -193,7 +201,7 @@ class Plan:
             yield grads, penalty
 
     def borrow_workspace(self) -> Workspace:
-        """Return memory for a prediction: that of an earlier small one, which is at hand at once, or new."""
+        """Return a workspace for a prediction: the spare one of an earlier prediction, or a new one."""
         try:
             return self._spare.pop()  # in one step, so that two threads never get the same
         except IndexError:
@@ -224,7 +232,7 @@ class Plan:
     # ------------------------------------------------------------------------------------------ showing
 
     def table(self, batch_size: int = 50) -> str:
-        """Return a table: a line a stage, with the memory that its arrays take in a training step.
+        """Return a table with one line per stage, and the memory that its arrays take in a training step.
 
         Parameters
         ----------
