@@ -216,6 +216,7 @@ class Affine(Layer):
     def __init__(
         self, in_features: int, out_features: int, *, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32
     ) -> None:
+        super().__init__()
         d, m = as_count(in_features, "Affine: in_features"), as_count(out_features, "Affine: out_features")
         weight = he_normal((d, m), d, rng, dtype)
         self.params = {"weight": weight, "bias": np.zeros(m, weight.dtype)}
@@ -227,7 +228,7 @@ class Affine(Layer):
     @classmethod
     def from_params(cls, params: Mapping[str, npt.ArrayLike]) -> Self:  # type: ignore[override]
         layer = cls.__new__(cls)
-        layer.params = cls._copy_params(params, {"weight": 2, "bias": 1})
+        layer.params, layer.state = cls._copy_params(params, {"weight": 2, "bias": 1}), {}
         if layer.params["bias"].shape != layer.params["weight"].shape[1:]:
             raise ValueError(
                 f"Affine: expected a bias for each column of weight {layer.params['weight'].shape}, "

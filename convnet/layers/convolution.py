@@ -244,6 +244,7 @@ class Conv2D(Layer):
         rng: np.random.Generator,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
+        super().__init__()
         c, f = as_count(in_channels, "Conv2D: in_channels"), as_count(out_channels, "Conv2D: out_channels")
         kernel = as_pair(kernel_size, "Conv2D: kernel_size", 1)
         self.stride, self.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
@@ -262,7 +263,7 @@ class Conv2D(Layer):
         cls, params: Mapping[str, npt.ArrayLike], *, stride: Pair = 1, padding: Pair = 0
     ) -> Self:
         layer = cls.__new__(cls)
-        layer.params = cls._copy_params(params, {"weight": 4, "bias": 1})
+        layer.params, layer.state = cls._copy_params(params, {"weight": 4, "bias": 1}), {}
         layer.stride, layer.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
         if layer.params["bias"].shape != layer.params["weight"].shape[:1]:
             raise ValueError(

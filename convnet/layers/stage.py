@@ -147,6 +147,11 @@ class LayerStage(Stage):
     def backward(self, dy: FloatArray, cache: Any, memory: Memory) -> tuple[FloatArray | None, Grads]:
         dx, grads = self._pair(self.layer.backward(dy, cache, need_dx=self.need_dx), "backward", "(dx, grads)")
         (name,) = self.names
+        if self.layer.params and not isinstance(grads, Mapping):
+            raise TypeError(
+                f"{name}: expected backward to return grads as a dictionary with {', '.join(self.layer.params)}, "
+                f"got {type(grads).__name__}"
+            )
         own = {f"{name}.{key}": self._copied(grads, key, param, memory) for key, param in self.layer.params.items()}
         if not self.need_dx:
             return None, own

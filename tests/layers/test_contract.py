@@ -303,3 +303,20 @@ def test_multiply_adds_are_those_of_the_loops():
     }
     for layer, count in counts.items():
         assert layer.multiply_adds(IMAGE) == count
+
+
+def test_a_subclass_of_any_layer_may_add_state(case, layer, dtype):
+    cls = type(layer)
+
+    class Counting(cls):
+        def update_state(self, cache):
+            self.state["count"] = self.state.get("count", 0) + np.ones(1)
+
+    copies = [cls.from_params(layer.params, **layer.hyperparameters()) for cls in (cls, Counting)]
+    made = case.make(dtype)
+    made.__class__ = Counting  # as its constructor left it
+    for counting in (copies[1], made):
+        assert counting.state == {}
+        counting.update_state(None)
+        assert counting.state == {"count": np.ones(1)}
+    assert copies[0].state == layer.state == {}  # each has its own

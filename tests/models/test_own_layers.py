@@ -36,6 +36,16 @@ def test_a_users_layer_with_wrong_gradients_is_named(rng, change, message):
         model.loss(np.ones((2, 3)), [0, 1])
 
 
+@pytest.mark.parametrize("grads", [None, [np.zeros((3, 3)), np.zeros(3)], np.zeros(3)])
+def test_gradients_that_are_no_dictionary_are_named(rng, grads):
+    model = Sequential([Affine(3, 3, rng=rng, dtype=np.float64), Wrong(lambda dx, _: (dx, grads))], (3,))
+    message = (
+        f"affine2: expected backward to return grads as a dictionary with weight, bias, got {type(grads).__name__}"
+    )
+    with pytest.raises(TypeError, match=message):
+        model.loss(np.ones((2, 3)), [0, 1])
+
+
 def test_a_users_gradient_is_not_written_to(rng):
     stored = np.zeros((3, 3))
     model = Sequential([Wrong(lambda dx, grads: (dx, grads | {"weight": stored[:]}))], (3,), l2=1.0)
