@@ -26,6 +26,7 @@ from convnet.datasets.preprocessing import Statistics
 from convnet.formats.archives import naming, read_archive, write_archive
 from convnet.formats.files import PathLike
 from convnet.layers import LAYERS
+from convnet.layers.base import Layer
 from convnet.layers.losses import LOSSES, Loss
 from convnet.models.convnet1 import ConvNet1
 from convnet.models.sequential import Sequential
@@ -53,9 +54,10 @@ def save_model(model: Sequential, path: PathLike) -> None:
     Raises
     ------
     TypeError
-        If the model, a layer, the loss or the statistics is not of this library.
+        If the model, a layer, the loss or the statistics is not of this library, or `l2` is not a number.
     ValueError
-        If there are class names, but not one string for each class.
+        If there are class names, but not one string for each class, or `load_model` would refuse the model: its
+        parameters do not fit together, or a number is out of range. No file is written after an error.
     OSError
         If the file cannot be written; what was there before is still there.
     """
@@ -76,7 +78,7 @@ def save_model(model: Sequential, path: PathLike) -> None:
     header = {
         "model": type(model).__name__,
         "input_shape": model.input_shape,
-        "l2": model.l2,
+        "l2": as_number(model.l2, "save_model: l2", at_least=0),
         "loss": loss.__name__,
         "loss_arguments": {name: float(value) for name, value in loss_arguments.items()},
         "layers": [
@@ -86,6 +88,12 @@ def save_model(model: Sequential, path: PathLike) -> None:
         "statistics": statistics,
         "class_names": None if model.class_names is None else list(model.class_names),
     }
+    try:
+        _build(header, arrays)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"save_model: expected a model that load_model accepts, got one with an error: {error}"
+        ) from None
     write_archive(path, KIND, VERSION_WITH_STATE if model.state else VERSION, header, arrays)
 
 
@@ -159,10 +167,7 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Se
     model_class = MODELS[header["model"]]
     if len(header["layers"]) > MOST_LAYERS:
         raise ValueError(f"expected at most {MOST_LAYERS:,} layers, got {len(header['layers']):,}")
-    stack = [
-        LAYERS[entry["class"]].from_params(_with_prefix(arrays, entry["name"]), **entry["hyperparameters"])
-        for entry in header["layers"]
-    ]
+    stack = [_build_layer(entry, arrays) for entry in header["layers"]]
     classes = tuple(header["input_shape"])
     for layer in stack:
         classes = layer.output_shape(classes)
@@ -179,6 +184,16 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Se
     model.class_names = header["class_names"]
     _check_class_names(model, "class_names")
     return model
+
+
+def _build_layer(entry: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Layer:
+    """Return the layer of an entry of ``layers``; what is wrong with it is an error that names it."""
+    name = entry["name"]
+    cls, params = LAYERS[entry["class"]], _with_prefix(arrays, name)
+    try:
+        return cls.from_params(params, **entry["hyperparameters"])
+    except ValueError as error:
+        raise ValueError(f"layer {name:.40}: {error}") from None
 
 
 def _loss(function: Loss, arguments: Mapping[str, float]) -> Loss:

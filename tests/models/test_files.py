@@ -304,6 +304,69 @@ def test_parameters_written_on_another_machine_come_back(tmp_path):
         assert loaded.params[name].dtype.isnative
 
 
+def with_param(name, change):
+    """Return a model with one parameter replaced."""
+    model = convnet1()
+    layer, key = name.split(".")
+    model.layers[layer].params[key] = change(model.params[name])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("conv1.bias", lambda a: np.zeros(4, a.dtype), "layer conv1: Conv2D: expected a bias for each filter"),
+        ("affine2.bias", lambda a: np.zeros(1, a.dtype), "layer affine2: Affine: expected a bias for each column"),
+        ("affine1.bias", lambda a: a.astype(np.float16), "affine1.bias: expected .*float32 or float64, got float16"),
+        ("affine1.weight", lambda a: a.astype(np.float64), "layer affine1: Affine: expected parameters of one dtype"),
+        ("affine1.weight", lambda a: a.astype(int), "affine1.weight: expected real numbers in float32 or float64"),
+        ("affine2.weight", lambda a: a[:-1], "expects 4 input features, got 5"),
+        ("conv1.weight", lambda a: a[0], "layer conv1: Conv2D: weight: expected 4 axes"),
+    ],
+)
+def test_parameters_that_could_not_be_loaded_again_are_not_saved(tmp_path, name, change, message):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"old")
+    with pytest.raises(ValueError, match=f"save_model: expected a model that load_model accepts, .*{message}"):
+        save_model(with_param(name, change), path)
+    assert path.read_bytes() == b"old"
+
+
+def test_layers_of_different_dtypes_are_not_saved(tmp_path):
+    model = convnet1()
+    params = model.layers["affine1"].params
+    params |= {key: param.astype(np.float64) for key, param in params.items()}
+    with pytest.raises(ValueError, match=r"save_model: .* expected parameters of one dtype, got .*float32.*float64"):
+        save_model(model, tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("l2", "error", "message"),
+    [
+        (-1, ValueError, "expected a finite number of at least 0, got -1"),
+        (np.nan, ValueError, "expected a finite number of at least 0, got nan"),
+        ("much", TypeError, "expected a real number, got 'much'"),
+    ],
+)
+def test_a_regularisation_that_could_not_be_loaded_again_is_not_saved(tmp_path, l2, error, message):
+    model = convnet1()
+    model.l2 = l2
+    with pytest.raises(error, match=f"save_model: l2: {message}"):
+        save_model(model, tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("l2", [np.float32(1e-4), np.float64(0.5), np.int64(2), 1])
+def test_a_regularisation_may_be_any_real_number(tmp_path, l2):
+    model = convnet1()
+    model.l2 = l2
+    save_model(model, tmp_path / "model.npz")
+    loaded = load_model(tmp_path / "model.npz")
+    assert type(loaded.l2) is float
+    assert loaded.l2 == l2
+
+
 class OtherSequential(Sequential):
     pass
 
