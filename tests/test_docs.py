@@ -76,6 +76,18 @@ def test_the_layer_of_the_guide_has_right_gradients_and_trains(rng):
     assert (model.predict(x) == labels).mean() > 0.9
 
 
+def test_the_layer_of_the_guide_names_what_it_cannot_normalise(rng):
+    names = {}
+    exec(block_with("docs/guide.md", "class BatchNorm"), names)
+    for features in (3, 4, 48):
+        layers = [convnet.Conv2D(1, 3, 3, padding=1, rng=rng), names["BatchNorm"](features)]
+        message = (
+            rf"layer norm1, .*BatchNorm: expected vectors of {features} features, got examples of shape \(3, 4, 4\)"
+        )
+        with pytest.raises(ValueError, match=message):
+            convnet.Sequential(layers, (1, 4, 4))
+
+
 @pytest.mark.parametrize(
     "checker", [["mypy", "--strict"], ["pyright", "--pythonpath", sys.executable]], ids=["mypy", "pyright"]
 )
