@@ -23,6 +23,9 @@ class Checkpoint(Callback):
     goes on. On disk, a checkpoint takes two or three times the size of the parameters, plus the size of the optimizer's
     state.
 
+    `Solver.resume` refuses the checkpoint of another run. It tells functions apart by their names alone, and a user's
+    layers by their ``hyperparameters()``.
+
     Parameters
     ----------
     folder : path
