@@ -188,16 +188,27 @@ def _values(parts: Parts, header: dict[str, Any], arrays: Arrays) -> dict[str, A
     order, own_order = arrays["order"], parts.state.order
     if order.dtype.kind != "i" or not np.array_equal(np.sort(order), np.sort(own_order)):
         raise ValueError(f"order: expected a permutation of {len(own_order)} examples")
-    # The first check is before the first iteration.
-    checks = values["checked_iteration"] // parts.iterations_per_epoch + 1
-    for name, length in zip(HISTORIES, (values["iteration"], checks, checks), strict=True):
+    for name in HISTORIES:
         history = arrays[name]
         if history.ndim != 1 or history.dtype != np.float64:
             raise ValueError(f"{name}: expected an axis of float64, got {history.dtype} of shape {history.shape}")
-        if len(history) != length:
-            raise ValueError(f"{name}: expected {length} entries, got {len(history)}")
         values[name] = history.tolist()
+    # The first check is when training begins, the others are after an epoch. `Solver.step` makes none.
+    most = values["checked_iteration"] // parts.iterations_per_epoch + 1
+    losses, *accuracies = HISTORIES
+    _check_length(values, losses, values["iteration"], values["iteration"])
+    for name in accuracies:
+        _check_length(values, name, min(most, 1), most)
+    train = len(values[accuracies[0]])
+    _check_length(values, accuracies[1], train, train)
     return values
+
+
+def _check_length(values: Mapping[str, Any], name: str, least: int, most: int) -> None:
+    """Raise a ValueError unless a history has that many entries."""
+    if not least <= len(values[name]) <= most:
+        expected = f"{least} to {most}" if least < most else f"{most}"
+        raise ValueError(f"{name}: expected {expected} entries, got {len(values[name])}")
 
 
 def _like(arrays: Arrays, prefix: str, own: Mapping[str, np.ndarray]) -> Snapshot:

@@ -1,15 +1,17 @@
-"""Text description of a training run, by which a checkpoint of another run is refused."""
+"""What a training run consists of: its data, and the description by which a checkpoint of another run is refused."""
 
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
+from convnet.core.checks import as_labels
 from convnet.datasets.preprocessing import fingerprint
 from convnet.models.sequential import Sequential
 
-__all__ = ["data_sums", "described", "described_model"]
+__all__ = ["data_sums", "described", "described_model", "labelled"]
 
 
 def described_model(model: Sequential) -> dict[str, Any]:
@@ -44,3 +46,19 @@ def described(thing: Any) -> str | None:
         return f"{thing.__module__}.{thing.__qualname__}"
     has_repr = any("__repr__" in vars(cls) for cls in type(thing).__mro__[:-1])  # another than object's
     return repr(thing) if has_repr else type(thing).__qualname__
+
+
+def labelled(
+    model: Sequential, data: Mapping[str, npt.NDArray[Any]], part: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return the inputs and labels of a part of the data, after checking them against the model."""
+    try:
+        x, labels = np.asarray(data[f"x_{part}"]), data[f"y_{part}"]
+    except KeyError as error:
+        raise ValueError(f"Solver: expected data with x_{part} and y_{part}, got no {error}") from None
+    if x.shape[1:] != model.input_shape or not len(x):
+        raise ValueError(
+            f"Solver: expected x_{part} of shape (N, {', '.join(map(str, model.input_shape))}), N at least 1, "
+            f"got {x.shape}"
+        )
+    return x, as_labels(labels, f"Solver: y_{part}", len(x), model.num_classes)

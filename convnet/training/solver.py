@@ -20,7 +20,7 @@ from convnet.formats.files import PathLike
 from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
 from convnet.training.optimizers import Optimizer
-from convnet.training.run import data_sums, described, described_model
+from convnet.training.run import data_sums, described, described_model, labelled
 from convnet.training.schedules import Schedule
 from convnet.training.state import TrainingState, model_arrays, restore
 
@@ -69,9 +69,9 @@ class Solver:
     """Train a classification model, and predict with it.
 
     An epoch goes through the training set once, in a new random order, ``ceil(N / batch_size)`` minibatches without
-    replacement, the last one the shorter rest. Before the first minibatch and after every epoch the accuracy is
-    checked; the model with the best validation accuracy, its parameters and its state, is kept, and by default restored
-    when training ends.
+    replacement, the last one the shorter rest. When `train` begins and after every epoch the accuracy is checked; the
+    model with the best validation accuracy, its parameters and its state, is kept, and by default restored when
+    training ends.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Solver:
     loss_history : list of float
         The loss of every iteration.
     train_accuracy_history, validation_accuracy_history : list of float
-        As fractions: before the first iteration, and after every epoch.
+        As fractions: when `train` began, and after every epoch of it.
     is_between_iterations : bool
         False while a step runs, and after a step that failed. A checkpoint can be written only while it is True.
     best_validation_accuracy : float
@@ -169,7 +169,7 @@ class Solver:
         if not isinstance(data, Mapping):
             raise TypeError(f"Solver: expected data to be a dictionary as of preprocess, got a {type(data).__name__}")
         self.model = model
-        self.data = {part: _labelled(model, data, part) for part in ("train", "validation")}
+        self.data = {part: labelled(model, data, part) for part in ("train", "validation")}
         self.optimizer = optimizer
         self.schedule = schedule
         self.batch_size = as_count(batch_size, "batch_size")
@@ -216,12 +216,12 @@ class Solver:
 
     @property
     def train_accuracy_history(self) -> list[float]:
-        """Training accuracies as fractions, before the first iteration and after every epoch."""
+        """Training accuracies as fractions, when `train` began and after every epoch."""
         return self.state.train_accuracy_history
 
     @property
     def validation_accuracy_history(self) -> list[float]:
-        """Validation accuracies as fractions, before the first iteration and after every epoch."""
+        """Validation accuracies as fractions, when `train` began and after every epoch."""
         return self.state.validation_accuracy_history
 
     @property
@@ -279,7 +279,7 @@ class Solver:
             was_due = self._check_if_due()
         try:
             self._call("on_train_start")
-            if was_due and self.iteration:
+            if was_due and self.iteration and not self.iteration % self.iterations_per_epoch:
                 self._call("on_epoch_end")
             while self.iteration < self.num_iterations and not self.state.is_stopping:
                 with _interrupts_held_back():  # so that no callback misses what another one saw
@@ -300,7 +300,7 @@ class Solver:
         self.state.is_stopping = True
 
     def step(self) -> float:
-        """Make a single gradient update on the next minibatch.
+        """Make a single gradient update on the next minibatch, without callbacks and accuracy checks.
 
         Returns
         -------
@@ -371,9 +371,11 @@ class Solver:
     def _check_if_due(self) -> bool:
         """At the start and after an epoch, once: append the accuracies, and keep the parameters if they are the best.
 
-        Return whether it was due. A check that was interrupted is due still.
+        Return whether it was due. A check that was interrupted is due still. After calls of `step` the start may lie
+        within an epoch.
         """
-        if self.iteration % self.iterations_per_epoch or self.state.checked_iteration == self.iteration:
+        checked = self.state.checked_iteration
+        if checked == self.iteration or (checked >= 0 and self.iteration % self.iterations_per_epoch):
             return False
         x, labels = self._train_check
         with np.errstate(over="ignore", invalid="ignore"):
@@ -557,19 +559,3 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if pending:  # an error of the block becomes its context
             raise KeyboardInterrupt
-
-
-def _labelled(
-    model: Sequential, data: Mapping[str, npt.NDArray[Any]], part: str
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return the inputs and labels of a part of the data, after checking them against the model."""
-    try:
-        x, labels = np.asarray(data[f"x_{part}"]), data[f"y_{part}"]
-    except KeyError as error:
-        raise ValueError(f"Solver: expected data with x_{part} and y_{part}, got no {error}") from None
-    if x.shape[1:] != model.input_shape or not len(x):
-        raise ValueError(
-            f"Solver: expected x_{part} of shape (N, {', '.join(map(str, model.input_shape))}), N at least 1, "
-            f"got {x.shape}"
-        )
-    return x, as_labels(labels, f"Solver: y_{part}", len(x), model.num_classes)

@@ -95,6 +95,40 @@ def test_more_epochs_and_other_callbacks_may_follow(tmp_path):
     assert outcome(more) == outcome(whole)
 
 
+class StopAt(convnet.Callback):
+    """Ends the training after some iterations."""
+
+    def __init__(self, *iterations):
+        self.iterations = iterations
+
+    def on_iteration_end(self, solver):
+        if solver.iteration in self.iterations:
+            solver.stop()
+
+
+# An epoch has 13 iterations: steps within the first, up to its end, beyond it, and between two calls of `train`.
+@pytest.mark.parametrize("steps", [(1, 0), (13, 0), (20, 0), (1, 3), (0, 14), (52, 0), (60, 0)])
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_every_checkpoint_of_a_training_with_steps_leads_to_the_same_bits(tmp_path, steps, restore_best):
+    whole = make_solver("Adam", [StopAt(22), convnet.Checkpoint(tmp_path, iterations=1, keep=100)])
+    whole.restore_best = restore_best
+    for count in steps:
+        for _ in range(count):
+            whole.step()
+        whole.train()
+    whole.train()
+    assert whole.iteration >= whole.num_iterations
+    assert len(whole.train_accuracy_history) == len(whole.validation_accuracy_history) >= 1
+    paths = sorted(tmp_path.iterdir())
+    for path in paths[:3] + paths[3:-3:6] + paths[-3:]:
+        solver = make_solver("Adam", restore_best=restore_best)
+        solver.resume(path)
+        if steps[1] and solver.iteration <= 22:
+            continue  # what follows are steps, which a Solver that resumes does not make
+        solver.train()
+        assert outcome(solver) == outcome(whole)
+
+
 def test_early_stopping_stays_stopped_and_an_epochs_end_is_not_lost(tmp_path):
     def stopping(*callbacks):
         return make_solver(callbacks=[convnet.EarlyStopping(1), *callbacks], epochs=30)
@@ -329,6 +363,17 @@ def test_what_is_wrong_in_a_checkpoint_is_named_and_changes_nothing(tmp_path):
         ({}, {"order": np.zeros(90, np.int64)}, "expected a permutation of 90 examples"),
         ({}, {"loss_history": np.zeros((3, 1))}, "expected an axis of float64"),
         ({}, {"validation_accuracy_history": np.zeros(1)}, "validation_accuracy_history: expected 0 entries, got 1"),
+        (
+            {"checked_iteration": 27},
+            {f"{part}_accuracy_history": np.zeros(4) for part in ("train", "validation")},
+            "train_accuracy_history: expected 1 to 3 entries, got 4",
+        ),
+        (
+            {"checked_iteration": 27},
+            {"train_accuracy_history": np.zeros(3), "validation_accuracy_history": np.zeros(2)},
+            "validation_accuracy_history: expected 3 entries, got 2",
+        ),
+        ({"checked_iteration": 2}, {}, "train_accuracy_history: expected 1 entries, got 0"),
     ]
     for header_changes, array_changes, message in changes:
         path = tmp_path / "wrong.npz"

@@ -175,6 +175,34 @@ def test_reset_starts_over_with_the_same_order(rng):
     assert solver.loss_history == first
 
 
+class StopAtOnce(Callback):
+    def on_iteration_end(self, solver):
+        solver.stop()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 9])
+def test_training_after_steps_begins_with_an_accuracy_check(rng, steps):
+    data, recorder = make_data(rng), Recorder()
+    solver = Solver(make_model(), data, SGD(0.1), batch_size=10, epochs=2, callbacks=[recorder, StopAtOnce()])
+    for _ in range(steps):
+        solver.step()
+    expected = solver.check_accuracy(data["x_validation"], data["y_validation"])
+    solver.train()  # stopped before an epoch's end: the check at the start is the one that the best model is of
+    assert solver.validation_accuracy_history[0] == expected
+    assert recorder.events[0] == "start"
+    assert ("epoch", 0) not in recorder.events
+    assert solver.iteration == max(steps, min(steps + 1, 6))
+    for name, param in solver.model.params.items():
+        np.testing.assert_array_equal(param, solver.best_params[name])
+    while solver.iteration < solver.num_iterations:
+        solver.train()
+    ends = [epoch for epoch in (1, 2) if 3 * epoch > steps]
+    assert len(solver.validation_accuracy_history) == 1 + len(ends)
+    assert [event for event in recorder.events if event[0] == "epoch"] == [
+        ("epoch", epoch) for epoch in ([3] if steps == 9 else ends)
+    ]
+
+
 @pytest.mark.parametrize("restore_best", [True, False])
 def test_a_stopped_run_goes_on_where_it_was(rng, restore_best):
     class StopAt(Callback):
