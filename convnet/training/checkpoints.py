@@ -80,6 +80,7 @@ def save(parts: Parts, path: PathLike) -> None:
     state = parts.state
     if not state.is_between_iterations:
         raise RuntimeError("expected a Solver between two iterations, got one whose last step was broken off")
+    state.check(parts.model)
     snapshots = {"model": model_arrays(parts.model), "best": state.best, "last": state.last}
     if state.checked is not state.best:
         snapshots["checked"] = state.checked
@@ -107,6 +108,7 @@ def save(parts: Parts, path: PathLike) -> None:
 def resume(parts: Parts, path: PathLike) -> None:
     """Take over a checkpoint, or the newest in a folder that can be read; see `Solver.resume`."""
     paths = checkpoints_in(path) if Path(path).is_dir() else [Path(path)]
+    parts.state.check(parts.model)
     if not paths or not paths[0].exists():
         raise FileNotFoundError(f"{path}: expected a checkpoint or a folder of them, but there is none")
     for candidate in reversed(paths):

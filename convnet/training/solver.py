@@ -252,12 +252,12 @@ class Solver:
     @property
     def best_params(self) -> dict[str, FloatArray]:
         """Copies of the parameters that reached the best validation accuracy; empty before the first check."""
-        return {name: self.state.best[name].copy() for name in self.model.params if self.state.best}
+        return {name: self.state.best[name].copy() for name in self.model.params if name in self.state.best}
 
     @property
     def best_state(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of the model's state at the best validation accuracy; empty before the first check."""
-        return {name: self.state.best[name].copy() for name in self.model.state if self.state.best}
+        return {name: self.state.best[name].copy() for name in self.model.state if name in self.state.best}
 
     # ------------------------------------------------------------------------------------------ training
 
@@ -273,7 +273,10 @@ class Solver:
         FloatingPointError
             If the loss or a parameter is not finite any more. The model then has the parameters of the last accuracy
             check at which all was finite, at worst the initial ones.
+        ValueError
+            If an array of the model has another name, shape or dtype than when the Solver was made.
         """
+        self.state.check(self.model)
         self.state.take_back_last(self.model)
         with _interrupts_held_back():
             was_due = self._check_if_due()
@@ -312,9 +315,11 @@ class Solver:
         FloatingPointError
             If the loss is not finite, see `train`.
         ValueError
-            If the augmentation changes the shape.
+            If the augmentation changes the shape, or an array of the model has another name, shape or dtype than when
+            the Solver was made.
         """
         with _interrupts_held_back():
+            self.state.check(self.model)
             self.state.is_between_iterations = False
             loss = self._step()
             self.loss_history.append(loss)
@@ -377,6 +382,7 @@ class Solver:
         checked = self.state.checked_iteration
         if checked == self.iteration or (checked >= 0 and self.iteration % self.iterations_per_epoch):
             return False
+        self.state.check(self.model)
         x, labels = self._train_check
         with np.errstate(over="ignore", invalid="ignore"):
             train, train_finite = self._accuracy(x, labels)
@@ -430,6 +436,8 @@ class Solver:
         ------
         RuntimeError
             If the last step failed halfway.
+        ValueError
+            If an array of the model has another name, shape or dtype than when the Solver was made.
         OSError
             If the file cannot be written; what was there before is still there.
         """

@@ -54,7 +54,7 @@ class TrainingState:
     def __init__(self, model: Sequential, count: int, seed: int) -> None:
         self.order = np.arange(count)
         # Two buffers: one holds the best snapshot, new snapshots go into the other.
-        self._copies = [_copied(model_arrays(model)) for _ in range(2)]
+        self._copies: list[Snapshot] = []
         self.reset(model, seed)
 
     def reset(self, model: Sequential, seed: int) -> None:
@@ -68,19 +68,31 @@ class TrainingState:
         self.is_between_iterations, self.is_stopping = True, False
         self.best: Snapshot = {}
         self.last: Snapshot = {}
+        if not self._copies or _difference(self._copies[0], model_arrays(model)):
+            self._copies = [_copied(model_arrays(model)) for _ in range(2)]
         self.keep(model)
         shuffling, sampling, augmenting = np.random.SeedSequence(seed).spawn(3)
         self.shuffling, self.augmenting = np.random.default_rng(shuffling), np.random.default_rng(augmenting)
         self.sampling = np.random.default_rng(sampling)
 
+    def check(self, model: Sequential) -> None:
+        """Raise a ValueError unless the model's arrays have the names, shapes and dtypes of the copies."""
+        if difference := _difference(self._copies[0], model_arrays(model)):
+            raise ValueError(
+                f"Solver: {difference}; after a change of the model make a new Solver, or call reset, which forgets "
+                "what was trained"
+            )
+
     def keep(self, model: Sequential) -> None:
         """Keep the model as the one of the last accuracy check, in memory that does not hold the best one."""
+        self.check(model)
         self.checked = next(copy for copy in self._copies if copy is not self.best)
         for name, array in model_arrays(model).items():
             self.checked[name][...] = array
 
     def keep_last(self, model: Sequential) -> None:
         """Keep the model as the one of the last iteration, before it becomes the best one."""
+        self.check(model)
         is_checked = self.checked_iteration == self.iteration
         self.last = self.checked if is_checked else _copied(model_arrays(model))
 
@@ -123,10 +135,36 @@ def model_arrays(model: Sequential) -> Snapshot:
 
 
 def restore(model: Sequential, snapshot: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Give a model the parameters and the state of a snapshot."""
+    """Give a model the parameters and the state of a snapshot.
+
+    Raises
+    ------
+    ValueError
+        If the model has arrays of other names, shapes or dtypes; nothing is changed then.
+    """
+    if difference := _difference(snapshot, model_arrays(model)):
+        raise ValueError(f"Solver: {difference}; after a change of the model make a new Solver")
     for name, array in model_arrays(model).items():
         array[...] = snapshot[name]
 
 
 def _copied(arrays: Mapping[str, npt.NDArray[Any]]) -> Snapshot:
     return {name: array.copy() for name, array in arrays.items()}
+
+
+def _difference(kept: Mapping[str, npt.NDArray[Any]], own: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Say which of a model's arrays differs in name, shape or dtype from the one that is kept; "" if none does."""
+    for name, array in own.items():
+        like = kept.get(name)
+        if like is None:
+            return (
+                f"expected the arrays that the model had when the Solver was made, got {name} too; a layer makes all "
+                "its params and state in its constructor"
+            )
+        if array.shape != like.shape or array.dtype != like.dtype:
+            return (
+                f"expected {name} to be {like.dtype} of shape {like.shape}, as when the Solver was made, got "
+                f"{array.dtype} of shape {array.shape}"
+            )
+    missing = [name for name in kept if name not in own]
+    return f"expected the array {missing[0]}, which the model had when the Solver was made, got none" if missing else ""

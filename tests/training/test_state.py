@@ -271,3 +271,125 @@ def test_a_training_that_is_killed_ends_with_the_same_state(tmp_path):
     if not (tmp_path / "killed.npz").exists():
         assert end(start("killed")) == 0
     assert (tmp_path / "killed.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+# --------------------------------------------------------------------------------- arrays that are replaced
+
+
+def replaced(model, dtype=np.float32, change=lambda array: array):
+    """Replace a parameter and an array of the state."""
+    for layer, part, key in (("affine2", "params", "bias"), ("norm1", "state", "running_var")):
+        arrays = getattr(model.layers[layer], part)
+        arrays[key] = change(arrays[key].astype(dtype))
+
+
+class ReplaceAt(convnet.Callback):
+    """Replaces the model's arrays after an iteration."""
+
+    def __init__(self, iteration, **options):
+        self.iteration, self.options = iteration, options
+
+    def on_iteration_end(self, solver):
+        if solver.iteration == self.iteration:
+            replaced(solver.model, **self.options)
+
+
+WRONG = {
+    "affine2.bias to be float32 of shape (3,), as when the Solver was made, got float64 of shape (3,)": {
+        "dtype": np.float64
+    },
+    "affine2.bias to be float32 of shape (3,), as when the Solver was made, got float32 of shape (1,)": {
+        "change": lambda array: array[:1]
+    },
+    "affine2.bias to be float32 of shape (3,), as when the Solver was made, got float32 of shape (2, 3)": {
+        "change": lambda array: np.stack([array, array])
+    },
+}
+
+
+@pytest.mark.parametrize(("message", "options"), WRONG.items(), ids=["dtype", "smaller", "axes"])
+def test_arrays_that_were_replaced_by_ones_that_do_not_fit_are_named(tmp_path, message, options):
+    for iteration in (None, 1, 5, 6, 11, 12):  # before the training; and after an iteration, that of an epoch's end too
+        solver = make_solver([] if iteration is None else [ReplaceAt(iteration, **options)])
+        if iteration is None:
+            replaced(solver.model, **options)
+        with pytest.raises(ValueError, match=r"^Solver: expected affine2") as caught:
+            solver.train()
+        assert message in str(caught.value)
+        assert "make a new Solver, or call reset" in str(caught.value)
+        assert solver.iteration == (iteration or 0)
+        for act, arguments in ((solver.step, ()), (solver.train, ()), (solver.save, (tmp_path / "one.npz",))):
+            with pytest.raises(ValueError, match=r"^Solver: expected affine2"):
+                act(*arguments)
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_replaced_array_that_does_not_fit_is_named_before_resume_changes_anything(tmp_path):
+    make_solver().save(tmp_path / "one.npz")
+    solver = make_solver()
+    replaced(solver.model, change=lambda array: array[:1])
+    with pytest.raises(ValueError, match=r"^Solver: expected affine2"):
+        solver.resume(tmp_path / "one.npz")
+
+
+def test_arrays_that_were_replaced_by_ones_that_fit_are_trained_on():
+    solver, twin = make_solver(), make_solver([ReplaceAt(5)])
+    solver.train()
+    twin.train()
+    assert outcome(solver) == outcome(twin)
+
+
+def test_reset_takes_over_arrays_of_another_shape():
+    solver = make_solver()
+    solver.train()
+    hidden = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
+    for name, key, array in (
+        ("affine1", "weight", hidden),
+        ("affine1", "bias", np.zeros(8, np.float32)),
+        ("affine2", "weight", np.ascontiguousarray(solver.model.params["affine2.weight"][:8])),
+    ):
+        solver.model.layers[name].params[key] = array
+    norm = BatchNorm(8)
+    solver.model.layers["norm2"].params, solver.model.layers["norm2"].state = norm.params, norm.state
+    solver.reset()
+    solver.train()
+    assert solver.best_params["affine1.weight"].shape == (6, 8)
+    equal(arrays_of(solver.model), solver.best_params | solver.best_state)
+
+
+class Lazy(BatchNorm):
+    """Makes an array of its state when it is first used."""
+
+    def update_state(self, cache):
+        self.state.setdefault("count", np.zeros(1))
+        super().update_state(cache)
+
+
+@pytest.mark.parametrize("batch_size", [10, 53])  # found by the next step, or by the check after the only one
+def test_a_state_that_a_layer_adds_while_it_trains_is_named(batch_size):
+    rng = np.random.default_rng(0)
+    model = convnet.Sequential([Lazy(6), convnet.Affine(6, 3, rng=rng)], (6,))
+    solver = convnet.Solver(model, make_data(), Adam(0.05), batch_size=batch_size)
+    message = (
+        r"^Solver: expected the arrays .*, got norm1\.count too; a layer makes all its params and state in its constr"
+    )
+    with pytest.raises(ValueError, match=message):
+        solver.train()
+    assert solver.iteration == 1
+    assert list(solver.best_state) == ["norm1.running_mean", "norm1.running_var"]
+    solver = convnet.Solver(model, make_data(), Adam(0.05))
+    del model.layers["norm1"].state["count"]
+    with pytest.raises(
+        ValueError, match=r"^Solver: expected the array norm1\.count, which the model had when .*, got none"
+    ):
+        solver.train()
+
+
+def test_restore_changes_nothing_where_one_array_does_not_fit():
+    model = make_model()
+    snapshot = {name: array + 1 for name, array in model_arrays(model).items()}
+    snapshot["norm2.running_var"] = np.ones(3, np.float32)
+    before = arrays_of(model)
+    with pytest.raises(ValueError, match=r"expected norm2\.running_var to be float32 of shape \(3,\)"):
+        restore(model, snapshot)
+    equal(arrays_of(model), before)
