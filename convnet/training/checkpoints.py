@@ -12,8 +12,10 @@ A user calls `Solver.save` and `Solver.resume`.
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
+import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -122,7 +124,10 @@ def resume(parts: Parts, path: PathLike) -> None:
     with naming(candidate, KIND):
         differences = _differences(dict(header["run"]), parts.run)
     if differences:
-        raise ValueError(f"{candidate}: it is a checkpoint of another run: {'; '.join(differences)}")
+        raise ValueError(
+            f"{candidate}: it is a checkpoint of another run: {'; '.join(differences)}; make the model and the Solver "
+            "as they were then, or use another folder"
+        )
     with naming(candidate, KIND):
         _load(parts, header, arrays)
     if header.get("instruction_set") != _kernels.instruction_set():
@@ -163,16 +168,35 @@ def _load(parts: Parts, header: dict[str, Any], arrays: Arrays) -> None:
         trial: Any = type(rng.bit_generator)()
         trial.state = header["generators"][name]  # fails if it does not fit
     # From here on things change: first those that check for themselves what they are given.
-    for name, keeper in parts.keepers.items():
-        prefix = f"callbacks.{name}."
-        kept = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-        if kept:
-            keeper.load_state(kept)
-    parts.optimizer.load_state(optimizer_state)
+    with _given_back(parts):
+        parts.optimizer.load_state(optimizer_state)
+        for name, keeper in parts.keepers.items():
+            prefix = f"callbacks.{name}."
+            kept = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+            if kept:
+                keeper.load_state(kept)
     for name, rng in parts.generators.items():
         rng.bit_generator.state = header["generators"][name]
     restore(parts.model, current)
     parts.state.take_over(values, snapshots)
+
+
+@contextmanager
+def _given_back(parts: Parts) -> Iterator[None]:
+    """Give the optimizer and the callbacks what they had before, if the block raises an error."""
+    attributes = [(thing, dict(vars(thing))) for thing in (parts.optimizer, *parts.keepers.values())]
+    # A callback may change what its attributes hold, too: its state is a copy.
+    states = [(keeper, copy.deepcopy(keeper.state())) for keeper in parts.keepers.values()]
+    try:
+        yield
+    except BaseException:
+        for thing, before in attributes:
+            vars(thing).clear()
+            vars(thing).update(before)
+        for keeper, state in states:
+            if state:
+                keeper.load_state(state)
+        raise
 
 
 def _values(parts: Parts, header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:

@@ -238,6 +238,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path, me
     with pytest.raises(ValueError, match=r"one\.npz: it is a checkpoint of another run: ") as caught:
         other.resume(tmp_path / "one.npz")
     assert message in str(caught.value)
+    assert str(caught.value).endswith("; make the model and the Solver as they were then, or use another folder")
     assert outcome(other) == before
 
 
@@ -572,3 +573,56 @@ def test_a_new_training_leaves_the_last_checkpoints_of_the_one_before(tmp_path):
     again = make_solver(callbacks=[convnet.Checkpoint(tmp_path / "b", iterations=1)])
     again.resume(kept[-1])
     assert again.iteration == first.iteration
+
+
+class Collecting(Seen):
+    """As `Seen`, and takes over a state in the list that it has."""
+
+    def load_state(self, arrays):
+        self.iterations[:] = arrays["iterations"].tolist()
+
+
+class Refusing(Seen):
+    """As `Seen`, and finds a state wrong after it took over a part of it."""
+
+    def load_state(self, arrays):
+        self.iterations = arrays["iterations"][:1].tolist()
+        if len(arrays["iterations"]) > 2:
+            raise ValueError("expected fewer iterations")
+        super().load_state(arrays)
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_callback_that_refuses_its_state_changes_nothing(tmp_path, steps):
+    def make():
+        return make_solver("Adam", [Seen(), Collecting(), Refusing(), Seen()], epochs=1)
+
+    whole = make()
+    whole.train()
+    whole.save(tmp_path / "one.npz")
+    other = make()
+    for _ in range(steps):
+        other.step()
+        for callback in other.callbacks:
+            callback.on_iteration_end(other)
+    other.save(tmp_path / "before.npz")
+    before = outcome(other)
+    with pytest.raises(ValueError, match=r"one\.npz: .*expected fewer iterations"):
+        other.resume(tmp_path / "one.npz")
+    assert outcome(other) == before
+    assert [callback.iterations for callback in other.callbacks] == [list(range(1, steps + 1))] * 4
+    other.save(tmp_path / "after.npz")
+    assert (tmp_path / "after.npz").read_bytes() == (tmp_path / "before.npz").read_bytes()
+
+
+def test_an_optimizer_that_refuses_its_state_changes_nothing(tmp_path):
+    whole = make_solver("Adam", [Seen()], epochs=1)
+    whole.train()
+    whole.save(tmp_path / "one.npz")
+    other = make_solver("Adam", [Seen()], epochs=1)
+    other.optimizer.load_state = lambda state: exec("raise ValueError('expected another state')")
+    before = outcome(other)
+    with pytest.raises(ValueError, match=r"one\.npz: .*expected another state"):
+        other.resume(tmp_path / "one.npz")
+    assert outcome(other) == before
+    assert other.callbacks[0].iterations == []
