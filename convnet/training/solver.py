@@ -532,10 +532,12 @@ class Solver:
 
     def _accuracy(self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 100) -> tuple[float, bool]:
         """Return the fraction of right predictions, and whether all scores are finite."""
+        # Within a step, where a user's loss may ask for it, the step's own arrays lie in the Solver's memory.
+        workspace = self._workspace if self.is_between_iterations else Workspace()
         right, finite = 0, True
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
-            scores = self.model.scores(x[part], self._workspace)
+            scores = self.model.scores(x[part], workspace)
             right += int((scores.argmax(axis=1) == labels[part]).sum())
             finite = finite and all_finite(scores)
         return right / len(x), finite

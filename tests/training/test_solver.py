@@ -5,7 +5,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from convnet import SGD, Adam, Affine, Callback, EpochDecay, ReLU, Sequential, Solver
+from convnet import SGD, Adam, Affine, Callback, EpochDecay, ReLU, Sequential, Solver, softmax_loss
 
 
 def make_data(rng, n=23, dtype=np.float32):
@@ -359,6 +359,44 @@ def test_check_accuracy_in_batches_and_on_a_sample(rng):
     assert solver.check_accuracy(x, labels, num_samples=1000) == exact
     with pytest.raises(ValueError, match="at least one example"):
         solver.check_accuracy(x[:0], labels[:0])
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_check_accuracy_within_a_step_does_not_change_the_step(rng, fuse):
+    data = make_data(rng)
+
+    def trained(is_asking):
+        """Return what training leaves behind, and the accuracies that the model's parts and the optimizer asked for."""
+        solvers, accuracies, make = [], [], np.random.default_rng(0)
+
+        def ask():
+            for solver in solvers if is_asking else ():
+                accuracies.append(solver.check_accuracy(data["x_validation"], data["y_validation"]))
+
+        class AskingOptimizer(SGD):
+            def update_param(self, name, param, grad, state, rate):
+                ask()
+                super().update_param(name, param, grad, state, rate)
+
+        class AskingLayer(ReLU):
+            def backward(self, dy, cache, need_dx=True):
+                ask()
+                return super().backward(dy, cache, need_dx)
+
+        def loss(scores, labels):
+            ask()
+            return softmax_loss(scores, labels)
+
+        layers = [Affine(6, 16, rng=make), ReLU(), Affine(16, 8, rng=make), AskingLayer(), Affine(8, 3, rng=make)]
+        model = Sequential(layers, (6,), loss=loss, fuse=fuse)
+        solvers.append(Solver(model, data, AskingOptimizer(0.1), batch_size=10, epochs=2))
+        solvers[0].train()
+        return (solvers[0].loss_history, [param.tobytes() for param in model.params.values()]), accuracies
+
+    undisturbed, _ = trained(False)
+    found, accuracies = trained(True)
+    assert len(accuracies) == 6 * (1 + 1 + 6)  # in each step by the loss, the layer, and for six parameters
+    assert found == undisturbed
 
 
 def test_divergence_is_named_and_the_last_finite_parameters_come_back(rng):
