@@ -517,7 +517,8 @@ class Solver:
         Raises
         ------
         ValueError
-            If N is 0, shapes do not fit together, or a label lies outside [0, K).
+            If N is 0, shapes do not fit together, a label lies outside [0, K), or a score is NaN: none is the highest
+            then.
         """
         x = np.asarray(x)
         if not x.ndim:
@@ -525,10 +526,18 @@ class Solver:
         labels = as_labels(labels, "check_accuracy", len(x), self.model.num_classes)
         if not len(x):
             raise ValueError("check_accuracy: expected at least one example, got none")
+        chosen = None
         if num_samples is not None and as_count(num_samples, "num_samples") < len(x):
             chosen = np.random.default_rng(self.seed).choice(len(x), num_samples, replace=False)
             x, labels = x[chosen], labels[chosen]
-        return self._accuracy(x, labels, as_count(batch_size, "batch_size"))[0]
+        accuracy, finite = self._accuracy(x, labels, as_count(batch_size, "batch_size"))
+        if not finite and (unknown := np.isnan(self.model.scores(x)).any(axis=1)).any():
+            n = int(unknown.argmax())
+            where = self.model.first_non_finite(x[n : n + 1])
+            found = "" if where is None else f": {where} is the first that is not finite"
+            position = n if chosen is None else chosen[n]
+            raise ValueError(f"check_accuracy: expected scores, got NaN for x[{position}]{found}")
+        return accuracy
 
     def _accuracy(self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 100) -> tuple[float, bool]:
         """Return the fraction of right predictions, and whether all scores are finite."""

@@ -361,6 +361,26 @@ def test_check_accuracy_in_batches_and_on_a_sample(rng):
         solver.check_accuracy(x[:0], labels[:0])
 
 
+def test_check_accuracy_refuses_scores_that_are_nan(rng):
+    data = make_data(rng, 100)
+    solver = Solver(make_model(), data, SGD(0.1))
+    x, labels = data["x_train"].copy(), data["y_train"]
+    x[31, 4] = np.nan
+    message = r"^check_accuracy: expected scores, got NaN for x\[31\]: the input is the first that is not finite$"
+    for options in ({}, {"batch_size": 7}, {"num_samples": 98}):  # the sample is in another order, and has it too
+        with pytest.raises(ValueError, match=message):
+            solver.check_accuracy(x, labels, **options)
+    x[31] = 0
+    assert solver.check_accuracy(x, labels) > 0
+    solver.model.params["affine2.bias"][1] = np.inf  # the highest of all scores, and no NaN
+    assert solver.check_accuracy(x, labels) == np.mean(labels == 1)
+    solver.model.params["affine2.bias"][1] = np.nan
+    with pytest.raises(ValueError, match=r"got NaN for x\[0\]: the parameter affine2\.bias is the first"):
+        solver.check_accuracy(x, labels)
+    with pytest.raises(FloatingPointError, match=r"the parameter affine2\.bias is the first"):
+        solver.train()
+
+
 @pytest.mark.parametrize("fuse", [True, False])
 def test_check_accuracy_within_a_step_does_not_change_the_step(rng, fuse):
     data = make_data(rng)
