@@ -20,8 +20,8 @@ class Checkpoint(Callback):
 
     The first is written when training begins, so that a folder that cannot be written to is known then, and the last
     one when it ends, by an interrupt too. An error in between, such as a full disk, becomes a warning, and training
-    goes on. On disk, a checkpoint takes two or three times the size of the parameters, plus the size of the optimizer's
-    state.
+    goes on. After a step that failed none is written until the Solver is reset or resumes. On disk, a checkpoint takes
+    two or three times the size of the parameters, plus the size of the optimizer's state.
 
     `Solver.resume` refuses the checkpoint of another run. It tells functions apart by their names alone, and a user's
     layers by their ``hyperparameters()``.
@@ -60,7 +60,9 @@ class Checkpoint(Callback):
         self._started, self._written, self._next = "", -1, 0.0
 
     def on_train_start(self, solver: Solver) -> None:
-        """Write the first checkpoint."""
+        """Write the first checkpoint, or nothing if a step failed before."""
+        if not solver.is_between_iterations:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
@@ -79,13 +81,15 @@ class Checkpoint(Callback):
         return max(now, names[-1][1] + "_") if names else now  # a clock may have been set back
 
     def on_iteration_end(self, solver: Solver) -> None:
-        """Write a checkpoint if it is time."""
+        """Write a checkpoint if it is time, and no step failed before."""
+        if not solver.is_between_iterations:
+            return
         is_due = self.iterations is not None and solver.iteration % self.iterations == 0
         if is_due or (self.seconds is not None and time.monotonic() >= self._next):
             self._try_to_write(solver)
 
     def on_train_end(self, solver: Solver) -> None:
-        """Write the last checkpoint, or nothing if a step failed halfway."""
+        """Write the last checkpoint, or nothing if a step failed."""
         if self._started and solver.is_between_iterations and solver.iteration != self._written:
             self._try_to_write(solver)
 

@@ -81,7 +81,10 @@ def save(parts: Parts, path: PathLike) -> None:
     """Write a checkpoint; see `Solver.save`."""
     state = parts.state
     if not state.is_between_iterations:
-        raise RuntimeError("expected a Solver between two iterations, got one whose last step was broken off")
+        raise RuntimeError(
+            "expected a Solver between two iterations, got one with a step that runs or failed: its checkpoint would "
+            "not lead to what an undisturbed training does; resume from an earlier checkpoint, or call reset"
+        )
     state.check(parts.model)
     snapshots = {"model": model_arrays(parts.model), "best": state.best, "last": state.last}
     if state.checked is not state.best:

@@ -116,7 +116,8 @@ class Solver:
     train_accuracy_history, validation_accuracy_history : list of float
         As fractions: when `train` began, and after every epoch of it.
     is_between_iterations : bool
-        False while a step runs, and after a step that failed. A checkpoint can be written only while it is True.
+        False while a step runs, and after a step that failed, until `reset` or `resume`. A checkpoint can be written
+        only while it is True.
     best_validation_accuracy : float
     best_params, best_state : dict of str to ndarray
         Copies of the parameters that reached it, and of the model's state with them.
@@ -231,7 +232,7 @@ class Solver:
 
     @property
     def is_between_iterations(self) -> bool:
-        """False while a step runs, and after a step that failed."""
+        """False while a step runs, and after a step that failed, until `reset` or `resume`."""
         return self.state.is_between_iterations
 
     @property
@@ -275,8 +276,14 @@ class Solver:
             check at which all was finite, at worst the initial ones.
         ValueError
             If an array of the model has another name, shape or dtype than when the Solver was made.
+
+        Warns
+        -----
+        UserWarning
+            Once after a step that failed: what follows is not what an undisturbed training does.
         """
         self.state.check(self.model)
+        self.state.warn_if_broken()
         self.state.take_back_last(self.model)
         with _interrupts_held_back():
             was_due = self._check_if_due()
@@ -317,14 +324,20 @@ class Solver:
         ValueError
             If the augmentation changes the shape, or an array of the model has another name, shape or dtype than when
             the Solver was made.
+
+        Warns
+        -----
+        UserWarning
+            As `train`.
         """
         with _interrupts_held_back():
             self.state.check(self.model)
-            self.state.is_between_iterations = False
+            self.state.warn_if_broken()
+            is_whole, self.state.is_between_iterations = self.is_between_iterations, False
             loss = self._step()
             self.loss_history.append(loss)
             self.state.iteration += 1
-            self.state.is_between_iterations = True
+            self.state.is_between_iterations = is_whole
         return loss
 
     def _step(self) -> float:
@@ -405,6 +418,8 @@ class Solver:
         where = self.model.first_non_finite(x)
         advice = "look at the data" if where == "the input" else "try a smaller learning rate"
         restore(self.model, self.state.checked)
+        if self.iteration:  # the iterations since that check are lost
+            self.state.is_between_iterations = False
         rate = self.optimizer.learning_rate * self.optimizer.rate_factor
         raise FloatingPointError(
             f"{what}, at learning rate {rate:g}: {where or 'only the loss'} is the first that is not finite; the "
@@ -435,7 +450,7 @@ class Solver:
         Raises
         ------
         RuntimeError
-            If the last step failed halfway.
+            If a step failed since the Solver was made, reset or resumed, or one runs.
         ValueError
             If an array of the model has another name, shape or dtype than when the Solver was made.
         OSError

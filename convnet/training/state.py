@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,8 @@ class TrainingState:
         Copies of the model at the best validation accuracy, at the last accuracy check, and at the last iteration while
         the model itself has the best ones; empty where there is none.
     is_between_iterations : bool
-        False while a step runs, and after a step that failed. A checkpoint can be written only while it is True.
+        False while a step runs, and after a step that failed, until `reset` or `take_over`. A checkpoint can be written
+        only while it is True.
     is_stopping : bool
         Whether the training ends after the current iteration.
     """
@@ -65,7 +67,7 @@ class TrainingState:
         self.validation_accuracy_history: list[float] = []
         self.order_epoch = self.checked_iteration = -1
         self.best_validation_accuracy = -1.0
-        self.is_between_iterations, self.is_stopping = True, False
+        self.is_between_iterations, self.is_stopping, self._has_warned = True, False, False
         self.best: Snapshot = {}
         self.last: Snapshot = {}
         if not self._copies or _difference(self._copies[0], model_arrays(model)):
@@ -103,6 +105,19 @@ class TrainingState:
             restore(model, self.last)
         self.last = {}
 
+    def warn_if_broken(self) -> None:
+        """Warn, once, if a step failed before.
+
+        Such a step is not counted, but it may have drawn random numbers or changed parameters.
+        """
+        if not self.is_between_iterations and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                "a step failed before: what follows is not what an undisturbed training does, and no checkpoint of it "
+                "can be written; to have that, resume from the last checkpoint, or call reset",
+                stacklevel=3,
+            )
+
     def shuffle(self, epoch: int) -> None:
         """Draw the order of an epoch's examples, if it is not drawn yet."""
         if self.order_epoch != epoch:
@@ -117,7 +132,7 @@ class TrainingState:
             setattr(self, name, values[name])
         for name in HISTORIES:
             setattr(self, name, list(values[name]))
-        self.is_between_iterations = True
+        self.is_between_iterations, self._has_warned = True, False
         self.best, self.last = self._filled(0, snapshots["best"]), dict(snapshots["last"])
         self.checked = self._filled(1, snapshots["checked"]) or self.best
 

@@ -206,6 +206,104 @@ def test_a_step_that_fails_leaves_the_last_good_checkpoint(tmp_path):
     assert again.iteration == 18
 
 
+class FailingAugmentation(convnet.Augmentation):
+    """Fails at some calls, after it has drawn a number."""
+
+    def __init__(self, *calls, error=MemoryError):
+        super().__init__()
+        self.calls, self.error, self.count = calls, error, 0
+
+    def __call__(self, x, rng, **options):
+        self.count += 1
+        if self.count in self.calls:
+            rng.random()
+            raise self.error
+        return super().__call__(x, rng, **options)
+
+
+AFTER_A_FAILED_STEP = "a step failed before: what follows is not what an undisturbed training does"
+
+
+# KeyboardInterrupt as a second Ctrl-C raises it.
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_training_that_goes_on_after_a_failed_step_writes_no_checkpoint(tmp_path, error):
+    def make(*calls):
+        checkpoint = convnet.Checkpoint(tmp_path / "folder", iterations=1, keep=100)
+        return make_solver(callbacks=[checkpoint], augmentation=FailingAugmentation(*calls, error=error))
+
+    whole = make_solver(augmentation=FailingAugmentation())
+    whole.train()
+    solver = make(4, 10)
+    with pytest.raises(error):
+        solver.train()
+    assert (solver.iteration, solver.is_between_iterations) == (3, False)
+    with pytest.warns(UserWarning, match=AFTER_A_FAILED_STEP) as caught:
+        solver.step()
+    assert caught[0].filename == __file__
+    solver.step()  # without another warning, which would be an error here
+    with pytest.raises(error):
+        solver.train()  # and this neither
+    assert solver.iteration == 8
+    solver.train()
+    assert (solver.iteration, solver.is_between_iterations) == (solver.num_iterations, False)
+    with pytest.raises(RuntimeError, match=r"got one with a step that runs or failed: .*; resume from an earlier"):
+        solver.save(tmp_path / "one.npz")
+    names = sorted(path.stem[-2:] for path in (tmp_path / "folder").iterdir())
+    assert names == ["00", "01", "02", "03"]  # those from before
+    solver.resume(tmp_path / "folder")
+    assert (solver.iteration, solver.is_between_iterations) == (3, True)
+    solver.train()
+    assert outcome(solver) == outcome(whole)
+    assert len(list((tmp_path / "folder").iterdir())) == whole.num_iterations + 1
+
+
+def test_reset_after_a_failed_step_begins_a_whole_training(tmp_path):
+    solver = make_solver(augmentation=FailingAugmentation(2, 5))
+    for _ in range(2):  # the second time there is a warning again
+        with pytest.raises(MemoryError):
+            solver.train()
+        with pytest.warns(UserWarning, match=AFTER_A_FAILED_STEP) as caught:
+            solver.train() if solver.augmentation.count > 4 else solver.step()
+        assert caught[0].filename == __file__
+        assert not solver.is_between_iterations
+        solver.reset()
+        assert solver.is_between_iterations
+        solver.save(tmp_path / "one.npz")
+
+
+def test_a_training_that_diverged_in_the_last_step_before_a_check_leaves_the_checkpoint_from_before(tmp_path):
+    class Break(convnet.Callback):
+        def on_iteration_end(self, solver):
+            if solver.iteration == 26:
+                solver.model.params["affine1.bias"][2] = np.inf
+
+    whole = make_solver()
+    whole.train()
+    solver = make_solver(callbacks=[Break(), convnet.Checkpoint(tmp_path, iterations=10)])
+    with pytest.raises(FloatingPointError, match="not all is finite after iteration 26"):
+        solver.train()
+    assert not solver.is_between_iterations  # the model is that of iteration 13
+    again = make_solver()
+    again.resume(tmp_path)
+    assert again.iteration == 20
+    again.train()
+    assert outcome(again) == outcome(whole)
+
+
+def test_a_checkpoint_within_a_step_is_refused(tmp_path):
+    def saving(scores, labels):
+        if solvers:
+            with pytest.raises(RuntimeError, match="got one with a step that runs or failed"):
+                solvers[0].save(tmp_path / "one.npz")
+        return convnet.softmax_loss(scores, labels)
+
+    solvers = []
+    solvers.append(make_solver(loss=saving))
+    solvers[0].step()
+    assert not list(tmp_path.iterdir())
+    solvers[0].save(tmp_path / "one.npz")
+
+
 DIFFERENCES = {
     "batch_size 7, expected 8": {"batch_size": 8},
     "seed 3, expected 4": {"seed": 4},
