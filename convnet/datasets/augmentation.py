@@ -2,6 +2,8 @@
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,7 +11,14 @@ from convnet.core.checks import FloatArray, as_count, as_number, as_real
 from convnet.datasets.preprocessing import Statistics
 from convnet.datasets.warping import warp
 
-__all__ = ["Augmentation"]
+__all__ = ["Augment", "Augmentation"]
+
+
+class Augment(Protocol):
+    """What a Solver's `augmentation` has to be able to do."""
+
+    def __call__(self, x: FloatArray, rng: np.random.Generator, /) -> FloatArray:
+        """Return inputs of the shape of x, which may be changed: it is the minibatch's own copy."""
 
 
 class Augmentation:

@@ -7,14 +7,14 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import FloatArray, IntArray, all_finite, as_count, as_flag, as_labels, as_number, as_real
 from convnet.core.workspace import Workspace
-from convnet.datasets.augmentation import Augmentation
+from convnet.datasets.augmentation import Augment, Augmentation
 from convnet.formats.archives import Arrays
 from convnet.formats.files import PathLike
 from convnet.models.sequential import Sequential
@@ -25,13 +25,6 @@ from convnet.training.schedules import Schedule
 from convnet.training.state import TrainingState, model_arrays, restore
 
 __all__ = ["Callback", "Solver"]
-
-
-class Augment(Protocol):
-    """What a Solver's `augmentation` has to be able to do."""
-
-    def __call__(self, x: FloatArray, rng: np.random.Generator, /) -> FloatArray:
-        """Return inputs of the shape of x, which may be changed: it is the minibatch's own copy."""
 
 
 class Callback:
@@ -297,13 +290,19 @@ class Solver:
                     self._call("on_iteration_end")
                     if self._check_if_due():
                         self._call("on_epoch_end")
-        finally:
-            self.optimizer.rate_factor = 1.0
-            self.state.is_stopping = False
-            self._call("on_train_end")
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._end(None)
         if self.restore_best:
             self.state.keep_last(self.model)
             restore(self.model, self.state.best)
+
+    def _end(self, first: BaseException | None) -> None:
+        """Tell the callbacks that training ends; their errors do not replace the one that it ends by."""
+        self.optimizer.rate_factor = 1.0
+        self.state.is_stopping = False
+        self._call("on_train_end", first)
 
     def stop(self) -> None:
         """Let `train` end after the current iteration, as a callback may wish."""
@@ -426,15 +425,20 @@ class Solver:
             f"model has the parameters of the last accuracy check again; {advice}"
         )
 
-    def _call(self, event: str) -> None:
-        """Tell every callback, and raise the first of their errors after that: none misses what another one saw."""
-        errors = []
+    def _call(self, event: str, first: BaseException | None = None) -> None:
+        """Tell every callback, and raise the first of their errors after that: none misses what another one saw.
+
+        Further errors become notes of it. With a `first` error from before, which the caller raises, all do.
+        """
+        errors = [] if first is None else [first]
         for callback in self.callbacks:
             try:
                 getattr(callback, event)(self)
             except Exception as error:
                 errors.append(error)
-        if errors:
+        for another in errors[1:]:
+            errors[0].add_note(f"{event} of a callback raised another error: {another!r:.300}")
+        if errors and first is None:
             raise errors[0]
 
     # --------------------------------------------------------------------------------------- checkpoints

@@ -541,3 +541,36 @@ def test_a_failing_callback_takes_no_event_from_the_others(rng, event):
     whole = [("on_train_start", 0), ("on_iteration_end", 1), ("on_iteration_end", 2), ("on_epoch_end", 2)]
     count = [name for name, _ in whole].index(event) + 1 if event != "on_train_end" else len(whole)
     assert events == [*whole[:count], ("on_train_end", whole[count - 1][1])]
+
+
+class FailingAtEnd(Callback):
+    def __init__(self, message, error=OSError):
+        self.message, self.error = message, error
+
+    def on_train_end(self, solver):
+        raise self.error(self.message)
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_an_error_of_the_training_is_not_replaced_by_one_at_its_end(rng, error):
+    def augmentation(x, rng):
+        raise error("the training's own")
+
+    callbacks = [FailingAtEnd("disk full"), recorder := Recorder(), FailingAtEnd("no terminal", ValueError)]
+    solver = Solver(make_model(), make_data(rng), SGD(0.1), callbacks=callbacks, augmentation=augmentation)
+    with pytest.raises(error, match="the training's own") as caught:
+        solver.train()
+    assert caught.value.__notes__ == [
+        "on_train_end of a callback raised another error: OSError('disk full')",
+        "on_train_end of a callback raised another error: ValueError('no terminal')",
+    ]
+    assert recorder.events == ["start", "end"]
+
+
+def test_the_first_error_at_the_end_has_the_others_as_notes(rng):
+    callbacks = [FailingAtEnd("disk full"), FailingAtEnd("no terminal", ValueError)]
+    solver = Solver(make_model(), make_data(rng), SGD(0.1), callbacks=callbacks, epochs=1)
+    with pytest.raises(OSError, match="disk full") as caught:
+        solver.train()
+    assert caught.value.__notes__ == ["on_train_end of a callback raised another error: ValueError('no terminal')"]
+    assert caught.value.__context__ is None
