@@ -19,7 +19,7 @@ def described_model(model: Sequential) -> dict[str, Any]:
     return {
         "model": type(model).__name__,
         "input_shape": list(model.input_shape),
-        "l2": model.l2,
+        "l2": float(model.l2),  # a user may have set one of NumPy's
         **{f"layer {name}": repr(layer) for name, layer in model.layers.items()},
         "dtype": sorted({str(param.dtype) for param in model.params.values()}),
         "fuse": model.fuse,

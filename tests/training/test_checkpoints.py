@@ -340,6 +340,13 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path, me
     assert outcome(other) == before
 
 
+def test_a_regularisation_of_numpys_type_is_the_same_number(tmp_path):
+    solver, other = make_solver(), make_solver()
+    solver.model.l2, other.model.l2 = np.float32(0.25), 0.25
+    solver.save(tmp_path / "one.npz")
+    other.resume(tmp_path / "one.npz")
+
+
 def test_data_in_the_other_byte_order_are_the_same_data(tmp_path):
     make_solver().save(tmp_path / "one.npz")
     swapped = {name: array.astype(array.dtype.newbyteorder()) for name, array in make_data().items()}
