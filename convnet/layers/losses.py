@@ -1,6 +1,7 @@
 """Loss functions, from class scores and labels to a number and its gradient; and the softmax."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,7 @@ import numpy.typing as npt
 from convnet import _kernels
 from convnet.core.checks import FloatArray, IntArray, as_labels, as_number, as_real, check_shape
 
-__all__ = ["LOSSES", "SOFTMAX_LOSSES", "Loss", "softmax", "softmax_loss", "svm_loss"]
+__all__ = ["LOSSES", "SOFTMAX_LOSSES", "Loss", "gives_probabilities", "softmax", "softmax_loss", "svm_loss"]
 
 Loss = Callable[[FloatArray, npt.ArrayLike], tuple[float, FloatArray]]
 
@@ -124,6 +125,18 @@ def softmax(scores: npt.ArrayLike) -> FloatArray:
     return exponentials
 
 
-# LOSSES: losses by their name in model files. SOFTMAX_LOSSES: losses for which softmax(scores) are probabilities.
+# LOSSES: losses by their name in model files. SOFTMAX_LOSSES: those that make softmax(scores) estimate the classes'
+# probabilities, with any values of their options.
 LOSSES: dict[str, Loss] = {function.__name__: function for function in (softmax_loss, svm_loss)}
 SOFTMAX_LOSSES: tuple[Loss, ...] = (softmax_loss,)
+
+
+def gives_probabilities(loss: Loss) -> bool:
+    """Return whether the softmax of the scores estimates probabilities in a model with this loss.
+
+    Parameters
+    ----------
+    loss : callable
+        A loss function, or a ``functools.partial`` of one that fixes its options.
+    """
+    return (loss.func if isinstance(loss, partial) else loss) in SOFTMAX_LOSSES

@@ -20,7 +20,7 @@ from convnet.datasets.digits import LEAST_SIDE
 from convnet.datasets.mnist import load_mnist
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.files import PathLike, replace_file
-from convnet.layers.losses import SOFTMAX_LOSSES
+from convnet.layers.losses import gives_probabilities
 from convnet.models.files import check_parts
 from convnet.models.sequential import Sequential
 
@@ -31,8 +31,8 @@ SCRIPTS = ("network.js", "digit.js", "page.js")
 # Most samples that the page offers: one of each class, and one that is misread.
 MOST_SAMPLES = 12
 NO_PROBABILITIES = (
-    " Its loss is not softmax_loss: the percentages are the softmax of the scores. They rank the classes; they "
-    "are not probabilities."
+    " The percentages are the softmax of the scores. They rank the classes; with this model's loss they are not "
+    "probabilities."
 )
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
@@ -137,7 +137,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         "samples": offered,
         "drawable": drawable,
         "about": f"{type(model).__name__}, {sum(param.size for param in model.params.values()):,} parameters."
-        + ("" if model.loss_function in SOFTMAX_LOSSES else NO_PROBABILITIES),
+        + ("" if gives_probabilities(model.loss_function) else NO_PROBABILITIES),
         "cost": cost,
     }
     title = "Draw a digit" if drawable and has_digits else "Inside a network"

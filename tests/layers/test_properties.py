@@ -1,5 +1,6 @@
 """Every public function against its plain loops, over shapes, layouts and values that hypothesis chooses."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ from cases import LAYOUTS, needs_fusion
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import convnet
 from convnet import functional, naive
+from convnet.layers.losses import LOSSES
 
 settings.register_profile(
     "convnet", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -128,7 +129,7 @@ def test_activations(data):
             same(functional.tanh_backward(dy, x), naive.tanh_backward(plain(dy), plain(x)))
 
 
-@pytest.mark.parametrize("name", ["softmax_loss", "svm_loss"])
+@pytest.mark.parametrize("name", LOSSES)
 @given(data=st.data())
 def test_losses(data, name):
     n, k = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 6))
@@ -138,7 +139,7 @@ def test_losses(data, name):
             data.draw(st.lists(st.integers(0, k - 1), min_size=n, max_size=n)), data.draw(st.sampled_from("bBhiq"))
         )
     )
-    same(getattr(convnet, name)(scores, labels), getattr(naive, name)(plain(scores), np.asarray(labels)))
+    same(LOSSES[name](scores, labels), getattr(naive, name)(plain(scores), np.asarray(labels)))
 
 
 @given(st.data())
@@ -228,8 +229,8 @@ def test_wrong_shapes_are_one_clear_error(data):
         lambda: functional.sigmoid_backward(x, weight),
         lambda: functional.leaky_relu_backward(x, weight),
         lambda: functional.tanh_backward(x, weight),
-        lambda: convnet.softmax_loss(x, np.zeros(other, int)),
         lambda: functional.warp(x, weight),
+        *(partial(loss, x, np.zeros(other, int)) for loss in LOSSES.values()),
     ]
     for call in calls:
         try:

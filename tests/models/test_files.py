@@ -1,5 +1,6 @@
 """Model files."""
 
+import inspect
 import io
 import json
 import zipfile
@@ -28,6 +29,7 @@ from convnet import (
     svm_loss,
 )
 from convnet.formats.archives import write_archive
+from convnet.layers.losses import LOSSES
 
 
 def convnet1(dtype=np.float32):
@@ -88,6 +90,21 @@ def test_a_model_comes_back_the_same(tmp_path, dtype, make):
     x = np.random.default_rng(0).standard_normal((3, 1, 9, 8))
     assert loaded.scores(x).tobytes() == model.scores(x).tobytes()
     assert loaded.loss(x, [0, 1, 2])[0] == model.loss(x, [0, 1, 2])[0]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_and_its_options_come_back(tmp_path, rng, name):
+    # A value for each option that is not its default.
+    numbers = {key: p.default / 2 or 0.125 for key, p in list(inspect.signature(LOSSES[name]).parameters.items())[2:]}
+    x, labels = 3 * rng.standard_normal((6, 3)), np.arange(6) % 4
+    for options in ({}, numbers):
+        loss = partial(LOSSES[name], **options) if options else LOSSES[name]
+        model = Sequential([Affine(3, 4, rng=rng)], (3,), loss=loss)
+        save_model(model, tmp_path / "model.npz")
+        loaded = load_model(tmp_path / "model.npz")
+        assert getattr(loaded.loss_function, "func", loaded.loss_function) is LOSSES[name]
+        assert getattr(loaded.loss_function, "keywords", {}) == options
+        assert loaded.loss(x, labels)[0] == model.loss(x, labels)[0]
 
 
 @pytest.mark.parametrize(
