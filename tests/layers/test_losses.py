@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from cases import normal, tolerance
 
-from convnet import Affine, Sequential, functional, gradient_error, naive, softmax_loss, svm_loss, webpage
+import convnet
+from convnet import Affine, Sequential, functional, gradient_error, layers, naive, softmax_loss, svm_loss, webpage
 from convnet.layers import losses
 from convnet.layers.losses import LOSSES
 
@@ -65,6 +66,13 @@ def test_loss_equals_the_loops(rng, dtype, n, k, name, options):
     assert dscores.dtype == dtype
     np.testing.assert_allclose(dscores, gradient, **tolerance(dtype))
     np.testing.assert_array_equal(scores, before)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_public_by_its_name(name):
+    assert LOSSES[name].__name__ == name
+    for module in (convnet, layers, losses, naive):
+        assert name in module.__all__, module.__name__
 
 
 @pytest.mark.parametrize("name", LOSSES)
