@@ -1,8 +1,11 @@
-/* The table of instruction sets, the slowest first. simd.h includes it twice: to compile the levels, and to list them.
+/* The table of instruction sets, the slowest first. The last one that the processor runs is the default. simd.h
+ * includes the table twice: to compile the levels, and to list them.
  *
  * A row is a block of definitions that ends with #include "level.h", under an #if for its architecture where it needs
- * one. Nothing else has to change: names, dispatch, tests and options follow this table. On aarch64 `portable` compiles
- * to NEON already; a row of its own would use all of the 32 registers, behind `portable` and before the #if of x86-64:
+ * one. For a row without intrinsics no other code has to change: names, dispatch, tests and options follow this table.
+ *
+ * An example: on aarch64 `portable` compiles to NEON already, and a row of its own would use all of the 32 registers.
+ * It would stand behind `portable` and before the #if of x86-64. Its numbers are not measured:
  *     #if defined(__aarch64__)
  *     #define SIMD_SET neon
  *     #define SIMD_LANES 4
@@ -14,8 +17,10 @@
  *     #define SIMD_SPARSE_LIMIT 1.05
  *     #include "level.h"
  *     #endif
- * The sums of a product's tile, two vectors of B and a broadcast have to fit in the registers: 2 * SIMD_ROWS + 3. Intrinsics
- * come in where they pay, as for SIMD_AVX2.
+ * The sums of a product's tile, two vectors of B and a broadcast have to fit in the registers: 2 * SIMD_ROWS + 3.
+ *
+ * Intrinsics may be added where a profile shows the need. They take a macro, such as SIMD_AVX2: the row defines it,
+ * level.h has its #undef, tiles/vectors.h includes the header of the intrinsics, and tiles/ has branches under #if.
  *
  * What a row defines:
  *   SIMD_SET        its name, in files and options too
@@ -25,7 +30,9 @@
  *   SIMD_ROWS       most rows of a product's register tile, of two vectors each
  *   SIMD_SUMS       most rows of a direct convolution's tile; each row needs an address register, too
  *   SIMD_FILTERS    filters of the tile of convolution + ReLU + pooling, of four vectors each; 2 to 4
- *   SIMD_SPARSE_LIMIT   the field sparse_limit of simd_level
+ *   SIMD_SPARSE_LIMIT   a product leaves out the zeros of a factor of very many rows if a smaller part than this of its
+ *                   elements is not 0; at the limit both ways take equally long. For fewer rows the limit is lower:
+ *                   see simd_is_sparse in jobs/product.h. Measure it; begin with that of `portable`
  * and may define:
  *   SIMD_NARROWER   the name of the level that takes filters which fill half a vector only
  *   SIMD_EVEN, SIMD_ODD, SIMD_ORDER     cheaper shuffles than those of tiles/vectors.h
