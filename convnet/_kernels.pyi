@@ -9,7 +9,7 @@ import numpy.typing as npt
 _Float = npt.NDArray[np.floating[Any]]
 _Bytes = npt.NDArray[np.uint8]
 _Int = npt.NDArray[np.signedinteger[Any]]
-_Algorithm = Literal["direct", "im2col"]
+_Algorithm = Literal["im2col", "direct", "winograd-2", "winograd-4"]
 
 # The pool of threads.
 MAX_THREADS: int
@@ -53,6 +53,8 @@ def affine_backward(
 ) -> float: ...
 
 # Convolution.
+ALGORITHMS: dict[_Algorithm, int]
+
 class Convolution:
     def __init__(
         self,
@@ -67,6 +69,9 @@ class Convolution:
         stride_w: int,
         padding_h: int,
         padding_w: int,
+        *,
+        winograd: bool = True,
+        algorithm: _Algorithm | None = None,
         block_rows: int = 0,
     ) -> None: ...
     @property
@@ -82,7 +87,7 @@ class Convolution:
     @property
     def input_gradient_algorithm(self) -> _Algorithm: ...
     def im2col_scratch(self) -> int: ...
-    def forward_scratch(self, threads: int) -> int: ...
+    def forward_scratch(self, n: int, threads: int) -> int: ...
     def backward_scratch(self, n: int, threads: int, need_dx: bool) -> int: ...
 
 def im2col(s: Convolution, x: _Float, cols: _Float, scratch: _Bytes) -> None: ...

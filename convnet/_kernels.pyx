@@ -8,7 +8,7 @@ kernels/, one idea a file:
     products.pxi          products of matrices, and the Affine layer
     geometry.pxi          geometry objects of convolutions and poolings
     columns.pxi           rows of im2col's columns
-    direct.pxi            convolution without columns
+    algorithms.pxi        which algorithm computes a convolution
     average_pooling.pxi   average pooling
     conv_relu_pool.pxi    convolution + bias + ReLU + 2x2 max pooling in one pass
     elementwise.pxi       activations
@@ -37,8 +37,8 @@ include "kernels/threads.pxi"
 include "kernels/instruction_sets.pxi"
 include "kernels/products.pxi"
 include "kernels/geometry.pxi"
+include "kernels/algorithms.pxi"
 include "kernels/columns.pxi"
-include "kernels/direct.pxi"
 
 # --------------------------------------------------------------------------------------- im2col and col2im
 #
@@ -181,7 +181,7 @@ cdef enum:
     FINISH_ROWS = 64
 
 
-cdef struct convolution_job:
+cdef struct convolution_job:                 # of im2col
     const convolution* s
     memory_plan plan
     Py_ssize_t n, groups
@@ -191,23 +191,21 @@ cdef struct convolution_job:
     const void* dy
     void* y
     void* dx                                 # may be NULL
-    void* dweight
-    uint8_t* packed
+    void* dweight                            # may be NULL
     uint8_t* dweights                        # (groups, dweight)
     uint8_t* dbiases                         # (groups, dbias)
-    uint8_t* of_threads                      # (threads, phases + cols + offsets)
+    uint8_t* of_threads                      # (threads, phases + cols)
 
 
 cdef inline convolution_job job_of(
-    const convolution* s, memory_plan plan, Py_ssize_t n, Py_ssize_t groups, uint8_t* scratch,
+    const convolution* s, Py_ssize_t n, Py_ssize_t groups, uint8_t* scratch,
 ) noexcept nogil:
     """Return a job with its scratch memory divided, and without its arrays."""
     cdef convolution_job job
     memset(&job, 0, sizeof(job))
-    job.s, job.plan, job.n, job.groups, job.packed = s, plan, n, groups, at_line(scratch)
-    job.dweights = job.packed + plan.packed
-    job.dbiases = job.dweights + groups * plan.dweight
-    job.of_threads = job.dbiases + groups * plan.dbias
+    job.s, job.plan, job.n, job.groups, job.dweights = s, plan_of(s), n, groups, at_line(scratch)
+    job.dbiases = job.dweights + groups * job.plan.dweight
+    job.of_threads = job.dbiases + groups * job.plan.dbias
     return job
 
 
@@ -225,18 +223,11 @@ cdef inline void forward_image(
     cdef windows whole = s.w, w
     cdef Py_ssize_t f, o, row = 0, pixels = whole.out_h * whole.out_w
     cdef Py_ssize_t size = s.channels * whole.kernel_h * whole.kernel_w
-    cdef uint8_t* memory = j.of_threads + slot * (j.plan.phases + j.plan.cols + j.plan.offsets)
+    cdef uint8_t* memory = j.of_threads + slot * (j.plan.phases + j.plan.cols)
     cdef floating* phases = <floating*>memory
     cdef floating* cols = <floating*>(memory + j.plan.phases)
     x += n * s.channels * whole.height * whole.width
     y += n * s.filters * pixels
-    if floating is float:
-        if s.forward_is_direct:
-            direct_convolution(
-                s.level, whole, s.block, s.channels, s.filters, x, <const float*>j.packed, bias, phases,
-                <Py_ssize_t*>(memory + j.plan.phases + j.plan.cols), y,
-            )
-            return
     for f in range(s.filters):
         for o in range(pixels):
             y[f * pixels + o] = bias[f]
@@ -259,50 +250,39 @@ cdef inline void backward_group(
     cdef windows whole = s.w, w
     cdef Py_ssize_t n, f, o, row, columns, pixels = whole.out_h * whole.out_w, filters = s.filters
     cdef Py_ssize_t size = s.channels * whole.kernel_h * whole.kernel_w, image = s.channels * whole.height * whole.width
-    cdef uint8_t* memory = j.of_threads + slot * (j.plan.phases + j.plan.cols + j.plan.offsets)
+    cdef uint8_t* memory = j.of_threads + slot * (j.plan.phases + j.plan.cols)
     cdef floating* phases = <floating*>memory
     cdef floating* cols = <floating*>(memory + j.plan.phases)
-    cdef Py_ssize_t* offsets = <Py_ssize_t*>(memory + j.plan.phases + j.plan.cols)
     cdef floating* dweight = <floating*>(j.dweights + group * j.plan.dweight)
     cdef floating* dbias = <floating*>(j.dbiases + group * j.plan.dbias)
     cdef const floating* dy
     cdef const floating* x
     cdef floating* dx
     cdef floating total
-    cdef bint need_dx = dxs != NULL, direct = s.weight_is_direct, adjoint = need_dx and s.input_is_direct
+    cdef bint need_dx = dxs != NULL, need_dweight = j.dweight != NULL
     memset(dweight, 0, size * filters * sizeof(floating))
     memset(dbias, 0, filters * sizeof(floating))
     for n in range(j.n * group // j.groups, j.n * (group + 1) // j.groups):
         dy, x, dx = dys + n * filters * pixels, xs + n * image, dxs + n * image if need_dx else NULL
-        if floating is float:
-            if direct:
-                direct_gradients(
-                    s.level, whole, s.block, s.channels, filters, dy, x, phases, offsets, dweight, dbias
-                )
-            if adjoint:
-                direct_convolution(
-                    s.level, adjoint_of(whole), s.adjoint_block, filters, s.channels, dy, <const float*>j.packed, NULL,
-                    phases, offsets, dx,
-                )
-        if not direct:
+        if need_dweight:
             for f in range(filters):
                 total = 0
                 for o in range(pixels):
                     total += dy[f * pixels + o]
                 dbias[f] += total
-        if need_dx and not adjoint:
+        if need_dx:
             memset(dx, 0, image * sizeof(floating))
-        row = whole.out_h if direct and (adjoint or not need_dx) else 0
+        row = 0
         while row < whole.out_h:
             w = block_of(whole, row, min(row + s.block, whole.out_h))
             columns = w.out_h * w.out_w
-            if not direct:
+            if need_dweight:
                 unfold(s.level, w, s.channels, x, phases, cols)
                 product_of_blocks(
                     s.level, 1, size, columns, filters, <const floating*>cols, columns, dy + row * whole.out_w, pixels,
                     dweight, filters, False, True, 1, 1, NULL,
                 )
-            if need_dx and not adjoint:
+            if need_dx:
                 product_of_blocks(
                     s.level, 1, size, filters, columns, weight, size, dy + row * whole.out_w, pixels, cols, columns,
                     True, False, 1, 0, NULL,
@@ -365,23 +345,28 @@ def conv2d_forward(
     const floating[:, :, :, ::1] weight not None,    # IN (F, C, KH, KW)
     const floating[::1] bias not None,               # IN (F,)
     floating[:, :, :, ::1] y not None,               # OUT (N, F, OH, OW)
-    uint8_t[::1] scratch not None,                   # SCRATCH (s.forward_scratch(threads),)
+    uint8_t[::1] scratch not None,                   # SCRATCH (s.forward_scratch(N, threads),)
     int threads,
 ):
-    """y[n] = weight @ im2col(x[n]) + bias; an image is a task."""
+    """y[n] = weight @ im2col(x[n]) + bias, by im2col with an image as a task, or without columns."""
     cdef const convolution* g = &s.s
-    cdef convolution_job job = job_of(g, plan_of(g, False, False), x.shape[0], 0, &scratch[0])
+    cdef convolution_job job
+    cdef simd_convolution native
     cdef pool_function task = <pool_function>(forward_float if floating is float else forward_double)
-    if job.n == 0:
+    if x.shape[0] == 0:
         return
-    job.x, job.weight, job.bias, job.y = start_of(x), &weight[0, 0, 0, 0], &bias[0], &y[0, 0, 0, 0]
-    with nogil:
-        if g.forward_is_direct:
-            simd_direct_weights(
-                level_for(g.level, g.filters), <const float*>job.weight, g.filters, g.channels,
-                g.w.kernel_h * g.w.kernel_w, False, <float*>job.packed,
-            )
-        pool_run(task, &job, job.n, threads if work_of(g, job.n) >= SIMD_ALONE else 1)
+    if g.forward == IM2COL:
+        job = job_of(g, x.shape[0], 0, &scratch[0])
+        job.x, job.weight, job.bias, job.y = start_of(x), &weight[0, 0, 0, 0], &bias[0], &y[0, 0, 0, 0]
+        with nogil:
+            pool_run(task, &job, job.n, threads if work_of(g, job.n) >= SIMD_ALONE else 1)
+        return
+    if floating is float:
+        native = native_of(g, x.shape[0], g.forward, False)
+        native.x, native.weight, native.bias, native.y = start_of(x), &weight[0, 0, 0, 0], &bias[0], &y[0, 0, 0, 0]
+        native.scratch = &scratch[0]
+        with nogil:
+            simd_convolution_forward(g.level, &native, threads)
 
 
 def conv2d_backward(
@@ -397,39 +382,54 @@ def conv2d_backward(
 ):
     """dweight = sum_n im2col(x[n]) @ dy[n].T; dbias = sum_n,o dy[n, :, o]; dx[n] = col2im(weight.T @ dy[n]).
 
-    A group of images is a task. The groups' sums are added in order, whatever the threads.
+    By im2col, a group of images is a task, and the groups' sums are added in order, whatever the threads.
     """
     cdef const convolution* g = &s.s
     cdef bint need_dx = dx is not None and dx.shape[0] and dx.shape[1] and dx.shape[2] and dx.shape[3]
-    cdef convolution_job job = job_of(
-        g, plan_of(g, True, dx is not None), x.shape[0], groups_of(g, x.shape[0]), &scratch[0]
-    )
+    cdef convolution_job job
+    cdef simd_convolution native
     cdef pool_function task = <pool_function>(backward_float if floating is float else backward_double)
     cdef pool_function finish = <pool_function>(finish_float if floating is float else finish_double)
     cdef Py_ssize_t size = g.channels * g.w.kernel_h * g.w.kernel_w, group, f
     cdef const floating* sums
-    if job.n:
-        job.dy, job.x = &dy[0, 0, 0, 0], start_of(x)
-    job.weight, job.dweight = &weight[0, 0, 0, 0], &dweight[0, 0, 0, 0]
-    if need_dx:
-        job.dx = &dx[0, 0, 0, 0]
-    with nogil:
-        if need_dx and g.input_is_direct:
-            simd_direct_weights(
-                level_for(g.level, g.channels), <const float*>job.weight, g.channels, g.filters,
-                g.w.kernel_h * g.w.kernel_w, True, <float*>job.packed,
-            )
-        pool_run(task, &job, job.groups, threads if work_of(g, job.n) >= SIMD_ALONE else 1)
-        pool_run(
-            finish, &job, (size + FINISH_ROWS - 1) // FINISH_ROWS,
-            threads if job.groups * size * g.filters >= SIMD_ALONE else 1,
-        )
-        for f in range(g.filters):
-            dbias[f] = (<const floating*>job.dbiases)[f]
-        for group in range(1, job.groups):
-            sums = <const floating*>(job.dbiases + group * job.plan.dbias)
-            for f in range(g.filters):
-                dbias[f] += sums[f]
+    if x.shape[0] == 0:
+        dweight[:] = 0
+        dbias[:] = 0
+        return
+    if g.weight == IM2COL or need_dx and g.input == IM2COL:
+        job = job_of(g, x.shape[0], groups_of(g, x.shape[0]), &scratch[0])
+        job.dy, job.x, job.weight = &dy[0, 0, 0, 0], start_of(x), &weight[0, 0, 0, 0]
+        if g.weight == IM2COL:
+            job.dweight = &dweight[0, 0, 0, 0]
+        if need_dx and g.input == IM2COL:
+            job.dx = &dx[0, 0, 0, 0]
+        with nogil:
+            pool_run(task, &job, job.groups, threads if work_of(g, job.n) >= SIMD_ALONE else 1)
+            if g.weight == IM2COL:
+                pool_run(
+                    finish, &job, (size + FINISH_ROWS - 1) // FINISH_ROWS,
+                    threads if job.groups * size * g.filters >= SIMD_ALONE else 1,
+                )
+                for f in range(g.filters):
+                    dbias[f] = (<const floating*>job.dbiases)[f]
+                for group in range(1, job.groups):
+                    sums = <const floating*>(job.dbiases + group * job.plan.dbias)
+                    for f in range(g.filters):
+                        dbias[f] += sums[f]
+    if floating is float:
+        if g.weight != IM2COL:
+            native = native_of(g, x.shape[0], g.weight, False)
+            native.x, native.dy = start_of(x), &dy[0, 0, 0, 0]
+            native.dweight, native.dbias = &dweight[0, 0, 0, 0], &dbias[0]
+            native.scratch = &scratch[0]
+            with nogil:
+                simd_convolution_gradients(g.level, &native, threads)
+        if need_dx and g.input != IM2COL:
+            native = native_of(g, x.shape[0], g.input, True)
+            native.x, native.weight, native.y = &dy[0, 0, 0, 0], &weight[0, 0, 0, 0], &dx[0, 0, 0, 0]
+            native.scratch = &scratch[0]
+            with nogil:
+                simd_convolution_forward(g.level, &native, threads)
 
 
 # ------------------------------------------------------------------------------------------------ pooling

@@ -89,10 +89,9 @@ cdef class Pooling:
 
 # --------------------------------------------------------------------------------------------- convolution
 #
-# A convolution goes through its output a block of rows at a time, as so many convolutions of fewer output rows. `cols`
-# then stays in the second-level cache, however large the images are. A block has as many rows as give `cols` at most
-# BLOCK_SIZE elements, but at least BLOCK_COLUMNS columns, which count where windows are large. Direct convolutions go
-# by the same blocks, which bound their memory too.
+# By im2col, a convolution goes through its output a block of rows at a time, as so many convolutions of fewer output
+# rows. `cols` then stays in the second-level cache, however large the images are. A block has as many rows as give
+# `cols` at most BLOCK_SIZE elements, but at least BLOCK_COLUMNS columns, which count where windows are large.
 #
 # The weight gradient is summed in groups of images, each on a thread, and the groups are added in order: the bits are
 # the same for any number of threads. There are at most GROUPS, and at most as many as take GROUPS_BYTES together.
@@ -126,54 +125,50 @@ cdef struct convolution:
     const simd_level* level                  # NULL: the loops in Cython
     Py_ssize_t itemsize, channels, filters
     windows w
-    Py_ssize_t block, adjoint_block          # output rows at a time, and rows of the input's gradient
-    bint forward_is_direct, weight_is_direct, input_is_direct
+    Py_ssize_t block                         # output rows at a time, by im2col
+    int forward, weight, input               # the algorithms of the passes
 
 
-cdef struct memory_plan:                     # bytes, each of whole cache lines
-    Py_ssize_t packed                        # weights; all threads'
-    Py_ssize_t phases, cols, offsets         # of each thread
+cdef struct memory_plan:                     # of im2col: bytes, each of whole cache lines
+    Py_ssize_t phases, cols                  # of each thread
     Py_ssize_t dweight, dbias                # of each group: (C * KH * KW, F) and (F,)
 
 
-cdef memory_plan plan_of(const convolution* s, bint is_backward, bint need_dx) noexcept nogil:
-    """Return how the scratch memory of a pass is divided."""
+cdef memory_plan plan_of(const convolution* s) noexcept nogil:
+    """Return how the scratch memory of im2col is divided."""
     cdef memory_plan plan
-    cdef bint direct = s.weight_is_direct if is_backward else s.forward_is_direct
-    cdef bint adjoint = is_backward and need_dx and s.input_is_direct
-    cdef Py_ssize_t area = s.w.kernel_h * s.w.kernel_w, phases = phases_total(block_of(s.w, 0, s.block))
-    plan.packed = 0
-    if direct:
-        phases *= s.channels
-        if not is_backward:
-            plan.packed = packed_size(s.level, s.filters, s.channels * area)
-    if adjoint:
-        plan.packed = packed_size(s.level, s.channels, s.filters * area)
-        phases = max(phases, s.filters * phases_total(block_of(adjoint_of(s.w), 0, s.adjoint_block)))
-    plan.packed = in_lines(plan.packed * s.itemsize)
-    plan.phases = in_lines(phases * s.itemsize)
-    plan.cols = 0
-    if not direct or need_dx and not adjoint:
-        plan.cols = in_lines(s.channels * area * s.block * s.w.out_w * s.itemsize)
-    plan.offsets = 0
-    if direct or adjoint:
-        plan.offsets = in_lines(max(s.channels, s.filters) * area * <Py_ssize_t>sizeof(Py_ssize_t))
-    plan.dweight = in_lines(s.channels * area * s.filters * s.itemsize) if is_backward else 0
-    plan.dbias = in_lines(s.filters * s.itemsize) if is_backward else 0
+    cdef Py_ssize_t size = s.channels * s.w.kernel_h * s.w.kernel_w
+    plan.phases = in_lines(phases_total(block_of(s.w, 0, s.block)) * s.itemsize)
+    plan.cols = in_lines(size * s.block * s.w.out_w * s.itemsize)
+    plan.dweight, plan.dbias = in_lines(size * s.filters * s.itemsize), in_lines(s.filters * s.itemsize)
     return plan
 
 
 cdef inline Py_ssize_t groups_of(const convolution* s, Py_ssize_t n) noexcept nogil:
-    """Return in how many groups of images the weight gradient is summed."""
+    """Return in how many groups of images im2col sums the weight gradient."""
     cdef Py_ssize_t size = s.filters * s.channels * s.w.kernel_h * s.w.kernel_w * s.itemsize
     return max(1, min(GROUPS, n, GROUPS_BYTES // size))
+
+
+cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int algorithm, bint is_adjoint) noexcept nogil:
+    """Return the convolution of n images as native/ takes it, or the one that gives the input's gradient."""
+    cdef simd_convolution c
+    cdef windows w = adjoint_of(s.w) if is_adjoint else s.w
+    memset(&c, 0, sizeof(c))
+    c.n, c.tile, c.is_adjoint = n, algorithm, is_adjoint
+    c.channels = s.filters if is_adjoint else s.channels
+    c.filters = s.channels if is_adjoint else s.filters
+    c.height, c.width, c.out_h, c.out_w = w.height, w.width, w.out_h, w.out_w
+    c.kernel_h, c.kernel_w, c.stride_h, c.stride_w = w.kernel_h, w.kernel_w, w.stride_h, w.stride_w
+    c.padding_h, c.padding_w = w.padding_h, w.padding_w
+    return c
 
 
 cdef class Convolution:
     """The geometry of a convolution, for the instruction set in use when it is made.
 
-    `block_rows` forces how many output rows are done at a time, for tests; 0 leaves the choice here. The algorithms are
-    "direct" or "im2col".
+    The algorithms are chosen by kernels/algorithms.pxi, without Winograd's if `winograd` is False. For tests and
+    benchmarks `algorithm` forces one where it is possible, and `block_rows` how many output rows im2col does at a time.
     """
 
     cdef convolution s
@@ -181,21 +176,22 @@ cdef class Convolution:
     def __cinit__(
         self, bint is_float, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width, Py_ssize_t filters,
         Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride_h, Py_ssize_t stride_w,
-        Py_ssize_t padding_h, Py_ssize_t padding_w, Py_ssize_t block_rows=0,
+        Py_ssize_t padding_h, Py_ssize_t padding_w, *, bint winograd=True, str algorithm=None, Py_ssize_t block_rows=0,
     ):
         cdef const simd_level* level = level_in_use if is_float else NULL
-        cdef Py_ssize_t area = kernel_h * kernel_w
+        cdef windows w = windows_of(height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w)
         self.s.level, self.s.itemsize = level, sizeof(float) if is_float else sizeof(double)
-        self.s.channels, self.s.filters = channels, filters
-        self.s.w = windows_of(height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w)
-        if block_rows:
-            self.s.block, self.s.adjoint_block = min(block_rows, self.s.w.out_h), min(block_rows, height)
+        self.s.channels, self.s.filters, self.s.w = channels, filters, w
+        self.s.block = min(block_rows, w.out_h) if block_rows else even_block(
+            channels * kernel_h * kernel_w, w.out_h, w.out_w
+        )
+        if algorithm is None:
+            self.s.forward = forward_algorithm(level, w, channels, filters, winograd)
+            self.s.weight = weight_algorithm(level, w, channels, filters, winograd)
+            self.s.input = input_algorithm(level, w, channels, filters, winograd)
         else:
-            self.s.block = even_block(channels * area, self.s.w.out_h, self.s.w.out_w)
-            self.s.adjoint_block = even_block(filters * area, height, width)
-        self.s.weight_is_direct = is_worth_it(level, self.s.w)
-        self.s.forward_is_direct = self.s.weight_is_direct and filters >= LEAST_FILTERS
-        self.s.input_is_direct = is_adjoint_worth_it(level, self.s.w, channels)
+            self.s.forward = self.s.weight = possible(level, w, ALGORITHMS[algorithm])
+            self.s.input = possible_input(level, w, ALGORITHMS[algorithm])
 
     @property
     def out_h(self):
@@ -209,37 +205,52 @@ cdef class Convolution:
 
     @property
     def block_rows(self):
-        """Output rows that are done at a time."""
+        """Output rows that im2col does at a time."""
         return self.s.block
 
     @property
     def forward_algorithm(self):
         """How the output is computed."""
-        return "direct" if self.s.forward_is_direct else "im2col"
+        return name_of(self.s.forward)
 
     @property
     def weight_gradient_algorithm(self):
         """How the gradients of weight and bias are computed."""
-        return "direct" if self.s.weight_is_direct else "im2col"
+        return name_of(self.s.weight)
 
     @property
     def input_gradient_algorithm(self):
         """How the gradient of the input is computed."""
-        return "direct" if self.s.input_is_direct else "im2col"
+        return name_of(self.s.input)
 
     def im2col_scratch(self):
         """Return how many bytes of scratch memory `im2col` and `col2im` need."""
         return LINE + phases_total(self.s.w) * self.s.itemsize
 
-    def forward_scratch(self, Py_ssize_t threads):
-        """Return how many bytes of scratch memory `conv2d_forward` needs."""
-        cdef memory_plan plan = plan_of(&self.s, False, False)
-        return LINE + plan.packed + threads * (plan.phases + plan.cols + plan.offsets)
+    def forward_scratch(self, Py_ssize_t n, int threads):
+        """Return how many bytes of scratch memory `conv2d_forward` needs for n images."""
+        cdef memory_plan plan = plan_of(&self.s)
+        cdef simd_convolution c = native_of(&self.s, max(n, 1), self.s.forward, False)
+        if self.s.forward == IM2COL:
+            return LINE + threads * (plan.phases + plan.cols)
+        return simd_forward_scratch(self.s.level, &c, threads)
 
-    def backward_scratch(self, Py_ssize_t n, Py_ssize_t threads, bint need_dx):
+    def backward_scratch(self, Py_ssize_t n, int threads, bint need_dx):
         """Return how many bytes of scratch memory `conv2d_backward` needs for n images."""
-        cdef memory_plan plan = plan_of(&self.s, True, need_dx)
-        cdef Py_ssize_t groups = groups_of(&self.s, n)
-        return LINE + plan.packed + groups * (plan.dweight + plan.dbias) + min(threads, groups) * (
-            plan.phases + plan.cols + plan.offsets
-        )
+        cdef memory_plan plan = plan_of(&self.s)
+        cdef simd_convolution c
+        cdef Py_ssize_t groups = groups_of(&self.s, n), size = LINE
+        if self.s.weight == IM2COL or need_dx and self.s.input == IM2COL:
+            size += groups * (plan.dweight + plan.dbias) + min(threads, groups) * (plan.phases + plan.cols)
+        if self.s.weight != IM2COL:
+            c = native_of(&self.s, max(n, 1), self.s.weight, False)
+            size = max(size, simd_gradients_scratch(self.s.level, &c, threads))
+        if need_dx and self.s.input != IM2COL:
+            c = native_of(&self.s, max(n, 1), self.s.input, True)
+            size = max(size, simd_forward_scratch(self.s.level, &c, threads))
+        return size
+
+
+cdef name_of(int algorithm):
+    """Return the name of an algorithm."""
+    return {number: name for name, number in ALGORITHMS.items()}[algorithm]

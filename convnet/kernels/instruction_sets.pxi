@@ -1,30 +1,32 @@
 """The instruction sets of native/levels.h, by name, and the one in use."""
 
 cdef extern from "simd.h" nogil:
-    ctypedef struct simd_direct:
-        Py_ssize_t filters, channels, kernel_h, kernel_w, rows, columns, stride_h, padding_h, height
-        Py_ssize_t x_step, y_step
-        const float* weight
-        const float* x
-        const Py_ssize_t* offsets
-        const float* bias
-        float* y
-        const float* dy
-        float* dweight
-        float* dbias
     ctypedef struct simd_level:              # an instruction set, and what was compiled for it
         const char* name
         int (*runs)() noexcept nogil
         Py_ssize_t lanes
-        const simd_level* narrower
         void (*transpose)(const float* x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, float* y,
                           Py_ssize_t y_step) noexcept nogil
-        void (*direct)(const simd_direct*) noexcept nogil
-        void (*direct_gradients)(const simd_direct*) noexcept nogil
         void (*copy_rows)(const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,
                           Py_ssize_t columns) noexcept nogil
         void (*accumulate)(const float* x, Py_ssize_t x_step, Py_ssize_t shifts, float* y, Py_ssize_t y_step,
                            Py_ssize_t rows, Py_ssize_t columns) noexcept nogil
+    ctypedef struct simd_convolution:
+        Py_ssize_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w
+        Py_ssize_t out_h, out_w
+        int tile, is_adjoint, x_is_last, y_is_last
+        const float* x
+        const float* weight
+        const float* bias
+        const float* dy
+        float* y
+        float* dweight
+        float* dbias
+        uint8_t* scratch
+    Py_ssize_t simd_forward_scratch(const simd_level* level, const simd_convolution* s, int threads) noexcept
+    Py_ssize_t simd_gradients_scratch(const simd_level* level, const simd_convolution* s, int threads) noexcept
+    void simd_convolution_forward(const simd_level* level, const simd_convolution* s, int threads) noexcept
+    void simd_convolution_gradients(const simd_level* level, const simd_convolution* s, int threads) noexcept
     const simd_level* const* simd_levels
     const int SIMD_BUILT, SIMD_ALONE
     const char* SIMD_COMPILER

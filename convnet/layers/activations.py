@@ -12,7 +12,7 @@ from convnet.core.checks import FloatArray, as_number, as_real, check_shape
 from convnet.core.threads import in_parts
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
-from convnet.layers.stage import Grads, Shape, Stage
+from convnet.layers.stage import Grads, Options, Shape, Stage
 
 __all__ = [
     "Activation",
@@ -80,7 +80,7 @@ class Activation(Layer):
         self.apply_gradient(dy, kept, dx)
         return dx, {}
 
-    def stage(self, name: str, input_shape: Shape, dtype: np.dtype) -> Stage:
+    def stage(self, name: str, input_shape: Shape, dtype: np.dtype, options: Options) -> Stage:
         return ActivationStage(name, self, input_shape, dtype)
 
 

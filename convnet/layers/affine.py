@@ -16,7 +16,7 @@ from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.activations import ReLU
 from convnet.layers.base import Layer
 from convnet.layers.initializers import he_normal
-from convnet.layers.stage import Grads, Shape, Stage
+from convnet.layers.stage import Grads, Options, Shape, Stage
 
 __all__ = ["Affine", "affine_backward", "affine_forward", "affine_update", "can_update"]
 
@@ -257,8 +257,8 @@ class Affine(Layer):
         dx, dweight, dbias = affine_backward(dy, cache, self.params["weight"], need_dx=need_dx)
         return dx, {"weight": dweight, "bias": dbias}
 
-    def stage(self, name: str, input_shape: Shape, dtype: np.dtype) -> Stage:
-        return AffineStage((name,), (self,), input_shape, dtype)
+    def stage(self, name: str, input_shape: Shape, dtype: np.dtype, options: Options) -> Stage:
+        return AffineStage((name,), (self,), input_shape, dtype, options)
 
 
 class AffineStage(Stage):
@@ -267,7 +267,12 @@ class AffineStage(Stage):
     algorithm = "GEMM"
 
     def __init__(
-        self, names: tuple[str, ...], layers: tuple[Affine] | tuple[Affine, ReLU], input_shape: Shape, dtype: np.dtype
+        self,
+        names: tuple[str, ...],
+        layers: tuple[Affine] | tuple[Affine, ReLU],
+        input_shape: Shape,
+        dtype: np.dtype,
+        options: Options,
     ) -> None:
         affine = layers[0]
         super().__init__(names, input_shape, affine.output_shape(input_shape), dtype)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import FloatArray, as_real
-from convnet.layers.stage import LayerStage, Shape, Stage
+from convnet.layers.stage import LayerStage, Options, Shape, Stage
 
 __all__ = ["Layer"]
 
@@ -180,7 +180,7 @@ class Layer:
             From `forward`.
         """
 
-    def stage(self, name: str, input_shape: Shape, dtype: np.dtype) -> Stage:
+    def stage(self, name: str, input_shape: Shape, dtype: np.dtype, options: Options) -> Stage:
         """Return how a plan computes this layer; see `convnet.layers.stage.Stage`.
 
         A layer of the library that has a kernel of its own overrides it. Layers of a user's, subclasses of the

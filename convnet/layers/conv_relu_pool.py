@@ -14,7 +14,7 @@ from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.activations import ReLU
 from convnet.layers.convolution import Conv2D, conv2d_backward, conv_arguments, conv_output_shape, geometry_of
 from convnet.layers.pooling import MaxPool2D, pool_output_shape
-from convnet.layers.stage import Grads, Shape, Stage
+from convnet.layers.stage import Grads, Options, Shape, Stage
 
 __all__ = ["ConvReLUPoolStage", "can_fuse", "conv_relu_pool_backward", "conv_relu_pool_forward"]
 
@@ -170,7 +170,12 @@ class ConvReLUPoolStage(Stage):
     fused = ("bias", "ReLU", "2x2 max pooling")
 
     def __init__(
-        self, names: tuple[str, ...], layers: tuple[Conv2D, ReLU, MaxPool2D], input_shape: Shape, dtype: np.dtype
+        self,
+        names: tuple[str, ...],
+        layers: tuple[Conv2D, ReLU, MaxPool2D],
+        input_shape: Shape,
+        dtype: np.dtype,
+        options: Options,
     ) -> None:
         conv, _, pool = layers
         self.conv_shape = conv.output_shape(input_shape)
@@ -178,7 +183,7 @@ class ConvReLUPoolStage(Stage):
         self.weight, self.bias = conv.params["weight"], conv.params["bias"]
         check_shape(self.bias.shape, self.conv_shape[:1], f"{names[0]}: bias")
         self.geometry = _geometry_of(input_shape, self.weight, conv.padding)
-        self.conv_geometry = geometry_of(input_shape, self.weight, conv.stride, conv.padding)
+        self.conv_geometry = geometry_of(input_shape, self.weight, conv.stride, conv.padding, options.winograd)
 
     @staticmethod
     def fits(layers: tuple[Conv2D, ReLU, MaxPool2D]) -> bool:

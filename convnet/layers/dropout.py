@@ -12,7 +12,7 @@ from convnet.core.checks import FloatArray, as_number, as_plain, as_real, check_
 from convnet.core.threads import in_parts
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
-from convnet.layers.stage import Grads, Shape, Stage
+from convnet.layers.stage import Grads, Options, Shape, Stage
 
 __all__ = ["Dropout", "dropout_backward", "dropout_forward"]
 
@@ -160,7 +160,7 @@ class Dropout(Layer):
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
         return dropout_backward(dy, cache, self.rate), {}
 
-    def stage(self, name: str, input_shape: Shape, dtype: np.dtype) -> Stage:
+    def stage(self, name: str, input_shape: Shape, dtype: np.dtype, options: Options) -> Stage:
         return DropoutStage(name, self, input_shape, dtype)
 
 

@@ -25,7 +25,7 @@ from convnet.core.checks import (
 from convnet.core.threads import in_parts
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
-from convnet.layers.stage import Grads, Shape, Stage
+from convnet.layers.stage import Grads, Options, Shape, Stage
 
 __all__ = [
     "AveragePool2D",
@@ -399,7 +399,7 @@ class MaxPool2D(Pool2D):
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
         return max_pool2d_backward(dy, *cache), {}
 
-    def stage(self, name: str, input_shape: Shape, dtype: np.dtype) -> Stage:
+    def stage(self, name: str, input_shape: Shape, dtype: np.dtype, options: Options) -> Stage:
         return MaxPoolStage(name, self, input_shape, dtype)
 
 
@@ -446,7 +446,7 @@ class AveragePool2D(Pool2D):
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
         return average_pool2d_backward(dy, cache, **self.hyperparameters()), {}
 
-    def stage(self, name: str, input_shape: Shape, dtype: np.dtype) -> Stage:
+    def stage(self, name: str, input_shape: Shape, dtype: np.dtype, options: Options) -> Stage:
         return AveragePoolStage(name, self, input_shape, dtype)
 
 

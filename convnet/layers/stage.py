@@ -8,7 +8,7 @@ arrays it needs for a number of examples, and gets them as a `Memory` with every
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,23 @@ import numpy.typing as npt
 from convnet.core.checks import FloatArray, as_real
 from convnet.core.workspace import ArraySpec, Memory
 
-__all__ = ["Grads", "LayerStage", "Shape", "Stage"]
+__all__ = ["Grads", "LayerStage", "Options", "Shape", "Stage"]
 
 Shape = tuple[int, ...]
 # Gradients by the full names of the parameters, such as "conv1.weight".
 Grads = dict[str, FloatArray]
+
+
+class Options(NamedTuple):
+    """What a model lets its stages do.
+
+    Attributes
+    ----------
+    winograd : bool
+        Whether convolutions may be computed by Winograd's algorithm; see `functional.conv2d_forward`.
+    """
+
+    winograd: bool = True
 
 
 class Computed(Protocol):

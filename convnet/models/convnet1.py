@@ -55,7 +55,7 @@ class ConvNet1(Sequential):
         Random seed of the initial weights, which are He normal, and of dropout.
     dtype : float32 or float64
         Dtype of the parameters, and so of the computation.
-    fuse : bool
+    fuse, winograd : bool
         See `Sequential`.
 
     Raises
@@ -90,6 +90,7 @@ class ConvNet1(Sequential):
         seed: int = 0,
         dtype: npt.DTypeLike = np.float32,
         fuse: bool = True,
+        winograd: bool = True,
     ) -> None:
         input_shape = as_shape(input_shape, "ConvNet1: input_shape (C, H, W)", axes=3)
         rng = np.random.default_rng(as_count(seed, "seed", 0))
@@ -110,7 +111,7 @@ class ConvNet1(Sequential):
             *([] if dropout is None else [Dropout(dropout.rate)]),
             Affine(hidden_size, num_classes, rng=rng, dtype=dtype),
         ]
-        super().__init__(features + classifier, input_shape, loss=loss, l2=l2, rng=rng, fuse=fuse)
+        super().__init__(features + classifier, input_shape, loss=loss, l2=l2, rng=rng, fuse=fuse, winograd=winograd)
 
 
 def _chosen(choice: type[Layer] | Layer, family: type[Layer], what: str, **options: Any) -> Layer:

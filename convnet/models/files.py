@@ -107,7 +107,8 @@ def load_model(path: PathLike) -> Sequential:
     Returns
     -------
     Sequential
-        A ConvNet1 if a ConvNet1 was saved, otherwise a Sequential. `fuse` is not saved; a loaded model has fuse=True.
+        A ConvNet1 if a ConvNet1 was saved, otherwise a Sequential. `fuse` and `winograd` are not saved; both are True
+        in a loaded model.
 
     Raises
     ------

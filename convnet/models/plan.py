@@ -24,7 +24,7 @@ from convnet.layers.base import Layer
 from convnet.layers.conv_relu_pool import ConvReLUPoolStage
 from convnet.layers.convolution import Conv2D
 from convnet.layers.pooling import MaxPool2D
-from convnet.layers.stage import Grads, Shape, Stage
+from convnet.layers.stage import Grads, Options, Shape, Stage
 
 __all__ = ["Descent", "Plan", "Step"]
 
@@ -76,6 +76,8 @@ class Plan:
         Dtype of all arrays.
     fuse : bool
         Whether layers in a row may be computed in one pass.
+    winograd : bool
+        Whether stages may use Winograd's algorithm.
     reference : bool
         Whether every layer is computed by its own `forward` and `backward`, as a user's layers are. Such a plan is what
         all others are tested against.
@@ -99,6 +101,7 @@ class Plan:
         dtype: np.dtype,
         *,
         fuse: bool = True,
+        winograd: bool = True,
         reference: bool = False,
     ) -> None:
         self.input_shape, self.dtype = input_shape, dtype
@@ -107,7 +110,7 @@ class Plan:
         self.regularised = frozenset(f"{name}.{key}" for name, layer in layers.items() for key in layer.regularised)
         # A weight that several layers share may not change before all of its gradients are computed.
         self.may_update = len({id(param) for param in self.params.values()}) == len(self.params)
-        self.stages = self._compile(layers, fuse and not reference, reference)
+        self.stages = self._compile(layers, Options(winograd=winograd), fuse and not reference, reference)
         with_params = [bool(any(layers[name].params for name in stage.names)) for stage in self.stages]
         # What lies before the first parameters has no use for a gradient.
         self.first = with_params.index(True) if any(with_params) else len(self.stages)
@@ -116,7 +119,7 @@ class Plan:
         self._layouts: dict[tuple[int, int, bool], Layout] = {}
         self._spare: list[Workspace] = []
 
-    def _compile(self, layers: Mapping[str, Layer], fuse: bool, reference: bool) -> list[Stage]:
+    def _compile(self, layers: Mapping[str, Layer], options: Options, fuse: bool, reference: bool) -> list[Stage]:
         """Return the stages: a group where one fits, else each library layer's own stage, else a layer stage."""
         names, stages, shape, start = list(layers), list[Stage](), self.input_shape, 0
         while start < len(names):
@@ -126,10 +129,10 @@ class Plan:
                 is_match = tuple(type(layer) for layer in group) == classes
                 is_match = is_match and all(_is_plain(layer, self.dtype) for layer in group)
                 if is_match and stage_class.fits(group):
-                    stages.append(stage_class(chosen, group, shape, self.dtype))
+                    stages.append(stage_class(chosen, group, shape, self.dtype, options))
                     break
             else:
-                layer, arguments = layers[names[start]], (names[start], shape, self.dtype)
+                layer, arguments = layers[names[start]], (names[start], shape, self.dtype, options)
                 is_own = (
                     LAYERS.get(type(layer).__name__) is type(layer) and _is_plain(layer, self.dtype) and not reference
                 )

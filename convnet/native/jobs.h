@@ -6,4 +6,8 @@
 
 #include "jobs/product.h"
 #include "jobs/affine.h"
+#include "jobs/strips.h"
+#include "jobs/direct.h"
+#include "jobs/winograd.h"
 #include "jobs/convolution.h"
+#include "jobs/conv_relu_pool.h"

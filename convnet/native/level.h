@@ -22,6 +22,7 @@
 #include "tiles/sparse.h"
 #include "tiles/columns.h"
 #include "tiles/direct.h"
+#include "tiles/winograd.h"
 #include "tiles/conv_relu_pool.h"
 
 _Static_assert(2 * SIMD_LANES <= SIMD_COLUMNS, "a packed panel is two vectors wide");
@@ -51,6 +52,7 @@ static const simd_level SIMD_NAME(level) = {
     .conv_relu_pool_backward = SIMD_NAME(conv_relu_pool_backward),
     .direct = SIMD_NAME(direct),
     .direct_gradients = SIMD_NAME(direct_gradients),
+    .winograd = {&SIMD_NAME(winograd_2), &SIMD_NAME(winograd_4)},
     .copy_rows = SIMD_NAME(copy_rows),
     .accumulate = SIMD_NAME(accumulate),
 };
@@ -62,7 +64,6 @@ static const simd_level SIMD_NAME(level) = {
 #undef SIMD_TARGET
 #undef SIMD_PROCESSOR
 #undef SIMD_ROWS
-#undef SIMD_SUMS
 #undef SIMD_FILTERS
 #undef SIMD_SPARSE_LIMIT
 #undef SIMD_NARROWER

@@ -12,7 +12,6 @@
  *     #define SIMD_TARGET
  *     #define SIMD_PROCESSOR 1
  *     #define SIMD_ROWS 12
- *     #define SIMD_SUMS 9
  *     #define SIMD_FILTERS 4
  *     #define SIMD_SPARSE_LIMIT 1.05
  *     #include "level.h"
@@ -28,7 +27,6 @@
  *   SIMD_TARGET     the attribute that allows the instructions
  *   SIMD_PROCESSOR  whether this processor has them
  *   SIMD_ROWS       most rows of a product's register tile, of two vectors each
- *   SIMD_SUMS       most rows of a direct convolution's tile; each row needs an address register, too
  *   SIMD_FILTERS    filters of the tile of convolution + ReLU + pooling, of four vectors each; 2 to 4
  *   SIMD_SPARSE_LIMIT   a product leaves out the zeros of a factor of very many rows if a smaller part than this of its
  *                   elements is not 0; at the limit both ways take equally long. For fewer rows the limit is lower:
@@ -44,7 +42,6 @@
 #define SIMD_TARGET
 #define SIMD_PROCESSOR 1
 #define SIMD_ROWS 5
-#define SIMD_SUMS 5
 #define SIMD_FILTERS 2
 #define SIMD_SPARSE_LIMIT 1.05
 #include "level.h"
@@ -57,7 +54,6 @@
 #define SIMD_PROCESSOR                                                                                                 \
     (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi"))
 #define SIMD_ROWS 6
-#define SIMD_SUMS 6
 #define SIMD_FILTERS 3
 #define SIMD_SPARSE_LIMIT 0.95
 #define SIMD_EVEN 0, 2, 8, 10, 4, 6, 12, 14
@@ -74,7 +70,6 @@
      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&          \
      __builtin_cpu_supports("bmi"))
 #define SIMD_ROWS 12
-#define SIMD_SUMS 9
 #define SIMD_FILTERS 4
 #define SIMD_SPARSE_LIMIT 0.85
 #define SIMD_NARROWER avx2

@@ -63,22 +63,47 @@ typedef struct {
     uint8_t *argmax;        /* like y */
 } simd_conv_relu_pool;
 
-/* y[f][row][column] = bias[f] + sum over taps of weight[f][tap] * x[offsets[tap] + row * x_step + column]: a
- * convolution of one image, with taps (channels, kernel_h, kernel_w). Row i of the kernel lies in the padding where
- * row * stride_h + i - padding_h is below 0, or height or more.
+/* A convolution of images, or one of its gradients. Arrays of images lie in memory as (n, channels, height, width), or
+ * channels last, as (n, height, width, channels).
  */
 typedef struct {
-    ptrdiff_t filters, channels, kernel_h, kernel_w, rows, columns, stride_h, padding_h, height;
-    const float *weight;    /* as simd_direct_weights packs them */
+    ptrdiff_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
+    ptrdiff_t out_h, out_w;
+    int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; 0: direct */
+    int is_adjoint;         /* the gradient of the input of a convolution whose weight is (channels, filters, ...) */
+    int x_is_last, y_is_last;       /* channels last */
+    const float *x, *weight, *bias, *dy;    /* bias may be NULL: zeros */
+    float *y, *dweight, *dbias;
+    uint8_t *scratch;
+} simd_convolution;
+
+/* A strip: some rows of the outputs of one image, and the rows of the padded input under them, both channels last. */
+typedef struct {
+    ptrdiff_t channels, filters, kernel_h, kernel_w, stride_h, stride_w, rows, columns;
+    ptrdiff_t top, bottom;  /* the strip's input rows from top to bottom - 1 lie in the image, the others in padding */
     const float *x;
-    ptrdiff_t x_step;
-    const ptrdiff_t *offsets;
+    ptrdiff_t x_step;       /* floats from one input row to the next */
+    const float *weight;    /* packed panels; of filters, for all taps (kernel_h, kernel_w, channels) */
     const float *bias;      /* may be NULL: zeros */
-    float *y;
+    float *y;               /* (rows, columns, filters) */
     const float *dy;        /* like y */
-    ptrdiff_t y_step;       /* floats from one filter's outputs to the next's */
-    float *dweight, *dbias; /* (taps, filters) and (filters,) */
-} simd_direct;
+    float *dweight, *dbias; /* (kernel_h, kernel_w, channels, filters) and (filters,) */
+} simd_strip;
+
+/* Where the transformed tiles of Winograd's algorithm lie: (positions, tiles, v_step) and (positions, tiles, m_step). */
+typedef struct {
+    ptrdiff_t channels, filters, tiles, v_step, m_step;
+} simd_winograd;
+
+/* The transforms for one size of tile; see tiles/winograd.h. */
+typedef struct {
+    void (*inputs)(const simd_winograd *, const float *x, ptrdiff_t x_step, ptrdiff_t tiles, float *v);
+    void (*output_gradients)(const simd_winograd *, const float *dy, ptrdiff_t dy_step, ptrdiff_t tiles, float *to);
+    void (*outputs)(const simd_winograd *, const float *from, const float *bias, ptrdiff_t rows, ptrdiff_t columns,
+                    float *y, ptrdiff_t y_step);
+    void (*weights)(const float *taps, ptrdiff_t step, ptrdiff_t filters, ptrdiff_t channels, float *u);
+    void (*weight_gradients)(const float *du, ptrdiff_t du_step, ptrdiff_t filters, float *taps, ptrdiff_t step);
+} simd_winograd_functions;
 
 /* The nonzeros of a matrix (m, k): of each row and each block of SPARSE_DEPTH columns, the columns' numbers within the
  * block, in order, and the values. Their slot is block * m + row, and they begin at its start: close together, so that
@@ -111,8 +136,9 @@ typedef struct simd_level {
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
     void (*conv_relu_pool_forward)(const simd_conv_relu_pool *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*conv_relu_pool_backward)(const simd_conv_relu_pool *, ptrdiff_t f);
-    void (*direct)(const simd_direct *);
-    void (*direct_gradients)(const simd_direct *);
+    void (*direct)(const simd_strip *);
+    void (*direct_gradients)(const simd_strip *, ptrdiff_t first, ptrdiff_t end);
+    const simd_winograd_functions *winograd[2];     /* for tiles of 2 and of 4 outputs along an edge */
     void (*copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns);
     void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
                        ptrdiff_t columns);
@@ -190,8 +216,10 @@ static ptrdiff_t simd_affine_scratch(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m) { re
 static double simd_affine_backward(const simd_level *level, const simd_affine *s, int threads) { return 0; }
 static void simd_conv_relu_pool_forward(const simd_level *level, const simd_conv_relu_pool *s, int threads) {}
 static void simd_conv_relu_pool_backward(const simd_level *level, const simd_conv_relu_pool *s, int threads) {}
-static void simd_direct_weights(const simd_level *level, const float *weight, ptrdiff_t filters, ptrdiff_t channels,
-                                ptrdiff_t area, int is_adjoint, float *packed) {}
+static ptrdiff_t simd_forward_scratch(const simd_level *level, const simd_convolution *s, int threads) { return 0; }
+static ptrdiff_t simd_gradients_scratch(const simd_level *level, const simd_convolution *s, int threads) { return 0; }
+static void simd_convolution_forward(const simd_level *level, const simd_convolution *s, int threads) {}
+static void simd_convolution_gradients(const simd_level *level, const simd_convolution *s, int threads) {}
 
 #endif
 #endif

@@ -23,6 +23,7 @@ def described_model(model: Sequential) -> dict[str, Any]:
         **{f"layer {name}": repr(layer) for name, layer in model.layers.items()},
         "dtype": sorted({str(param.dtype) for param in model.params.values()}),
         "fuse": model.fuse,
+        "winograd": model.winograd,
         "loss": described(model.loss_function),
     }
 

@@ -5,6 +5,7 @@ import pytest
 from cases import CONVOLUTIONS, normal, tolerance
 
 from convnet import Conv2D, functional, naive
+from convnet.layers.stage import Options
 
 
 @pytest.mark.parametrize(("x_shape", "weight_shape", "stride", "padding"), CONVOLUTIONS)
@@ -35,7 +36,7 @@ def test_convolution_equals_the_loops(rng, dtype, x_shape, weight_shape, stride,
 )
 def test_convolution_needs_little_memory_besides_its_results(channels, filters, kernel, size):
     layer = Conv2D(channels, filters, kernel, rng=np.random.default_rng(0))
-    arrays = layer.stage("conv1", (channels, size, size), np.dtype(np.float32)).arrays(1, 1, False)
+    arrays = layer.stage("conv1", (channels, size, size), np.dtype(np.float32), Options()).arrays(1, 1, False)
     results = {"y": ((1, *layer.output_shape((channels, size, size))), np.float32)}
     assert results.items() <= arrays.items()
     scratch = sum(np.prod(shape) * np.dtype(dtype).itemsize for name, (shape, dtype) in arrays.items() if name != "y")

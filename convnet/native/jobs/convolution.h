@@ -1,75 +1,68 @@
-/* Convolution + bias + ReLU + 2x2 max pooling on the threads of the pool, and the weights of direct convolutions. */
-
-typedef struct {
-    const simd_conv_relu_pool *convolution;
-    const simd_level *level;
-    ptrdiff_t groups;
-} simd_conv_relu_pool_job;
-
-/* Copy image n into the middle of zeros. */
-static void simd_pad(const simd_conv_relu_pool *s, ptrdiff_t n) {
-    const float *x = s->x + n * s->c * s->h * s->w;
-    float *padded = s->padded + n * simd_padded_size(s);
-    memset(padded, 0, (size_t)simd_padded_size(s) * sizeof *padded);
-    for (ptrdiff_t c = 0; c < s->c; c++)
-        for (ptrdiff_t h = 0; h < s->h; h++)
-            memcpy(padded + (c * s->padded_h + h + s->padding_h) * s->padded_w + s->padding_w,
-                   x + (c * s->h + h) * s->w, (size_t)s->w * sizeof *x);
-}
-
-static void simd_pad_task(void *job, ptrdiff_t index, int slot) {
-    (void)slot;
-    simd_pad(((const simd_conv_relu_pool_job *)job)->convolution, index);
-}
-
-static void simd_conv_relu_pool_forward_task(void *job, ptrdiff_t index, int slot) {
-    const simd_conv_relu_pool_job *j = job;
-    const simd_conv_relu_pool *s = j->convolution;
-    const ptrdiff_t n = index / j->groups, group = index % j->groups;
-    (void)slot;
-    if (j->groups == 1) simd_pad(s, n);
-    j->level->conv_relu_pool_forward(s, n, s->f * group / j->groups, s->f * (group + 1) / j->groups);
-}
-
-/* A task is an image; where there are few, its filters are dealt out in groups. */
-static void simd_conv_relu_pool_forward(const simd_level *level, const simd_conv_relu_pool *s, int threads) {
-    simd_conv_relu_pool_job job = {s, level, s->n < 8 ? simd_parts(s->f, 8) : 1};
-    if (job.groups > 1)
-        for (ptrdiff_t n = 0; n < s->n; n++) simd_pad(s, n);
-    const double work = (double)s->n * s->f * s->out_h * s->out_w * 4 * s->c * s->kernel_h * s->kernel_w;
-    pool_run(simd_conv_relu_pool_forward_task, &job, s->n * job.groups, work < SIMD_ALONE ? 1 : threads);
-}
-
-static void simd_conv_relu_pool_backward_task(void *job, ptrdiff_t index, int slot) {
-    const simd_conv_relu_pool_job *j = job;
-    (void)slot;
-    j->level->conv_relu_pool_backward(j->convolution, index);
-}
-
-static void simd_conv_relu_pool_backward(const simd_level *level, const simd_conv_relu_pool *s, int threads) {
-    simd_conv_relu_pool_job job = {s, level, 1};
-    const double work = (double)s->n * s->f * s->out_h * s->out_w * s->c * s->kernel_h * s->kernel_w;
-    if (work < SIMD_ALONE) threads = 1;
-    pool_run(simd_pad_task, &job, s->n, threads);
-    pool_run(simd_conv_relu_pool_backward_task, &job, s->f, threads);
-}
-
-/* Pack weights (filters, channels, area) for direct convolutions: (panels of two vectors of filters, channels * area,
- * two vectors), with zeros behind the last filter; if is_adjoint, weights (channels, filters, area), each area from its
- * end.
+/* Convolutions, and the gradients of their weights, by the algorithm that the caller has chosen. The gradient of the input
+ * is a convolution as well, where the stride is 1: of the output's gradient, with each filter turned by half a turn,
+ * channels in the place of filters, and as padding what the kernel leaves.
  */
-static void simd_direct_weights(const simd_level *level, const float *weight, ptrdiff_t filters, ptrdiff_t channels,
-                                ptrdiff_t area, int is_adjoint, float *packed) {
-    const ptrdiff_t width = 2 * level->lanes, taps = channels * area;
-    for (ptrdiff_t f = 0; f < filters; f += width, packed += taps * width) {
-        const ptrdiff_t count = simd_least(filters - f, width);
-        if (count < width) memset(packed, 0, (size_t)(taps * width) * sizeof *packed);
-        if (is_adjoint) {
-            for (ptrdiff_t c = 0; c < channels; c++)
-                level->transpose(weight + (c * filters + f) * area, area, count, area,
-                                 packed + ((c + 1) * area - 1) * width, -width);
-        } else {
-            level->transpose(weight + f * taps, taps, count, taps, packed, width);
+
+/* The level whose tiles take these channels and filters: a narrower one where they fill half a vector. */
+static const simd_level *simd_convolution_level(const simd_level *level, const simd_convolution *s) {
+    const ptrdiff_t most = s->tile && s->channels > s->filters ? s->channels : s->filters;
+    return level->narrower != NULL && most <= level->narrower->lanes ? level->narrower : level;
+}
+
+static ptrdiff_t simd_forward_plan(simd_convolution_job *j, const simd_level *level, const simd_convolution *s,
+                                   int threads, uint8_t *scratch) {
+    *j = (simd_convolution_job){.convolution = s, .level = simd_convolution_level(level, s)};
+    return s->tile ? simd_winograd_plan(j, threads, scratch) : simd_direct_plan(j, threads, scratch);
+}
+
+static ptrdiff_t simd_gradients_plan(simd_convolution_job *j, const simd_level *level, const simd_convolution *s,
+                                     int threads, uint8_t *scratch) {
+    *j = (simd_convolution_job){.convolution = s, .level = simd_convolution_level(level, s)};
+    return s->tile ? simd_winograd_gradients_plan(j, threads, scratch)
+                   : simd_direct_gradients_plan(j, threads, scratch);
+}
+
+/* Return the bytes of scratch memory of the functions below. */
+static ptrdiff_t simd_forward_scratch(const simd_level *level, const simd_convolution *s, int threads) {
+    simd_convolution_job job;
+    return simd_forward_plan(&job, level, s, threads, NULL);
+}
+
+static ptrdiff_t simd_gradients_scratch(const simd_level *level, const simd_convolution *s, int threads) {
+    simd_convolution_job job;
+    return simd_gradients_plan(&job, level, s, threads, NULL);
+}
+
+/* y = the convolution of x. */
+static void simd_convolution_forward(const simd_level *level, const simd_convolution *s, int threads) {
+    simd_convolution_job job;
+    simd_forward_plan(&job, level, s, threads, s->scratch);
+    if (simd_convolution_work(s) < SIMD_ALONE) threads = 1;
+    const ptrdiff_t parts = simd_parts(s->channels, PACK_CHANNELS);
+    pool_run(s->tile ? simd_winograd_pack_task : simd_direct_pack_task, &job, parts, threads);
+    pool_run(s->tile ? simd_winograd_task : simd_direct_task, &job, job.tasks, threads);
+}
+
+/* dweight and dbias, of dy and x. */
+static void simd_convolution_gradients(const simd_level *level, const simd_convolution *s, int threads) {
+    simd_convolution_job job;
+    simd_gradients_plan(&job, level, s, threads, s->scratch);
+    if (simd_convolution_work(s) < SIMD_ALONE) threads = 1;
+    const ptrdiff_t parts = simd_parts(s->channels, PACK_CHANNELS), strips = s->n * job.strips;
+    if (s->tile) {
+        for (; job.first < strips; job.first += job.group) {
+            job.some = simd_least(job.group, strips - job.first);
+            pool_run(simd_winograd_transform_task, &job, job.some, threads);
+            pool_run(simd_winograd_sum_task, &job, simd_positions(&job) * job.slices, threads);
         }
+        pool_run(simd_winograd_unpack_task, &job, parts, threads);
+    } else {
+        pool_run(simd_direct_gradients_task, &job, job.tasks, threads);
+        pool_run(simd_direct_add_task, &job, parts, threads);
+        const float *const dbias = job.dweights + s->channels * simd_area(s) * s->filters;
+        memcpy(s->dbias, dbias, (size_t)s->filters * sizeof *dbias);
+        for (ptrdiff_t group = 1; group < job.groups; group++)
+            for (ptrdiff_t f = 0; f < s->filters; f++)
+                s->dbias[f] += dbias[group * (s->channels * simd_area(s) + 1) * s->filters + f];
     }
 }

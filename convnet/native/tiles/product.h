@@ -11,11 +11,12 @@
  * of its columns.
  */
 
-/* What a tile is computed from. For every row of b that it reads, one or two lines from `fetch` on are fetched, which
- * are needed later; `fetch` may be NULL.
+/* What a tile is computed from: the common axis is `runs` runs of `depth` terms, which lie `run_step` floats apart in A.
+ * For every row of b that it reads, one or two lines from `fetch` on are fetched, which are needed later; `fetch` may be
+ * NULL.
  */
 typedef struct {
-    ptrdiff_t depth;
+    ptrdiff_t depth, runs, run_step;
     const float *a;
     ptrdiff_t a_step;
     const float *b;
@@ -37,19 +38,21 @@ static const float SIMD_NAME(zeros)[PRODUCT_DEPTH];
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_sums)(
     const int rows, const int vectors, const int a_is_transposed, const int lines,
     const SIMD_NAME(product_terms) *t, FLOATS (*sums)[2]) {
-    const float *const a = t->a, *b = t->b, *fetch = t->fetch;
+    const float *a = t->a, *b = t->b, *fetch = t->fetch;
     const ptrdiff_t depth = t->depth, a_step = t->a_step, b_step = t->b_step, fetch_step = t->fetch_step;
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) sums[r][0] = sums[r][1] = (FLOATS){0};
-    for (ptrdiff_t p = 0; p < depth; p++, b += b_step, fetch += fetch_step) {
-        const FLOATS b0 = *(const FLOATS *)b, b1 = vectors == 2 ? *(const FLOATS *)(b + SIMD_LANES) : (FLOATS){0};
-        if (lines) __builtin_prefetch(fetch, 0, 2);
-        if (lines == 2) __builtin_prefetch(fetch + SIMD_LINE, 0, 2);
+    for (ptrdiff_t run = t->runs; run > 0; run--, a += t->run_step) {
+        for (ptrdiff_t p = 0; p < depth; p++, b += b_step, fetch += fetch_step) {
+            const FLOATS b0 = *(const FLOATS *)b, b1 = vectors == 2 ? *(const FLOATS *)(b + SIMD_LANES) : (FLOATS){0};
+            if (lines) __builtin_prefetch(fetch, 0, 2);
+            if (lines == 2) __builtin_prefetch(fetch + SIMD_LINE, 0, 2);
 #pragma GCC unroll 16
-        for (int r = 0; r < rows; r++) {
-            const float factor = a_is_transposed ? a[p * a_step + r] : a[r * a_step + p];
-            sums[r][0] += factor * b0;
-            if (vectors == 2) sums[r][1] += factor * b1;
+            for (int r = 0; r < rows; r++) {
+                const float factor = a_is_transposed ? a[p * a_step + r] : a[r * a_step + p];
+                sums[r][0] += factor * b0;
+                if (vectors == 2) sums[r][1] += factor * b1;
+            }
         }
     }
 }
@@ -222,7 +225,7 @@ SIMD_TARGET static void SIMD_NAME(product_block)(const simd_product *s, ptrdiff_
             const ptrdiff_t columns = simd_least(n1 - n, WIDTH);
             const float *const b = s->b_is_transposed ? s->b + n * s->b_step + p : s->b + p * s->b_step + n;
             SIMD_NAME(product_terms) t = {
-                .depth = depth, .a = s->a + (s->a_is_transposed ? p * s->a_step + m0 : m0 * s->a_step + p),
+                .depth = depth, .runs = 1, .a = s->a + (s->a_is_transposed ? p * s->a_step + m0 : m0 * s->a_step + p),
                 .a_step = s->a_step, .b = panel, .b_step = WIDTH, .lines = lines, .c = s->c + m0 * s->c_step + n,
                 .c_step = s->c_step, .alpha = s->alpha, .beta = p ? 1 : s->beta};
             if (s->b_is_packed) {

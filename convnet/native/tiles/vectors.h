@@ -20,6 +20,7 @@
 
 typedef float simd_four __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t simd_four_ints __attribute__((vector_size(16)));
+typedef int32_t simd_eight_ints __attribute__((vector_size(32)));
 typedef float simd_eight __attribute__((vector_size(32), aligned(4), may_alias));
 
 /* do(1) do(2) ... do(count), for a constant of at most 16. */
@@ -83,23 +84,60 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(transpos
     *(simd_four *)(to + 3 * to_step) = SIMD_SHUFFLE(simd_four_ints, t1, t3, 2, 3, 6, 7);
 }
 
-/* to[j][i] = from[i][j] for i < rows and j < columns. Walks along the longer rows of the two, four at a time. */
+#if SIMD_LANES == 4
+#define TRANSPOSE_EDGE 4
+#define TRANSPOSE_BLOCK(from, from_step, to, to_step)                                                                  \
+    SIMD_NAME(transpose_4)(from, (from) + from_step, (from) + 2 * from_step, (from) + 3 * from_step, to, to_step)
+#else
+#define TRANSPOSE_EDGE 8
+#define TRANSPOSE_BLOCK(from, from_step, to, to_step) SIMD_NAME(transpose_8)(from, from_step, to, to_step)
+
+/* The transposition of eight rows of 8 floats: pairs, then fours, then eights change places. */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(transpose_8)(
+    const float *from, ptrdiff_t from_step, float *to, ptrdiff_t to_step) {
+    simd_eight r[8], t[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) r[i] = *(const simd_eight *)(from + i * from_step);
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = SIMD_SHUFFLE(simd_eight_ints, r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        t[i + 1] = SIMD_SHUFFLE(simd_eight_ints, r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4)
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++) {
+            r[i + 2 * j] = SIMD_SHUFFLE(simd_eight_ints, t[i + j], t[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            r[i + 2 * j + 1] = SIMD_SHUFFLE(simd_eight_ints, t[i + j], t[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        *(simd_eight *)(to + i * to_step) = SIMD_SHUFFLE(simd_eight_ints, r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        *(simd_eight *)(to + (i + 4) * to_step) =
+            SIMD_SHUFFLE(simd_eight_ints, r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}
+#endif
+
+/* to[j][i] = from[i][j] for i < rows and j < columns, in blocks. Walks along the longer rows of the two. */
 SIMD_TARGET static void SIMD_NAME(transpose)(const float *from, ptrdiff_t from_step, ptrdiff_t rows, ptrdiff_t columns,
                                              float *to, ptrdiff_t to_step) {
-    const ptrdiff_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+    enum { EDGE = TRANSPOSE_EDGE };
+    const ptrdiff_t whole_rows = rows / EDGE * EDGE, whole_columns = columns / EDGE * EDGE;
     const int by_columns = to_step > from_step;
-    for (ptrdiff_t outer = 0; outer < (by_columns ? whole_columns : whole_rows); outer += 4) {
-        for (ptrdiff_t inner = 0; inner < (by_columns ? whole_rows : whole_columns); inner += 4) {
+    for (ptrdiff_t outer = 0; outer < (by_columns ? whole_columns : whole_rows); outer += EDGE) {
+        for (ptrdiff_t inner = 0; inner < (by_columns ? whole_rows : whole_columns); inner += EDGE) {
             const ptrdiff_t i = by_columns ? inner : outer, j = by_columns ? outer : inner;
-            const float *const row = from + i * from_step + j;
-            SIMD_NAME(transpose_4)(row, row + from_step, row + 2 * from_step, row + 3 * from_step,
-                                   to + j * to_step + i, to_step);
+            TRANSPOSE_BLOCK(from + i * from_step + j, from_step, to + j * to_step + i, to_step);
         }
     }
     for (ptrdiff_t i = 0; i < rows; i++)
         for (ptrdiff_t j = i < whole_rows ? whole_columns : 0; j < columns; j++)
             to[j * to_step + i] = from[i * from_step + j];
 }
+
+#undef TRANSPOSE_EDGE
+#undef TRANSPOSE_BLOCK
 
 /* -------------------------------------------------------------------------------------------------- what is not 0 */
 

@@ -1,0 +1,149 @@
+/* Direct convolutions and the gradients of their weights, on the threads of the pool. Weights are packed before, once for
+ * all images.
+ */
+
+/* Floats of a strip's input, about: with a panel of weights they fit into the second-level cache. */
+#define STRIP_SIZE 16384
+/* Groups of images whose gradients of the weights are summed apart, at most, and the bytes that they may take. */
+#define GRADIENT_GROUPS 8
+#define GRADIENT_BYTES (1 << 24)
+
+/* Divide the images into strips of direct convolutions. */
+static void simd_direct_strips(simd_convolution_job *j) {
+    const simd_convolution *s = j->convolution;
+    j->x_columns = (s->out_w - 1) * s->stride_w + s->kernel_w;
+    const ptrdiff_t most = simd_within(STRIP_SIZE / (s->stride_h * j->x_columns * s->channels) - 1, s->out_h - 1) + 1;
+    j->strips = simd_parts(s->out_h, most);
+    if (s->n * j->strips < LEAST_TASKS) j->strips = simd_least(simd_parts(LEAST_TASKS, s->n), s->out_h);
+    j->rows = simd_parts(s->out_h, j->strips), j->strips = simd_parts(s->out_h, j->rows);
+    j->x_rows = (j->rows - 1) * s->stride_h + s->kernel_h;
+    j->x_size = simd_parts(j->x_rows * j->x_columns * s->channels, SIMD_LINE) * SIMD_LINE;
+}
+
+/* A strip with its inputs copied. */
+static simd_strip simd_direct_strip(const simd_convolution_job *j, ptrdiff_t strip, int slot) {
+    const simd_convolution *s = j->convolution;
+    float *const x = simd_slot_x(j, slot);
+    const ptrdiff_t row = simd_strip_row(j, strip) * s->stride_h - s->padding_h;
+    simd_strip_inputs(j, strip, x);
+    return (simd_strip){
+        .channels = s->channels, .filters = s->filters, .kernel_h = s->kernel_h, .kernel_w = s->kernel_w,
+        .stride_h = s->stride_h, .stride_w = s->stride_w, .rows = simd_strip_rows(j, strip), .columns = s->out_w,
+        .top = simd_within(-row, j->x_rows), .bottom = simd_within(s->height - row, j->x_rows), .x = x,
+        .x_step = j->x_columns * s->channels};
+}
+
+/* ----------------------------------------------------------------------------------------------------- forward */
+
+/* Pack the weights of some channels: (panels of two vectors of filters, kernel_h, kernel_w, channels, two vectors). */
+static void simd_direct_pack_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    const simd_convolution *s = j->convolution;
+    const ptrdiff_t width = 2 * j->level->lanes, area = simd_area(s), step = s->channels * width;
+    (void)slot;
+    for (ptrdiff_t c = index * PACK_CHANNELS; c < simd_least((index + 1) * PACK_CHANNELS, s->channels); c++) {
+        for (ptrdiff_t f = 0; f < s->filters; f += width) {
+            float *const packed = j->packed + f * area * s->channels + c * width;
+            const ptrdiff_t count = simd_least(s->filters - f, width);
+            if (s->is_adjoint)
+                j->level->transpose(s->weight + (c * s->filters + f) * area, area, count, area,
+                                    packed + (area - 1) * step, -step);
+            else
+                j->level->transpose(s->weight + (f * s->channels + c) * area, s->channels * area, count, area, packed,
+                                    step);
+            for (ptrdiff_t tap = 0; tap < area; tap++)
+                for (ptrdiff_t i = count; i < width; i++) packed[tap * step + i] = 0;
+        }
+    }
+}
+
+static void simd_direct_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    const simd_convolution *s = j->convolution;
+    simd_strip strip = simd_direct_strip(j, index, slot);
+    strip.weight = j->packed, strip.bias = s->bias;
+    strip.y = s->y_is_last ? s->y + simd_strip_image(j, index) * simd_y_size(s) +
+                                 simd_strip_row(j, index) * s->out_w * s->filters
+                           : simd_slot_y(j, slot);
+    j->level->direct(&strip);
+    if (!s->y_is_last) simd_strip_outputs(j, index, strip.rows, strip.y);
+}
+
+/* Plan a direct convolution; return the bytes of scratch memory, which is divided if there is some. */
+static ptrdiff_t simd_direct_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
+    const simd_convolution *s = j->convolution;
+    simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
+    simd_direct_strips(j);
+    j->tasks = s->n * j->strips;
+    j->y_size = s->y_is_last ? 0 : simd_parts(j->rows * s->out_w * s->filters, SIMD_LINE) * SIMD_LINE;
+    j->slot_size = j->x_size + j->y_size;
+    j->packed = simd_take(&memory, simd_padded_filters(j->level, s) * s->channels * simd_area(s));
+    j->of_slots = simd_take(&memory, threads * j->slot_size);
+    return memory.size + 64;
+}
+
+/* --------------------------------------------------------------------------------- gradients of the weights */
+
+/* The sums of a group of images for a slice of filters. */
+static void simd_direct_gradients_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    const simd_convolution *s = j->convolution;
+    const ptrdiff_t group = index / j->slices, slice = index % j->slices, width = 2 * j->level->lanes;
+    const ptrdiff_t panels = simd_parts(s->filters, width);
+    const ptrdiff_t first = panels * slice / j->slices * width;
+    const ptrdiff_t end = simd_least(panels * (slice + 1) / j->slices * width, s->filters);
+    const ptrdiff_t taps = s->channels * simd_area(s);
+    float *const dweight = j->dweights + group * (taps + 1) * s->filters, *const dbias = dweight + taps * s->filters;
+    for (ptrdiff_t row = 0; row < taps + 1; row++)
+        memset(dweight + row * s->filters + first, 0, (size_t)(end - first) * sizeof *dweight);
+    const ptrdiff_t stop = s->n * (group + 1) / j->groups * j->strips;
+    for (ptrdiff_t i = s->n * group / j->groups * j->strips; i < stop; i++) {
+        simd_strip strip = simd_direct_strip(j, i, slot);
+        const float *const dy = s->dy + simd_strip_image(j, i) * simd_y_size(s);
+        strip.dweight = dweight, strip.dbias = dbias;
+        if (s->y_is_last) {
+            strip.dy = dy + simd_strip_row(j, i) * s->out_w * s->filters;
+        } else {
+            strip.dy = simd_slot_y(j, slot);
+            simd_strip_copy(j->level, dy, 0, s->filters, s->out_h, s->out_w, simd_strip_row(j, i), strip.rows, 0,
+                            s->out_w, simd_slot_y(j, slot));
+        }
+        j->level->direct_gradients(&strip, first, end);
+    }
+}
+
+/* Add the groups' sums for some channels, in order, and write them to the weights' gradient. */
+static void simd_direct_add_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    const simd_convolution *s = j->convolution;
+    const ptrdiff_t area = simd_area(s), size = (s->channels * area + 1) * s->filters, step = s->channels * s->filters;
+    const ptrdiff_t first = index * PACK_CHANNELS, end = simd_least(first + PACK_CHANNELS, s->channels);
+    (void)slot;
+    for (ptrdiff_t group = 1; group < j->groups; group++)
+        for (ptrdiff_t tap = 0; tap < area; tap++) {
+            float *const total = j->dweights + tap * step;
+            const float *const sums = total + group * size;
+            for (ptrdiff_t i = first * s->filters; i < end * s->filters; i++) total[i] += sums[i];
+        }
+    for (ptrdiff_t c = first; c < end; c++)
+        j->level->transpose(j->dweights + c * s->filters, step, area, s->filters, s->dweight + c * area,
+                            s->channels * area);
+}
+
+/* Plan the gradients of a direct convolution's weights and biases, as simd_direct_plan does. */
+static ptrdiff_t simd_direct_gradients_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
+    const simd_convolution *s = j->convolution;
+    const ptrdiff_t size = (s->channels * simd_area(s) + 1) * s->filters;
+    const ptrdiff_t most = GRADIENT_BYTES / (size * (ptrdiff_t)sizeof(float));
+    simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
+    simd_direct_strips(j);
+    j->groups = simd_within(simd_least(GRADIENT_GROUPS, s->n), most > 1 ? most : 1);
+    if (j->groups < 1) j->groups = 1;
+    j->slices = simd_least(simd_parts(s->filters, 2 * j->level->lanes), simd_parts(LEAST_TASKS, j->groups));
+    j->tasks = j->groups * j->slices;
+    j->y_size = s->y_is_last ? 0 : simd_parts(j->rows * s->out_w * s->filters, SIMD_LINE) * SIMD_LINE;
+    j->slot_size = j->x_size + j->y_size;
+    j->dweights = simd_take(&memory, j->groups * size);
+    j->of_slots = simd_take(&memory, threads * j->slot_size);
+    return memory.size + 64;
+}

@@ -1,0 +1,182 @@
+/* Winograd's algorithm on the threads of the pool.
+ *
+ * Forward, a task takes strips of one row of tiles each, of neighbouring images where these are small, so many that the
+ * products have enough rows; its transformed tiles stay in the second-level cache. For the gradient of the weights all
+ * strips are transformed a chunk at a time, and the products with a chunk are dealt out by positions and channels: each
+ * sum is formed in order whatever the threads, and there is one copy of the sums, however large.
+ */
+
+/* Tiles whose products a task makes at a time: four register tiles of AVX-512. */
+#define WINOGRAD_TILES 48
+/* Floats of transformed inputs and gradients of a chunk, about, and channels of a task. */
+#define WINOGRAD_CHUNK (1 << 19)
+#define WINOGRAD_CHANNELS 96
+
+static const simd_winograd_functions *simd_winograd_of(const simd_convolution_job *j) {
+    return j->level->winograd[j->convolution->tile / 4];
+}
+
+static ptrdiff_t simd_positions(const simd_convolution_job *j) {
+    return (j->convolution->tile + 2) * (j->convolution->tile + 2);
+}
+
+/* Floats from one tile's channels to the next: whole vectors, and not so many that tiles compete for the same sets of a
+ * cache.
+ */
+static ptrdiff_t simd_winograd_step(ptrdiff_t channels) {
+    const ptrdiff_t step = simd_parts(channels, SIMD_LINE) * SIMD_LINE;
+    return step % 256 == 0 ? step + SIMD_LINE : step;
+}
+
+static void simd_winograd_strips(simd_convolution_job *j) {
+    const simd_convolution *s = j->convolution;
+    j->rows = s->tile, j->strips = simd_parts(s->out_h, s->tile), j->tiles = simd_parts(s->out_w, s->tile);
+    j->x_rows = s->tile + 2, j->x_columns = j->tiles * s->tile + 2;
+    j->x_size = simd_parts(j->x_rows * j->x_columns * s->channels + SIMD_LINE, SIMD_LINE) * SIMD_LINE;
+    j->winograd = (simd_winograd){.channels = s->channels, .filters = s->filters,
+                                  .v_step = simd_winograd_step(s->channels), .m_step = simd_winograd_step(s->filters)};
+}
+
+/* Floats of some tiles at all positions, and of a vector that is read behind them. */
+static ptrdiff_t simd_winograd_size(const simd_convolution_job *j, ptrdiff_t step) {
+    return simd_parts(simd_positions(j) * j->winograd.tiles * step + SIMD_LINE, SIMD_LINE) * SIMD_LINE;
+}
+
+/* ----------------------------------------------------------------------------------------------------- forward */
+
+/* Transform the weights of some channels. */
+static void simd_winograd_pack_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    const simd_convolution *s = j->convolution;
+    const ptrdiff_t filters = simd_padded_filters(j->level, s);
+    float *const taps = simd_slot_x(j, slot);
+    memset(taps, 0, (size_t)(9 * filters) * sizeof *taps);
+    for (ptrdiff_t c = index * PACK_CHANNELS; c < simd_least((index + 1) * PACK_CHANNELS, s->channels); c++) {
+        if (s->is_adjoint)
+            j->level->transpose(s->weight + c * s->filters * 9, 9, s->filters, 9, taps + 8 * filters, -filters);
+        else
+            j->level->transpose(s->weight + c * 9, s->channels * 9, s->filters, 9, taps, filters);
+        simd_winograd_of(j)->weights(taps, filters, filters, s->channels, j->packed + c * 2 * j->level->lanes);
+    }
+}
+
+static void simd_winograd_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    const simd_convolution *s = j->convolution;
+    const simd_winograd *w = &j->winograd;
+    const ptrdiff_t first = index * j->group, end = simd_least(first + j->group, s->n * j->strips);
+    const ptrdiff_t filters = simd_padded_filters(j->level, s);
+    float *const x = simd_slot_x(j, slot), *const v = simd_slot_rest(j, slot);
+    float *const m = v + simd_winograd_size(j, w->v_step);
+    for (ptrdiff_t strip = first; strip < end; strip++) {
+        simd_strip_inputs(j, strip, x);
+        simd_winograd_of(j)->inputs(w, x, j->x_columns * s->channels, j->tiles,
+                                    v + (strip - first) * j->tiles * w->v_step);
+    }
+    for (ptrdiff_t position = 0; position < simd_positions(j); position++) {
+        const simd_product product = {
+            .m = (end - first) * j->tiles, .n = s->filters, .k = s->channels, .a = v + position * w->tiles * w->v_step,
+            .a_step = w->v_step, .b = j->packed + position * s->channels * filters, .b_is_packed = 1,
+            .c = m + position * w->tiles * w->m_step, .c_step = w->m_step, .alpha = 1, .beta = 0};
+        j->level->product_block(&product, 0, product.m, 0, product.n);
+    }
+    for (ptrdiff_t strip = first; strip < end; strip++) {
+        const ptrdiff_t rows = simd_strip_rows(j, strip);
+        float *const y = s->y_is_last ? s->y + simd_strip_image(j, strip) * simd_y_size(s) +
+                                            simd_strip_row(j, strip) * s->out_w * s->filters
+                                      : simd_slot_y(j, slot);
+        simd_winograd_of(j)->outputs(w, m + (strip - first) * j->tiles * w->m_step, s->bias, rows, s->out_w, y,
+                                     s->out_w * s->filters);
+        if (!s->y_is_last) simd_strip_outputs(j, strip, rows, y);
+    }
+}
+
+/* Plan it as simd_direct_plan does. */
+static ptrdiff_t simd_winograd_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
+    const simd_convolution *s = j->convolution;
+    const ptrdiff_t filters = simd_padded_filters(j->level, s);
+    simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
+    simd_winograd_strips(j);
+    /* As many strips as make enough tiles, but so few that there are tasks for several threads. */
+    j->group = simd_least(WINOGRAD_TILES / j->tiles, simd_parts(s->n * j->strips, LEAST_TASKS));
+    if (j->group < 1) j->group = 1;
+    j->tasks = simd_parts(s->n * j->strips, j->group);
+    j->winograd.tiles = j->group * j->tiles;
+    if (j->x_size < 9 * filters) j->x_size = 9 * filters;
+    j->y_size = s->y_is_last ? 0 : simd_parts(j->rows * s->out_w * s->filters, SIMD_LINE) * SIMD_LINE;
+    j->slot_size = j->x_size + j->y_size + simd_winograd_size(j, j->winograd.v_step) +
+                   simd_winograd_size(j, j->winograd.m_step);
+    j->packed = simd_take(&memory, simd_positions(j) * s->channels * filters);
+    j->of_slots = simd_take(&memory, threads * j->slot_size);
+    return memory.size + 64;
+}
+
+/* --------------------------------------------------------------------------------- gradients of the weights */
+
+/* Transform one of the strips in hand, and the gradients of its outputs. */
+static void simd_winograd_transform_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    const simd_convolution *s = j->convolution;
+    const simd_winograd *w = &j->winograd;
+    const ptrdiff_t strip = j->first + index, tile = index * j->tiles;
+    float *const x = simd_slot_x(j, slot), *const dy = simd_slot_y(j, slot);
+    simd_strip_inputs(j, strip, x);
+    simd_winograd_of(j)->inputs(w, x, j->x_columns * s->channels, j->tiles, j->v + tile * w->v_step);
+    simd_strip_copy(j->level, s->dy + simd_strip_image(j, strip) * simd_y_size(s), s->y_is_last, s->filters, s->out_h,
+                    s->out_w, simd_strip_row(j, strip), s->tile, 0, j->tiles * s->tile, dy);
+    simd_winograd_of(j)->output_gradients(w, dy, j->tiles * s->tile * s->filters, j->tiles, j->m + tile * w->m_step);
+}
+
+/* Add the products of the strips in hand at one position for some channels. */
+static void simd_winograd_sum_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    const simd_convolution *s = j->convolution;
+    const simd_winograd *w = &j->winograd;
+    const ptrdiff_t position = index / j->slices, slice = index % j->slices;
+    const simd_product product = {
+        .m = s->channels, .n = s->filters, .k = j->some * j->tiles, .a = j->v + position * w->tiles * w->v_step,
+        .a_step = w->v_step, .a_is_transposed = 1, .b = j->m + position * w->tiles * w->m_step, .b_step = w->m_step,
+        .c = j->dweights + position * s->channels * s->filters, .c_step = s->filters, .alpha = 1,
+        .beta = j->first ? 1 : 0};
+    (void)slot;
+    j->level->product_block(&product, s->channels * slice / j->slices, s->channels * (slice + 1) / j->slices, 0,
+                            s->filters);
+    /* At the point 1 of both axes a tile's transform is the sum of its outputs' gradients. */
+    if (position != s->tile + 3 || slice) return;
+    if (!j->first) memset(s->dbias, 0, (size_t)s->filters * sizeof *s->dbias);
+    for (ptrdiff_t tile = 0; tile < product.k; tile++)
+        for (ptrdiff_t f = 0; f < s->filters; f++) s->dbias[f] += product.b[tile * w->m_step + f];
+}
+
+/* Transform the sums of some channels to the weights' gradient. */
+static void simd_winograd_unpack_task(void *job, ptrdiff_t index, int slot) {
+    const simd_convolution_job *j = job;
+    const simd_convolution *s = j->convolution;
+    const ptrdiff_t filters = simd_padded_filters(j->level, s);
+    float *const taps = simd_slot_x(j, slot);
+    for (ptrdiff_t c = index * PACK_CHANNELS; c < simd_least((index + 1) * PACK_CHANNELS, s->channels); c++) {
+        simd_winograd_of(j)->weight_gradients(j->dweights + c * s->filters, s->channels * s->filters, s->filters, taps,
+                                              filters);
+        j->level->transpose(taps, filters, 9, s->filters, s->dweight + c * 9, s->channels * 9);
+    }
+}
+
+static ptrdiff_t simd_winograd_gradients_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
+    const simd_convolution *s = j->convolution;
+    const ptrdiff_t filters = simd_padded_filters(j->level, s);
+    simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
+    simd_winograd_strips(j);
+    const ptrdiff_t of_strip = simd_positions(j) * j->tiles * (s->channels + s->filters);
+    j->group = simd_within(WINOGRAD_CHUNK / of_strip - 1, s->n * j->strips - 1) + 1;
+    while (j->group * j->tiles < WINOGRAD_TILES && j->group < s->n * j->strips) j->group++;
+    j->winograd.tiles = j->group * j->tiles;
+    j->slices = simd_parts(s->channels, WINOGRAD_CHANNELS);
+    if (j->x_size < 9 * filters) j->x_size = 9 * filters;
+    j->y_size = simd_parts(s->tile * j->tiles * s->tile * s->filters + SIMD_LINE, SIMD_LINE) * SIMD_LINE;
+    j->slot_size = j->x_size + j->y_size;
+    j->dweights = simd_take(&memory, simd_positions(j) * s->channels * s->filters + SIMD_LINE);
+    j->v = simd_take(&memory, simd_winograd_size(j, j->winograd.v_step));
+    j->m = simd_take(&memory, simd_winograd_size(j, j->winograd.m_step));
+    j->of_slots = simd_take(&memory, threads * j->slot_size);
+    return memory.size + 64;
+}
