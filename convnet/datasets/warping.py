@@ -50,6 +50,8 @@ def warp(x: npt.ArrayLike, maps: npt.ArrayLike, *, out: FloatArray | None = None
         raise ValueError(f"warp: maps: expected numbers from -{LARGEST} to {LARGEST}")
     y = np.empty_like(x) if out is None else out
     check_out(y, x, "warp")
+    if np.may_share_memory(y, maps):
+        raise ValueError("warp: expected out to share no memory with maps")
     if not y.size:  # nothing to do, even if H * W is huge
         return y
     in_parts(lambda part, _: _kernels.warp(x[part], maps[part], y[part]), len(x), 16 * x.size)

@@ -177,12 +177,16 @@ def affine_update(
     Raises
     ------
     ValueError
-        If shapes do not fit together, a number is not finite, or `can_update` does not accept the weight.
+        If shapes do not fit together, a number is not finite, `can_update` does not accept the weight, or the weight
+        shares memory with x or dy.
     TypeError
         If an array does not hold real numbers, or `rate` or `l2` is not a number.
     """
     if not can_update(weight):
         raise ValueError("Affine: expected a weight that can_update accepts: float32 or float64, in C order, writeable")
+    x, dy = as_real(x, "Affine: x", weight.dtype), as_real(dy, "Affine: dy", weight.dtype)
+    if np.may_share_memory(weight, x) or np.may_share_memory(weight, dy):
+        raise ValueError("Affine: expected a weight that shares no memory with x and dy, because it is changed")
     rate, l2 = as_number(rate, "Affine: rate"), as_number(l2, "Affine: l2")
     dx, dbias, squares = _affine_backward(dy, x, weight, weight, 1 - rate * l2, rate, need_dx)
     return dx, dbias, 0.5 * l2 * squares

@@ -68,9 +68,16 @@ class Layer:
     # The class has an empty one, for layers of a user's that do without `super().__init__()`.
     state: dict[str, npt.NDArray[Any]] = NOTHING  # type: ignore[assignment]
 
+    # How often an attribute was set, by which a plan knows that it was made of the layer as it is.
+    _changes: int = 0
+
     def __init__(self) -> None:
         self.params = {}
         self.state = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        object.__setattr__(self, "_changes", self._changes + 1)
 
     def __call__(self, x: npt.ArrayLike) -> FloatArray:
         """Return the output for x, as for prediction; nothing is kept or changed."""

@@ -8,6 +8,8 @@ again.
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +26,7 @@ from convnet.layers.base import Layer
 from convnet.layers.conv_relu_pool import ConvReLUPoolStage
 from convnet.layers.convolution import Conv2D
 from convnet.layers.pooling import MaxPool2D
-from convnet.layers.stage import Grads, Options, Shape, Stage
+from convnet.layers.stage import Grads, LayerStage, Options, Shape, Stage
 
 __all__ = ["Descent", "Plan", "Step"]
 
@@ -104,13 +106,17 @@ class Plan:
         winograd: bool = True,
         reference: bool = False,
     ) -> None:
-        self.input_shape, self.dtype = input_shape, dtype
+        self.input_shape, self.dtype, self.options = input_shape, dtype, (fuse, winograd)
         self.instruction_set = _kernels.instruction_set()
         self.params = {f"{name}.{key}": param for name, layer in layers.items() for key, param in layer.params.items()}
         self.regularised = frozenset(f"{name}.{key}" for name, layer in layers.items() for key in layer.regularised)
         # A weight that several layers share may not change before all of its gradients are computed.
-        self.may_update = len({id(param) for param in self.params.values()}) == len(self.params)
+        pairs = combinations(self.params.values(), 2)
+        self.may_update = not any(np.may_share_memory(first, second) for first, second in pairs)
         self.stages = self._compile(layers, Options(winograd=winograd), fuse and not reference, reference)
+        # Stages of the library copy what they need of a layer; a layer stage asks the layer each time.
+        own = {name for stage in self.stages if not isinstance(stage, LayerStage) for name in stage.names}
+        self._made_of = [(layer, layer._changes if name in own else None) for name, layer in layers.items()]
         with_params = [bool(any(layers[name].params for name in stage.names)) for stage in self.stages]
         # What lies before the first parameters has no use for a gradient.
         self.first = with_params.index(True) if any(with_params) else len(self.stages)
@@ -127,15 +133,13 @@ class Plan:
                 chosen = tuple(names[start : start + len(classes)])
                 group = tuple(layers[name] for name in chosen)
                 is_match = tuple(type(layer) for layer in group) == classes
-                is_match = is_match and all(_is_plain(layer, self.dtype) for layer in group)
+                is_match = is_match and all(_is_of_library(layer) and _is_plain(layer, self.dtype) for layer in group)
                 if is_match and stage_class.fits(group):
                     stages.append(stage_class(chosen, group, shape, self.dtype, options))
                     break
             else:
                 layer, arguments = layers[names[start]], (names[start], shape, self.dtype, options)
-                is_own = (
-                    LAYERS.get(type(layer).__name__) is type(layer) and _is_plain(layer, self.dtype) and not reference
-                )
+                is_own = _is_of_library(layer) and _is_plain(layer, self.dtype) and not reference
                 stage = layer.stage(*arguments) if is_own else Layer.stage(layer, *arguments)
                 if layer.state and type(stage).update_state is Stage.update_state:  # an inherited stage without state
                     stage = Layer.stage(layer, *arguments)
@@ -145,11 +149,14 @@ class Plan:
         return stages
 
     def is_current(self, layers: Mapping[str, Layer]) -> bool:
-        """Return whether the plan is of the instruction set in use, and of the arrays that the layers have now."""
-        own = iter(self.params.values())
-        return self.instruction_set == _kernels.instruction_set() and all(
-            param is next(own, None) for layer in layers.values() for param in layer.params.values()
-        )
+        """Return whether the plan is of the instruction set in use, and of these layers and arrays as they are."""
+        if self.instruction_set != _kernels.instruction_set() or len(layers) != len(self._made_of):
+            return False
+        for layer, (own, changes) in zip(layers.values(), self._made_of, strict=True):
+            if layer is not own or changes not in (None, layer._changes):
+                return False
+        arrays = [param for layer in layers.values() for param in layer.params.values()]
+        return len(arrays) == len(self.params) and all(map(is_, arrays, self.params.values()))
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -257,6 +264,13 @@ class Plan:
 
     def __str__(self) -> str:
         return self.table()
+
+
+def _is_of_library(layer: Layer) -> bool:
+    """Return whether a layer computes what its class in the table LAYERS does: no method of it was replaced."""
+    own = type(layer)
+    replaced = any(callable(value) and hasattr(own, name) for name, value in vars(layer).items())
+    return LAYERS.get(own.__name__) is own and not replaced
 
 
 def _is_plain(layer: Layer, dtype: np.dtype) -> bool:

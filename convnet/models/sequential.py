@@ -40,6 +40,9 @@ class Updater(Protocol):
     def plain_rate(self) -> float | None:
         """The rate, if the update of every parameter is ``param -= rate * grad``."""
 
+    def check_params(self, params: Mapping[str, FloatArray]) -> None:
+        """Raise a ValueError if a parameter cannot be updated."""
+
     def update(self, params: Mapping[str, FloatArray], grads: Mapping[str, FloatArray]) -> None:
         """Update every parameter in place."""
 
@@ -59,7 +62,7 @@ class Sequential:
     input_shape : tuple of ints
         Shape of one example: (C, H, W) for images.
     loss : callable
-        ``loss(scores, labels) -> (loss, dscores)``.
+        ``loss(scores, labels) -> (loss, dscores)``; the scores are read-only.
     l2 : float
         Regularisation strength: the loss includes ``0.5 * l2 * sum(weight ** 2)`` over the parameters that the layers
         say are `regularised`: weights, not biases.
@@ -293,7 +296,9 @@ class Sequential:
         ValueError, TypeError
             As for `loss`.
         """
-        optimizer.regularised = self.plan().regularised
+        plan = self.plan()
+        optimizer.check_params(plan.params)
+        optimizer.regularised = plan.regularised
         if type(self).loss is not Sequential.loss:  # a subclass with a loss of its own
             self._steps = []
             try:
@@ -321,8 +326,14 @@ class Sequential:
         step = self._plan_for(x.dtype).forward(x, workspace, self.rng)
         if self._steps is not None:
             self._steps.append(step)
-        loss, dscores = self.loss_function(step.y, labels)
-        return loss, dscores, step
+        scores = step.y.view()
+        scores.flags.writeable = False  # the backward pass reads them
+        loss, dscores = self.loss_function(scores, labels)
+        try:
+            return float(loss), dscores, step
+        except TypeError:
+            what = f"{type(loss).__name__} of shape {np.shape(loss)}"
+            raise TypeError(f"{type(self).__name__}: expected the loss to be a number, got {what}") from None
 
     def _backward(
         self, loss: float, dscores: FloatArray, step: Step, descent: Descent | None = None
@@ -348,12 +359,14 @@ class Sequential:
         in_parts(task, param.size, param.size)
         return sum(sums[start] for start in sorted(sums))
 
-    def first_non_finite(self, x: npt.ArrayLike) -> str | None:
+    def first_non_finite(self, x: npt.ArrayLike, *, training: bool = True) -> str | None:
         """Run x through the layers and say where the first number that is not finite appears.
 
         Parameters
         ----------
         x : array_like, shape (N, *input_shape)
+        training : bool
+            Whether the layers compute as for training, or as for prediction.
 
         Returns
         -------
@@ -369,7 +382,7 @@ class Sequential:
                 for key, array in arrays.items():
                     if not np.isfinite(array).all():
                         return f"the {what} {name}.{key}"
-            y = layer.forward(y, rng)[0]
+            y = layer.forward(y, rng)[0] if training else layer(y)
             if not np.isfinite(y).all():
                 return f"the output of {name}"
         return None
@@ -427,7 +440,7 @@ class Sequential:
         unknown = np.isnan(scores)
         if unknown.any():
             n = int(unknown.any(axis=1).argmax())
-            where = self.first_non_finite(np.asarray(x)[n : n + 1])
+            where = self.first_non_finite(np.asarray(x)[n : n + 1], training=False)
             found = "" if where is None else f": {where} is the first that is not finite"
             raise ValueError(f"predict: expected scores, got NaN for x[{n}]{found}")
         labels: IntArray = scores.argmax(axis=1)
@@ -465,16 +478,18 @@ class Sequential:
 
     def _plan_for(self, dtype: np.dtype) -> Plan:
         plan = self._plan
-        if plan is None or plan.dtype != dtype or not plan.is_current(self.layers):
+        is_current = plan is not None and plan.dtype == dtype and plan.options == (self.fuse, self.winograd)
+        if plan is None or not is_current or not plan.is_current(self.layers):
             plan = self._plan = Plan(self.layers, self.input_shape, dtype, fuse=self.fuse, winograd=self.winograd)
         return plan
 
     def _check_input(self, x: npt.ArrayLike) -> FloatArray:
         array = as_real(x, f"{type(self).__name__}: x", self._dtype)
         if array.shape[1:] != self.input_shape or array.ndim == 0:
+            remedy = "; one example x is given as x[None]" if array.shape == self.input_shape else ""
             raise ValueError(
                 f"{type(self).__name__}: expected x of shape (N, {', '.join(map(str, self.input_shape))}), "
-                f"got {array.shape}"
+                f"got {array.shape}{remedy}"
             )
         return array
 
@@ -540,6 +555,18 @@ def name_layers(layers: Sequence[Layer]) -> dict[str, Layer]:
         if id(layer) in seen:
             raise ValueError(f"Sequential: layer {position}, {layer!r}, is in the model already; make a second one")
         seen.add(id(layer))
+        if "." in layer.kind or layer.kind[-1:].isdigit():
+            raise ValueError(
+                f"Sequential: layer {position}, {layer!r}: expected a kind without a dot and without a digit at its "
+                f"end, where its number follows, got {layer.kind!r}"
+            )
+        for key, param in layer.params.items():
+            if not isinstance(param, np.ndarray) or param.dtype.kind != "f":
+                got = param.dtype if isinstance(param, np.ndarray) else type(param).__name__
+                raise TypeError(
+                    f"Sequential: layer {position}, {layer!r}: expected the parameter {key} to be an array of floats, "
+                    f"got {got}"
+                )
         counts[layer.kind] = counts.get(layer.kind, 0) + 1
         named[f"{layer.kind}{counts[layer.kind]}"] = layer
     return named

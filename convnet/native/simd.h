@@ -10,6 +10,7 @@
 #ifndef CONVNET_SIMD_H
 #define CONVNET_SIMD_H
 
+#include <float.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

@@ -153,6 +153,7 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: parameters and gradients differ in the names {odd}")
         for name, param in params.items():
             self._check(name, param, grads[name])
+        self.check_params(params)
         rate = self.learning_rate * self.rate_factor
         for name, param in params.items():
             if name not in self.state and self.state_names:
@@ -183,6 +184,18 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} has no update_param")
 
+    def check_params(self, params: Mapping[str, FloatArray]) -> None:
+        """Raise a ValueError if a parameter cannot be updated where it lies in memory.
+
+        Parameters
+        ----------
+        params : dict of str to ndarray
+            Parameters by name.
+        """
+        for name, param in params.items():
+            if not (param.flags.c_contiguous and param.flags.writeable):
+                raise ValueError(f"{type(self).__name__}: expected {name} to be contiguous and writeable")
+
     def _check(self, name: str, param: FloatArray, grad: FloatArray) -> None:
         what = type(self).__name__
         if not all(isinstance(a, np.ndarray) and a.dtype in NATIVE for a in (param, grad)):
@@ -192,8 +205,6 @@ class Optimizer:
                 f"{what}: expected the gradient of {name} to be {param.dtype} of shape {param.shape}, "
                 f"got {grad.dtype} of shape {grad.shape}"
             )
-        if not (param.flags.c_contiguous and param.flags.writeable):
-            raise ValueError(f"{what}: expected {name} to be contiguous and writeable")
         for key, array in self.state.get(name, {}).items():
             if key != STEPS and (array.shape != param.shape or array.dtype != param.dtype):
                 raise ValueError(

@@ -58,3 +58,11 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
 def test_wrong_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_result_may_not_overwrite_the_maps():
+    memory = np.zeros(12)
+    maps = memory.reshape(2, 2, 3)
+    maps[:, 0, 0] = maps[:, 1, 1] = 1
+    with pytest.raises(ValueError, match="warp: expected out to share no memory with maps"):
+        functional.warp(np.ones((2, 1, 2, 3)), maps, out=memory.reshape(2, 1, 2, 3))

@@ -86,3 +86,17 @@ RNG = np.random.default_rng(0)
 def test_wrong_arguments_of_the_layer_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", ["x", "dy"])
+def test_an_update_refuses_a_weight_that_shares_memory_with_what_it_reads(name):
+    weight = np.eye(4, dtype=np.float32)
+    arguments = {"x": np.ones((4, 4), np.float32), "dy": np.ones((4, 4), np.float32)} | {name: weight}
+    with pytest.raises(ValueError, match="expected a weight that shares no memory with x and dy"):
+        functional.affine_update(**arguments, weight=weight, rate=0.1, l2=0.0)
+
+
+def test_the_penalty_of_huge_weights_does_not_overflow():
+    weight = np.full((70, 5), 1e20, np.float32)
+    _, _, penalty = functional.affine_update(np.zeros((2, 5)), np.zeros((2, 70)), weight, rate=0.0, l2=2.0)
+    assert penalty == pytest.approx(350 * 1e40, rel=1e-6)

@@ -184,7 +184,7 @@ SIMD_TARGET static void SIMD_NAME(product_pack)(const float *b, ptrdiff_t k, ptr
     }
 }
 
-/* The sum of the squares of x. */
+/* The sum of the squares of x; in double precision where that of floats overflows. */
 SIMD_TARGET static double SIMD_NAME(squares)(const float *x, ptrdiff_t size) {
     FLOATS sums[8] = {{0}};
     double total = 0;
@@ -198,7 +198,10 @@ SIMD_TARGET static double SIMD_NAME(squares)(const float *x, ptrdiff_t size) {
     }
     for (int v = 0; v < 8; v++)
         for (int lane = 0; lane < SIMD_LANES; lane++) total += sums[v][lane];
-    for (; i < size; i++) total += x[i] * x[i];
+    for (; i < size; i++) total += (double)x[i] * x[i];
+    if (total <= DBL_MAX) return total;
+    total = 0;
+    for (i = 0; i < size; i++) total += (double)x[i] * x[i];
     return total;
 }
 
