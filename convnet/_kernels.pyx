@@ -374,8 +374,8 @@ def conv2d_backward(
     const floating[:, :, :, ::1] dy not None,        # IN (N, F, OH, OW)
     const floating[:, :, :, ::1] x not None,         # IN (N, C, H, W)
     const floating[:, :, :, ::1] weight not None,    # IN (F, C, KH, KW)
-    floating[:, :, :, ::1] dweight not None,         # OUT (F, C, KH, KW)
-    floating[::1] dbias not None,                    # OUT (F,)
+    floating[:, :, :, ::1] dweight,                  # OUT (F, C, KH, KW), or None
+    floating[::1] dbias,                             # OUT (F,), or None with dweight
     floating[:, :, :, ::1] dx,                       # OUT (N, C, H, W), or None
     uint8_t[::1] scratch not None,                   # SCRATCH (s.backward_scratch(N, threads, dx is not None),)
     int threads,
@@ -386,6 +386,7 @@ def conv2d_backward(
     """
     cdef const convolution* g = &s.s
     cdef bint need_dx = dx is not None and dx.shape[0] and dx.shape[1] and dx.shape[2] and dx.shape[3]
+    cdef bint need_dweight = dweight is not None
     cdef convolution_job job
     cdef simd_convolution native
     cdef pool_function task = <pool_function>(backward_float if floating is float else backward_double)
@@ -393,19 +394,20 @@ def conv2d_backward(
     cdef Py_ssize_t size = g.channels * g.w.kernel_h * g.w.kernel_w, group, f
     cdef const floating* sums
     if x.shape[0] == 0:
-        dweight[:] = 0
-        dbias[:] = 0
+        if need_dweight:
+            dweight[:] = 0
+            dbias[:] = 0
         return
-    if g.weight == IM2COL or need_dx and g.input == IM2COL:
+    if need_dweight and g.weight == IM2COL or need_dx and g.input == IM2COL:
         job = job_of(g, x.shape[0], groups_of(g, x.shape[0]), &scratch[0])
         job.dy, job.x, job.weight = &dy[0, 0, 0, 0], start_of(x), &weight[0, 0, 0, 0]
-        if g.weight == IM2COL:
+        if need_dweight and g.weight == IM2COL:
             job.dweight = &dweight[0, 0, 0, 0]
         if need_dx and g.input == IM2COL:
             job.dx = &dx[0, 0, 0, 0]
         with nogil:
             pool_run(task, &job, job.groups, threads if work_of(g, job.n) >= SIMD_ALONE else 1)
-            if g.weight == IM2COL:
+            if job.dweight != NULL:
                 pool_run(
                     finish, &job, (size + FINISH_ROWS - 1) // FINISH_ROWS,
                     threads if job.groups * size * g.filters >= SIMD_ALONE else 1,
@@ -417,7 +419,7 @@ def conv2d_backward(
                     for f in range(g.filters):
                         dbias[f] += sums[f]
     if floating is float:
-        if g.weight != IM2COL:
+        if need_dweight and g.weight != IM2COL:
             native = native_of(g, x.shape[0], g.weight, False)
             native.x, native.dy = start_of(x), &dy[0, 0, 0, 0]
             native.dweight, native.dbias = &dweight[0, 0, 0, 0], &dbias[0]

@@ -13,14 +13,21 @@ cdef enum:
 
 ALGORITHMS = {"im2col": IM2COL, "direct": DIRECT, "winograd-2": WINOGRAD_2, "winograd-4": WINOGRAD_4}
 
-# By columns go fewer filters than LEAST_FILTERS, and input gradients of so few channels. A window of one pixel is as
-# fast by columns, as are outputs of fewer pixels than LEAST_PIXELS. Input gradients whose pixels are more than
-# MOST_PERCENT of the output's are by columns too: most pixels are next to padding then.
+# Costs are in multiplications of the direct algorithm for each channel and filter. An output by im2col takes as long as
+# COLUMNS_COST of them, an image as many as COLUMNS_PIXELS outputs beside; an image's direct gradient as many as
+# DIRECT_PIXELS. Winograd's transforms take the time of so many products, divided by the channels and the filters. The
+# weights that they make are read once for all images: those of winograd-4 are too many where there are more weights
+# than WEIGHTS_OF_AN_OUTPUT for each output. By columns go fewer filters than LEAST_FILTERS, whose vectors would be
+# empty, windows of one pixel, and windows of fewer pixels than LEAST_TAPS in all channels. benchmarks/algorithms.py
+# shows what each choice costs.
 cdef enum:
     LEAST_FILTERS = 8
-    LEAST_PIXELS = 16
-    MOST_PERCENT = 200
-    TRANSFORM_COST = 12
+    LEAST_TAPS = 32
+    WEIGHTS_OF_AN_OUTPUT = 512
+    COLUMNS_PIXELS = 40
+    DIRECT_PIXELS = 8
+cdef double COLUMNS_COST = 2
+cdef double TRANSFORMS_COST = 8, GRADIENT_TRANSFORMS_COST = 14
 
 
 cdef inline windows adjoint_of(windows s) noexcept nogil:
@@ -38,20 +45,6 @@ cdef inline bint is_winograd_possible(windows s) noexcept nogil:
     )
 
 
-cdef inline Py_ssize_t covered(Py_ssize_t size, Py_ssize_t tile) noexcept nogil:
-    """Return how many outputs the tiles along an axis have."""
-    return (size + tile - 1) // tile * tile
-
-
-cdef inline double winograd_cost(windows s, Py_ssize_t channels, Py_ssize_t filters, Py_ssize_t tile) noexcept nogil:
-    """Return about how many multiplications of a direct convolution take as long, for each channel and filter.
-
-    A tile takes (tile + 2) ** 2 products, and transforms whose share falls with the channels and filters.
-    """
-    cdef double edge = tile + 2, tiles = <double>covered(s.out_h, tile) * covered(s.out_w, tile) / (tile * tile)
-    return tiles * edge * edge * (1 + TRANSFORM_COST / channels + TRANSFORM_COST / filters)
-
-
 cdef inline int possible(const simd_level* level, windows s, int algorithm) noexcept nogil:
     """Return the algorithm if there is an instruction set and it takes these windows; else im2col."""
     if level == NULL or algorithm > DIRECT and not is_winograd_possible(s):
@@ -61,47 +54,84 @@ cdef inline int possible(const simd_level* level, windows s, int algorithm) noex
 
 cdef inline int possible_input(const simd_level* level, windows s, int algorithm) noexcept nogil:
     """Return the algorithm for the input's gradient if it takes these windows; else im2col."""
-    if s.stride_h != 1 or s.stride_w != 1:
-        return IM2COL
-    return possible(level, adjoint_of(s), algorithm)
+    return IM2COL if s.stride_h != 1 or s.stride_w != 1 else possible(level, adjoint_of(s), algorithm)
 
 
-cdef inline int best_of(windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd) noexcept nogil:
-    """Return the fastest algorithm without columns."""
-    cdef int best = DIRECT, tile
-    cdef double cost, least = <double>s.out_h * s.out_w * s.kernel_h * s.kernel_w
+cdef inline double pixels_of(Py_ssize_t height, Py_ssize_t width, Py_ssize_t tile) noexcept nogil:
+    """Return how many pixels the tiles that cover an image have."""
+    return <double>((height + tile - 1) // tile * tile) * ((width + tile - 1) // tile * tile)
+
+
+cdef inline int best_of(
+    windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd, double transforms, double columns,
+    double direct,
+) noexcept nogil:
+    """Return the fastest algorithm; the costs of im2col and of the direct one are given."""
+    cdef int best = DIRECT if direct < columns else IM2COL, tile
+    cdef double cost, least = min(direct, columns)
     if winograd and is_winograd_possible(s) and channels >= LEAST_FILTERS and filters >= LEAST_FILTERS:
         for tile in range(WINOGRAD_2, WINOGRAD_4 + 1, 2):
-            cost = winograd_cost(s, channels, filters, tile)
+            cost = pixels_of(s.out_h, s.out_w, tile) * (tile + 2) * (tile + 2) / (tile * tile)
+            cost *= 1 + transforms / channels + transforms / filters
             if cost < least:
                 best, least = tile, cost
     return best
+
+
+cdef inline double columns_cost(windows s) noexcept nogil:
+    """Return the cost of im2col."""
+    return (COLUMNS_COST * s.out_h * s.out_w + COLUMNS_PIXELS) * s.kernel_h * s.kernel_w
+
+
+cdef inline double direct_cost(windows s, Py_ssize_t more) noexcept nogil:
+    """Return the cost of the direct algorithm, for so many outputs more than there are.
+
+    It leaves out the rows of the kernel that lie above or below the image.
+    """
+    cdef Py_ssize_t i, first, rows = 0
+    for i in range(s.kernel_h):
+        first = first_inside(i - s.padding_h, s.stride_h, s.out_h)
+        rows += end_inside(i - s.padding_h, s.stride_h, s.height, first, s.out_h) - first
+    return (<double>rows * s.out_w + <double>more * s.kernel_h) * s.kernel_w
+
+
+cdef inline bint is_for_columns(const simd_level* level, windows s) noexcept nogil:
+    """Return whether nothing but im2col comes into question, whatever the channels and filters."""
+    return level == NULL or s.kernel_h * s.kernel_w == 1 or s.height * s.width == 0
 
 
 cdef inline int forward_algorithm(
     const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd,
 ) noexcept nogil:
     """Return the algorithm for the output."""
-    if level == NULL or s.kernel_h * s.kernel_w == 1 or s.out_h * s.out_w < LEAST_PIXELS or filters < LEAST_FILTERS:
+    if is_for_columns(level, s) or filters < LEAST_FILTERS or channels * s.kernel_h * s.kernel_w < LEAST_TAPS:
         return IM2COL
-    return best_of(s, channels, filters, winograd)
+    return best_of(s, channels, filters, winograd, TRANSFORMS_COST, columns_cost(s), direct_cost(s, 0))
 
 
 cdef inline int weight_algorithm(
     const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd,
 ) noexcept nogil:
     """Return the algorithm for the gradients of weight and bias."""
-    if level == NULL or s.kernel_h * s.kernel_w == 1 or s.out_h * s.out_w < LEAST_PIXELS:
+    if is_for_columns(level, s):
         return IM2COL
-    return best_of(s, channels, filters, winograd)
+    return best_of(
+        s, channels, filters, winograd, GRADIENT_TRANSFORMS_COST, columns_cost(s), direct_cost(s, DIRECT_PIXELS)
+    )
 
 
 cdef inline int input_algorithm(
     const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd,
 ) noexcept nogil:
     """Return the algorithm for the gradient of the input."""
-    if possible_input(level, s, DIRECT) == IM2COL:
+    cdef windows adjoint = adjoint_of(s)
+    if is_for_columns(level, s) or s.stride_h != 1 or s.stride_w != 1 or channels < LEAST_FILTERS:
         return IM2COL
-    if 100.0 * s.height * s.width > <double>MOST_PERCENT * s.out_h * s.out_w:
-        return IM2COL
-    return forward_algorithm(level, adjoint_of(s), filters, channels, winograd)
+    return best_of(adjoint, filters, channels, winograd, TRANSFORMS_COST, columns_cost(s), direct_cost(adjoint, 0))
+
+
+cdef inline int for_images(int algorithm, Py_ssize_t n, windows s, Py_ssize_t weights) noexcept nogil:
+    """Return the algorithm for n images; `weights` is the number of channels times that of filters."""
+    if algorithm == WINOGRAD_4 and <double>n * s.out_h * s.out_w * WEIGHTS_OF_AN_OUTPUT < weights:
+        return WINOGRAD_2
+    return algorithm

@@ -155,7 +155,8 @@ cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int algorith
     cdef simd_convolution c
     cdef windows w = adjoint_of(s.w) if is_adjoint else s.w
     memset(&c, 0, sizeof(c))
-    c.n, c.tile, c.is_adjoint = n, algorithm, is_adjoint
+    c.n, c.is_adjoint = n, is_adjoint
+    c.tile = for_images(algorithm, n, w, s.channels * s.filters)
     c.channels = s.filters if is_adjoint else s.channels
     c.filters = s.channels if is_adjoint else s.filters
     c.height, c.width, c.out_h, c.out_w = w.height, w.width, w.out_h, w.out_w

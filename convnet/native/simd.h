@@ -100,8 +100,8 @@ typedef struct {
 typedef struct {
     void (*inputs)(const simd_winograd *, const float *x, ptrdiff_t x_step, ptrdiff_t tiles, float *v);
     void (*output_gradients)(const simd_winograd *, const float *dy, ptrdiff_t dy_step, ptrdiff_t tiles, float *to);
-    void (*outputs)(const simd_winograd *, const float *from, const float *bias, ptrdiff_t rows, ptrdiff_t columns,
-                    float *y, ptrdiff_t y_step);
+    void (*outputs)(const simd_winograd *, const float *from, const float *bias, ptrdiff_t f0, ptrdiff_t f1,
+                    ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_step);
     void (*weights)(const float *taps, ptrdiff_t step, ptrdiff_t filters, ptrdiff_t channels, float *u);
     void (*weight_gradients)(const float *du, ptrdiff_t du_step, ptrdiff_t filters, float *taps, ptrdiff_t step);
 } simd_winograd_functions;

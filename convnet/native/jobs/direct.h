@@ -66,7 +66,7 @@ static void simd_direct_task(void *job, ptrdiff_t index, int slot) {
                                  simd_strip_row(j, index) * s->out_w * s->filters
                            : simd_slot_y(j, slot);
     j->level->direct(&strip);
-    if (!s->y_is_last) simd_strip_outputs(j, index, strip.rows, strip.y);
+    if (!s->y_is_last) simd_strip_outputs(j, index, strip.rows, 0, s->filters, strip.y);
 }
 
 /* Plan a direct convolution; return the bytes of scratch memory, which is divided if there is some. */

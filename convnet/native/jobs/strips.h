@@ -89,11 +89,15 @@ static void simd_strip_inputs(const simd_convolution_job *j, ptrdiff_t strip, fl
                     j->x_columns, to);
 }
 
-/* Write a strip of outputs (rows, out_w, filters) to its place in an image whose channels come first. */
-static void simd_strip_outputs(const simd_convolution_job *j, ptrdiff_t strip, ptrdiff_t rows, const float *from) {
+/* Write the filters from f0 to f1 - 1 of a strip of outputs (rows, out_w, filters) to their place in an image whose
+ * channels come first.
+ */
+static void simd_strip_outputs(const simd_convolution_job *j, ptrdiff_t strip, ptrdiff_t rows, ptrdiff_t f0,
+                               ptrdiff_t f1, const float *from) {
     const simd_convolution *s = j->convolution;
+    const ptrdiff_t area = s->out_h * s->out_w;
     float *const y = s->y + simd_strip_image(j, strip) * simd_y_size(s) + simd_strip_row(j, strip) * s->out_w;
-    j->level->transpose(from, s->filters, rows * s->out_w, s->filters, y, s->out_h * s->out_w);
+    j->level->transpose(from + f0, s->filters, rows * s->out_w, f1 - f0, y + f0 * area, area);
 }
 
 /* Rows of outputs in a strip. */

@@ -6,8 +6,11 @@
  * sum is formed in order whatever the threads, and there is one copy of the sums, however large.
  */
 
-/* Tiles whose products a task makes at a time: four register tiles of AVX-512. */
+/* Tiles whose products a task makes at a time, about, and at least: four register tiles of AVX-512, and one. */
 #define WINOGRAD_TILES 48
+#define WINOGRAD_LEAST 12
+/* Channels whose products take so much longer than their transforms that tasks for other filters may repeat these. */
+#define WINOGRAD_MANY 128
 /* Floats of transformed inputs and gradients of a chunk, about, and channels of a task. */
 #define WINOGRAD_CHUNK (1 << 19)
 #define WINOGRAD_CHANNELS 96
@@ -64,8 +67,10 @@ static void simd_winograd_task(void *job, ptrdiff_t index, int slot) {
     const simd_convolution_job *j = job;
     const simd_convolution *s = j->convolution;
     const simd_winograd *w = &j->winograd;
-    const ptrdiff_t first = index * j->group, end = simd_least(first + j->group, s->n * j->strips);
-    const ptrdiff_t filters = simd_padded_filters(j->level, s);
+    const ptrdiff_t first = index / j->slices * j->group, end = simd_least(first + j->group, s->n * j->strips);
+    const ptrdiff_t filters = simd_padded_filters(j->level, s), width = 2 * j->level->lanes;
+    const ptrdiff_t f0 = filters / width * (index % j->slices) / j->slices * width;
+    const ptrdiff_t f1 = simd_least(filters / width * (index % j->slices + 1) / j->slices * width, s->filters);
     float *const x = simd_slot_x(j, slot), *const v = simd_slot_rest(j, slot);
     float *const m = v + simd_winograd_size(j, w->v_step);
     for (ptrdiff_t strip = first; strip < end; strip++) {
@@ -78,16 +83,16 @@ static void simd_winograd_task(void *job, ptrdiff_t index, int slot) {
             .m = (end - first) * j->tiles, .n = s->filters, .k = s->channels, .a = v + position * w->tiles * w->v_step,
             .a_step = w->v_step, .b = j->packed + position * s->channels * filters, .b_is_packed = 1,
             .c = m + position * w->tiles * w->m_step, .c_step = w->m_step, .alpha = 1, .beta = 0};
-        j->level->product_block(&product, 0, product.m, 0, product.n);
+        j->level->product_block(&product, 0, product.m, f0, f1);
     }
     for (ptrdiff_t strip = first; strip < end; strip++) {
         const ptrdiff_t rows = simd_strip_rows(j, strip);
         float *const y = s->y_is_last ? s->y + simd_strip_image(j, strip) * simd_y_size(s) +
                                             simd_strip_row(j, strip) * s->out_w * s->filters
                                       : simd_slot_y(j, slot);
-        simd_winograd_of(j)->outputs(w, m + (strip - first) * j->tiles * w->m_step, s->bias, rows, s->out_w, y,
+        simd_winograd_of(j)->outputs(w, m + (strip - first) * j->tiles * w->m_step, s->bias, f0, f1, rows, s->out_w, y,
                                      s->out_w * s->filters);
-        if (!s->y_is_last) simd_strip_outputs(j, strip, rows, y);
+        if (!s->y_is_last) simd_strip_outputs(j, strip, rows, f0, f1, y);
     }
 }
 
@@ -98,9 +103,14 @@ static ptrdiff_t simd_winograd_plan(simd_convolution_job *j, int threads, uint8_
     simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
     simd_winograd_strips(j);
     /* As many strips as make enough tiles, but so few that there are tasks for several threads. */
-    j->group = simd_least(WINOGRAD_TILES / j->tiles, simd_parts(s->n * j->strips, LEAST_TASKS));
-    if (j->group < 1) j->group = 1;
-    j->tasks = simd_parts(s->n * j->strips, j->group);
+    const ptrdiff_t strips = s->n * j->strips, least = simd_parts(WINOGRAD_LEAST, j->tiles);
+    j->group = simd_least(WINOGRAD_TILES / j->tiles, simd_parts(strips, LEAST_TASKS));
+    if (j->group < least) j->group = least;
+    j->group = simd_parts(strips, simd_parts(strips, j->group));
+    j->tasks = simd_parts(strips, j->group);
+    j->slices = s->channels < WINOGRAD_MANY ? 1 : simd_least(simd_parts(LEAST_TASKS, j->tasks),
+                                                             filters / (2 * j->level->lanes));
+    j->tasks *= j->slices;
     j->winograd.tiles = j->group * j->tiles;
     if (j->x_size < 9 * filters) j->x_size = 9 * filters;
     j->y_size = s->y_is_last ? 0 : simd_parts(j->rows * s->out_w * s->filters, SIMD_LINE) * SIMD_LINE;

@@ -124,14 +124,16 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd
         }
 }
 
-/* y = A^T M A + bias of the tiles side by side in `rows` rows of `columns` outputs. */
+/* y = A^T M A + bias of the tiles side by side in `rows` rows of `columns` outputs, for the filters from f0 to f1 - 1; f0
+ * is a multiple of a vector.
+ */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd_outputs)(
-    const int m, const simd_winograd *s, const float *from, const float *bias, ptrdiff_t rows, ptrdiff_t columns,
-    float *y, ptrdiff_t y_step) {
+    const int m, const simd_winograd *s, const float *from, const float *bias, ptrdiff_t f0, ptrdiff_t f1,
+    ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_step) {
     for (ptrdiff_t column = 0; column < columns; column += m, from += s->m_step, y += m * s->filters) {
         const ptrdiff_t width = simd_least(columns - column, m);
-        for (ptrdiff_t f = 0; f < s->filters; f += SIMD_LANES) {
-            const ptrdiff_t count = simd_least(s->filters - f, SIMD_LANES);
+        for (ptrdiff_t f = f0; f < f1; f += SIMD_LANES) {
+            const ptrdiff_t count = simd_least(f1 - f, SIMD_LANES);
             FLOATS out[6][6], start = {0};
             if (bias != NULL && count == SIMD_LANES) start = *(const FLOATS *)(bias + f);
             else if (bias != NULL) memcpy(&start, bias + f, (size_t)count * sizeof *bias);
@@ -191,9 +193,10 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd
         SIMD_NAME(winograd_output_gradients)(m, s, dy, dy_step, tiles, to);                                            \
     }                                                                                                                  \
     SIMD_TARGET static void SIMD_NAME(winograd_outputs_##m)(const simd_winograd *s, const float *from,                 \
-                                                            const float *bias, ptrdiff_t rows, ptrdiff_t columns,      \
-                                                            float *y, ptrdiff_t y_step) {                              \
-        SIMD_NAME(winograd_outputs)(m, s, from, bias, rows, columns, y, y_step);                                       \
+                                                            const float *bias, ptrdiff_t f0, ptrdiff_t f1,             \
+                                                            ptrdiff_t rows, ptrdiff_t columns, float *y,               \
+                                                            ptrdiff_t y_step) {                                        \
+        SIMD_NAME(winograd_outputs)(m, s, from, bias, f0, f1, rows, columns, y, y_step);                               \
     }                                                                                                                  \
     SIMD_TARGET static void SIMD_NAME(winograd_weights_##m)(const float *taps, ptrdiff_t step, ptrdiff_t filters,      \
                                                             ptrdiff_t channels, float *u) {                            \
