@@ -88,8 +88,9 @@ def stage_of(layer, x):
     """Return the stage that computes a layer for inputs like x, and memory for it."""
     import convnet
     from convnet.core.workspace import Layout
+    from convnet.layers.stage import Options
 
-    stage, threads = layer.stage("layer1", x.shape[1:], x.dtype), convnet.get_num_threads()
+    stage, threads = layer.stage("layer1", x.shape[1:], x.dtype, Options()), convnet.get_num_threads()
     layout = Layout([stage.arrays(len(x), threads, True)], threads)
     return stage, convnet.Workspace().memories(layout)[0]
 
