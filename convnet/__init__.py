@@ -55,6 +55,7 @@ from convnet.plotting import (
     plot_examples,
     plot_filters,
     plot_predictions,
+    plot_profile,
     plot_training,
 )
 from convnet.training import (
@@ -122,6 +123,7 @@ __all__ = [
     "plot_examples",
     "plot_filters",
     "plot_predictions",
+    "plot_profile",
     "plot_training",
     "prepare_digit",
     "preprocess",

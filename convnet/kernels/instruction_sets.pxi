@@ -28,6 +28,7 @@ cdef extern from "simd.h" nogil:
     void simd_convolution_forward(const simd_level* level, const simd_convolution* s, int threads) noexcept
     void simd_convolution_gradients(const simd_level* level, const simd_convolution* s, int threads) noexcept
     const simd_level* const* simd_levels
+    double simd_peak(const simd_level* level, Py_ssize_t repeats, int threads) noexcept
     const int SIMD_BUILT, SIMD_ALONE
     const char* SIMD_COMPILER
 
@@ -61,3 +62,16 @@ def instruction_set():
 
 
 use_instruction_set(INSTRUCTION_SETS[len(INSTRUCTION_SETS) - 1])
+
+
+def multiply_adds(Py_ssize_t repeats, int threads):
+    """Do independent multiply-adds in registers, at the instruction set in use, and return how many operations.
+
+    With the time that they take, they tell the peak of so many threads; 0 with the instruction set none.
+    """
+    cdef const simd_level* level = level_in_use
+    cdef double done = 0
+    if level != NULL:
+        with nogil:
+            done = simd_peak(level, repeats, threads)
+    return done

@@ -10,12 +10,14 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from operator import is_
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_real
+from convnet.core.checks import FloatArray, as_number, as_real, check_shape
 from convnet.core.tables import format_table
 from convnet.core.threads import get_num_threads
 from convnet.core.workspace import Layout, Memory, Workspace
@@ -25,8 +27,10 @@ from convnet.layers.affine import Affine, AffineStage
 from convnet.layers.base import Layer
 from convnet.layers.conv_relu_pool import ConvReLUPoolStage
 from convnet.layers.convolution import Conv2D
+from convnet.layers.losses import Loss
 from convnet.layers.pooling import MaxPool2D
 from convnet.layers.stage import Grads, LayerStage, Options, Shape, Stage
+from convnet.models.profile import Profile, StageTime, measured_peak, median_times
 
 __all__ = ["Descent", "Plan", "Step"]
 
@@ -76,6 +80,8 @@ class Plan:
         Shape of one example.
     dtype : float32 or float64
         Dtype of all arrays.
+    loss : callable, optional
+        The model's, for `profile`.
     fuse : bool
         Whether layers in a row may be computed in one pass.
     winograd : bool
@@ -102,11 +108,13 @@ class Plan:
         input_shape: Shape,
         dtype: np.dtype,
         *,
+        loss: Loss | None = None,
         fuse: bool = True,
         winograd: bool = True,
         reference: bool = False,
     ) -> None:
-        self.input_shape, self.dtype, self.options = input_shape, dtype, (fuse, winograd)
+        self.layers, self.input_shape, self.dtype = dict(layers), input_shape, dtype
+        self.loss, self.options = loss, (loss, fuse, winograd)
         self.instruction_set = _kernels.instruction_set()
         self.params = {f"{name}.{key}": param for name, layer in layers.items() for key, param in layer.params.items()}
         self.regularised = frozenset(f"{name}.{key}" for name, layer in layers.items() for key in layer.regularised)
@@ -264,6 +272,81 @@ class Plan:
 
     def __str__(self) -> str:
         return self.table()
+
+    def profile(self, x: npt.ArrayLike, labels: npt.ArrayLike | None = None, *, seconds: float = 0.5) -> Profile:
+        """Run the stages again and again, and return how long each takes.
+
+        Nothing of the model is changed: no parameter, no state, and no random generator.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, *input_shape)
+            Prepared inputs, as many as are of interest at a time.
+        labels : array_like of int, shape (N,), optional
+            With them a training step is measured, forward and backward, without the optimizer's update; without
+            them, a prediction.
+        seconds : float
+            How long to measure, about.
+
+        Returns
+        -------
+        Profile
+            ``print(model.plan().profile(x))`` shows it; `plotting.plot_profile` draws it.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, N is 0, or a label lies outside [0, K).
+        TypeError
+            If x does not hold real numbers or `labels` integers.
+        """
+        x, seconds = as_real(x, "profile: x", self.dtype), as_number(seconds, "profile: seconds", at_least=0)
+        check_shape(x.shape, ("N", *self.input_shape), "profile: x")
+        if not len(x):
+            raise ValueError("profile: expected at least one example, got none")
+        training, workspace = labels is not None, Workspace()
+        loss, targets = self.loss if training else None, () if labels is None else labels
+        if training and loss is None:
+            raise ValueError("profile: expected no labels, because the plan has no loss; take that of model.plan()")
+
+        def run() -> list[float]:
+            memories, rng = workspace.memories(self.layout(len(x), training)), np.random.default_rng(0)
+            y, caches, times = x, list[Any](), list[float]()
+            start = perf_counter()
+            for stage, memory in zip(self.stages, memories, strict=True):
+                if training:
+                    y, cache = stage.forward(y, memory, rng)
+                    caches.append(cache)
+                else:
+                    y = stage.predict(y, memory)
+                start, before = perf_counter(), start
+                times.append(start - before)
+            if loss is None:
+                return times
+            _, dscores = loss(y, targets)
+            gradients = self.backward(dscores, Step(self, y, caches, memories))
+            backward = [0.0] * len(self.stages)
+            for position in reversed(range(self.first, len(self.stages))):
+                start = perf_counter()
+                next(gradients)
+                backward[position] = perf_counter() - start
+            return times + backward
+
+        times = median_times(run, seconds)
+        rows = []
+        for position, stage in enumerate(self.stages):
+            flop = 2 * len(x) * self.layers[stage.names[0]].multiply_adds(stage.input_shape)
+            backward = times[len(self.stages) + position] if training else 0.0
+            # As many operations for the gradient of the weight, and for that of the input.
+            times_of = (1 + stage.need_dx) if backward else 0
+            row = (times[position], backward, flop, flop * times_of)
+            rows.append(StageTime(" + ".join(stage.names), stage.algorithm, *row))
+        threads = get_num_threads()
+        peak = measured_peak(threads) if self.dtype == np.float32 else 0.0
+        what = "training step" if training else "prediction"
+        return Profile(
+            rows, len(x), threads, peak, f"{what} of {len(x)} examples, instruction set {self.instruction_set}"
+        )
 
 
 def _is_of_library(layer: Layer) -> bool:

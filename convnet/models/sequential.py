@@ -478,9 +478,11 @@ class Sequential:
 
     def _plan_for(self, dtype: np.dtype) -> Plan:
         plan = self._plan
-        is_current = plan is not None and plan.dtype == dtype and plan.options == (self.fuse, self.winograd)
+        loss, fuse, winograd = options = self.loss_function, self.fuse, self.winograd
+        is_current = plan is not None and (plan.dtype, plan.options) == (dtype, options)
         if plan is None or not is_current or not plan.is_current(self.layers):
-            plan = self._plan = Plan(self.layers, self.input_shape, dtype, fuse=self.fuse, winograd=self.winograd)
+            plan = Plan(self.layers, self.input_shape, dtype, loss=loss, fuse=fuse, winograd=winograd)
+            self._plan = plan
         return plan
 
     def _check_input(self, x: npt.ArrayLike) -> FloatArray:

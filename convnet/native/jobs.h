@@ -11,3 +11,4 @@
 #include "jobs/winograd.h"
 #include "jobs/convolution.h"
 #include "jobs/conv_relu_pool.h"
+#include "jobs/peak.h"

@@ -24,6 +24,7 @@
 #include "tiles/direct.h"
 #include "tiles/winograd.h"
 #include "tiles/conv_relu_pool.h"
+#include "tiles/peak.h"
 
 _Static_assert(2 * SIMD_LANES <= SIMD_COLUMNS, "a packed panel is two vectors wide");
 _Static_assert(SPARSE_COLUMNS % (8 * SIMD_LANES) == 0, "a sparse panel is eight vectors wide");
@@ -55,6 +56,7 @@ static const simd_level SIMD_NAME(level) = {
     .winograd = {&SIMD_NAME(winograd_2), &SIMD_NAME(winograd_4)},
     .copy_rows = SIMD_NAME(copy_rows),
     .accumulate = SIMD_NAME(accumulate),
+    .peak = SIMD_NAME(peak),
 };
 
 #endif

@@ -143,6 +143,7 @@ typedef struct simd_level {
     void (*copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns);
     void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
                        ptrdiff_t columns);
+    float (*peak)(ptrdiff_t repeats);
 } simd_level;
 
 #if defined(__clang__)
@@ -221,6 +222,7 @@ static ptrdiff_t simd_forward_scratch(const simd_level *level, const simd_convol
 static ptrdiff_t simd_gradients_scratch(const simd_level *level, const simd_convolution *s, int threads) { return 0; }
 static void simd_convolution_forward(const simd_level *level, const simd_convolution *s, int threads) {}
 static void simd_convolution_gradients(const simd_level *level, const simd_convolution *s, int threads) {}
+static double simd_peak(const simd_level *level, ptrdiff_t repeats, int threads) { return 0; }
 
 #endif
 #endif

@@ -7,6 +7,7 @@ Packages below it must not import it. matplotlib and Pillow are imported when a 
 from convnet.plotting.animation import FilterAnimation
 from convnet.plotting.filters import plot_filters
 from convnet.plotting.predictions import plot_confusion, plot_errors, plot_examples, plot_predictions
+from convnet.plotting.profile import plot_profile
 from convnet.plotting.training import plot_curves, plot_training
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "plot_examples",
     "plot_filters",
     "plot_predictions",
+    "plot_profile",
     "plot_training",
 ]
