@@ -60,6 +60,12 @@ cdef class ConvReLUPool:
         """Columns of the output."""
         return self.s.out_w
 
+    @property
+    def filled(self):
+        """Which part of its vectors a row of the output fills."""
+        cdef Py_ssize_t lanes = self.level.lanes, vectors = (self.s.out_w + lanes - 1) // lanes
+        return self.s.out_w / <double>(vectors * lanes) if vectors else 1.0
+
     def scratch(self, Py_ssize_t n):
         """Return how many bytes of scratch memory either pass needs for n images."""
         return LINE + padded_bytes(&self.s, n) + self.s.f * self.s.c * self.s.kernel_h * ROW * <Py_ssize_t>sizeof(float)
@@ -125,6 +131,26 @@ def conv_relu_pool_backward(
         for row in range(job.f * job.c * job.kernel_h):
             for j in range(width):
                 to[row * width + j] = job.dweight[row * ROW + j]
+
+
+def relu_pool_forward(
+    const float[:, :, ::1] conv not None,        # IN (P, rows, columns), P = N * F planes
+    float[:, :, ::1] y not None,                 # OUT (P, OH, OW)
+    uint8_t[:, :, ::1] argmax not None,          # OUT (P, OH, OW)
+):
+    """y = max pooling 2x2 of max(conv, 0), and argmax as conv_relu_pool_forward writes it.
+
+    The instruction set in use must not be "none".
+    """
+    cdef const simd_level* level = level_in_use
+    cdef Py_ssize_t p
+    if level == NULL:
+        raise ValueError("relu_pool_forward: expected an instruction set in use, got 'none'")
+    if y.shape[1] == 0 or y.shape[2] == 0:
+        return
+    with nogil:
+        for p in range(conv.shape[0]):
+            level.relu_pool(&conv[p, 0, 0], conv.shape[2], y.shape[1], y.shape[2], &y[p, 0, 0], &argmax[p, 0, 0])
 
 
 def relu_pool_backward(

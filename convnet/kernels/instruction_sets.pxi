@@ -7,6 +7,8 @@ cdef extern from "simd.h" nogil:
         Py_ssize_t lanes
         void (*transpose)(const float* x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, float* y,
                           Py_ssize_t y_step) noexcept nogil
+        void (*relu_pool)(const float* x, Py_ssize_t columns, Py_ssize_t out_h, Py_ssize_t out_w, float* y,
+                          uint8_t* argmax) noexcept nogil
         void (*copy_rows)(const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,
                           Py_ssize_t columns) noexcept nogil
         void (*accumulate)(const float* x, Py_ssize_t x_step, Py_ssize_t shifts, float* y, Py_ssize_t y_step,

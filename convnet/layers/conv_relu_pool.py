@@ -19,6 +19,10 @@ from convnet.layers.stage import Grads, Options, Shape, Stage
 __all__ = ["ConvReLUPoolStage", "can_fuse", "conv_relu_pool_backward", "conv_relu_pool_forward"]
 
 
+# The part of the vectors that have to be filled for one pass over three layers to be faster.
+LEAST_FILLED = 0.6
+
+
 def can_fuse(weight: npt.NDArray[Any]) -> bool:
     """Return whether `conv_relu_pool_forward` takes these filters: float32 and at most MAX_KERNEL_W wide.
 
@@ -146,6 +150,17 @@ def _unpool(dy: FloatArray, argmax: npt.NDArray[np.uint8], dconv: FloatArray) ->
     in_parts(task, n * f, dconv.size)
 
 
+def _pool(conv: FloatArray, y: FloatArray, argmax: npt.NDArray[np.uint8]) -> None:
+    """Write the largest of each 2x2 window, or 0 where it is negative, and which one it was."""
+    planes, outputs = (array.reshape(-1, *array.shape[2:]) for array in (conv, y))
+    indices = argmax.reshape(-1, *argmax.shape[2:])
+
+    def task(part: slice, _: int) -> None:
+        _kernels.relu_pool_forward(planes[part], outputs[part], indices[part])
+
+    in_parts(task, len(planes), conv.size)
+
+
 def _fused_arguments(
     x: npt.ArrayLike, weight: npt.ArrayLike, padding: Pair
 ) -> tuple[FloatArray, FloatArray, tuple[int, int], tuple[int, int, int]]:
@@ -161,12 +176,13 @@ def _geometry_of(image_shape: Shape, weight: FloatArray, padding: tuple[int, int
 
 
 class ConvReLUPoolStage(Stage):
-    """A Conv2D of stride 1, a ReLU and a MaxPool2D of 2x2 windows, computed in one pass over memory.
+    """A Conv2D of stride 1, a ReLU and a MaxPool2D of 2x2 windows.
 
-    Equal within rounding to the three layers one after the other.
+    They are computed in one pass over memory, or in two: where Winograd's algorithm computes the convolution, and where
+    rows leave much of the vectors empty, the convolution is written to memory, and then rectified and pooled. Equal
+    within rounding to the three layers one after the other.
     """
 
-    algorithm = "direct"
     fused = ("bias", "ReLU", "2x2 max pooling")
 
     def __init__(
@@ -184,6 +200,9 @@ class ConvReLUPoolStage(Stage):
         check_shape(self.bias.shape, self.conv_shape[:1], f"{names[0]}: bias")
         self.geometry = _geometry_of(input_shape, self.weight, conv.padding)
         self.conv_geometry = geometry_of(input_shape, self.weight, conv.stride, conv.padding, options.winograd)
+        alone = self.conv_geometry.forward_algorithm
+        self.in_one_pass = not alone.startswith("winograd") and self.geometry.filled >= LEAST_FILLED
+        self.algorithm = "direct" if self.in_one_pass else alone
 
     @staticmethod
     def fits(layers: tuple[Conv2D, ReLU, MaxPool2D]) -> bool:
@@ -195,39 +214,50 @@ class ConvReLUPoolStage(Stage):
             and can_fuse(conv.params["weight"])
         )
 
+    @property
+    def is_gradient_dense(self) -> bool:
+        """Whether the gradients are those of the convolution, with zeros where the pooling let nothing through."""
+        return self.need_dx or self.conv_geometry.weight_gradient_algorithm.startswith("winograd")
+
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
         arrays: dict[str, ArraySpec] = {
             "y": ((n, *self.output_shape), np.float32),
             "argmax": ((n, *self.output_shape), np.uint8),
             "scratch": ((self.geometry.scratch(n),), np.uint8),
         }
+        if not self.in_one_pass:
+            arrays["forward scratch"] = (self.conv_geometry.forward_scratch(n, threads),), np.uint8
+        if not self.in_one_pass or (training and self.is_gradient_dense):
+            arrays["conv"] = (n, *self.conv_shape), np.float32  # and in the backward pass its gradient
         if training:
             arrays |= {"dweight": (self.weight.shape, np.float32), "dbias": (self.bias.shape, np.float32)}
+        if training and self.is_gradient_dense:
+            size = self.conv_geometry.backward_scratch(n, threads, self.need_dx)
+            arrays["backward scratch"] = (size,), np.uint8
         if training and self.need_dx:
-            arrays |= {
-                "dconv": ((n, *self.conv_shape), np.float32),
-                "dx": ((n, *self.input_shape), np.float32),
-                "backward scratch": ((self.conv_geometry.backward_scratch(n, threads, True),), np.uint8),
-            }
+            arrays["dx"] = (n, *self.input_shape), np.float32
         return arrays
 
     def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
-        y = memory["y"]
-        _kernels.conv_relu_pool_forward(
-            self.geometry, x, self.weight, self.bias, y, memory["argmax"], memory["scratch"]
-        )
+        y, argmax = memory["y"], memory["argmax"]
+        if self.in_one_pass:
+            _kernels.conv_relu_pool_forward(self.geometry, x, self.weight, self.bias, y, argmax, memory["scratch"])
+            return y
+        conv, scratch = memory["conv"], memory["forward scratch"]
+        _kernels.conv2d_forward(self.conv_geometry, x, self.weight, self.bias, conv, scratch, memory.threads)
+        _pool(conv, y, argmax)
         return y
 
     def backward(self, dy: FloatArray, cache: FloatArray, memory: Memory) -> tuple[FloatArray | None, Grads]:
         argmax, dweight, dbias = memory["argmax"], memory["dweight"], memory["dbias"]
         dx = memory.get("dx")
-        if dx is None:
-            _kernels.conv_relu_pool_backward(self.geometry, dy, argmax, cache, dweight, dbias, memory["scratch"])
-        else:
-            dconv, scratch = memory["dconv"], memory["backward scratch"]
+        if self.is_gradient_dense:
+            dconv, scratch = memory["conv"], memory["backward scratch"]
             _unpool(dy, argmax, dconv)
             _kernels.conv2d_backward(
                 self.conv_geometry, dconv, cache, self.weight, dweight, dbias, dx, scratch, memory.threads
             )
+        else:
+            _kernels.conv_relu_pool_backward(self.geometry, dy, argmax, cache, dweight, dbias, memory["scratch"])
         name = self.names[0]
         return dx, {f"{name}.weight": dweight, f"{name}.bias": dbias}

@@ -51,6 +51,7 @@ static const simd_level SIMD_NAME(level) = {
     .sparse_affine = SIMD_NAME(sparse_affine),
     .conv_relu_pool_forward = SIMD_NAME(conv_relu_pool_forward),
     .conv_relu_pool_backward = SIMD_NAME(conv_relu_pool_backward),
+    .relu_pool = SIMD_NAME(relu_pool),
     .direct = SIMD_NAME(direct),
     .direct_gradients = SIMD_NAME(direct_gradients),
     .winograd = {&SIMD_NAME(winograd_2), &SIMD_NAME(winograd_4)},

@@ -137,6 +137,7 @@ typedef struct simd_level {
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
     void (*conv_relu_pool_forward)(const simd_conv_relu_pool *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*conv_relu_pool_backward)(const simd_conv_relu_pool *, ptrdiff_t f);
+    void (*relu_pool)(const float *x, ptrdiff_t columns, ptrdiff_t out_h, ptrdiff_t out_w, float *y, uint8_t *argmax);
     void (*direct)(const simd_strip *);
     void (*direct_gradients)(const simd_strip *, ptrdiff_t first, ptrdiff_t end);
     const simd_winograd_functions *winograd[2];     /* for tiles of 2 and of 4 outputs along an edge */

@@ -60,6 +60,28 @@ SIMD_TARGET static __attribute__((noinline)) void SIMD_NAME(pool)(
     }
 }
 
+/* ReLU and pooling of a plane whose rows have `columns` floats. */
+SIMD_TARGET static void SIMD_NAME(relu_pool)(const float *x, ptrdiff_t columns, ptrdiff_t out_h, ptrdiff_t out_w,
+                                             float *y, uint8_t *argmax) {
+    for (ptrdiff_t row = 0; row < out_h; row++) {
+        for (ptrdiff_t column = 0; column < out_w; column += SIMD_LANES) {
+            FLOATS sums[1][2][2] = {{{{0}}}};
+            const float *const from = x + 2 * row * columns + 2 * column;
+            const ptrdiff_t count = simd_least(2 * (out_w - column), 2 * SIMD_LANES);
+            for (int i = 0; i < 2; i++) {
+                if (count == 2 * SIMD_LANES) {
+                    sums[0][i][0] = *(const FLOATS *)(from + i * columns);
+                    sums[0][i][1] = *(const FLOATS *)(from + i * columns + SIMD_LANES);
+                } else {    /* nothing is read behind the plane */
+                    memcpy(sums[0][i], from + i * columns, (size_t)count * sizeof *x);
+                }
+            }
+            const ptrdiff_t unit = row * out_w + column;
+            SIMD_NAME(pool)(sums, 1, out_w - column, out_h * out_w - unit, 0, y + unit, argmax + unit);
+        }
+    }
+}
+
 /* All pooled rows of the filters first to first + filters - 1; `filters` is a constant where this is inlined. */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(filters)(
     const simd_conv_relu_pool *s, const int filters, ptrdiff_t first, const float *padded, float *y, uint8_t *argmax) {
