@@ -48,7 +48,7 @@ class ConvNet1(Sequential):
     num_classes : int
         Outputs of the second Affine layer.
     loss : callable
-        ``softmax_loss``, ``svm_loss``, or one of your own, see `Sequential`.
+        A loss of the library, such as ``softmax_loss``, or one of your own, see `Sequential`.
     l2 : float
         Regularisation strength, see `Sequential`.
     seed : int

@@ -16,7 +16,7 @@
  *     #define SIMD_SPARSE_LIMIT 1.05
  *     #include "level.h"
  *     #endif
- * The sums of a product's tile, two vectors of B and a broadcast have to fit in the registers: 2 * SIMD_ROWS + 3.
+ * 2 * SIMD_ROWS + 3 vector registers are needed: the sums of a product's tile, two vectors of B, and one broadcast.
  *
  * Intrinsics may be added where a profile shows the need. They take a macro, such as SIMD_AVX2: the row defines it,
  * level.h has its #undef, tiles/vectors.h includes the header of the intrinsics, and tiles/ has branches under #if.
@@ -26,11 +26,11 @@
  *   SIMD_LANES      floats of a vector: 4, 8 or 16
  *   SIMD_TARGET     the attribute that allows the instructions
  *   SIMD_PROCESSOR  whether this processor has them
- *   SIMD_ROWS       most rows of a product's register tile, of two vectors each
+ *   SIMD_ROWS       most rows of a product's register tile, of two vectors each; 1 to 16
  *   SIMD_FILTERS    filters of the tile of convolution + ReLU + pooling, of four vectors each; 2 to 4
  *   SIMD_SPARSE_LIMIT   a product leaves out the zeros of a factor of very many rows if a smaller part than this of its
  *                   elements is not 0; at the limit both ways take equally long. For fewer rows the limit is lower:
- *                   see simd_is_sparse in jobs/product.h. Measure it; begin with that of `portable`
+ *                   see simd_is_sparse in jobs/product.h. Begin with that of `portable`
  * and may define:
  *   SIMD_NARROWER   the name of the level that takes filters which fill half a vector only
  *   SIMD_EVEN, SIMD_ODD, SIMD_ORDER     cheaper shuffles than those of tiles/vectors.h
