@@ -198,14 +198,15 @@ cdef struct convolution_job:                 # of im2col
 
 
 cdef inline convolution_job job_of(
-    const convolution* s, Py_ssize_t n, Py_ssize_t groups, uint8_t* scratch,
+    const convolution* s, Py_ssize_t n, bint need_dweight, uint8_t* scratch,
 ) noexcept nogil:
     """Return a job with its scratch memory divided, and without its arrays."""
     cdef convolution_job job
     memset(&job, 0, sizeof(job))
-    job.s, job.plan, job.n, job.groups, job.dweights = s, plan_of(s), n, groups, at_line(scratch)
-    job.dbiases = job.dweights + groups * job.plan.dweight
-    job.of_threads = job.dbiases + groups * job.plan.dbias
+    job.s, job.plan, job.n, job.groups = s, plan_of(s, need_dweight), n, groups_of(s, n, need_dweight)
+    job.dweights = at_line(scratch)
+    job.dbiases = job.dweights + job.groups * job.plan.dweight
+    job.of_threads = job.dbiases + job.groups * job.plan.dbias
     return job
 
 
@@ -258,10 +259,11 @@ cdef inline void backward_group(
     cdef const floating* dy
     cdef const floating* x
     cdef floating* dx
-    cdef floating total
+    cdef double total
     cdef bint need_dx = dxs != NULL, need_dweight = j.dweight != NULL
-    memset(dweight, 0, size * filters * sizeof(floating))
-    memset(dbias, 0, filters * sizeof(floating))
+    if need_dweight:
+        memset(dweight, 0, size * filters * sizeof(floating))
+        memset(dbias, 0, filters * sizeof(floating))
     for n in range(j.n * group // j.groups, j.n * (group + 1) // j.groups):
         dy, x, dx = dys + n * filters * pixels, xs + n * image, dxs + n * image if need_dx else NULL
         if need_dweight:
@@ -269,7 +271,7 @@ cdef inline void backward_group(
                 total = 0
                 for o in range(pixels):
                     total += dy[f * pixels + o]
-                dbias[f] += total
+                dbias[f] += <floating>total
         if need_dx:
             memset(dx, 0, image * sizeof(floating))
         row = 0
@@ -348,7 +350,7 @@ def conv2d_forward(
     uint8_t[::1] scratch not None,                   # SCRATCH (s.forward_scratch(N, threads),)
     int threads,
 ):
-    """y[n] = weight @ im2col(x[n]) + bias, by im2col with an image as a task, or without columns."""
+    """y[n] = weight @ im2col(x[n]) + bias, by the algorithm that the geometry has chosen."""
     cdef const convolution* g = &s.s
     cdef convolution_job job
     cdef simd_convolution native
@@ -356,7 +358,7 @@ def conv2d_forward(
     if x.shape[0] == 0:
         return
     if g.forward == IM2COL:
-        job = job_of(g, x.shape[0], 0, &scratch[0])
+        job = job_of(g, x.shape[0], False, &scratch[0])
         job.x, job.weight, job.bias, job.y = start_of(x), &weight[0, 0, 0, 0], &bias[0], &y[0, 0, 0, 0]
         with nogil:
             pool_run(task, &job, job.n, threads if work_of(g, job.n) >= SIMD_ALONE else 1)
@@ -399,7 +401,7 @@ def conv2d_backward(
             dbias[:] = 0
         return
     if need_dweight and g.weight == IM2COL or need_dx and g.input == IM2COL:
-        job = job_of(g, x.shape[0], groups_of(g, x.shape[0]), &scratch[0])
+        job = job_of(g, x.shape[0], need_dweight and g.weight == IM2COL, &scratch[0])
         job.dy, job.x, job.weight = &dy[0, 0, 0, 0], start_of(x), &weight[0, 0, 0, 0]
         if need_dweight and g.weight == IM2COL:
             job.dweight = &dweight[0, 0, 0, 0]

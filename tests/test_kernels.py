@@ -611,3 +611,48 @@ def test_relu_and_pooling_of_planes_of_every_width(rng, instruction_set, columns
         windows = whole.reshape(3, rows // 2, 2, columns // 2, 2).transpose(0, 1, 3, 2, 4).reshape(*shape, 4)
         np.testing.assert_array_equal(y, np.maximum(windows.max(-1), 0))
         np.testing.assert_array_equal(argmax, np.where(windows.max(-1) > 0, windows.argmax(-1), _kernels.INACTIVE))
+
+
+@pytest.mark.parametrize("algorithm", _kernels.ALGORITHMS)
+def test_bias_gradients_of_many_outputs_stay_exact(instruction_set, algorithm):
+    if instruction_set == "none":
+        pytest.skip("im2col alone computes without an instruction set")
+    n, c, size = 40, 8, 96
+    x, dy = np.zeros((n, c, size, size), np.float32), np.full((n, 8, size, size), 0.1, np.float32)
+    s = _kernels.Convolution(True, c, size, size, 8, 3, 3, 1, 1, 1, 1, algorithm=algorithm)
+    dweight, dbias = np.empty((8, c, 3, 3), np.float32), np.empty(8, np.float32)
+    memory = scratch(s.backward_scratch(n, 2, False))
+    _kernels.conv2d_backward(s, dy, x, np.zeros_like(dweight), dweight, dbias, None, memory, 2)
+    np.testing.assert_allclose(dbias, dy[:, 0].sum(dtype=np.float64), rtol=2e-5)
+
+
+def test_wide_images_do_not_take_winograds_memory():
+    s = _kernels.Convolution(True, 1000, 5, 5000, 1000, 3, 3, 1, 1, 1, 1)
+    if _kernels.instruction_set() != "none":
+        assert s.forward_algorithm == "direct"
+    assert s.forward_scratch(1, 4) < 700e6
+
+
+def test_few_images_of_many_channels_take_small_tiles(instruction_set):
+    if instruction_set == "none":
+        pytest.skip("the loops in Cython have no Winograd algorithm")
+    sizes = (True, 256, 4, 4, 256, 3, 3, 1, 1, 1, 1)
+    free, two, four = (_kernels.Convolution(*sizes, algorithm=name) for name in (None, "winograd-2", "winograd-4"))
+    assert free.forward_algorithm == "winograd-4"
+    assert free.forward_scratch(1, 1) == two.forward_scratch(1, 1) < four.forward_scratch(1, 1)
+    assert free.forward_scratch(64, 1) == four.forward_scratch(64, 1)
+
+
+def test_the_input_gradient_alone_needs_no_sums_of_the_weights(rng, dtype):
+    x, dy = (rng.integers(-9, 9, shape).astype(dtype) for shape in ((9, 5, 7, 6), (9, 4, 3, 3)))
+    weight = rng.integers(-9, 9, (4, 5, 3, 2)).astype(dtype)
+    s = _kernels.Convolution(dtype == np.float32, 5, 7, 6, 4, 3, 2, 2, 2, 0, 0)
+    assert s.input_gradient_algorithm == "im2col"
+    results = []
+    for dweight, dbias in ((None, None), (np.empty_like(weight), np.empty(4, dtype))):
+        for threads in (1, 3):
+            dx = np.full_like(x, np.nan)
+            memory = scratch(s.backward_scratch(9, threads, True))
+            _kernels.conv2d_backward(s, dy, x, weight, dweight, dbias, dx, memory, threads)
+            results.append(dx.tobytes())
+    assert len(set(results)) == 1

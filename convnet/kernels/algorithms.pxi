@@ -13,21 +13,18 @@ cdef enum:
 
 ALGORITHMS = {"im2col": IM2COL, "direct": DIRECT, "winograd-2": WINOGRAD_2, "winograd-4": WINOGRAD_4}
 
-# Costs are in multiplications of the direct algorithm for each channel and filter. An output by im2col takes as long as
-# COLUMNS_COST of them, an image as many as COLUMNS_PIXELS outputs beside; an image's direct gradient as many as
-# DIRECT_PIXELS. Winograd's transforms take the time of so many products, divided by the channels and the filters. The
-# weights that they make are read once for all images: those of winograd-4 are too many where there are more weights
-# than WEIGHTS_OF_AN_OUTPUT for each output. By columns go fewer filters than LEAST_FILTERS, whose vectors would be
-# empty, windows of one pixel, and windows of fewer pixels than LEAST_TAPS in all channels. benchmarks/algorithms.py
-# shows what each choice costs.
+# A cost is a number of multiplications for each channel and filter, as fast as those of the direct algorithm.
+# benchmarks/algorithms.py shows what each choice costs.
 cdef enum:
-    LEAST_FILTERS = 8
-    LEAST_TAPS = 32
-    WEIGHTS_OF_AN_OUTPUT = 512
-    COLUMNS_PIXELS = 40
-    DIRECT_PIXELS = 8
-cdef double COLUMNS_COST = 2
-cdef double TRANSFORMS_COST = 8, GRADIENT_TRANSFORMS_COST = 14
+    LEAST_FILTERS = 8                        # fewer leave vectors empty; so do fewer channels of an input
+    LEAST_TAPS = 32                          # with fewer, the output is by im2col
+    WEIGHTS_OF_AN_OUTPUT = 512               # more of them are too many for winograd-4 to transform
+    MOST_TRANSFORMED = 1 << 21               # floats of a row of Winograd's tiles, which is transformed at a time
+    COLUMNS_PIXELS = 40                      # an image by im2col takes as long as so many outputs more
+    DIRECT_PIXELS = 8                        # and its direct gradient of the weights
+cdef double COLUMNS_COST = 2                 # of a multiplication by im2col
+cdef double TRANSFORMS_COST = 8              # of Winograd's transforms, divided by the channels, and by the filters
+cdef double GRADIENT_TRANSFORMS_COST = 14    # the same for the gradient of the weights
 
 
 cdef inline windows adjoint_of(windows s) noexcept nogil:
@@ -71,6 +68,10 @@ cdef inline int best_of(
     cdef double cost, least = min(direct, columns)
     if winograd and is_winograd_possible(s) and channels >= LEAST_FILTERS and filters >= LEAST_FILTERS:
         for tile in range(WINOGRAD_2, WINOGRAD_4 + 1, 2):
+            if pixels_of(1, s.out_w, tile) / (tile * tile) * (tile + 2) * (tile + 2) * (channels + filters) > (
+                MOST_TRANSFORMED
+            ):
+                continue
             cost = pixels_of(s.out_h, s.out_w, tile) * (tile + 2) * (tile + 2) / (tile * tile)
             cost *= 1 + transforms / channels + transforms / filters
             if cost < least:

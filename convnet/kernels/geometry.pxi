@@ -127,6 +127,7 @@ cdef struct convolution:
     windows w
     Py_ssize_t block                         # output rows at a time, by im2col
     int forward, weight, input               # the algorithms of the passes
+    bint is_forced                           # whether they do not depend on the number of images
 
 
 cdef struct memory_plan:                     # of im2col: bytes, each of whole cache lines
@@ -134,20 +135,29 @@ cdef struct memory_plan:                     # of im2col: bytes, each of whole c
     Py_ssize_t dweight, dbias                # of each group: (C * KH * KW, F) and (F,)
 
 
-cdef memory_plan plan_of(const convolution* s) noexcept nogil:
-    """Return how the scratch memory of im2col is divided."""
+cdef memory_plan plan_of(const convolution* s, bint need_dweight) noexcept nogil:
+    """Return how the scratch memory of im2col is divided, with sums of the weights' gradient or without."""
     cdef memory_plan plan
     cdef Py_ssize_t size = s.channels * s.w.kernel_h * s.w.kernel_w
     plan.phases = in_lines(phases_total(block_of(s.w, 0, s.block)) * s.itemsize)
     plan.cols = in_lines(size * s.block * s.w.out_w * s.itemsize)
-    plan.dweight, plan.dbias = in_lines(size * s.filters * s.itemsize), in_lines(s.filters * s.itemsize)
+    plan.dweight = plan.dbias = 0
+    if need_dweight:
+        plan.dweight, plan.dbias = in_lines(size * s.filters * s.itemsize), in_lines(s.filters * s.itemsize)
     return plan
 
 
-cdef inline Py_ssize_t groups_of(const convolution* s, Py_ssize_t n) noexcept nogil:
-    """Return in how many groups of images im2col sums the weight gradient."""
+cdef inline Py_ssize_t groups_of(const convolution* s, Py_ssize_t n, bint need_dweight) noexcept nogil:
+    """Return in how many groups of images im2col sums the weight gradient; without it, an image is a group."""
     cdef Py_ssize_t size = s.filters * s.channels * s.w.kernel_h * s.w.kernel_w * s.itemsize
-    return max(1, min(GROUPS, n, GROUPS_BYTES // size))
+    return max(1, min(GROUPS, n, GROUPS_BYTES // size)) if need_dweight else n
+
+
+cdef Py_ssize_t columns_scratch(const convolution* s, Py_ssize_t n, int threads, bint need_dweight) noexcept nogil:
+    """Return how many bytes of scratch memory the gradients by im2col need."""
+    cdef memory_plan plan = plan_of(s, need_dweight)
+    cdef Py_ssize_t groups = groups_of(s, n, need_dweight)
+    return LINE + groups * (plan.dweight + plan.dbias) + min(threads, groups) * (plan.phases + plan.cols)
 
 
 cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int algorithm, bint is_adjoint) noexcept nogil:
@@ -156,7 +166,7 @@ cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int algorith
     cdef windows w = adjoint_of(s.w) if is_adjoint else s.w
     memset(&c, 0, sizeof(c))
     c.n, c.is_adjoint = n, is_adjoint
-    c.tile = for_images(algorithm, n, w, s.channels * s.filters)
+    c.tile = algorithm if s.is_forced else for_images(algorithm, n, w, s.channels * s.filters)
     c.channels = s.filters if is_adjoint else s.channels
     c.filters = s.channels if is_adjoint else s.filters
     c.height, c.width, c.out_h, c.out_w = w.height, w.width, w.out_h, w.out_w
@@ -191,6 +201,7 @@ cdef class Convolution:
             self.s.weight = weight_algorithm(level, w, channels, filters, winograd)
             self.s.input = input_algorithm(level, w, channels, filters, winograd)
         else:
+            self.s.is_forced = True
             self.s.forward = self.s.weight = possible(level, w, ALGORITHMS[algorithm])
             self.s.input = possible_input(level, w, ALGORITHMS[algorithm])
 
@@ -229,20 +240,22 @@ cdef class Convolution:
         return LINE + phases_total(self.s.w) * self.s.itemsize
 
     def forward_scratch(self, Py_ssize_t n, int threads):
-        """Return how many bytes of scratch memory `conv2d_forward` needs for n images."""
-        cdef memory_plan plan = plan_of(&self.s)
-        cdef simd_convolution c = native_of(&self.s, max(n, 1), self.s.forward, False)
+        """Return how many bytes of scratch memory `conv2d_forward` needs for n images; fewer may need more."""
+        cdef memory_plan plan = plan_of(&self.s, False)
+        cdef simd_convolution c
         if self.s.forward == IM2COL:
             return LINE + threads * (plan.phases + plan.cols)
+        c = native_of(&self.s, max(n, 1), self.s.forward, False)
         return simd_forward_scratch(self.s.level, &c, threads)
 
     def backward_scratch(self, Py_ssize_t n, int threads, bint need_dx):
-        """Return how many bytes of scratch memory `conv2d_backward` needs for n images."""
-        cdef memory_plan plan = plan_of(&self.s)
+        """Return how many bytes of scratch memory `conv2d_backward` needs for n images; fewer may need more."""
         cdef simd_convolution c
-        cdef Py_ssize_t groups = groups_of(&self.s, n), size = LINE
-        if self.s.weight == IM2COL or need_dx and self.s.input == IM2COL:
-            size += groups * (plan.dweight + plan.dbias) + min(threads, groups) * (plan.phases + plan.cols)
+        cdef Py_ssize_t size = LINE
+        if self.s.weight == IM2COL:
+            size = columns_scratch(&self.s, n, threads, True)
+        if need_dx and self.s.input == IM2COL:
+            size = max(size, columns_scratch(&self.s, n, threads, False))
         if self.s.weight != IM2COL:
             c = native_of(&self.s, max(n, 1), self.s.weight, False)
             size = max(size, simd_gradients_scratch(self.s.level, &c, threads))

@@ -32,7 +32,7 @@ typedef struct {
     ptrdiff_t tiles;                /* side by side in a strip */
     ptrdiff_t first, some;          /* strips of all images that are in hand, for Winograd's gradient */
     /* Memory: of all threads, and of each one, `slot_size` floats apart. */
-    float *packed, *dweights, *v, *m, *of_slots;
+    float *packed, *dweights, *dbias, *v, *m, *of_slots;
     ptrdiff_t slot_size, x_size, y_size;
 } simd_convolution_job;
 

@@ -16,7 +16,7 @@
 #define WINOGRAD_CHANNELS 96
 
 static const simd_winograd_functions *simd_winograd_of(const simd_convolution_job *j) {
-    return j->level->winograd[j->convolution->tile / 4];
+    return j->level->winograd[j->convolution->tile == 4];
 }
 
 static ptrdiff_t simd_positions(const simd_convolution_job *j) {
@@ -96,7 +96,7 @@ static void simd_winograd_task(void *job, ptrdiff_t index, int slot) {
     }
 }
 
-/* Plan it as simd_direct_plan does. */
+/* Plan a convolution by Winograd's algorithm, as simd_direct_plan plans a direct one. */
 static ptrdiff_t simd_winograd_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
     const simd_convolution *s = j->convolution;
     const ptrdiff_t filters = simd_padded_filters(j->level, s);
@@ -112,7 +112,7 @@ static ptrdiff_t simd_winograd_plan(simd_convolution_job *j, int threads, uint8_
                                                              filters / (2 * j->level->lanes));
     j->tasks *= j->slices;
     j->winograd.tiles = j->group * j->tiles;
-    if (j->x_size < 9 * filters) j->x_size = 9 * filters;
+    if (j->x_size < 9 * filters) j->x_size = 9 * filters;    /* where a task packs or unpacks weights */
     j->y_size = s->y_is_last ? 0 : simd_parts(j->rows * s->out_w * s->filters, SIMD_LINE) * SIMD_LINE;
     j->slot_size = j->x_size + j->y_size + simd_winograd_size(j, j->winograd.v_step) +
                    simd_winograd_size(j, j->winograd.m_step);
@@ -151,11 +151,18 @@ static void simd_winograd_sum_task(void *job, ptrdiff_t index, int slot) {
     (void)slot;
     j->level->product_block(&product, s->channels * slice / j->slices, s->channels * (slice + 1) / j->slices, 0,
                             s->filters);
-    /* At the point 1 of both axes a tile's transform is the sum of its outputs' gradients. */
+    /* At the point 1 of both axes a tile's transform is the sum of its outputs' gradients. Each strip is summed apart, so
+     * that few rounding errors add up.
+     */
     if (position != s->tile + 3 || slice) return;
     if (!j->first) memset(s->dbias, 0, (size_t)s->filters * sizeof *s->dbias);
-    for (ptrdiff_t tile = 0; tile < product.k; tile++)
-        for (ptrdiff_t f = 0; f < s->filters; f++) s->dbias[f] += product.b[tile * w->m_step + f];
+    for (ptrdiff_t strip = 0; strip < j->some; strip++) {
+        const float *const tiles = product.b + strip * j->tiles * w->m_step;
+        for (ptrdiff_t f = 0; f < s->filters; f++) j->dbias[f] = tiles[f];
+        for (ptrdiff_t tile = 1; tile < j->tiles; tile++)
+            for (ptrdiff_t f = 0; f < s->filters; f++) j->dbias[f] += tiles[tile * w->m_step + f];
+        for (ptrdiff_t f = 0; f < s->filters; f++) s->dbias[f] += j->dbias[f];
+    }
 }
 
 /* Transform the sums of some channels to the weights' gradient. */
@@ -171,6 +178,7 @@ static void simd_winograd_unpack_task(void *job, ptrdiff_t index, int slot) {
     }
 }
 
+/* Plan the gradients of its weights and biases. */
 static ptrdiff_t simd_winograd_gradients_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
     const simd_convolution *s = j->convolution;
     const ptrdiff_t filters = simd_padded_filters(j->level, s);
@@ -181,10 +189,11 @@ static ptrdiff_t simd_winograd_gradients_plan(simd_convolution_job *j, int threa
     while (j->group * j->tiles < WINOGRAD_TILES && j->group < s->n * j->strips) j->group++;
     j->winograd.tiles = j->group * j->tiles;
     j->slices = simd_parts(s->channels, WINOGRAD_CHANNELS);
-    if (j->x_size < 9 * filters) j->x_size = 9 * filters;
+    if (j->x_size < 9 * filters) j->x_size = 9 * filters;    /* where a task packs or unpacks weights */
     j->y_size = simd_parts(s->tile * j->tiles * s->tile * s->filters + SIMD_LINE, SIMD_LINE) * SIMD_LINE;
     j->slot_size = j->x_size + j->y_size;
     j->dweights = simd_take(&memory, simd_positions(j) * s->channels * s->filters + SIMD_LINE);
+    j->dbias = simd_take(&memory, s->filters);
     j->v = simd_take(&memory, simd_winograd_size(j, j->winograd.v_step));
     j->m = simd_take(&memory, simd_winograd_size(j, j->winograd.m_step));
     j->of_slots = simd_take(&memory, threads * j->slot_size);

@@ -67,8 +67,8 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(gt)(cons
     }
 }
 
-/* A transform of both axes of a square, `from` x `from` to `to` x `to` vectors: in[i][j] = x[i * row + j * column], and
- * out[i][j] goes to y + (i * to + j) * y_step.
+/* A transform of both axes of a square: of from_edge x from_edge vectors, which lie at x + i * row + j * column, to
+ * to_edge x to_edge vectors, y[i][j].
  */
 #define WINOGRAD_TRANSFORM(name, transform, from_edge, to_edge)                                                        \
     SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(name)(                                     \
