@@ -13,8 +13,10 @@ Results have the same bits for any number of threads; they differ within roundin
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import as_count
@@ -118,3 +120,20 @@ def in_parts(task: Callable[[slice, int], object], count: int, elements: int, th
         return
     bounds = [count * part // parts for part in range(parts + 1)]
     _kernels.run_tasks(lambda index, slot: task(slice(bounds[index], bounds[index + 1]), slot), parts, threads)
+
+
+def elementwise(kernel: Callable[..., object], *arrays: npt.NDArray[Any], work: int = 1) -> None:
+    """Call a kernel with the same part of each array, for parts that together are all elements, on several threads.
+
+    Parameters
+    ----------
+    kernel : callable
+        Takes as many flat arrays of one length as are given.
+    *arrays : ndarray
+        Of one size and in C order, of any shape.
+    work : int
+        How long an element takes, in additions.
+    """
+    flat = [array.reshape(-1) for array in arrays]
+    size = flat[0].size
+    in_parts(lambda part, _: kernel(*(array[part] for array in flat)), size, work * size)

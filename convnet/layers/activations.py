@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import FloatArray, as_number, as_real, check_shape
-from convnet.core.threads import in_parts
-from convnet.core.workspace import ArraySpec, Memory
+from convnet.core.threads import elementwise
+from convnet.core.workspace import Memory
 from convnet.layers.base import Layer
-from convnet.layers.stage import Grads, Options, Shape, Stage
+from convnet.layers.stage import Options, ParameterlessStage, Shape, Stage
 
 __all__ = [
     "Activation",
@@ -55,13 +55,11 @@ class Activation(Layer):
 
     def apply(self, x: FloatArray, y: FloatArray) -> None:
         """Write the output of x to y, of any shape, on all threads."""
-        flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-        in_parts(lambda part, _: self.compute(flat_x[part], flat_y[part]), x.size, self.work * x.size)
+        elementwise(self.compute, x, y, work=self.work)
 
     def apply_gradient(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
         """Write the gradient to dx, of any shape, on all threads."""
-        flat = dy.reshape(-1), kept.reshape(-1), dx.reshape(-1)
-        in_parts(lambda part, _: self.differentiate(*(array[part] for array in flat)), dy.size, self.work * dy.size)
+        elementwise(self.differentiate, dy, kept, dx, work=self.work)
 
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, FloatArray]:
         x = as_real(x, f"{type(self).__name__}: x")
@@ -84,18 +82,12 @@ class Activation(Layer):
         return ActivationStage(name, self, input_shape, dtype)
 
 
-class ActivationStage(Stage):
+class ActivationStage(ParameterlessStage):
     """An activation function."""
-
-    algorithm = "loops"
 
     def __init__(self, name: str, layer: Activation, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__((name,), input_shape, input_shape, dtype)
         self.layer = layer
-
-    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
-        spec = (n, *self.input_shape), self.dtype
-        return {"y": spec, "dx": spec} if training and self.need_dx else {"y": spec}
 
     def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
         self.layer.apply(x, memory["y"])
@@ -105,10 +97,8 @@ class ActivationStage(Stage):
         y = self.predict(x, memory)
         return y, y if self.layer.reads_output else x
 
-    def backward(self, dy: FloatArray, cache: FloatArray, memory: Memory) -> tuple[FloatArray | None, Grads]:
-        if self.need_dx:
-            self.layer.apply_gradient(dy, cache, memory["dx"])
-        return memory.get("dx"), {}
+    def write_dx(self, dy: FloatArray, cache: FloatArray, memory: Memory) -> None:
+        self.layer.apply_gradient(dy, cache, memory["dx"])
 
 
 # --------------------------------------------------------------------------------------------------- ReLU

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,10 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import FloatArray, as_number, as_plain, as_real, check_shape
-from convnet.core.threads import in_parts
+from convnet.core.threads import elementwise, in_parts
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
-from convnet.layers.stage import Grads, Options, Shape, Stage
+from convnet.layers.stage import Options, ParameterlessStage, Shape, Stage
 
 __all__ = ["Dropout", "dropout_backward", "dropout_forward"]
 
@@ -106,12 +107,7 @@ def _drop(x: FloatArray, rate: float, rng: np.random.Generator, kept: npt.NDArra
 
 def _scale_kept(x: FloatArray, kept: npt.NDArray[np.bool_], rate: float, y: FloatArray) -> None:
     """Write x / (1 - rate) where an element is kept, and 0 elsewhere, even where x is not finite."""
-    flat_x, flat_kept, flat_y = x.reshape(-1), kept.reshape(-1).view(np.uint8), y.reshape(-1)
-
-    def task(part: slice, _: int) -> None:
-        _kernels.dropout_scale(1 - rate, flat_x[part], flat_kept[part], flat_y[part])
-
-    in_parts(task, x.size, x.size)
+    elementwise(partial(_kernels.dropout_scale, 1 - rate), x, kept.view(np.uint8), y)
 
 
 class Dropout(Layer):
@@ -164,21 +160,17 @@ class Dropout(Layer):
         return DropoutStage(name, self, input_shape, dtype)
 
 
-class DropoutStage(Stage):
+class DropoutStage(ParameterlessStage):
     """A dropout; nothing in prediction."""
-
-    algorithm = "loops"
 
     def __init__(self, name: str, layer: Dropout, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__((name,), input_shape, input_shape, dtype)
         self.rate = layer.rate
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
-        shape = (n, *self.input_shape)
         if not training:
             return {}
-        arrays: dict[str, ArraySpec] = {"y": (shape, self.dtype), "kept": (shape, np.bool_)}
-        return arrays | ({"dx": (shape, self.dtype)} if self.need_dx else {})
+        return super().arrays(n, threads, training) | {"kept": ((n, *self.input_shape), np.bool_)}
 
     def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
         return x
@@ -187,7 +179,5 @@ class DropoutStage(Stage):
         _drop(x, self.rate, rng, memory["kept"], memory["y"])
         return memory["y"], None
 
-    def backward(self, dy: FloatArray, cache: None, memory: Memory) -> tuple[FloatArray | None, Grads]:
-        if self.need_dx:
-            _scale_kept(dy, memory["kept"], self.rate, memory["dx"])
-        return memory.get("dx"), {}
+    def write_dx(self, dy: FloatArray, cache: None, memory: Memory) -> None:
+        _scale_kept(dy, memory["kept"], self.rate, memory["dx"])

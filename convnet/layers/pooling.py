@@ -25,7 +25,7 @@ from convnet.core.checks import (
 from convnet.core.threads import in_parts
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
-from convnet.layers.stage import Grads, Options, Shape, Stage
+from convnet.layers.stage import Options, ParameterlessStage, Shape, Stage
 
 __all__ = [
     "AveragePool2D",
@@ -450,21 +450,13 @@ class AveragePool2D(Pool2D):
         return AveragePoolStage(name, self, input_shape, dtype)
 
 
-class PoolStage(Stage):
+class PoolStage(ParameterlessStage):
     """What the stages of poolings have in common."""
-
-    algorithm = "loops"
 
     def __init__(self, name: str, layer: Pool2D, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__((name,), input_shape, layer.output_shape(input_shape), dtype)
         _, h, w = input_shape
         self.geometry = _kernels.Pooling(h, w, *layer.kernel_size, *layer.stride, *layer.padding)
-
-    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
-        arrays: dict[str, ArraySpec] = {"y": ((n, *self.output_shape), self.dtype)}
-        if training and self.need_dx:
-            arrays["dx"] = (n, *self.input_shape), self.dtype
-        return arrays
 
 
 class MaxPoolStage(PoolStage):
@@ -477,10 +469,8 @@ class MaxPoolStage(PoolStage):
         _max_forward(self.geometry, x, memory["y"], memory["argmax"])
         return memory["y"]
 
-    def backward(self, dy: FloatArray, cache: Any, memory: Memory) -> tuple[FloatArray | None, Grads]:
-        if self.need_dx:
-            _max_backward(dy, memory["argmax"], memory["dx"])
-        return memory.get("dx"), {}
+    def write_dx(self, dy: FloatArray, cache: Any, memory: Memory) -> None:
+        _max_backward(dy, memory["argmax"], memory["dx"])
 
 
 class AveragePoolStage(PoolStage):
@@ -499,7 +489,5 @@ class AveragePoolStage(PoolStage):
         _average_forward(self.geometry, x, self.counts, memory["y"])
         return memory["y"]
 
-    def backward(self, dy: FloatArray, cache: Any, memory: Memory) -> tuple[FloatArray | None, Grads]:
-        if self.need_dx:
-            _average_backward(self.geometry, dy, self.counts, memory["shares"], memory["dx"])
-        return memory.get("dx"), {}
+    def write_dx(self, dy: FloatArray, cache: Any, memory: Memory) -> None:
+        _average_backward(self.geometry, dy, self.counts, memory["shares"], memory["dx"])

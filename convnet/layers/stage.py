@@ -16,7 +16,7 @@ import numpy.typing as npt
 from convnet.core.checks import FloatArray, as_real
 from convnet.core.workspace import ArraySpec, Memory
 
-__all__ = ["Grads", "LayerStage", "Options", "Shape", "Stage"]
+__all__ = ["Grads", "LayerStage", "Options", "ParameterlessStage", "Shape", "Stage"]
 
 Shape = tuple[int, ...]
 # Gradients by the full names of the parameters, such as "conv1.weight".
@@ -131,6 +131,27 @@ class Stage:
 
     def update_state(self, cache: Any) -> None:
         """Update the layers' state after the forward pass of a training step."""
+
+
+class ParameterlessStage(Stage):
+    """A stage of a layer without parameters: its arrays are ``y`` and, if it is needed, ``dx``."""
+
+    algorithm = "loops"
+
+    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        arrays: dict[str, ArraySpec] = {"y": ((n, *self.output_shape), self.dtype)}
+        if training and self.need_dx:
+            arrays["dx"] = (n, *self.input_shape), self.dtype
+        return arrays
+
+    def write_dx(self, dy: FloatArray, cache: Any, memory: Memory) -> None:
+        """Write the gradient with respect to the input to ``memory["dx"]``."""
+        raise NotImplementedError
+
+    def backward(self, dy: FloatArray, cache: Any, memory: Memory) -> tuple[FloatArray | None, Grads]:
+        if self.need_dx:
+            self.write_dx(dy, cache, memory)
+        return memory.get("dx"), {}
 
 
 class LayerStage(Stage):

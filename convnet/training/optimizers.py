@@ -1,6 +1,7 @@
 """Optimizers: rules that update parameters from their gradients, in place."""
 
 from collections.abc import Mapping
+from functools import partial
 from math import sqrt
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import NATIVE, FloatArray, as_flag, as_number
-from convnet.core.threads import in_parts
+from convnet.core.threads import elementwise
 
 __all__ = ["SGD", "Adam", "Momentum", "Optimizer", "RMSProp"]
 
@@ -232,7 +233,7 @@ class SGD(Optimizer):
     """
 
     def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
-        in_parts(lambda part, _: _kernels.add_scaled(-rate, grad[part], param[part]), param.size, param.size)
+        elementwise(partial(_kernels.add_scaled, -rate), grad, param)
 
     @property
     def plain_rate(self) -> float | None:
@@ -278,12 +279,8 @@ class Momentum(Optimizer):
         return {"momentum": self.momentum, "nesterov": self.nesterov}
 
     def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
-        velocity = state["velocity"]
-
-        def task(part: slice, _: int) -> None:
-            _kernels.momentum_update(rate, self.momentum, self.nesterov, grad[part], velocity[part], param[part])
-
-        in_parts(task, param.size, param.size)
+        update = partial(_kernels.momentum_update, rate, self.momentum, self.nesterov)
+        elementwise(update, grad, state["velocity"], param)
 
 
 class RMSProp(Optimizer):
@@ -323,12 +320,8 @@ class RMSProp(Optimizer):
         return {"decay": self.decay, "epsilon": self.epsilon}
 
     def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
-        mean_square = state["mean_square"]
-
-        def task(part: slice, _: int) -> None:
-            _kernels.rmsprop_update(rate, self.decay, self.epsilon, grad[part], mean_square[part], param[part])
-
-        in_parts(task, param.size, param.size)
+        update = partial(_kernels.rmsprop_update, rate, self.decay, self.epsilon)
+        elementwise(update, grad, state["mean_square"], param)
 
 
 class Adam(Optimizer):
@@ -385,8 +378,8 @@ class Adam(Optimizer):
         steps = int(state[STEPS])
         is_regularised = name.rpartition(".")[2] == "weight" if self.regularised is None else name in self.regularised
         decayed = self.weight_decay and is_regularised
-        mean, mean_square = state["mean"], state["mean_square"]
-        numbers = (
+        update = partial(
+            _kernels.adam_update,
             rate / (1 - self.beta1**steps),
             sqrt(1 - self.beta2**steps),
             1 - rate * self.weight_decay if decayed else 1.0,
@@ -394,8 +387,4 @@ class Adam(Optimizer):
             self.beta2,
             self.epsilon,
         )
-
-        def task(part: slice, _: int) -> None:
-            _kernels.adam_update(*numbers, grad[part], mean[part], mean_square[part], param[part])
-
-        in_parts(task, param.size, param.size)
+        elementwise(update, grad, state["mean"], state["mean_square"], param)

@@ -488,3 +488,17 @@ def test_unknown_instruction_set_is_one_clear_error():
     done = run_python("import convnet", CONVNET_SIMD="sse9")
     expected = f"ValueError: CONVNET_SIMD: expected one of {', '.join(PRESENT)} on this machine, got 'sse9'"
     assert done.stderr.splitlines()[-1] == expected
+
+
+@pytest.mark.parametrize("shape", [(0,), (3,), (7, 5, 3), (1000,)])
+def test_elementwise_gives_each_element_to_one_part(monkeypatch, shape):
+    monkeypatch.setattr(threads, "PART", 10)
+    x, y = np.arange(np.prod(shape), dtype=float).reshape(shape), np.zeros(shape)
+
+    def kernel(some_x, some_y):
+        assert some_x.ndim == some_y.ndim == 1
+        some_y += some_x + 1
+
+    convnet.set_num_threads(3)
+    threads.elementwise(kernel, x, y, work=4)
+    np.testing.assert_array_equal(y, x + 1)

@@ -94,33 +94,22 @@ WINOGRAD_TRANSFORM(winograd_g, g, 3, (m + 2))
 WINOGRAD_TRANSFORM(winograd_gt, gt, (m + 2), 3)
 #undef WINOGRAD_TRANSFORM
 
-/* V = B^T d B of the tiles side by side in a strip of m + 2 rows. Reads up to a vector beyond the last channel. */
-SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd_inputs)(
-    const int m, const simd_winograd *s, const float *x, ptrdiff_t x_step, ptrdiff_t tiles, float *v) {
-    for (ptrdiff_t tile = 0; tile < tiles; tile++, x += m * s->channels, v += s->v_step)
-        for (ptrdiff_t c = 0; c < s->channels; c += SIMD_LANES) {
+/* The transforms of the tiles side by side in a strip: of inputs, V = B^T d B, in m + 2 rows, or of the gradients of
+ * outputs, A dy A^T, in m rows. Reads up to a vector beyond the last channel.
+ */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd_tiles)(
+    const int m, const int is_gradient, const simd_winograd *s, const float *x, ptrdiff_t x_step, ptrdiff_t tiles,
+    float *to) {
+    const ptrdiff_t channels = is_gradient ? s->filters : s->channels, step = is_gradient ? s->m_step : s->v_step;
+    for (ptrdiff_t tile = 0; tile < tiles; tile++, x += m * channels, to += step)
+        for (ptrdiff_t c = 0; c < channels; c += SIMD_LANES) {
             FLOATS out[6][6];
-            SIMD_NAME(winograd_bt)(m, x + c, x_step, s->channels, out);
+            if (is_gradient) SIMD_NAME(winograd_a)(m, x + c, x_step, channels, out);
+            else SIMD_NAME(winograd_bt)(m, x + c, x_step, channels, out);
 #pragma GCC unroll 6
             for (int i = 0; i < m + 2; i++)
 #pragma GCC unroll 6
-                for (int j = 0; j < m + 2; j++)
-                    *(FLOATS *)(v + (i * (m + 2) + j) * s->tiles * s->v_step + c) = out[i][j];
-        }
-}
-
-/* A dy A^T of the tiles side by side in a strip of m rows. Reads up to a vector beyond the last filter. */
-SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd_output_gradients)(
-    const int m, const simd_winograd *s, const float *dy, ptrdiff_t dy_step, ptrdiff_t tiles, float *to) {
-    for (ptrdiff_t tile = 0; tile < tiles; tile++, dy += m * s->filters, to += s->m_step)
-        for (ptrdiff_t f = 0; f < s->filters; f += SIMD_LANES) {
-            FLOATS out[6][6];
-            SIMD_NAME(winograd_a)(m, dy + f, dy_step, s->filters, out);
-#pragma GCC unroll 6
-            for (int i = 0; i < m + 2; i++)
-#pragma GCC unroll 6
-                for (int j = 0; j < m + 2; j++)
-                    *(FLOATS *)(to + (i * (m + 2) + j) * s->tiles * s->m_step + f) = out[i][j];
+                for (int j = 0; j < m + 2; j++) *(FLOATS *)(to + (i * (m + 2) + j) * s->tiles * step + c) = out[i][j];
         }
 }
 
@@ -186,11 +175,11 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd
 #define WINOGRAD(m)                                                                                                    \
     SIMD_TARGET static void SIMD_NAME(winograd_inputs_##m)(const simd_winograd *s, const float *x, ptrdiff_t x_step,   \
                                                            ptrdiff_t tiles, float *v) {                                \
-        SIMD_NAME(winograd_inputs)(m, s, x, x_step, tiles, v);                                                         \
+        SIMD_NAME(winograd_tiles)(m, 0, s, x, x_step, tiles, v);                                                       \
     }                                                                                                                  \
     SIMD_TARGET static void SIMD_NAME(winograd_output_gradients_##m)(                                                  \
         const simd_winograd *s, const float *dy, ptrdiff_t dy_step, ptrdiff_t tiles, float *to) {                      \
-        SIMD_NAME(winograd_output_gradients)(m, s, dy, dy_step, tiles, to);                                            \
+        SIMD_NAME(winograd_tiles)(m, 1, s, dy, dy_step, tiles, to);                                                    \
     }                                                                                                                  \
     SIMD_TARGET static void SIMD_NAME(winograd_outputs_##m)(const simd_winograd *s, const float *from,                 \
                                                             const float *bias, ptrdiff_t f0, ptrdiff_t f1,             \
