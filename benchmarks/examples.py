@@ -5,8 +5,10 @@
     python benchmarks/examples.py fast_recipe five_epochs
     python benchmarks/examples.py train train_pytorch --seeds 0
 
-A run that misses the accuracy on the 10,000 test images that is stated below, or takes more than 900 MB, is marked, and
-the exit status is 1 then. `train_pytorch` is the program of `train` in PyTorch, without its figures.
+A run whose accuracy on the 10,000 test images is more than 0.2 % below what is stated below, or that takes more than
+900 MB, is marked; so is a mean of three runs or more that is below it. The exit status is 1 then. Single runs differ by
+a tenth of a per cent when sums are rounded in another way. `train_pytorch` is the program of `train` in PyTorch,
+without its figures.
 """
 
 import argparse
@@ -39,13 +41,15 @@ def permute(images, labels):
 
 # By name: the command, the random seeds, the percentage that it has to reach, and what is done to the data before.
 MEASUREMENTS = {
-    "train": (["train.py"], range(3), 98.8, None),
-    "fast_recipe": (["fast_recipe.py"], range(5), 99.0, None),
-    "inverted": (["fast_recipe.py"], range(1), 98.5, invert),
-    "permuted": (["fast_recipe.py"], range(1), 98.5, permute),
-    "five_epochs": (["fast_recipe.py", "--epochs", 5], range(3), 99.2, None),
-    "train_pytorch": (["../benchmarks/train_pytorch.py"], range(3), 98.8, None),
+    "train": (["train.py"], range(3), 98.95, None),
+    "fast_recipe": (["fast_recipe.py"], range(5), 99.1, None),
+    "inverted": (["fast_recipe.py"], range(1), 99.0, invert),
+    "permuted": (["fast_recipe.py"], range(1), 99.0, permute),
+    "five_epochs": (["fast_recipe.py", "--epochs", 5], range(3), 99.25, None),
+    "train_pytorch": (["../benchmarks/train_pytorch.py"], range(3), 98.95, None),
 }
+# How far a single run may be below that.
+SINGLE = 0.2
 
 
 def write_changed(change, folder: Path) -> None:
@@ -84,16 +88,23 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             if change is not None:
                 write_changed(change, Path(folder))
+            accuracies = []
             for seed in options.seeds or seeds:
                 data = [] if change is None else ["--data", folder]
                 status, text, seconds, megabytes = run(*example, *data, "--seed", seed, cwd=folder)
                 found = re.search(r"^test accuracy (\S+)% on 10000 images$", text, re.MULTILINE)
                 accuracy = float(found[1]) if found else 0.0
                 is_large = megabytes > MEGABYTES and name != "train_pytorch"
-                missed = status != 0 or is_large or accuracy < target
+                missed = status != 0 or is_large or accuracy < target - SINGLE
+                accuracies.append(accuracy)
                 failed |= missed
                 row = f"{accuracy:.2f}%{' missed' if missed else ''} | {seconds:.0f} s | {megabytes:.0f} MB"
                 print(f"| {name} | {seed} | {row} |", flush=True)
+            mean = sum(accuracies) / len(accuracies)
+            if len(accuracies) >= 3:
+                missed = mean < target
+                failed |= missed
+                print(f"| {name} | mean | {mean:.2f}%{' missed' if missed else ''} | | |", flush=True)
     return int(failed)
 
 
