@@ -630,7 +630,7 @@ def test_wide_images_do_not_take_winograds_memory():
     s = _kernels.Convolution(True, 1000, 5, 5000, 1000, 3, 3, 1, 1, 1, 1)
     if _kernels.instruction_set() != "none":
         assert s.forward_algorithm == "direct"
-    assert s.forward_scratch(1, 4) < 700e6
+    assert s.forward_scratch(1, 4) < 800e6
 
 
 def test_few_images_of_many_channels_take_small_tiles(instruction_set):
