@@ -599,14 +599,12 @@ def test_blocks_of_output_rows_are_even_and_no_larger_than_said(size, out_h, out
 @pytest.mark.parametrize("columns", [2, 3, 7, 8, 9, 16, 31, 32, 33, 64, 67])
 def test_relu_and_pooling_of_planes_of_every_width(rng, instruction_set, columns):
     if instruction_set == "none":
-        with pytest.raises(ValueError, match="expected an instruction set in use, got 'none'"):
-            _kernels.relu_pool_forward(*(np.zeros((1, 2, 2), dtype) for dtype in (np.float32, np.float32, np.uint8)))
-        return
+        pytest.skip("the loops in Cython alone have no fused convolution")
     for rows in (2, 3, 5, 6):
         conv = at_the_end_of_memory(rng.integers(-3, 4, (3, rows, columns)).astype(np.float32))
         shape = (3, rows // 2, columns // 2)
         y, argmax = (at_the_end_of_memory(np.full(shape, 9, dtype)) for dtype in (np.float32, np.uint8))
-        _kernels.relu_pool_forward(conv, y, argmax)
+        _kernels.relu_pool_forward(_kernels.ConvReLUPool(1, rows, columns, 3, 1, 1, 0, 0), conv, y, argmax)
         whole = conv[:, : rows // 2 * 2, : columns // 2 * 2]
         windows = whole.reshape(3, rows // 2, 2, columns // 2, 2).transpose(0, 1, 3, 2, 4).reshape(*shape, 4)
         np.testing.assert_array_equal(y, np.maximum(windows.max(-1), 0))

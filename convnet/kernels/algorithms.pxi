@@ -20,8 +20,8 @@ cdef enum:
     LEAST_TAPS = 32                          # with fewer, the output is by im2col
     WEIGHTS_OF_AN_OUTPUT = 512               # more of them are too many for winograd-4 to transform
     MOST_TRANSFORMED = 1 << 21               # floats of a row of Winograd's tiles, which is transformed at a time
-    COLUMNS_PIXELS = 40                      # an image by im2col takes as long as so many outputs more
-    DIRECT_PIXELS = 8                        # and its direct gradient of the weights
+    COLUMNS_PIXELS = 40                      # an image by im2col takes as long as if it had so many outputs more
+    DIRECT_PIXELS = 8                        # the same for an image's direct gradient of the weights
 cdef double COLUMNS_COST = 2                 # of a multiplication by im2col
 cdef double TRANSFORMS_COST = 8              # of Winograd's transforms, divided by the channels, and by the filters
 cdef double GRADIENT_TRANSFORMS_COST = 14    # the same for the gradient of the weights

@@ -134,18 +134,14 @@ def conv_relu_pool_backward(
 
 
 def relu_pool_forward(
+    ConvReLUPool s not None,
     const float[:, :, ::1] conv not None,        # IN (P, rows, columns), P = N * F planes
     float[:, :, ::1] y not None,                 # OUT (P, OH, OW)
     uint8_t[:, :, ::1] argmax not None,          # OUT (P, OH, OW)
 ):
-    """y = max pooling 2x2 of max(conv, 0), and argmax as conv_relu_pool_forward writes it.
-
-    The instruction set in use must not be "none".
-    """
-    cdef const simd_level* level = level_in_use
+    """y = max pooling 2x2 of max(conv, 0), and argmax as conv_relu_pool_forward writes it."""
+    cdef const simd_level* level = s.level
     cdef Py_ssize_t p
-    if level == NULL:
-        raise ValueError("relu_pool_forward: expected an instruction set in use, got 'none'")
     if y.shape[1] == 0 or y.shape[2] == 0:
         return
     with nogil:

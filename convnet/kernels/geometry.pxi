@@ -94,13 +94,12 @@ cdef class Pooling:
 # `cols` at most BLOCK_SIZE elements, but at least BLOCK_COLUMNS columns, which count where windows are large.
 #
 # The weight gradient is summed in groups of images, each on a thread, and the groups are added in order: the bits are
-# the same for any number of threads. There are at most GROUPS, and at most as many as take GROUPS_BYTES together.
+# the same for any number of threads. There are at most SIMD_GROUPS, and at most as many as take SIMD_GROUPS_BYTES
+# together.
 
 cdef enum:
     BLOCK_SIZE = 1 << 18
     BLOCK_COLUMNS = 192
-    GROUPS = 8
-    GROUPS_BYTES = 1 << 24
     LINE = 64                                # bytes of a cache line
 
 
@@ -150,7 +149,7 @@ cdef memory_plan plan_of(const convolution* s, bint need_dweight) noexcept nogil
 cdef inline Py_ssize_t groups_of(const convolution* s, Py_ssize_t n, bint need_dweight) noexcept nogil:
     """Return in how many groups of images im2col sums the weight gradient; without it, an image is a group."""
     cdef Py_ssize_t size = s.filters * s.channels * s.w.kernel_h * s.w.kernel_w * s.itemsize
-    return max(1, min(GROUPS, n, GROUPS_BYTES // size)) if need_dweight else n
+    return max(1, min(SIMD_GROUPS, n, SIMD_GROUPS_BYTES // size)) if need_dweight else n
 
 
 cdef Py_ssize_t columns_scratch(const convolution* s, Py_ssize_t n, int threads, bint need_dweight) noexcept nogil:
@@ -240,7 +239,7 @@ cdef class Convolution:
         return LINE + phases_total(self.s.w) * self.s.itemsize
 
     def forward_scratch(self, Py_ssize_t n, int threads):
-        """Return how many bytes of scratch memory `conv2d_forward` needs for n images; fewer may need more."""
+        """Return how many bytes of scratch memory `conv2d_forward` needs for exactly n images."""
         cdef memory_plan plan = plan_of(&self.s, False)
         cdef simd_convolution c
         if self.s.forward == IM2COL:
@@ -249,7 +248,7 @@ cdef class Convolution:
         return simd_forward_scratch(self.s.level, &c, threads)
 
     def backward_scratch(self, Py_ssize_t n, int threads, bint need_dx):
-        """Return how many bytes of scratch memory `conv2d_backward` needs for n images; fewer may need more."""
+        """Return how many bytes of scratch memory `conv2d_backward` needs for exactly n images."""
         cdef simd_convolution c
         cdef Py_ssize_t size = LINE
         if self.s.weight == IM2COL:

@@ -16,7 +16,7 @@ cdef extern from "simd.h" nogil:
     ctypedef struct simd_convolution:
         Py_ssize_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w
         Py_ssize_t out_h, out_w
-        int tile, is_adjoint, x_is_last, y_is_last
+        int tile, is_adjoint
         const float* x
         const float* weight
         const float* bias
@@ -31,7 +31,7 @@ cdef extern from "simd.h" nogil:
     void simd_convolution_gradients(const simd_level* level, const simd_convolution* s, int threads) noexcept
     const simd_level* const* simd_levels
     double simd_peak(const simd_level* level, Py_ssize_t repeats, int threads) noexcept
-    const int SIMD_BUILT, SIMD_ALONE
+    const int SIMD_BUILT, SIMD_ALONE, SIMD_GROUPS, SIMD_GROUPS_BYTES
     const char* SIMD_COMPILER
 
 # What built this module.

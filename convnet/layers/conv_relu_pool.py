@@ -1,4 +1,4 @@
-"""Convolution, ReLU and 2x2 max pooling in one pass: the functions, and the stage for three such layers in a row."""
+"""Convolution, ReLU and 2x2 max pooling together: the functions, and the stage for three such layers in a row."""
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
@@ -150,13 +150,13 @@ def _unpool(dy: FloatArray, argmax: npt.NDArray[np.uint8], dconv: FloatArray) ->
     in_parts(task, n * f, dconv.size)
 
 
-def _pool(conv: FloatArray, y: FloatArray, argmax: npt.NDArray[np.uint8]) -> None:
+def _pool(geometry: _kernels.ConvReLUPool, conv: FloatArray, y: FloatArray, argmax: npt.NDArray[np.uint8]) -> None:
     """Write the largest of each 2x2 window, or 0 where it is negative, and which one it was."""
     planes, outputs = (array.reshape(-1, *array.shape[2:]) for array in (conv, y))
     indices = argmax.reshape(-1, *argmax.shape[2:])
 
     def task(part: slice, _: int) -> None:
-        _kernels.relu_pool_forward(planes[part], outputs[part], indices[part])
+        _kernels.relu_pool_forward(geometry, planes[part], outputs[part], indices[part])
 
     in_parts(task, len(planes), conv.size)
 
@@ -223,8 +223,9 @@ class ConvReLUPoolStage(Stage):
         arrays: dict[str, ArraySpec] = {
             "y": ((n, *self.output_shape), np.float32),
             "argmax": ((n, *self.output_shape), np.uint8),
-            "scratch": ((self.geometry.scratch(n),), np.uint8),
         }
+        if self.in_one_pass or (training and not self.is_gradient_dense):
+            arrays["scratch"] = (self.geometry.scratch(n),), np.uint8
         if not self.in_one_pass:
             arrays["forward scratch"] = (self.conv_geometry.forward_scratch(n, threads),), np.uint8
         if not self.in_one_pass or (training and self.is_gradient_dense):
@@ -245,7 +246,7 @@ class ConvReLUPoolStage(Stage):
             return y
         conv, scratch = memory["conv"], memory["forward scratch"]
         _kernels.conv2d_forward(self.conv_geometry, x, self.weight, self.bias, conv, scratch, memory.threads)
-        _pool(conv, y, argmax)
+        _pool(self.geometry, conv, y, argmax)
         return y
 
     def backward(self, dy: FloatArray, cache: FloatArray, memory: Memory) -> tuple[FloatArray | None, Grads]:

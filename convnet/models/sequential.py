@@ -73,8 +73,9 @@ class Sequential:
         they have the sizes for it; the results are equal within rounding.
     winograd : bool
         Whether 3x3 convolutions of stride 1 in float32 may be computed by Winograd's algorithm, where that is faster:
-        with as few as a quarter of the multiplications, and an error of about 2e-6 of the output's norm instead of
-        5e-7. False rules it out in all layers but those of a user's own, whose methods decide for themselves.
+        with as few as a quarter of the multiplications, and an error a few times as large; see
+        `functional.conv2d_forward`. False rules it out in all layers but those of a user's own, whose methods decide
+        for themselves.
 
     Attributes
     ----------

@@ -25,6 +25,9 @@
 #define SIMD_MAX_KERNEL_W 8
 /* Fewer multiplications than this are not worth waking a thread for. */
 #define SIMD_ALONE 200000
+/* Groups of images whose gradients of the weights are summed apart, at most, and the bytes that they may take. */
+#define SIMD_GROUPS 8
+#define SIMD_GROUPS_BYTES (1 << 24)
 
 /* ----------------------------------------------------------------------------- what a caller asks a level for */
 
@@ -64,15 +67,12 @@ typedef struct {
     uint8_t *argmax;        /* like y */
 } simd_conv_relu_pool;
 
-/* A convolution of images, or one of its gradients. Arrays of images lie in memory as (n, channels, height, width), or
- * channels last, as (n, height, width, channels).
- */
+/* A convolution of images x (n, channels, height, width), or one of its gradients. */
 typedef struct {
     ptrdiff_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
     ptrdiff_t out_h, out_w;
     int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; 0: direct */
     int is_adjoint;         /* the gradient of the input of a convolution whose weight is (channels, filters, ...) */
-    int x_is_last, y_is_last;       /* channels last */
     const float *x, *weight, *bias, *dy;    /* bias may be NULL: zeros */
     float *y, *dweight, *dbias;
     uint8_t *scratch;
@@ -91,7 +91,7 @@ typedef struct {
     float *dweight, *dbias; /* (kernel_h, kernel_w, channels, filters) and (filters,) */
 } simd_strip;
 
-/* Where the transformed tiles of Winograd's algorithm lie: (positions, tiles, v_step) and (positions, tiles, m_step). */
+/* Where the transformed tiles of Winograd's algorithm lie: (positions, tiles, v_step), (positions, tiles, m_step). */
 typedef struct {
     ptrdiff_t channels, filters, tiles, v_step, m_step;
 } simd_winograd;

@@ -1,6 +1,6 @@
-/* Convolutions, and the gradients of their weights, by the algorithm that the caller has chosen. The gradient of the input
- * is a convolution as well, where the stride is 1: of the output's gradient, with each filter turned by half a turn,
- * channels in the place of filters, and as padding what the kernel leaves.
+/* Convolutions, and the gradients of their weights, by the algorithm that the caller has chosen. The gradient of the
+ * input is a convolution as well, where the stride is 1: of the output's gradient, with each filter turned by half a
+ * turn, channels in the place of filters, and as padding what the kernel leaves.
  */
 
 /* The level whose tiles take these channels and filters: a narrower one where they fill half a vector. */
@@ -50,19 +50,15 @@ static void simd_convolution_gradients(const simd_level *level, const simd_convo
     if (simd_convolution_work(s) < SIMD_ALONE) threads = 1;
     const ptrdiff_t parts = simd_parts(s->channels, PACK_CHANNELS), strips = s->n * job.strips;
     if (s->tile) {
-        for (; job.first < strips; job.first += job.group) {
-            job.some = simd_least(job.group, strips - job.first);
-            pool_run(simd_winograd_transform_task, &job, job.some, threads);
+        for (; job.chunk < strips; job.chunk += job.group) {
+            job.chunk_strips = simd_least(job.group, strips - job.chunk);
+            pool_run(simd_winograd_transform_task, &job, job.chunk_strips, threads);
             pool_run(simd_winograd_sum_task, &job, simd_positions(&job) * job.slices, threads);
         }
         pool_run(simd_winograd_unpack_task, &job, parts, threads);
     } else {
         pool_run(simd_direct_gradients_task, &job, job.tasks, threads);
         pool_run(simd_direct_add_task, &job, parts, threads);
-        const float *const dbias = job.dweights + s->channels * simd_area(s) * s->filters;
-        memcpy(s->dbias, dbias, (size_t)s->filters * sizeof *dbias);
-        for (ptrdiff_t group = 1; group < job.groups; group++)
-            for (ptrdiff_t f = 0; f < s->filters; f++)
-                s->dbias[f] += dbias[group * (s->channels * simd_area(s) + 1) * s->filters + f];
+        simd_direct_add_biases(&job);
     }
 }

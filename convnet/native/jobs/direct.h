@@ -1,12 +1,9 @@
-/* Direct convolutions and the gradients of their weights, on the threads of the pool. Weights are packed before, once for
- * all images.
+/* Direct convolutions and the gradients of their weights, on the threads of the pool. Weights are packed before, once
+ * for all images.
  */
 
-/* Floats of a strip's input, about: with a panel of weights they fit into the second-level cache. */
+/* Floats of a strip's input, about, if one row has no more: they and a panel of weights fit the second-level cache. */
 #define STRIP_SIZE 16384
-/* Groups of images whose gradients of the weights are summed apart, at most, and the bytes that they may take. */
-#define GRADIENT_GROUPS 8
-#define GRADIENT_BYTES (1 << 24)
 
 /* Divide the images into strips of direct convolutions. */
 static void simd_direct_strips(simd_convolution_job *j) {
@@ -17,7 +14,9 @@ static void simd_direct_strips(simd_convolution_job *j) {
     if (s->n * j->strips < LEAST_TASKS) j->strips = simd_least(simd_parts(LEAST_TASKS, s->n), s->out_h);
     j->rows = simd_parts(s->out_h, j->strips), j->strips = simd_parts(s->out_h, j->rows);
     j->x_rows = (j->rows - 1) * s->stride_h + s->kernel_h;
-    j->x_size = simd_parts(j->x_rows * j->x_columns * s->channels, SIMD_LINE) * SIMD_LINE;
+    j->x_size = simd_in_lines(j->x_rows * j->x_columns * s->channels);
+    j->y_size = simd_in_lines(j->rows * s->out_w * s->filters);
+    j->slot_size = j->x_size + j->y_size;
 }
 
 /* A strip with its inputs copied. */
@@ -62,11 +61,9 @@ static void simd_direct_task(void *job, ptrdiff_t index, int slot) {
     const simd_convolution *s = j->convolution;
     simd_strip strip = simd_direct_strip(j, index, slot);
     strip.weight = j->packed, strip.bias = s->bias;
-    strip.y = s->y_is_last ? s->y + simd_strip_image(j, index) * simd_y_size(s) +
-                                 simd_strip_row(j, index) * s->out_w * s->filters
-                           : simd_slot_y(j, slot);
+    strip.y = simd_slot_y(j, slot);
     j->level->direct(&strip);
-    if (!s->y_is_last) simd_strip_outputs(j, index, strip.rows, 0, s->filters, strip.y);
+    simd_strip_outputs(j, index, strip.rows, 0, s->filters, strip.y);
 }
 
 /* Plan a direct convolution; return the bytes of scratch memory, which is divided if there is some. */
@@ -75,11 +72,9 @@ static ptrdiff_t simd_direct_plan(simd_convolution_job *j, int threads, uint8_t 
     simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
     simd_direct_strips(j);
     j->tasks = s->n * j->strips;
-    j->y_size = s->y_is_last ? 0 : simd_parts(j->rows * s->out_w * s->filters, SIMD_LINE) * SIMD_LINE;
-    j->slot_size = j->x_size + j->y_size;
     j->packed = simd_take(&memory, simd_padded_filters(j->level, s) * s->channels * simd_area(s));
     j->of_slots = simd_take(&memory, threads * j->slot_size);
-    return memory.size + 64;
+    return simd_taken(&memory);
 }
 
 /* --------------------------------------------------------------------------------- gradients of the weights */
@@ -99,15 +94,8 @@ static void simd_direct_gradients_task(void *job, ptrdiff_t index, int slot) {
     const ptrdiff_t stop = s->n * (group + 1) / j->groups * j->strips;
     for (ptrdiff_t i = s->n * group / j->groups * j->strips; i < stop; i++) {
         simd_strip strip = simd_direct_strip(j, i, slot);
-        const float *const dy = s->dy + simd_strip_image(j, i) * simd_y_size(s);
-        strip.dweight = dweight, strip.dbias = dbias;
-        if (s->y_is_last) {
-            strip.dy = dy + simd_strip_row(j, i) * s->out_w * s->filters;
-        } else {
-            strip.dy = simd_slot_y(j, slot);
-            simd_strip_copy(j->level, dy, 0, s->filters, s->out_h, s->out_w, simd_strip_row(j, i), strip.rows, 0,
-                            s->out_w, simd_slot_y(j, slot));
-        }
+        strip.dy = simd_slot_y(j, slot), strip.dweight = dweight, strip.dbias = dbias;
+        simd_strip_output_gradients(j, i, strip.rows, s->out_w, simd_slot_y(j, slot));
         j->level->direct_gradients(&strip, first, end);
     }
 }
@@ -130,20 +118,28 @@ static void simd_direct_add_task(void *job, ptrdiff_t index, int slot) {
                             s->channels * area);
 }
 
+/* Add the groups' sums of the gradients of the biases, in order. */
+static void simd_direct_add_biases(const simd_convolution_job *j) {
+    const simd_convolution *s = j->convolution;
+    const ptrdiff_t taps = s->channels * simd_area(s);
+    for (ptrdiff_t f = 0; f < s->filters; f++) {
+        s->dbias[f] = 0;
+        for (ptrdiff_t group = 0; group < j->groups; group++)
+            s->dbias[f] += j->dweights[(group * (taps + 1) + taps) * s->filters + f];
+    }
+}
+
 /* Plan the gradients of a direct convolution's weights and biases, as simd_direct_plan does. */
 static ptrdiff_t simd_direct_gradients_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
     const simd_convolution *s = j->convolution;
     const ptrdiff_t size = (s->channels * simd_area(s) + 1) * s->filters;
-    const ptrdiff_t most = GRADIENT_BYTES / (size * (ptrdiff_t)sizeof(float));
+    const ptrdiff_t most = SIMD_GROUPS_BYTES / (size * (ptrdiff_t)sizeof(float));
     simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
     simd_direct_strips(j);
-    j->groups = simd_within(simd_least(GRADIENT_GROUPS, s->n), most > 1 ? most : 1);
-    if (j->groups < 1) j->groups = 1;
+    j->groups = simd_least(simd_least(SIMD_GROUPS, s->n), most > 1 ? most : 1);
     j->slices = simd_least(simd_parts(s->filters, 2 * j->level->lanes), simd_parts(LEAST_TASKS, j->groups));
     j->tasks = j->groups * j->slices;
-    j->y_size = s->y_is_last ? 0 : simd_parts(j->rows * s->out_w * s->filters, SIMD_LINE) * SIMD_LINE;
-    j->slot_size = j->x_size + j->y_size;
     j->dweights = simd_take(&memory, j->groups * size);
     j->of_slots = simd_take(&memory, threads * j->slot_size);
-    return memory.size + 64;
+    return simd_taken(&memory);
 }

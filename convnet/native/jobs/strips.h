@@ -1,7 +1,7 @@
 /* Strips, by which convolutions go through their images.
  *
- * A strip is some rows of outputs of one image. What lies under it is copied, channels last and with its padding, to
- * where it stays in the second-level cache; so images of either layout are taken, of any size.
+ * A strip is some whole rows of outputs of one image. What lies under it is copied, channels last and with its padding,
+ * to where it stays in the second-level cache, however high the images are.
  */
 
 /* Tasks that there are at least, where the shape gives as many. */
@@ -15,10 +15,18 @@ typedef struct {
     ptrdiff_t size;
 } simd_memory;
 
+/* Whole cache lines, in floats. */
+static ptrdiff_t simd_in_lines(ptrdiff_t floats) { return simd_parts(floats, SIMD_LINE) * SIMD_LINE; }
+
 static float *simd_take(simd_memory *memory, ptrdiff_t floats) {
     uint8_t *const found = memory->start ? memory->start + memory->size : NULL;
-    memory->size += simd_parts(floats, SIMD_LINE) * SIMD_LINE * (ptrdiff_t)sizeof(float);
+    memory->size += simd_in_lines(floats) * (ptrdiff_t)sizeof(float);
     return (float *)found;
+}
+
+/* The bytes to ask for, of which those before the first cache line are not used. */
+static ptrdiff_t simd_taken(const simd_memory *memory) {
+    return memory->size + SIMD_LINE * (ptrdiff_t)sizeof(float);
 }
 
 typedef struct {
@@ -26,11 +34,11 @@ typedef struct {
     const simd_level *level;
     ptrdiff_t rows, strips;         /* output rows of a strip, and strips of an image */
     ptrdiff_t x_rows, x_columns;    /* of the padded input under a strip */
-    ptrdiff_t group, tasks;         /* strips of a task */
-    ptrdiff_t groups, slices;       /* of images, and of filters, whose gradients of the weights a task sums */
+    ptrdiff_t group, tasks;         /* strips that are taken together, and tasks */
+    ptrdiff_t groups, slices;       /* of images, and of filters or channels, of which a task is one */
     simd_winograd winograd;
     ptrdiff_t tiles;                /* side by side in a strip */
-    ptrdiff_t first, some;          /* strips of all images that are in hand, for Winograd's gradient */
+    ptrdiff_t chunk, chunk_strips;  /* the first of the strips that Winograd's gradient has in hand, and how many */
     /* Memory: of all threads, and of each one, `slot_size` floats apart. */
     float *packed, *dweights, *dbias, *v, *m, *of_slots;
     ptrdiff_t slot_size, x_size, y_size;
@@ -57,9 +65,9 @@ static ptrdiff_t simd_padded_filters(const simd_level *level, const simd_convolu
 }
 
 /* to (rows, columns, channels) = the part of an image from a row and a column on, with zeros outside of the image. */
-static void simd_strip_copy(const simd_level *level, const float *image, int is_last, ptrdiff_t channels,
-                            ptrdiff_t height, ptrdiff_t width, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column,
-                            ptrdiff_t columns, float *to) {
+static void simd_strip_copy(const simd_level *level, const float *image, ptrdiff_t channels, ptrdiff_t height,
+                            ptrdiff_t width, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column, ptrdiff_t columns,
+                            float *to) {
     const ptrdiff_t left = simd_within(-column, columns), right = simd_within(width - column, columns);
     for (ptrdiff_t h = row; h < row + rows; h++, to += columns * channels) {
         if (h < 0 || h >= height || right <= left) {
@@ -69,8 +77,8 @@ static void simd_strip_copy(const simd_level *level, const float *image, int is_
         const ptrdiff_t first = column + left;
         float *const inside = to + left * channels;
         memset(to, 0, (size_t)(left * channels) * sizeof *to);
-        if (is_last || channels == 1)
-            memcpy(inside, image + (h * width + first) * channels, (size_t)((right - left) * channels) * sizeof *to);
+        if (channels == 1)
+            memcpy(inside, image + h * width + first, (size_t)(right - left) * sizeof *to);
         else
             level->transpose(image + h * width + first, height * width, channels, right - left, inside, channels);
         memset(to + right * channels, 0, (size_t)((columns - right) * channels) * sizeof *to);
@@ -84,14 +92,19 @@ static ptrdiff_t simd_strip_row(const simd_convolution_job *j, ptrdiff_t strip) 
 /* Copy what lies under a strip. */
 static void simd_strip_inputs(const simd_convolution_job *j, ptrdiff_t strip, float *to) {
     const simd_convolution *s = j->convolution;
-    simd_strip_copy(j->level, s->x + simd_strip_image(j, strip) * simd_x_size(s), s->x_is_last, s->channels, s->height,
-                    s->width, simd_strip_row(j, strip) * s->stride_h - s->padding_h, j->x_rows, -s->padding_w,
-                    j->x_columns, to);
+    simd_strip_copy(j->level, s->x + simd_strip_image(j, strip) * simd_x_size(s), s->channels, s->height, s->width,
+                    simd_strip_row(j, strip) * s->stride_h - s->padding_h, j->x_rows, -s->padding_w, j->x_columns, to);
 }
 
-/* Write the filters from f0 to f1 - 1 of a strip of outputs (rows, out_w, filters) to their place in an image whose
- * channels come first.
- */
+/* Copy the gradients of some rows of a strip's outputs, and zeros for columns beyond the image. */
+static void simd_strip_output_gradients(const simd_convolution_job *j, ptrdiff_t strip, ptrdiff_t rows,
+                                        ptrdiff_t columns, float *to) {
+    const simd_convolution *s = j->convolution;
+    simd_strip_copy(j->level, s->dy + simd_strip_image(j, strip) * simd_y_size(s), s->filters, s->out_h, s->out_w,
+                    simd_strip_row(j, strip), rows, 0, columns, to);
+}
+
+/* Write the filters from f0 to f1 - 1 of a strip of outputs (rows, out_w, filters) to their place in the image. */
 static void simd_strip_outputs(const simd_convolution_job *j, ptrdiff_t strip, ptrdiff_t rows, ptrdiff_t f0,
                                ptrdiff_t f1, const float *from) {
     const simd_convolution *s = j->convolution;

@@ -35,14 +35,17 @@ static void simd_winograd_strips(simd_convolution_job *j) {
     const simd_convolution *s = j->convolution;
     j->rows = s->tile, j->strips = simd_parts(s->out_h, s->tile), j->tiles = simd_parts(s->out_w, s->tile);
     j->x_rows = s->tile + 2, j->x_columns = j->tiles * s->tile + 2;
-    j->x_size = simd_parts(j->x_rows * j->x_columns * s->channels + SIMD_LINE, SIMD_LINE) * SIMD_LINE;
+    /* A vector is read behind the strip; and weights are packed and unpacked there. */
+    const ptrdiff_t taps = 9 * simd_padded_filters(j->level, s);
+    j->x_size = simd_in_lines(j->x_rows * j->x_columns * s->channels + SIMD_LINE);
+    if (j->x_size < taps) j->x_size = simd_in_lines(taps);
     j->winograd = (simd_winograd){.channels = s->channels, .filters = s->filters,
                                   .v_step = simd_winograd_step(s->channels), .m_step = simd_winograd_step(s->filters)};
 }
 
 /* Floats of some tiles at all positions, and of a vector that is read behind them. */
 static ptrdiff_t simd_winograd_size(const simd_convolution_job *j, ptrdiff_t step) {
-    return simd_parts(simd_positions(j) * j->winograd.tiles * step + SIMD_LINE, SIMD_LINE) * SIMD_LINE;
+    return simd_in_lines(simd_positions(j) * j->winograd.tiles * step + SIMD_LINE);
 }
 
 /* ----------------------------------------------------------------------------------------------------- forward */
@@ -87,12 +90,10 @@ static void simd_winograd_task(void *job, ptrdiff_t index, int slot) {
     }
     for (ptrdiff_t strip = first; strip < end; strip++) {
         const ptrdiff_t rows = simd_strip_rows(j, strip);
-        float *const y = s->y_is_last ? s->y + simd_strip_image(j, strip) * simd_y_size(s) +
-                                            simd_strip_row(j, strip) * s->out_w * s->filters
-                                      : simd_slot_y(j, slot);
+        float *const y = simd_slot_y(j, slot);
         simd_winograd_of(j)->outputs(w, m + (strip - first) * j->tiles * w->m_step, s->bias, f0, f1, rows, s->out_w, y,
                                      s->out_w * s->filters);
-        if (!s->y_is_last) simd_strip_outputs(j, strip, rows, f0, f1, y);
+        simd_strip_outputs(j, strip, rows, f0, f1, y);
     }
 }
 
@@ -112,13 +113,12 @@ static ptrdiff_t simd_winograd_plan(simd_convolution_job *j, int threads, uint8_
                                                              filters / (2 * j->level->lanes));
     j->tasks *= j->slices;
     j->winograd.tiles = j->group * j->tiles;
-    if (j->x_size < 9 * filters) j->x_size = 9 * filters;    /* where a task packs or unpacks weights */
-    j->y_size = s->y_is_last ? 0 : simd_parts(j->rows * s->out_w * s->filters, SIMD_LINE) * SIMD_LINE;
+    j->y_size = simd_in_lines(j->rows * s->out_w * s->filters);
     j->slot_size = j->x_size + j->y_size + simd_winograd_size(j, j->winograd.v_step) +
                    simd_winograd_size(j, j->winograd.m_step);
     j->packed = simd_take(&memory, simd_positions(j) * s->channels * filters);
     j->of_slots = simd_take(&memory, threads * j->slot_size);
-    return memory.size + 64;
+    return simd_taken(&memory);
 }
 
 /* --------------------------------------------------------------------------------- gradients of the weights */
@@ -128,12 +128,11 @@ static void simd_winograd_transform_task(void *job, ptrdiff_t index, int slot) {
     const simd_convolution_job *j = job;
     const simd_convolution *s = j->convolution;
     const simd_winograd *w = &j->winograd;
-    const ptrdiff_t strip = j->first + index, tile = index * j->tiles;
+    const ptrdiff_t strip = j->chunk + index, tile = index * j->tiles;
     float *const x = simd_slot_x(j, slot), *const dy = simd_slot_y(j, slot);
     simd_strip_inputs(j, strip, x);
     simd_winograd_of(j)->inputs(w, x, j->x_columns * s->channels, j->tiles, j->v + tile * w->v_step);
-    simd_strip_copy(j->level, s->dy + simd_strip_image(j, strip) * simd_y_size(s), s->y_is_last, s->filters, s->out_h,
-                    s->out_w, simd_strip_row(j, strip), s->tile, 0, j->tiles * s->tile, dy);
+    simd_strip_output_gradients(j, strip, s->tile, j->tiles * s->tile, dy);
     simd_winograd_of(j)->output_gradients(w, dy, j->tiles * s->tile * s->filters, j->tiles, j->m + tile * w->m_step);
 }
 
@@ -144,19 +143,19 @@ static void simd_winograd_sum_task(void *job, ptrdiff_t index, int slot) {
     const simd_winograd *w = &j->winograd;
     const ptrdiff_t position = index / j->slices, slice = index % j->slices;
     const simd_product product = {
-        .m = s->channels, .n = s->filters, .k = j->some * j->tiles, .a = j->v + position * w->tiles * w->v_step,
+        .m = s->channels, .n = s->filters, .k = j->chunk_strips * j->tiles, .a = j->v + position * w->tiles * w->v_step,
         .a_step = w->v_step, .a_is_transposed = 1, .b = j->m + position * w->tiles * w->m_step, .b_step = w->m_step,
         .c = j->dweights + position * s->channels * s->filters, .c_step = s->filters, .alpha = 1,
-        .beta = j->first ? 1 : 0};
+        .beta = j->chunk ? 1 : 0};
     (void)slot;
     j->level->product_block(&product, s->channels * slice / j->slices, s->channels * (slice + 1) / j->slices, 0,
                             s->filters);
-    /* At the point 1 of both axes a tile's transform is the sum of its outputs' gradients. Each strip is summed apart, so
-     * that few rounding errors add up.
+    /* At the point 1 of both axes a tile's transform is the sum of its outputs' gradients. Each strip is summed apart,
+     * so that few rounding errors add up.
      */
     if (position != s->tile + 3 || slice) return;
-    if (!j->first) memset(s->dbias, 0, (size_t)s->filters * sizeof *s->dbias);
-    for (ptrdiff_t strip = 0; strip < j->some; strip++) {
+    if (!j->chunk) memset(s->dbias, 0, (size_t)s->filters * sizeof *s->dbias);
+    for (ptrdiff_t strip = 0; strip < j->chunk_strips; strip++) {
         const float *const tiles = product.b + strip * j->tiles * w->m_step;
         for (ptrdiff_t f = 0; f < s->filters; f++) j->dbias[f] = tiles[f];
         for (ptrdiff_t tile = 1; tile < j->tiles; tile++)
@@ -181,7 +180,6 @@ static void simd_winograd_unpack_task(void *job, ptrdiff_t index, int slot) {
 /* Plan the gradients of its weights and biases. */
 static ptrdiff_t simd_winograd_gradients_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
     const simd_convolution *s = j->convolution;
-    const ptrdiff_t filters = simd_padded_filters(j->level, s);
     simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
     simd_winograd_strips(j);
     const ptrdiff_t of_strip = simd_positions(j) * j->tiles * (s->channels + s->filters);
@@ -189,13 +187,12 @@ static ptrdiff_t simd_winograd_gradients_plan(simd_convolution_job *j, int threa
     while (j->group * j->tiles < WINOGRAD_TILES && j->group < s->n * j->strips) j->group++;
     j->winograd.tiles = j->group * j->tiles;
     j->slices = simd_parts(s->channels, WINOGRAD_CHANNELS);
-    if (j->x_size < 9 * filters) j->x_size = 9 * filters;    /* where a task packs or unpacks weights */
-    j->y_size = simd_parts(s->tile * j->tiles * s->tile * s->filters + SIMD_LINE, SIMD_LINE) * SIMD_LINE;
+    j->y_size = simd_in_lines(s->tile * j->tiles * s->tile * s->filters + SIMD_LINE);
     j->slot_size = j->x_size + j->y_size;
     j->dweights = simd_take(&memory, simd_positions(j) * s->channels * s->filters + SIMD_LINE);
     j->dbias = simd_take(&memory, s->filters);
     j->v = simd_take(&memory, simd_winograd_size(j, j->winograd.v_step));
     j->m = simd_take(&memory, simd_winograd_size(j, j->winograd.m_step));
     j->of_slots = simd_take(&memory, threads * j->slot_size);
-    return memory.size + 64;
+    return simd_taken(&memory);
 }

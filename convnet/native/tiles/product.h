@@ -11,9 +11,9 @@
  * of its columns.
  */
 
-/* What a tile is computed from: the common axis is `runs` runs of `depth` terms, which lie `run_step` floats apart in A.
- * For every row of b that it reads, one or two lines from `fetch` on are fetched, which are needed later; `fetch` may be
- * NULL.
+/* What a tile is computed from: the common axis is `runs` runs of `depth` terms, which lie `run_step` floats apart in
+ * A. For every row of b that it reads, one or two lines from `fetch` on are fetched, which are needed later; `fetch`
+ * may be NULL.
  */
 typedef struct {
     ptrdiff_t depth, runs, run_step;

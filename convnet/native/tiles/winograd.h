@@ -113,8 +113,8 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd
         }
 }
 
-/* y = A^T M A + bias of the tiles side by side in `rows` rows of `columns` outputs, for the filters from f0 to f1 - 1; f0
- * is a multiple of a vector.
+/* y = A^T M A + bias of the tiles side by side in `rows` rows of `columns` outputs, for the filters from f0 to f1 - 1;
+ * f0 is a multiple of a vector.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd_outputs)(
     const int m, const simd_winograd *s, const float *from, const float *bias, ptrdiff_t f0, ptrdiff_t f1,
