@@ -91,9 +91,9 @@ typedef struct {
     float *dweight, *dbias; /* (kernel_h, kernel_w, channels, filters) and (filters,) */
 } simd_strip;
 
-/* Where the transformed tiles of Winograd's algorithm lie: (positions, tiles, v_step), (positions, tiles, m_step). */
+/* Where the transformed tiles of Winograd's algorithm lie: floats from one tile to the next, and from a position. */
 typedef struct {
-    ptrdiff_t channels, filters, tiles, v_step, m_step;
+    ptrdiff_t channels, filters, v_step, m_step, v_position, m_position;
 } simd_winograd;
 
 /* The transforms for one size of tile; see tiles/winograd.h. */

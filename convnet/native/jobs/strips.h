@@ -41,7 +41,7 @@ typedef struct {
     ptrdiff_t chunk, chunk_strips;  /* the first of the strips that Winograd's gradient has in hand, and how many */
     /* Memory: of all threads, and of each one, `slot_size` floats apart. */
     float *packed, *dweights, *dbias, *v, *m, *of_slots;
-    ptrdiff_t slot_size, x_size, y_size;
+    ptrdiff_t slot_size, x_size, y_size, v_size, m_size;
 } simd_convolution_job;
 
 /* Where a thread's strip of the input begins, its strip of outputs, and what follows that. */

@@ -43,9 +43,15 @@ static void simd_winograd_strips(simd_convolution_job *j) {
                                   .v_step = simd_winograd_step(s->channels), .m_step = simd_winograd_step(s->filters)};
 }
 
-/* Floats of some tiles at all positions, and of a vector that is read behind them. */
-static ptrdiff_t simd_winograd_size(const simd_convolution_job *j, ptrdiff_t step) {
-    return simd_in_lines(simd_positions(j) * j->winograd.tiles * step + SIMD_LINE);
+/* Give each position room for so many tiles, and a vector that is read behind them. An odd number of cache lines from
+ * one position to the next puts a tile's positions into different sets of a cache.
+ */
+static void simd_winograd_positions(simd_convolution_job *j, ptrdiff_t tiles) {
+    simd_winograd *const w = &j->winograd;
+    w->v_position = (simd_parts(tiles * w->v_step, SIMD_LINE) | 1) * SIMD_LINE;
+    w->m_position = (simd_parts(tiles * w->m_step, SIMD_LINE) | 1) * SIMD_LINE;
+    j->v_size = simd_positions(j) * w->v_position + SIMD_LINE;
+    j->m_size = simd_positions(j) * w->m_position + SIMD_LINE;
 }
 
 /* ----------------------------------------------------------------------------------------------------- forward */
@@ -75,7 +81,7 @@ static void simd_winograd_task(void *job, ptrdiff_t index, int slot) {
     const ptrdiff_t f0 = filters / width * (index % j->slices) / j->slices * width;
     const ptrdiff_t f1 = simd_least(filters / width * (index % j->slices + 1) / j->slices * width, s->filters);
     float *const x = simd_slot_x(j, slot), *const v = simd_slot_rest(j, slot);
-    float *const m = v + simd_winograd_size(j, w->v_step);
+    float *const m = v + j->v_size;
     for (ptrdiff_t strip = first; strip < end; strip++) {
         simd_strip_inputs(j, strip, x);
         simd_winograd_of(j)->inputs(w, x, j->x_columns * s->channels, j->tiles,
@@ -83,9 +89,9 @@ static void simd_winograd_task(void *job, ptrdiff_t index, int slot) {
     }
     for (ptrdiff_t position = 0; position < simd_positions(j); position++) {
         const simd_product product = {
-            .m = (end - first) * j->tiles, .n = s->filters, .k = s->channels, .a = v + position * w->tiles * w->v_step,
+            .m = (end - first) * j->tiles, .n = s->filters, .k = s->channels, .a = v + position * w->v_position,
             .a_step = w->v_step, .b = j->packed + position * s->channels * filters, .b_is_packed = 1,
-            .c = m + position * w->tiles * w->m_step, .c_step = w->m_step, .alpha = 1, .beta = 0};
+            .c = m + position * w->m_position, .c_step = w->m_step, .alpha = 1, .beta = 0};
         j->level->product_block(&product, 0, product.m, f0, f1);
     }
     for (ptrdiff_t strip = first; strip < end; strip++) {
@@ -112,10 +118,9 @@ static ptrdiff_t simd_winograd_plan(simd_convolution_job *j, int threads, uint8_
     j->slices = s->channels < WINOGRAD_MANY ? 1 : simd_least(simd_parts(LEAST_TASKS, j->tasks),
                                                              filters / (2 * j->level->lanes));
     j->tasks *= j->slices;
-    j->winograd.tiles = j->group * j->tiles;
+    simd_winograd_positions(j, j->group * j->tiles);
     j->y_size = simd_in_lines(j->rows * s->out_w * s->filters);
-    j->slot_size = j->x_size + j->y_size + simd_winograd_size(j, j->winograd.v_step) +
-                   simd_winograd_size(j, j->winograd.m_step);
+    j->slot_size = j->x_size + j->y_size + j->v_size + j->m_size;
     j->packed = simd_take(&memory, simd_positions(j) * s->channels * filters);
     j->of_slots = simd_take(&memory, threads * j->slot_size);
     return simd_taken(&memory);
@@ -143,8 +148,8 @@ static void simd_winograd_sum_task(void *job, ptrdiff_t index, int slot) {
     const simd_winograd *w = &j->winograd;
     const ptrdiff_t position = index / j->slices, slice = index % j->slices;
     const simd_product product = {
-        .m = s->channels, .n = s->filters, .k = j->chunk_strips * j->tiles, .a = j->v + position * w->tiles * w->v_step,
-        .a_step = w->v_step, .a_is_transposed = 1, .b = j->m + position * w->tiles * w->m_step, .b_step = w->m_step,
+        .m = s->channels, .n = s->filters, .k = j->chunk_strips * j->tiles, .a = j->v + position * w->v_position,
+        .a_step = w->v_step, .a_is_transposed = 1, .b = j->m + position * w->m_position, .b_step = w->m_step,
         .c = j->dweights + position * s->channels * s->filters, .c_step = s->filters, .alpha = 1,
         .beta = j->chunk ? 1 : 0};
     (void)slot;
@@ -185,14 +190,14 @@ static ptrdiff_t simd_winograd_gradients_plan(simd_convolution_job *j, int threa
     const ptrdiff_t of_strip = simd_positions(j) * j->tiles * (s->channels + s->filters);
     j->group = simd_within(WINOGRAD_CHUNK / of_strip - 1, s->n * j->strips - 1) + 1;
     while (j->group * j->tiles < WINOGRAD_TILES && j->group < s->n * j->strips) j->group++;
-    j->winograd.tiles = j->group * j->tiles;
+    simd_winograd_positions(j, j->group * j->tiles);
     j->slices = simd_parts(s->channels, WINOGRAD_CHANNELS);
     j->y_size = simd_in_lines(s->tile * j->tiles * s->tile * s->filters + SIMD_LINE);
     j->slot_size = j->x_size + j->y_size;
     j->dweights = simd_take(&memory, simd_positions(j) * s->channels * s->filters + SIMD_LINE);
     j->dbias = simd_take(&memory, s->filters);
-    j->v = simd_take(&memory, simd_winograd_size(j, j->winograd.v_step));
-    j->m = simd_take(&memory, simd_winograd_size(j, j->winograd.m_step));
+    j->v = simd_take(&memory, j->v_size);
+    j->m = simd_take(&memory, j->m_size);
     j->of_slots = simd_take(&memory, threads * j->slot_size);
     return simd_taken(&memory);
 }

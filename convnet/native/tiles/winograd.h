@@ -101,6 +101,7 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd
     const int m, const int is_gradient, const simd_winograd *s, const float *x, ptrdiff_t x_step, ptrdiff_t tiles,
     float *to) {
     const ptrdiff_t channels = is_gradient ? s->filters : s->channels, step = is_gradient ? s->m_step : s->v_step;
+    const ptrdiff_t position = is_gradient ? s->m_position : s->v_position;
     for (ptrdiff_t tile = 0; tile < tiles; tile++, x += m * channels, to += step)
         for (ptrdiff_t c = 0; c < channels; c += SIMD_LANES) {
             FLOATS out[6][6];
@@ -109,7 +110,7 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd
 #pragma GCC unroll 6
             for (int i = 0; i < m + 2; i++)
 #pragma GCC unroll 6
-                for (int j = 0; j < m + 2; j++) *(FLOATS *)(to + (i * (m + 2) + j) * s->tiles * step + c) = out[i][j];
+                for (int j = 0; j < m + 2; j++) *(FLOATS *)(to + (i * (m + 2) + j) * position + c) = out[i][j];
         }
 }
 
@@ -126,7 +127,7 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd
             FLOATS out[6][6], start = {0};
             if (bias != NULL && count == SIMD_LANES) start = *(const FLOATS *)(bias + f);
             else if (bias != NULL) memcpy(&start, bias + f, (size_t)count * sizeof *bias);
-            SIMD_NAME(winograd_at)(m, from + f, (m + 2) * s->tiles * s->m_step, s->tiles * s->m_step, out);
+            SIMD_NAME(winograd_at)(m, from + f, (m + 2) * s->m_position, s->m_position, out);
 #pragma GCC unroll 4
             for (int i = 0; i < m; i++) {
                 if (i >= rows) break;
