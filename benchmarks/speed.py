@@ -10,35 +10,38 @@ threads fall asleep and a first call that is not counted, and the medians are co
 of its modes, which the table names. Each number of threads has a process of its own, because some libraries cannot
 change theirs.
 
-This file is long because every kind of work stands beside the check of its result, and the report behind them.
-
 Shares are of the processor's peak, which benchmarks/peak.c measures; convnet's own times on one thread are in the same
 turns as those on several.
 """
 
-import argparse
 import itertools
 import json
-import os
-import platform
-import shutil
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
 
 import numpy as np
-from peers import L2, LIBRARIES, RATE, installed, stage_of
+from peers import L2, LIBRARIES, RATE, stage_of
+from turns import (
+    Timed,
+    close,
+    draw,
+    fastest,
+    libraries_of,
+    measure_all,
+    names_of,
+    options_of,
+    parser_of,
+    peak,
+    print_heading,
+    print_slower_on_more,
+    require,
+    table,
+    threads_text,
+)
 
 import convnet
 from convnet import _kernels
 from convnet.core.workspace import Layout
 
-PAUSE = 0.1
-# Seconds of a call that needs no other to warm up, and is not repeated within a turn.
-LONG = 0.2
 # (hidden size, batch size)
 TRAINING = [(500, 50), (100, 50), (500, 1), (500, 10), (500, 250), (500, 1000)]
 PREDICTION = [10000, 1]
@@ -59,87 +62,6 @@ CONVOLUTION = [
 # (kind, channels, image size)
 POOLING = [(kind, *sizes) for kind in ("max", "average") for sizes in sorted({row[1:3] for row in CONVOLUTION})]
 BATCH = 50
-
-
-class Timed:
-    """Functions of several libraries that do the same work: label, floating-point operations, name to (mode, call)."""
-
-    def __init__(self, label, flop, calls):
-        self.label, self.flop, self.calls = label, flop, calls
-
-    def result(self, threads, seconds):
-        """Time all calls and return the row of the table."""
-        alone = {}
-        if threads > 1:
-            mode, call = self.calls["convnet"]
-            alone["convnet, 1 thread"] = mode, on_one_thread(call, threads)
-        times = alternate({name: call for name, (_, call) in (self.calls | alone).items()}, seconds)
-        return {
-            "work": self.label,
-            "threads": threads,
-            "flop": self.flop,
-            "modes": {name: mode for name, (mode, _) in self.calls.items()},
-            "times": times,
-        }
-
-
-def on_one_thread(call, threads):
-    """Return a call that is convnet's on one thread."""
-
-    def run():
-        convnet.set_num_threads(1)
-        try:
-            return call()
-        finally:
-            convnet.set_num_threads(threads)
-
-    return run
-
-
-def alternate(calls, seconds):
-    """Return the times of each call in ms: about so many seconds of them, in turns, and at least three."""
-    durations = {name: min(timed(call) for _ in range(1 + (timed(call) < LONG))) for name, call in calls.items()}
-    turns = 5 if max(durations.values()) < LONG else 3
-    times = {name: [] for name in calls}
-    for _ in range(turns):
-        for name, call in calls.items():
-            time.sleep(PAUSE)
-            if durations[name] < LONG:
-                call()
-            count = int(max(1, min(40, seconds / turns / durations[name])))
-            times[name] += [timed(call) * 1e3 for _ in range(count)]
-    return times
-
-
-def timed(call):
-    """Return the seconds that a call takes."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def fastest(calls, seconds):
-    """Return the mode and the call of a library that takes least time."""
-    if len(calls) == 1:
-        return next(iter(calls.items()))
-    times = {}
-    for mode, call in calls.items():
-        times[mode] = timed(call)
-        if times[mode] < LONG:
-            times[mode] = min(timed(call) for _ in range(4 if seconds > 0.1 else 1))
-    mode = min(times, key=times.get)
-    return mode, calls[mode]
-
-
-def require(right, what):
-    """End the program unless a result is right."""
-    if not right:
-        sys.exit(f"wrong result: {what}")
-
-
-def close(array, true, tolerance=1e-4):
-    """Return whether an array is as close to the true one as a part of its norm."""
-    return array.shape == true.shape and np.linalg.norm(array - true) <= tolerance * np.linalg.norm(true)
 
 
 # --------------------------------------------------------------------------------------------------- works
@@ -399,212 +321,34 @@ def measure(options):
     """Measure with one number of threads and print the rows as JSON, one a line."""
     threads = options.measure
     data, _ = convnet.preprocess(*convnet.load_mnist(), num_test=None)
-    present = {name: cls for name, (cls, modules) in LIBRARIES.items() if installed(*modules)}
-    libraries, unfit = {}, {}
-    for name, cls in present.items():
-        try:
-            libraries[name] = cls(threads)
-        except RuntimeError as error:
-            unfit[name] = str(error)
-    # `main` has limited NumPy's.
-    pools = "; ".join([*(library.pools for library in libraries.values()), f"NumPy's BLAS {threads}"])
-    versions = [library.version for library in libraries.values()]
-    print(json.dumps({"versions": versions, "pools": pools, "unfit": unfit}), flush=True)
+    libraries = libraries_of(LIBRARIES, threads)
     for name in options.only:
         for work in WORKS[name](libraries, data, options):
             print(json.dumps({"group": name} | work.result(threads, options.seconds)), flush=True)
 
 
-# -------------------------------------------------------------------------------------------------- report
-
-
-def peak(threads):
-    """Return the processor's peak in GFLOP/s, or None without a compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "peak"
-        source = Path(__file__).parent / "peak.c"
-        built = subprocess.run([compiler, "-O2", "-march=native", source, "-o", program, "-lpthread"])
-        if built.returncode != 0:
-            return None
-        # The best of three: another program may take a part of the time.
-        return max(float(subprocess.check_output([program, str(threads)], text=True)) for _ in range(3))
-
-
-def processor():
-    """Return what the processor calls itself, with its family and model if it tells them."""
-    try:
-        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
-    except OSError:
-        return platform.processor() or platform.machine()
-    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
-    name = about.get("model name", platform.machine())
-    return f"{name} (family {about['cpu family']}, model {about['model']})" if "cpu family" in about else name
-
-
-def cell(row, name):
-    """Return the text of a library's time, and of how many times convnet's it is."""
-    if name not in row["times"]:
-        return "", ""
-    ours, theirs = (statistics.median(row["times"][key]) for key in ("convnet", name))
-    digits = 3 if theirs < 1 else 2 if theirs < 100 else 0
-    is_peer = name in LIBRARIES and name != "convnet"
-    mode = f" ({row['modes'][name]})" if is_peer and row["modes"][name] != "eager" else ""
-    return f"{theirs:.{digits}f} ms{mode}", "" if name == "convnet" else f"{theirs / ours:.2f}"
-
-
-def names_of(rows, names):
-    """Return those of the names, but convnet's, that some row has a time of."""
-    return [name for name in names if name != "convnet" and any(name in row["times"] for row in rows)]
-
-
-def table(rows, peers, peaks):
-    """Return the rows as Markdown, with their share of the peak if it is known for any."""
-    shares = [share(row, peaks.get(row["threads"])) for row in rows]
-    has_shares = any(shares)
-    heads = ["work", "threads", "convnet", *["share of peak"] * has_shares]
-    heads += [text for peer in peers for text in (peer, "times")]
-    lines = [heads, ["---"] * len(heads)]
-    for row, text in zip(rows, shares, strict=True):
-        cells = [row["work"], str(row["threads"]), cell(row, "convnet")[0], *[text] * has_shares]
-        for peer in peers:
-            cells += cell(row, peer)
-        lines.append(cells)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def share(row, limit):
-    """Return the rate of a row's operations in per cent of the peak, or nothing if one of them is not known."""
-    if row["flop"] is None or not limit:
-        return ""
-    return f"{100 * row['flop'] / statistics.median(row['times']['convnet']) / 1e6 / limit:.0f} %"
-
-
-def slower_on_more(rows):
-    """Return the works in which more threads take over 5 % longer than one, by the medians of the same turns.
-
-    None where nothing was timed on both.
-    """
-    if not any("convnet, 1 thread" in row["times"] for row in rows):
-        return None
-    late = []
-    for row in rows:
-        if "convnet, 1 thread" in row["times"]:
-            several, one = (statistics.median(row["times"][name]) for name in ("convnet", "convnet, 1 thread"))
-            if several > 1.05 * one:
-                late.append(f"{row['group']}, {row['work']}: {several:.3f} ms on {row['threads']}, {one:.3f} ms on one")
-    return late
-
-
-def draw(rows, peers, path):
-    """Draw how many times as long as convnet each peer takes, in the works that some peer does too."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    rows = [row for row in rows if any(peer in row["times"] for peer in peers)]
-    counts = sorted({row["threads"] for row in rows})
-    works = list(dict.fromkeys(row["work"] for row in rows))
-    figure, panels = plt.subplots(
-        1, len(counts), figsize=(4 + 4 * len(counts), 1.5 + 0.25 * len(works)), sharey=True, squeeze=False
-    )
-    for axes, threads in zip(panels[0], counts, strict=True):
-        for peer, marker in zip(peers, "os^D", strict=False):
-            points = [
-                (
-                    statistics.median(row["times"][peer]) / statistics.median(row["times"]["convnet"]),
-                    works.index(row["work"]),
-                )
-                for row in rows
-                if row["threads"] == threads and peer in row["times"]
-            ]
-            if points:
-                axes.scatter(*zip(*points, strict=True), marker=marker, label=peer, zorder=3)
-        axes.axvline(1, color="black", linewidth=1)
-        axes.set(xscale="log", xlabel="time, in times of convnet's", title=f"{threads} thread{'s' * (threads > 1)}")
-        axes.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
-        axes.minorticks_off()
-        axes.grid(color="0.9")
-    panels[0][0].set_yticks(range(len(works)), works)
-    panels[0][0].set_ylim(len(works) - 0.5, -0.5)
-    handles = {handle.get_label(): handle for axes in panels[0] for handle in axes.collections if handle.get_label()}
-    figure.legend(handles.values(), handles, loc="upper center", ncols=len(handles), frameon=False)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.4 / figure.get_figheight()))
-    figure.savefig(path, dpi=80)
-
-
 def main():
     """Measure each number of threads in a process of its own, print, draw, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--threads",
-        type=int,
-        nargs="+",
-        choices=range(1, 65),
-        metavar="N",
-        help="numbers of threads (default: 1, and convnet's default)",
-    )
-    parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), help="works (default: all)")
-    parser.add_argument("--short", action="store_true", help="few rows and hardly timed: whether results are right")
-    parser.add_argument(
-        "--seconds", type=float, help="of timed calls, each library, each row (default: 2, and 0.01 with --short)"
-    )
-    parser.add_argument("--figure", metavar="FILE", help="draw the ratios")
-    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.seconds is None:
-        options.seconds = 0.01 if options.short else 2.0
-    if not 0 < options.seconds < 1000:
-        parser.error(f"argument --seconds: expected a number above 0 and below 1000, got {options.seconds}")
-    if options.figure and not Path(options.figure).absolute().parent.is_dir():
-        parser.error(f"argument --figure: expected a file in a folder that exists, got {options.figure}")
-    options.only = list(dict.fromkeys(options.only))
+    options = options_of(parser_of(__doc__, "works", WORKS))
     if options.measure:
         measure(options)
         return 0
     counts = sorted(set(options.threads or [1, convnet.get_num_threads()]))
-    rows, about = [], {}
-    for threads in counts:
-        command = [sys.executable, __file__, *sys.argv[1:], "--measure", str(threads)]
-        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | limits) as process:
-            for line in process.stdout:
-                row = json.loads(line)
-                if "work" in row:
-                    rows.append(row)
-                    print(".", end="", file=sys.stderr, flush=True)
-                else:
-                    about[threads] = row
-        if process.returncode:
-            return 1
-    print(file=sys.stderr)
+    rows, about = measure_all(__file__, counts)
     peaks = {threads: peak(threads) for threads in counts}
-    print(f"{platform.machine()}, {os.cpu_count()} processors: {processor()}; {platform.system()}; float32, medians.")
-    versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__}", *about[counts[0]]["versions"]]
-    print(f"{', '.join(versions)}.")
-    absent = [name for name, (_, modules) in LIBRARIES.items() if not installed(*modules)]
-    if absent:
-        print(f"Not installed, and so left out: {', '.join(absent)}.")
-    for name, reason in about[counts[0]]["unfit"].items():
-        print(f"{name} is left out: {reason}.")
-    for threads in counts:
-        limit = f"{peaks[threads]:.0f} GFLOP/s" if peaks[threads] else "not measured, for want of a compiler"
-        print(f"Threads of the pools: {about[threads]['pools']}. Peak: {limit}.")
+    print_heading(LIBRARIES, about, peaks)
     for name in options.only:
         group = [row for row in rows if row["group"] == name]
         names = reversed(_kernels.INSTRUCTION_SETS) if name == "levels" else LIBRARIES
         print(f"\n{table(group, names_of(group, names), peaks)}")
-    late = slower_on_more(rows)
-    if late is not None:
-        print(f"\nOver 5 % slower on more threads than on one, in the same turns: {'; '.join(late) or 'nothing'}.")
+    print_slower_on_more(rows)
     peers = names_of(rows, LIBRARIES)
     if options.figure and not peers:
         print("No figure: there is no other library to draw.", file=sys.stderr)
     elif options.figure:
-        draw(rows, peers, options.figure)
+        compared = [row for row in rows if any(peer in row["times"] for peer in peers)]
+        panels = [(threads_text(threads), [row for row in compared if row["threads"] == threads]) for threads in counts]
+        draw([panels], peers, options.figure)
     return 0
 
 

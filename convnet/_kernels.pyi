@@ -74,6 +74,10 @@ class Convolution:
         winograd: bool = True,
         algorithm: _Algorithm | None = None,
         block_rows: int = 0,
+        x_is_last: bool = False,
+        y_is_last: bool = False,
+        slope: float = 1,
+        pool: str | None = None,
     ) -> None: ...
     @property
     def out_h(self) -> int: ...

@@ -29,7 +29,7 @@ import contextvars
 import sys
 
 from cython cimport floating
-from libc.math cimport exp, floor, log, sqrt, sqrtf
+from libc.math cimport INFINITY, exp, floor, log, sqrt, sqrtf
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -349,8 +349,13 @@ def conv2d_forward(
     floating[:, :, :, ::1] y not None,               # OUT (N, F, OH, OW)
     uint8_t[::1] scratch not None,                   # SCRATCH (s.forward_scratch(N, threads),)
     int threads,
+    uint8_t[:, :, :, ::1] codes=None,                # OUT (N, OH, OW, F) of a pooling, or None
 ):
-    """y[n] = weight @ im2col(x[n]) + bias, by the algorithm that the geometry has chosen."""
+    """y[n] = weight @ im2col(x[n]) + bias, by the algorithm that the geometry has chosen.
+
+    If the convolution is fused, y is what comes behind activation and pooling, and x and y are in the layouts of the
+    geometry. `codes` say which way the gradients of a pooling take; native/tiles/outputs.h has their meaning.
+    """
     cdef const convolution* g = &s.s
     cdef convolution_job job
     cdef simd_convolution native
@@ -365,8 +370,9 @@ def conv2d_forward(
         return
     if floating is float:
         native = native_of(g, x.shape[0], g.forward, False)
-        native.x, native.weight, native.bias, native.y = start_of(x), &weight[0, 0, 0, 0], &bias[0], &y[0, 0, 0, 0]
-        native.scratch = &scratch[0]
+        native.x, native.weight, native.scratch = <float*>start_of(x), &weight[0, 0, 0, 0], &scratch[0]
+        native.outputs.bias, native.outputs.y = &bias[0], &y[0, 0, 0, 0]
+        native.outputs.codes = NULL if codes is None else &codes[0, 0, 0, 0]
         with nogil:
             simd_convolution_forward(g.level, &native, threads)
 
@@ -381,8 +387,12 @@ def conv2d_backward(
     floating[:, :, :, ::1] dx,                       # OUT (N, C, H, W), or None
     uint8_t[::1] scratch not None,                   # SCRATCH (s.backward_scratch(N, threads, dx is not None),)
     int threads,
+    const floating[:, :, :, ::1] y=None,             # IN (N, F, OH, OW), of an activation without pooling
+    const uint8_t[:, :, :, ::1] codes=None,          # IN (N, OH, OW, F), of a pooling
 ):
     """dweight = sum_n im2col(x[n]) @ dy[n].T; dbias = sum_n,o dy[n, :, o]; dx[n] = col2im(weight.T @ dy[n]).
+
+    If the convolution is fused, dy is behind activation and pooling; y and codes are those of the forward pass.
 
     By im2col, a group of images is a task, and the groups' sums are added in order, whatever the threads.
     """
@@ -395,6 +405,9 @@ def conv2d_backward(
     cdef pool_function finish = <pool_function>(finish_float if floating is float else finish_double)
     cdef Py_ssize_t size = g.channels * g.w.kernel_h * g.w.kernel_w, group, f
     cdef const floating* sums
+    cdef const float* gradients
+    cdef float* outputs
+    cdef uint8_t* ways
     if x.shape[0] == 0:
         if need_dweight:
             dweight[:] = 0
@@ -421,17 +434,20 @@ def conv2d_backward(
                     for f in range(g.filters):
                         dbias[f] += sums[f]
     if floating is float:
+        gradients = start_of(dy)
+        outputs = NULL if y is None else <float*>start_of(y)
+        ways = NULL if codes is None else <uint8_t*>&codes[0, 0, 0, 0]
         if need_dweight and g.weight != IM2COL:
             native = native_of(g, x.shape[0], g.weight, False)
-            native.x, native.dy = start_of(x), &dy[0, 0, 0, 0]
+            native.x, native.scratch = <float*>start_of(x), &scratch[0]
             native.dweight, native.dbias = &dweight[0, 0, 0, 0], &dbias[0]
-            native.scratch = &scratch[0]
+            native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, ways
             with nogil:
                 simd_convolution_gradients(g.level, &native, threads)
         if need_dx and g.input != IM2COL:
             native = native_of(g, x.shape[0], g.input, True)
-            native.x, native.weight, native.y = &dy[0, 0, 0, 0], &weight[0, 0, 0, 0], &dx[0, 0, 0, 0]
-            native.scratch = &scratch[0]
+            native.x, native.weight, native.scratch = &dx[0, 0, 0, 0], &weight[0, 0, 0, 0], &scratch[0]
+            native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, ways
             with nogil:
                 simd_convolution_forward(g.level, &native, threads)
 

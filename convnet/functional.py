@@ -22,9 +22,9 @@ from convnet.layers.activations import (
     tanh_forward,
 )
 from convnet.layers.affine import affine_backward, affine_forward, affine_update, can_update
-from convnet.layers.conv_relu_pool import can_fuse, conv_relu_pool_backward, conv_relu_pool_forward
-from convnet.layers.convolution import conv2d_backward, conv2d_forward, conv_output_shape
+from convnet.layers.convolution import can_fuse, conv2d_backward, conv2d_forward, conv_output_shape
 from convnet.layers.dropout import dropout_backward, dropout_forward
+from convnet.layers.fused_convolution import conv_relu_pool_backward, conv_relu_pool_forward
 from convnet.layers.losses import softmax
 from convnet.layers.pooling import (
     average_pool2d_backward,

@@ -63,7 +63,7 @@ cdef inline int best_of(
     windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd, double transforms, double columns,
     double direct,
 ) noexcept nogil:
-    """Return the fastest algorithm; the costs of im2col and of the direct one are given."""
+    """Return the fastest algorithm; the costs of im2col and of the direct one are given, infinite for not at all."""
     cdef int best = DIRECT if direct < columns else IM2COL, tile
     cdef double cost, least = min(direct, columns)
     if winograd and is_winograd_possible(s) and channels >= LEAST_FILTERS and filters >= LEAST_FILTERS:
@@ -79,8 +79,10 @@ cdef inline int best_of(
     return best
 
 
-cdef inline double columns_cost(windows s) noexcept nogil:
-    """Return the cost of im2col."""
+cdef inline double columns_cost(windows s, bint is_fused) noexcept nogil:
+    """Return the cost of im2col, which cannot be fused with what follows."""
+    if is_fused:
+        return INFINITY
     return (COLUMNS_COST * s.out_h * s.out_w + COLUMNS_PIXELS) * s.kernel_h * s.kernel_w
 
 
@@ -96,39 +98,45 @@ cdef inline double direct_cost(windows s, Py_ssize_t more) noexcept nogil:
     return (<double>rows * s.out_w + <double>more * s.kernel_h) * s.kernel_w
 
 
-cdef inline bint is_for_columns(const simd_level* level, windows s) noexcept nogil:
+cdef inline bint is_for_columns(const simd_level* level, windows s, bint is_fused) noexcept nogil:
     """Return whether nothing but im2col comes into question, whatever the channels and filters."""
-    return level == NULL or s.kernel_h * s.kernel_w == 1 or s.height * s.width == 0
+    return level == NULL or s.height * s.width == 0 or s.kernel_h * s.kernel_w == 1 and not is_fused
 
 
 cdef inline int forward_algorithm(
-    const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd,
+    const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd, bint is_fused,
 ) noexcept nogil:
     """Return the algorithm for the output."""
-    if is_for_columns(level, s) or filters < LEAST_FILTERS or channels * s.kernel_h * s.kernel_w < LEAST_TAPS:
+    cdef bint is_small = filters < LEAST_FILTERS or channels * s.kernel_h * s.kernel_w < LEAST_TAPS
+    if is_for_columns(level, s, is_fused) or is_small and not is_fused:
         return IM2COL
-    return best_of(s, channels, filters, winograd, TRANSFORMS_COST, columns_cost(s), direct_cost(s, 0))
+    return best_of(s, channels, filters, winograd, TRANSFORMS_COST, columns_cost(s, is_fused), direct_cost(s, 0))
 
 
 cdef inline int weight_algorithm(
-    const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd,
+    const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd, bint is_fused,
 ) noexcept nogil:
     """Return the algorithm for the gradients of weight and bias."""
-    if is_for_columns(level, s):
+    if is_for_columns(level, s, is_fused):
         return IM2COL
     return best_of(
-        s, channels, filters, winograd, GRADIENT_TRANSFORMS_COST, columns_cost(s), direct_cost(s, DIRECT_PIXELS)
+        s, channels, filters, winograd, GRADIENT_TRANSFORMS_COST, columns_cost(s, is_fused),
+        direct_cost(s, DIRECT_PIXELS),
     )
 
 
 cdef inline int input_algorithm(
-    const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd,
+    const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd, bint is_fused,
 ) noexcept nogil:
     """Return the algorithm for the gradient of the input."""
     cdef windows adjoint = adjoint_of(s)
-    if is_for_columns(level, s) or s.stride_h != 1 or s.stride_w != 1 or channels < LEAST_FILTERS:
+    if is_for_columns(level, s, is_fused) or s.stride_h != 1 or s.stride_w != 1:
         return IM2COL
-    return best_of(adjoint, filters, channels, winograd, TRANSFORMS_COST, columns_cost(s), direct_cost(adjoint, 0))
+    if channels < LEAST_FILTERS and not is_fused:
+        return IM2COL
+    return best_of(
+        adjoint, filters, channels, winograd, TRANSFORMS_COST, columns_cost(s, is_fused), direct_cost(adjoint, 0)
+    )
 
 
 cdef inline int for_images(int algorithm, Py_ssize_t n, windows s, Py_ssize_t weights) noexcept nogil:

@@ -13,17 +13,26 @@ cdef extern from "simd.h" nogil:
                           Py_ssize_t columns) noexcept nogil
         void (*accumulate)(const float* x, Py_ssize_t x_step, Py_ssize_t shifts, float* y, Py_ssize_t y_step,
                            Py_ssize_t rows, Py_ssize_t columns) noexcept nogil
+    ctypedef enum simd_pooling:
+        SIMD_POOL_NONE, SIMD_POOL_MAX, SIMD_POOL_AVERAGE
+    ctypedef struct simd_outputs:
+        Py_ssize_t filters, height, width
+        int is_last
+        float slope
+        simd_pooling pool
+        const float* bias
+        float* y
+        const float* dy
+        uint8_t* codes
     ctypedef struct simd_convolution:
         Py_ssize_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w
         Py_ssize_t out_h, out_w
-        int tile, is_adjoint
-        const float* x
+        int tile, is_adjoint, x_is_last
+        float* x
         const float* weight
-        const float* bias
-        const float* dy
-        float* y
         float* dweight
         float* dbias
+        simd_outputs outputs
         uint8_t* scratch
     Py_ssize_t simd_forward_scratch(const simd_level* level, const simd_convolution* s, int threads) noexcept
     Py_ssize_t simd_gradients_scratch(const simd_level* level, const simd_convolution* s, int threads) noexcept

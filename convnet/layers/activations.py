@@ -85,6 +85,8 @@ class Activation(Layer):
 class ActivationStage(ParameterlessStage):
     """An activation function."""
 
+    layouts = "same"
+
     def __init__(self, name: str, layer: Activation, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__((name,), input_shape, input_shape, dtype)
         self.layer = layer

@@ -286,7 +286,7 @@ class AffineStage(Stage):
         self.fused = ("bias",) if self.relu is None else ("bias", "ReLU")
 
     @staticmethod
-    def fits(layers: tuple[Affine, ReLU]) -> bool:
+    def fits(layers: tuple[Affine, ReLU], input_shape: Shape) -> bool:
         """Return whether two such layers can be computed together: always."""
         return True
 

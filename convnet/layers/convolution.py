@@ -29,7 +29,7 @@ from convnet.layers.base import Layer
 from convnet.layers.initializers import he_normal
 from convnet.layers.stage import Grads, Options, Shape, Stage
 
-__all__ = ["Conv2D", "conv2d_backward", "conv2d_forward", "conv_output_shape"]
+__all__ = ["Conv2D", "ConvolutionStage", "can_fuse", "can_fuse_layer", "conv2d_backward", "conv2d_forward", "conv_output_shape"]
 
 
 def conv_output_shape(
@@ -90,11 +90,17 @@ def conv_arguments(
 
 
 def geometry_of(
-    image_shape: Shape, weight: FloatArray, stride: tuple[int, int], padding: tuple[int, int], winograd: bool
+    image_shape: Shape,
+    weight: FloatArray,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    winograd: bool,
+    **fused: Any,
 ) -> _kernels.Convolution:
     """Return the geometry of a convolution of images (C, H, W), which decides the kernels' algorithms."""
     (c, h, w), (f, _, kh, kw) = image_shape, weight.shape
-    return _kernels.Convolution(weight.dtype == np.float32, c, h, w, f, kh, kw, *stride, *padding, winograd=winograd)
+    sizes = c, h, w, f, kh, kw, *stride, *padding
+    return _kernels.Convolution(weight.dtype == np.float32, *sizes, winograd=winograd, **fused)
 
 
 def conv2d_forward(
@@ -304,23 +310,77 @@ class Conv2D(Layer):
         return dx, {"weight": dweight, "bias": dbias}
 
     def stage(self, name: str, input_shape: Shape, dtype: np.dtype, options: Options) -> Stage:
-        return ConvolutionStage(name, self, input_shape, dtype, options)
+        return ConvolutionStage((name,), self, input_shape, self.output_shape(input_shape), dtype, options)
+
+
+def can_fuse(weight: npt.NDArray[Any]) -> bool:
+    """Return whether a convolution with these filters can be computed in one pass with what follows.
+
+    It can in float32, with any instruction set but ``none``.
+
+    Parameters
+    ----------
+    weight : ndarray, shape (F, C, KH, KW)
+    """
+    weight = np.asarray(weight)
+    return _kernels.instruction_set() != "none" and weight.ndim == 4 and weight.dtype == np.float32
+
+
+def can_fuse_layer(layer: Conv2D, input_shape: Shape) -> bool:
+    """Return whether a layer can be computed in one pass with what follows: its stride is 1, and images have pixels."""
+    return can_fuse(layer.params["weight"]) and layer.stride == (1, 1) and 0 not in input_shape
 
 
 class ConvolutionStage(Stage):
-    """A convolution, with arrays in NCHW layout."""
+    """A convolution, and what is computed in the same pass: its activation, and a pooling of 2x2 windows.
 
-    def __init__(self, name: str, layer: Conv2D, input_shape: Shape, dtype: np.dtype, options: Options) -> None:
-        super().__init__((name,), input_shape, layer.output_shape(input_shape), dtype)
+    Parameters
+    ----------
+    names, input_shape, output_shape, dtype
+        As of `Stage`.
+    layer : Conv2D
+    options : Options
+    slope : float
+        Factor of what is not positive: 0 for ReLU, 1 for no activation.
+    pool : None, "max" or "average"
+    fused : tuple of str
+        What follows, for people.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        layer: Conv2D,
+        input_shape: Shape,
+        output_shape: Shape,
+        dtype: np.dtype,
+        options: Options,
+        slope: float = 1.0,
+        pool: str | None = None,
+        fused: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(names, input_shape, output_shape, dtype)
         self.weight, self.bias = layer.params["weight"], layer.params["bias"]
-        check_shape(self.bias.shape, self.output_shape[:1], f"{name}: bias")
-        self.geometry = geometry_of(input_shape, self.weight, layer.stride, layer.padding, options.winograd)
+        check_shape(self.bias.shape, (len(self.weight),), f"{names[0]}: bias")
+        self.stride, self.padding, self.winograd = layer.stride, layer.padding, options.winograd
+        self.slope, self.pool, self.fused = slope, pool, ("bias", *fused)
+        if can_fuse_layer(layer, input_shape):
+            self.layouts = "any"
+        self.set_layouts("NCHW", "NCHW")
+
+    def set_layouts(self, input_layout: str, output_layout: str) -> None:
+        super().set_layouts(input_layout, output_layout)
+        fused: dict[str, Any] = {"slope": self.slope, "pool": self.pool}
+        fused |= {"x_is_last": input_layout == "NHWC", "y_is_last": output_layout == "NHWC"}
+        self.geometry = geometry_of(
+            self.input_shape, self.weight, self.stride, self.padding, self.winograd, **fused
+        )
         ways = (self.geometry.forward_algorithm, self.geometry.weight_gradient_algorithm)
         self.algorithm = " / ".join(dict.fromkeys((*ways, self.geometry.input_gradient_algorithm)))
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
         arrays: dict[str, ArraySpec] = {
-            "y": ((n, *self.output_shape), self.dtype),
+            "y": (self.output_array(n), self.dtype),
             "forward scratch": ((self.geometry.forward_scratch(n, threads),), np.uint8),
         }
         if training:
@@ -329,18 +389,34 @@ class ConvolutionStage(Stage):
                 "dbias": (self.bias.shape, self.dtype),
                 "backward scratch": ((self.geometry.backward_scratch(n, threads, self.need_dx),), np.uint8),
             }
+            if self.pool is not None:
+                filters, height, width = self.output_shape
+                arrays["codes"] = (n, height, width, filters), np.uint8
             if self.need_dx:
-                arrays["dx"] = (n, *self.input_shape), self.dtype
+                arrays["dx"] = self.input_array(n), self.dtype
         return arrays
 
     def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
         y, scratch = memory["y"], memory["forward scratch"]
-        _kernels.conv2d_forward(self.geometry, x, self.weight, self.bias, y, scratch, memory.threads)
+        _kernels.conv2d_forward(
+            self.geometry, x, self.weight, self.bias, y, scratch, memory.threads, memory.get("codes")
+        )
         return y
 
     def backward(self, dy: FloatArray, cache: FloatArray, memory: Memory) -> tuple[FloatArray | None, Grads]:
         dx, dweight, dbias = memory.get("dx"), memory["dweight"], memory["dbias"]
-        scratch = memory["backward scratch"]
-        _kernels.conv2d_backward(self.geometry, dy, cache, self.weight, dweight, dbias, dx, scratch, memory.threads)
-        (name,) = self.names
+        _kernels.conv2d_backward(
+            self.geometry,
+            dy,
+            cache,
+            self.weight,
+            dweight,
+            dbias,
+            dx,
+            memory["backward scratch"],
+            memory.threads,
+            memory["y"],
+            memory.get("codes"),
+        )
+        name = self.names[0]
         return dx, {f"{name}.weight": dweight, f"{name}.bias": dbias}

@@ -8,7 +8,7 @@ arrays it needs for a number of examples, and gets them as a `Memory` with every
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -62,9 +62,12 @@ class Stage:
     ----------
     algorithm : str
         What computes it, such as ``direct`` or ``im2col``; see docs/architecture.md.
-    layout : str
-        Order of the axes of its arrays. `convnet.core.workspace.Layout` is something else: offsets in a block of
-        memory.
+    layouts : str
+        The layouts of images, the order of their axes, that it takes: ``NCHW`` alone; ``same``: either, and it gives
+        that of its input; ``any``: either, and it gives either. `convnet.core.workspace.Layout` is something else:
+        offsets in a block of memory.
+    input_layout, output_layout : str
+        ``NCHW``, or ``NHWC``, channels last. The plan says so, by `set_layouts`.
     fused : tuple of str
         What is computed in the same pass.
     can_update : bool
@@ -74,12 +77,26 @@ class Stage:
     """
 
     algorithm: str = ""
-    layout: ClassVar[str] = "NCHW"
+    layouts: str = "NCHW"
+    input_layout: str = "NCHW"
+    output_layout: str = "NCHW"
     fused: tuple[str, ...] = ()
     need_dx: bool = True
 
     def __init__(self, names: tuple[str, ...], input_shape: Shape, output_shape: Shape, dtype: np.dtype) -> None:
         self.names, self.input_shape, self.output_shape, self.dtype = names, input_shape, output_shape, dtype
+
+    def set_layouts(self, input_layout: str, output_layout: str) -> None:
+        """Set the layouts of what it reads and writes; `layouts` says which are possible."""
+        self.input_layout, self.output_layout = input_layout, output_layout
+
+    def input_array(self, n: int) -> Shape:
+        """Return the shape of an array of n inputs in their layout."""
+        return (n, *_laid_out(self.input_shape, self.input_layout))
+
+    def output_array(self, n: int) -> Shape:
+        """Return the shape of an array of n outputs in their layout."""
+        return (n, *_laid_out(self.output_shape, self.output_layout))
 
     @property
     def can_update(self) -> bool:
@@ -133,15 +150,20 @@ class Stage:
         """Update the layers' state after the forward pass of a training step."""
 
 
+def _laid_out(shape: Shape, layout: str) -> Shape:
+    """Return the shape of one example, given as (C, H, W) if it is an image, in a layout."""
+    return (*shape[1:], shape[0]) if layout == "NHWC" else shape
+
+
 class ParameterlessStage(Stage):
     """A stage of a layer without parameters: its arrays are ``y`` and, if it is needed, ``dx``."""
 
     algorithm = "loops"
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
-        arrays: dict[str, ArraySpec] = {"y": ((n, *self.output_shape), self.dtype)}
+        arrays: dict[str, ArraySpec] = {"y": (self.output_array(n), self.dtype)}
         if training and self.need_dx:
-            arrays["dx"] = (n, *self.input_shape), self.dtype
+            arrays["dx"] = self.input_array(n), self.dtype
         return arrays
 
     def write_dx(self, dy: FloatArray, cache: Any, memory: Memory) -> None:

@@ -25,10 +25,9 @@ from convnet.layers import LAYERS
 from convnet.layers.activations import ReLU
 from convnet.layers.affine import Affine, AffineStage
 from convnet.layers.base import Layer
-from convnet.layers.conv_relu_pool import ConvReLUPoolStage
 from convnet.layers.convolution import Conv2D
+from convnet.layers.fused_convolution import FUSED, FusedConvolutionStage
 from convnet.layers.losses import Loss
-from convnet.layers.pooling import MaxPool2D
 from convnet.layers.stage import Grads, LayerStage, Options, Shape, Stage
 from convnet.models.profile import Profile, StageTime, measured_peak, median_times
 
@@ -36,7 +35,7 @@ __all__ = ["Descent", "Plan", "Step"]
 
 # Layers in a row that one stage computes, and that stage; the first that fits is taken.
 GROUPS: tuple[tuple[tuple[type[Layer], ...], Any], ...] = (
-    ((Conv2D, ReLU, MaxPool2D), ConvReLUPoolStage),
+    *(((Conv2D, *classes), FusedConvolutionStage) for classes in FUSED),
     ((Affine, ReLU), AffineStage),
 )
 # Layouts that a plan remembers, one for each number of examples and of threads.
@@ -130,6 +129,7 @@ class Plan:
         self.first = with_params.index(True) if any(with_params) else len(self.stages)
         for position, stage in enumerate(self.stages):
             stage.need_dx = position > self.first
+        self._choose_layouts()
         self._layouts: dict[tuple[int, int, bool], Layout] = {}
         self._spare: list[Workspace] = []
 
@@ -142,7 +142,7 @@ class Plan:
                 group = tuple(layers[name] for name in chosen)
                 is_match = tuple(type(layer) for layer in group) == classes
                 is_match = is_match and all(_is_of_library(layer) and _is_plain(layer, self.dtype) for layer in group)
-                if is_match and stage_class.fits(group):
+                if is_match and stage_class.fits(group, shape):
                     stages.append(stage_class(chosen, group, shape, self.dtype, options))
                     break
             else:
@@ -155,6 +155,17 @@ class Plan:
             start += len(stages[-1].names)
             shape = stages[-1].output_shape
         return stages
+
+    def _choose_layouts(self) -> None:
+        """Keep images channels last between stages that take them so; the plan's input and output are NCHW."""
+        takes = [False]  # whether each stage takes channels last, from behind the last stage to the first
+        for stage in reversed(self.stages):
+            takes.append(stage.layouts == "any" or (stage.layouts == "same" and takes[-1]))
+        layout = "NCHW"
+        for stage, is_taken in zip(self.stages, takes[-2::-1], strict=True):
+            gives = stage.layouts == "any" or (stage.layouts == "same" and layout == "NHWC")
+            before, layout = layout, "NHWC" if gives and is_taken else "NCHW"
+            stage.set_layouts(before, layout)
 
     def is_current(self, layers: Mapping[str, Layer]) -> bool:
         """Return whether the plan is of the instruction set in use, and of these layers and arrays as they are."""
@@ -262,7 +273,8 @@ class Plan:
         for stage, size in zip(self.stages, layout.stage_sizes, strict=True):
             shape = str(stage.output_shape)
             fused = ", ".join(stage.fused) or "-"
-            rows.append((" + ".join(stage.names), stage.algorithm, stage.layout, fused, shape, _readable(size)))
+            layout = " to ".join(dict.fromkeys((stage.input_layout, stage.output_layout)))
+            rows.append((" + ".join(stage.names), stage.algorithm, layout, fused, shape, _readable(size)))
         rows.append(("total", "", "", "", "", _readable(layout.size)))
         title = (
             f"Plan for examples of shape {self.input_shape} in {self.dtype}, instruction set {self.instruction_set}; "

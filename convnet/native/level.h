@@ -21,6 +21,7 @@
 #include "tiles/product.h"
 #include "tiles/sparse.h"
 #include "tiles/columns.h"
+#include "tiles/outputs.h"
 #include "tiles/direct.h"
 #include "tiles/winograd.h"
 #include "tiles/conv_relu_pool.h"
@@ -52,6 +53,9 @@ static const simd_level SIMD_NAME(level) = {
     .conv_relu_pool_forward = SIMD_NAME(conv_relu_pool_forward),
     .conv_relu_pool_backward = SIMD_NAME(conv_relu_pool_backward),
     .relu_pool = SIMD_NAME(relu_pool),
+    .activate = SIMD_NAME(activate),
+    .pool_outputs = SIMD_NAME(pool_outputs),
+    .output_gradients = SIMD_NAME(output_gradients),
     .direct = SIMD_NAME(direct),
     .direct_gradients = SIMD_NAME(direct_gradients),
     .winograd = {&SIMD_NAME(winograd_2), &SIMD_NAME(winograd_4)},

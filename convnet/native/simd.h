@@ -67,14 +67,34 @@ typedef struct {
     uint8_t *argmax;        /* like y */
 } simd_conv_relu_pool;
 
-/* A convolution of images x (n, channels, height, width), or one of its gradients. */
+typedef enum { SIMD_POOL_NONE, SIMD_POOL_MAX, SIMD_POOL_AVERAGE } simd_pooling;
+
+/* What follows a convolution, and its results: tiles/outputs.h. */
+typedef struct {
+    ptrdiff_t filters, height, width;       /* of the convolution's outputs, before pooling */
+    int is_last;            /* y and dy are (n, rows, columns, filters); else (n, filters, rows, columns) */
+    float slope;            /* factor of what is not positive: 0 for ReLU, 1 for no activation */
+    simd_pooling pool;      /* of windows of 2x2 */
+    const float *bias;      /* may be NULL: zeros */
+    float *y;               /* written forward; read backward where there is an activation without pooling */
+    const float *dy;
+    uint8_t *codes;         /* (n, rows, columns, filters), with pooling; forward it may be NULL */
+} simd_outputs;
+
+/* A convolution of images x, or one of its gradients. */
 typedef struct {
     ptrdiff_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
     ptrdiff_t out_h, out_w;
     int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; 0: direct */
-    int is_adjoint;         /* the gradient of the input of a convolution whose weight is (channels, filters, ...) */
-    const float *x, *weight, *bias, *dy;    /* bias may be NULL: zeros */
-    float *y, *dweight, *dbias;
+    /* Whether it is the gradient of the input of the convolution that `outputs` belongs to: channels and filters have
+     * changed places, it is computed from the outputs' gradients, and x is written.
+     */
+    int is_adjoint;
+    int x_is_last;          /* x is (n, height, width, channels); else (n, channels, height, width) */
+    float *x;
+    const float *weight;
+    float *dweight, *dbias;
+    simd_outputs outputs;
     uint8_t *scratch;
 } simd_convolution;
 
@@ -85,7 +105,6 @@ typedef struct {
     const float *x;
     ptrdiff_t x_step;       /* floats from one input row to the next */
     const float *weight;    /* packed panels; of filters, for all taps (kernel_h, kernel_w, channels) */
-    const float *bias;      /* may be NULL: zeros */
     float *y;               /* (rows, columns, filters) */
     const float *dy;        /* like y */
     float *dweight, *dbias; /* (kernel_h, kernel_w, channels, filters) and (filters,) */
@@ -100,8 +119,8 @@ typedef struct {
 typedef struct {
     void (*inputs)(const simd_winograd *, const float *x, ptrdiff_t x_step, ptrdiff_t tiles, float *v);
     void (*output_gradients)(const simd_winograd *, const float *dy, ptrdiff_t dy_step, ptrdiff_t tiles, float *to);
-    void (*outputs)(const simd_winograd *, const float *from, const float *bias, ptrdiff_t f0, ptrdiff_t f1,
-                    ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_step);
+    void (*outputs)(const simd_winograd *, const float *from, ptrdiff_t f0, ptrdiff_t f1, ptrdiff_t rows,
+                    ptrdiff_t columns, float *y, ptrdiff_t y_step);
     void (*weights)(const float *taps, ptrdiff_t step, ptrdiff_t filters, ptrdiff_t channels, float *u);
     void (*weight_gradients)(const float *du, ptrdiff_t du_step, ptrdiff_t filters, float *taps, ptrdiff_t step);
 } simd_winograd_functions;
@@ -138,6 +157,11 @@ typedef struct simd_level {
     void (*conv_relu_pool_forward)(const simd_conv_relu_pool *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
     void (*conv_relu_pool_backward)(const simd_conv_relu_pool *, ptrdiff_t f);
     void (*relu_pool)(const float *x, ptrdiff_t columns, ptrdiff_t out_h, ptrdiff_t out_w, float *y, uint8_t *argmax);
+    void (*activate)(const simd_outputs *, float *y, ptrdiff_t pixels, ptrdiff_t f0, ptrdiff_t f1);
+    void (*pool_outputs)(const simd_outputs *, const float *rows, ptrdiff_t step, ptrdiff_t units, ptrdiff_t f0,
+                         ptrdiff_t f1, float *y, uint8_t *codes);
+    void (*output_gradients)(const simd_outputs *, const float *dy, const float *y, const uint8_t *codes, int below,
+                             ptrdiff_t first, ptrdiff_t end, float *to);
     void (*direct)(const simd_strip *);
     void (*direct_gradients)(const simd_strip *, ptrdiff_t first, ptrdiff_t end);
     const simd_winograd_functions *winograd[2];     /* for tiles of 2 and of 4 outputs along an edge */

@@ -12,24 +12,25 @@ static void simd_direct_strips(simd_convolution_job *j) {
     const ptrdiff_t most = simd_within(STRIP_SIZE / (s->stride_h * j->x_columns * s->channels) - 1, s->out_h - 1) + 1;
     j->strips = simd_parts(s->out_h, most);
     if (s->n * j->strips < LEAST_TASKS) j->strips = simd_least(simd_parts(LEAST_TASKS, s->n), s->out_h);
-    j->rows = simd_parts(s->out_h, j->strips), j->strips = simd_parts(s->out_h, j->rows);
+    j->rows = simd_parts(s->out_h, j->strips);
+    if (s->outputs.pool) j->rows += j->rows % 2;    /* no window of the pooling lies in two strips */
+    j->strips = simd_parts(s->out_h, j->rows);
     j->x_rows = (j->rows - 1) * s->stride_h + s->kernel_h;
     j->x_size = simd_in_lines(j->x_rows * j->x_columns * s->channels);
-    j->y_size = simd_in_lines(j->rows * s->out_w * s->filters);
-    j->slot_size = j->x_size + j->y_size;
+    j->y_size = simd_in_lines(j->rows * s->out_w * s->filters), j->row_size = simd_row_size(&s->outputs);
+    j->slot_size = j->x_size + j->y_size + j->row_size;
 }
 
 /* A strip with its inputs copied. */
 static simd_strip simd_direct_strip(const simd_convolution_job *j, ptrdiff_t strip, int slot) {
     const simd_convolution *s = j->convolution;
-    float *const x = simd_slot_x(j, slot);
     const ptrdiff_t row = simd_strip_row(j, strip) * s->stride_h - s->padding_h;
-    simd_strip_inputs(j, strip, x);
+    simd_strip_inputs(j, strip, slot);
     return (simd_strip){
         .channels = s->channels, .filters = s->filters, .kernel_h = s->kernel_h, .kernel_w = s->kernel_w,
         .stride_h = s->stride_h, .stride_w = s->stride_w, .rows = simd_strip_rows(j, strip), .columns = s->out_w,
-        .top = simd_within(-row, j->x_rows), .bottom = simd_within(s->height - row, j->x_rows), .x = x,
-        .x_step = j->x_columns * s->channels};
+        .top = simd_within(-row, j->x_rows), .bottom = simd_within(s->height - row, j->x_rows),
+        .x = simd_slot_x(j, slot), .x_step = j->x_columns * s->channels};
 }
 
 /* ----------------------------------------------------------------------------------------------------- forward */
@@ -60,10 +61,9 @@ static void simd_direct_task(void *job, ptrdiff_t index, int slot) {
     const simd_convolution_job *j = job;
     const simd_convolution *s = j->convolution;
     simd_strip strip = simd_direct_strip(j, index, slot);
-    strip.weight = j->packed, strip.bias = s->bias;
-    strip.y = simd_slot_y(j, slot);
+    strip.weight = j->packed, strip.y = simd_strip_target(j, index, slot);
     j->level->direct(&strip);
-    simd_strip_outputs(j, index, strip.rows, 0, s->filters, strip.y);
+    simd_strip_outputs(j, index, 0, s->filters, strip.y);
 }
 
 /* Plan a direct convolution; return the bytes of scratch memory, which is divided if there is some. */
@@ -95,7 +95,7 @@ static void simd_direct_gradients_task(void *job, ptrdiff_t index, int slot) {
     for (ptrdiff_t i = s->n * group / j->groups * j->strips; i < stop; i++) {
         simd_strip strip = simd_direct_strip(j, i, slot);
         strip.dy = simd_slot_y(j, slot), strip.dweight = dweight, strip.dbias = dbias;
-        simd_strip_output_gradients(j, i, strip.rows, s->out_w, simd_slot_y(j, slot));
+        simd_strip_output_gradients(j, i, strip.rows, s->out_w, slot);
         j->level->direct_gradients(&strip, first, end);
     }
 }

@@ -41,19 +41,16 @@ typedef struct {
     ptrdiff_t chunk, chunk_strips;  /* the first of the strips that Winograd's gradient has in hand, and how many */
     /* Memory: of all threads, and of each one, `slot_size` floats apart. */
     float *packed, *dweights, *dbias, *v, *m, *of_slots;
-    ptrdiff_t slot_size, x_size, y_size, v_size, m_size;
+    ptrdiff_t slot_size, x_size, y_size, v_size, m_size, row_size;
 } simd_convolution_job;
 
 /* Where a thread's strip of the input begins, its strip of outputs, and what follows that. */
 static float *simd_slot_x(const simd_convolution_job *j, int slot) { return j->of_slots + slot * j->slot_size; }
 static float *simd_slot_y(const simd_convolution_job *j, int slot) { return simd_slot_x(j, slot) + j->x_size; }
-static float *simd_slot_rest(const simd_convolution_job *j, int slot) { return simd_slot_y(j, slot) + j->y_size; }
+static float *simd_slot_rows(const simd_convolution_job *j, int slot) { return simd_slot_y(j, slot) + j->y_size; }
+static float *simd_slot_rest(const simd_convolution_job *j, int slot) { return simd_slot_rows(j, slot) + j->row_size; }
 
 static ptrdiff_t simd_area(const simd_convolution *s) { return s->kernel_h * s->kernel_w; }
-
-/* Floats of one image of either side. */
-static ptrdiff_t simd_x_size(const simd_convolution *s) { return s->channels * s->height * s->width; }
-static ptrdiff_t simd_y_size(const simd_convolution *s) { return s->filters * s->out_h * s->out_w; }
 
 /* Multiplications of a direct convolution. */
 static double simd_convolution_work(const simd_convolution *s) {
@@ -64,56 +61,138 @@ static ptrdiff_t simd_padded_filters(const simd_level *level, const simd_convolu
     return simd_parts(s->filters, 2 * level->lanes) * 2 * level->lanes;
 }
 
-/* to (rows, columns, channels) = the part of an image from a row and a column on, with zeros outside of the image. */
-static void simd_strip_copy(const simd_level *level, const float *image, ptrdiff_t channels, ptrdiff_t height,
-                            ptrdiff_t width, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column, ptrdiff_t columns,
-                            float *to) {
-    const ptrdiff_t left = simd_within(-column, columns), right = simd_within(width - column, columns);
-    for (ptrdiff_t h = row; h < row + rows; h++, to += columns * channels) {
-        if (h < 0 || h >= height || right <= left) {
-            memset(to, 0, (size_t)(columns * channels) * sizeof *to);
-            continue;
-        }
-        const ptrdiff_t first = column + left;
-        float *const inside = to + left * channels;
-        memset(to, 0, (size_t)(left * channels) * sizeof *to);
-        if (channels == 1)
-            memcpy(inside, image + h * width + first, (size_t)(right - left) * sizeof *to);
-        else
-            level->transpose(image + h * width + first, height * width, channels, right - left, inside, channels);
-        memset(to + right * channels, 0, (size_t)((columns - right) * channels) * sizeof *to);
-    }
-}
-
 /* Which image a strip is of, and its first row of outputs. */
 static ptrdiff_t simd_strip_image(const simd_convolution_job *j, ptrdiff_t strip) { return strip / j->strips; }
 static ptrdiff_t simd_strip_row(const simd_convolution_job *j, ptrdiff_t strip) { return strip % j->strips * j->rows; }
 
-/* Copy what lies under a strip. */
-static void simd_strip_inputs(const simd_convolution_job *j, ptrdiff_t strip, float *to) {
+/* Rows of outputs in a strip. */
+static ptrdiff_t simd_strip_rows(const simd_convolution_job *j, ptrdiff_t strip) {
+    return simd_least(j->rows, j->convolution->out_h - simd_strip_row(j, strip));
+}
+
+/* ------------------------------------------------------------------------------------------------- what is read */
+
+/* Rows or columns behind the pooling. */
+static ptrdiff_t simd_pooled(const simd_outputs *o, ptrdiff_t size) { return o->pool ? size / 2 : size; }
+
+/* Whether the gradients of the convolution's outputs are dy as it is. */
+static int simd_is_plain(const simd_outputs *o) { return o->slope == 1 && o->pool == SIMD_POOL_NONE; }
+
+/* Floats of a thread's row of dy and of y, which are transposed before they are used. */
+static ptrdiff_t simd_row_size(const simd_outputs *o) {
+    return simd_is_plain(o) || o->is_last ? 0 : simd_in_lines(2 * simd_pooled(o, o->width) * o->filters);
+}
+
+/* to (count, channels) = some pixels of row h of an image. */
+static void simd_copy_row(const simd_level *level, const float *image, int is_last, ptrdiff_t channels,
+                          ptrdiff_t height, ptrdiff_t width, ptrdiff_t h, ptrdiff_t first, ptrdiff_t count, float *to) {
+    if (is_last || channels == 1)
+        memcpy(to, image + (h * width + first) * channels, (size_t)(count * channels) * sizeof *to);
+    else
+        level->transpose(image + h * width + first, height * width, channels, count, to, channels);
+}
+
+/* to (count, filters) = the gradients with respect to the convolution's outputs in a part of row h of image n. */
+static void simd_gradient_row(const simd_level *level, const simd_outputs *o, ptrdiff_t n, ptrdiff_t h, ptrdiff_t first,
+                              ptrdiff_t count, float *of_row, float *to) {
+    const ptrdiff_t height = simd_pooled(o, o->height), width = simd_pooled(o, o->width), row = o->pool ? h / 2 : h;
+    const ptrdiff_t row_size = width * o->filters, image = n * height * row_size;
+    const float *dy = o->dy + image, *y = o->y + image;
+    if (simd_is_plain(o)) {
+        simd_copy_row(level, dy, o->is_last, o->filters, height, width, h, first, count, to);
+        return;
+    }
+    /* A row or column that no window of the pooling reaches has no gradient. */
+    const ptrdiff_t end = row < height ? simd_within(o->pool ? 2 * width : width, first + count) : 0;
+    if (end > first) {
+        if (o->is_last) {
+            dy += row * row_size, y += row * row_size;
+        } else {
+            simd_copy_row(level, dy, 0, o->filters, height, width, row, 0, width, of_row);
+            if (!o->pool) simd_copy_row(level, y, 0, o->filters, height, width, row, 0, width, of_row + row_size);
+            dy = of_row, y = of_row + row_size;
+        }
+        level->output_gradients(o, dy, y, o->codes + image + row * row_size, h & 1, first, end, to);
+    }
+    const ptrdiff_t done = end > first ? end - first : 0;
+    memset(to + done * o->filters, 0, (size_t)((count - done) * o->filters) * sizeof *to);
+}
+
+/* to (rows, columns, channels) = the part of image n from a row and a column on, with zeros outside of the image: of x,
+ * or of the gradients with respect to the convolution's outputs.
+ */
+static void simd_strip_copy(const simd_convolution_job *j, int is_gradient, ptrdiff_t n, ptrdiff_t row, ptrdiff_t rows,
+                            ptrdiff_t column, ptrdiff_t columns, float *of_row, float *to) {
     const simd_convolution *s = j->convolution;
-    simd_strip_copy(j->level, s->x + simd_strip_image(j, strip) * simd_x_size(s), s->channels, s->height, s->width,
-                    simd_strip_row(j, strip) * s->stride_h - s->padding_h, j->x_rows, -s->padding_w, j->x_columns, to);
+    const simd_outputs *o = &s->outputs;
+    const ptrdiff_t height = is_gradient ? o->height : s->height, width = is_gradient ? o->width : s->width;
+    const ptrdiff_t channels = is_gradient ? o->filters : s->channels;
+    const ptrdiff_t left = simd_within(-column, columns), right = simd_within(width - column, columns);
+    for (ptrdiff_t h = row; h < row + rows; h++, to += columns * channels) {
+        float *const inside = to + left * channels;
+        if (h < 0 || h >= height || right <= left) {
+            memset(to, 0, (size_t)(columns * channels) * sizeof *to);
+            continue;
+        }
+        memset(to, 0, (size_t)(left * channels) * sizeof *to);
+        if (is_gradient)
+            simd_gradient_row(j->level, o, n, h, column + left, right - left, of_row, inside);
+        else
+            simd_copy_row(j->level, s->x + n * channels * height * width, s->x_is_last, channels, height, width, h,
+                          column + left, right - left, inside);
+        memset(to + right * channels, 0, (size_t)((columns - right) * channels) * sizeof *to);
+    }
+}
+
+/* Copy what lies under a strip. */
+static void simd_strip_inputs(const simd_convolution_job *j, ptrdiff_t strip, int slot) {
+    const simd_convolution *s = j->convolution;
+    simd_strip_copy(j, s->is_adjoint, simd_strip_image(j, strip), simd_strip_row(j, strip) * s->stride_h - s->padding_h,
+                    j->x_rows, -s->padding_w, j->x_columns, simd_slot_rows(j, slot), simd_slot_x(j, slot));
 }
 
 /* Copy the gradients of some rows of a strip's outputs, and zeros for columns beyond the image. */
 static void simd_strip_output_gradients(const simd_convolution_job *j, ptrdiff_t strip, ptrdiff_t rows,
-                                        ptrdiff_t columns, float *to) {
-    const simd_convolution *s = j->convolution;
-    simd_strip_copy(j->level, s->dy + simd_strip_image(j, strip) * simd_y_size(s), s->filters, s->out_h, s->out_w,
-                    simd_strip_row(j, strip), rows, 0, columns, to);
+                                        ptrdiff_t columns, int slot) {
+    simd_strip_copy(j, 1, simd_strip_image(j, strip), simd_strip_row(j, strip), rows, 0, columns,
+                    simd_slot_rows(j, slot), simd_slot_y(j, slot));
 }
 
-/* Write the filters from f0 to f1 - 1 of a strip of outputs (rows, out_w, filters) to their place in the image. */
-static void simd_strip_outputs(const simd_convolution_job *j, ptrdiff_t strip, ptrdiff_t rows, ptrdiff_t f0,
-                               ptrdiff_t f1, const float *from) {
+/* ---------------------------------------------------------------------------------------------- what is written */
+
+/* Where a strip's outputs (rows, out_w, filters) are computed: in place, or in the thread's memory, from which
+ * `simd_strip_outputs` takes them.
+ */
+static float *simd_strip_target(const simd_convolution_job *j, ptrdiff_t strip, int slot) {
     const simd_convolution *s = j->convolution;
-    const ptrdiff_t area = s->out_h * s->out_w;
-    float *const y = s->y + simd_strip_image(j, strip) * simd_y_size(s) + simd_strip_row(j, strip) * s->out_w;
-    j->level->transpose(from + f0, s->filters, rows * s->out_w, f1 - f0, y + f0 * area, area);
+    const int is_last = s->is_adjoint ? s->x_is_last : s->outputs.is_last && !s->outputs.pool;
+    const ptrdiff_t row = simd_strip_image(j, strip) * s->out_h + simd_strip_row(j, strip);
+    return is_last ? (s->is_adjoint ? s->x : s->outputs.y) + row * s->out_w * s->filters : simd_slot_y(j, slot);
 }
 
-/* Rows of outputs in a strip. */
-static ptrdiff_t simd_strip_rows(const simd_convolution_job *j, ptrdiff_t strip) {
-    return simd_least(j->rows, j->convolution->out_h - simd_strip_row(j, strip));
+/* Finish the filters from f0 to f1 - 1 of a strip of outputs, which are where simd_strip_target says. */
+static void simd_strip_outputs(const simd_convolution_job *j, ptrdiff_t strip, ptrdiff_t f0, ptrdiff_t f1,
+                               float *outputs) {
+    const simd_convolution *s = j->convolution;
+    const simd_outputs *o = &s->outputs;
+    const ptrdiff_t n = simd_strip_image(j, strip), step = s->out_w * s->filters;
+    const int has_pool = !s->is_adjoint && o->pool;
+    const ptrdiff_t width = has_pool ? s->out_w / 2 : s->out_w, height = has_pool ? s->out_h / 2 : s->out_h;
+    const ptrdiff_t row = simd_strip_row(j, strip) / (has_pool ? 2 : 1);
+    const ptrdiff_t rows = simd_strip_rows(j, strip) / (has_pool ? 2 : 1);
+    float *const image = (s->is_adjoint ? s->x : o->y) + n * height * width * s->filters;
+    const int is_last = s->is_adjoint ? s->x_is_last : o->is_last;
+    if (has_pool) {
+        const ptrdiff_t row_size = width * s->filters;
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            uint8_t *const codes = o->codes ? o->codes + (n * height + row + r) * row_size : NULL;
+            j->level->pool_outputs(o, outputs + 2 * r * step, step, width, f0, f1,
+                                   is_last ? image + (row + r) * row_size : outputs + r * row_size, codes);
+        }
+    } else if (!s->is_adjoint && (o->bias != NULL || o->slope != 1)) {
+        j->level->activate(o, outputs, rows * width, f0, f1);
+    }
+    if (!is_last)
+        j->level->transpose(outputs + f0, s->filters, rows * width, f1 - f0, image + f0 * height * width + row * width,
+                            height * width);
 }

@@ -83,7 +83,7 @@ static void simd_winograd_task(void *job, ptrdiff_t index, int slot) {
     float *const x = simd_slot_x(j, slot), *const v = simd_slot_rest(j, slot);
     float *const m = v + j->v_size;
     for (ptrdiff_t strip = first; strip < end; strip++) {
-        simd_strip_inputs(j, strip, x);
+        simd_strip_inputs(j, strip, slot);
         simd_winograd_of(j)->inputs(w, x, j->x_columns * s->channels, j->tiles,
                                     v + (strip - first) * j->tiles * w->v_step);
     }
@@ -95,11 +95,10 @@ static void simd_winograd_task(void *job, ptrdiff_t index, int slot) {
         j->level->product_block(&product, 0, product.m, f0, f1);
     }
     for (ptrdiff_t strip = first; strip < end; strip++) {
-        const ptrdiff_t rows = simd_strip_rows(j, strip);
-        float *const y = simd_slot_y(j, slot);
-        simd_winograd_of(j)->outputs(w, m + (strip - first) * j->tiles * w->m_step, s->bias, f0, f1, rows, s->out_w, y,
-                                     s->out_w * s->filters);
-        simd_strip_outputs(j, strip, rows, f0, f1, y);
+        float *const y = simd_strip_target(j, strip, slot);
+        simd_winograd_of(j)->outputs(w, m + (strip - first) * j->tiles * w->m_step, f0, f1, simd_strip_rows(j, strip),
+                                     s->out_w, y, s->out_w * s->filters);
+        simd_strip_outputs(j, strip, f0, f1, y);
     }
 }
 
@@ -119,8 +118,8 @@ static ptrdiff_t simd_winograd_plan(simd_convolution_job *j, int threads, uint8_
                                                              filters / (2 * j->level->lanes));
     j->tasks *= j->slices;
     simd_winograd_positions(j, j->group * j->tiles);
-    j->y_size = simd_in_lines(j->rows * s->out_w * s->filters);
-    j->slot_size = j->x_size + j->y_size + j->v_size + j->m_size;
+    j->y_size = simd_in_lines(j->rows * s->out_w * s->filters), j->row_size = simd_row_size(&s->outputs);
+    j->slot_size = j->x_size + j->y_size + j->row_size + j->v_size + j->m_size;
     j->packed = simd_take(&memory, simd_positions(j) * s->channels * filters);
     j->of_slots = simd_take(&memory, threads * j->slot_size);
     return simd_taken(&memory);
@@ -134,11 +133,10 @@ static void simd_winograd_transform_task(void *job, ptrdiff_t index, int slot) {
     const simd_convolution *s = j->convolution;
     const simd_winograd *w = &j->winograd;
     const ptrdiff_t strip = j->chunk + index, tile = index * j->tiles;
-    float *const x = simd_slot_x(j, slot), *const dy = simd_slot_y(j, slot);
-    simd_strip_inputs(j, strip, x);
-    simd_winograd_of(j)->inputs(w, x, j->x_columns * s->channels, j->tiles, j->v + tile * w->v_step);
-    simd_strip_output_gradients(j, strip, s->tile, j->tiles * s->tile, dy);
-    simd_winograd_of(j)->output_gradients(w, dy, j->tiles * s->tile * s->filters, j->tiles, j->m + tile * w->m_step);
+    simd_strip_inputs(j, strip, slot);
+    simd_winograd_of(j)->inputs(w, simd_slot_x(j, slot), j->x_columns * s->channels, j->tiles, j->v + tile * w->v_step);
+    simd_strip_output_gradients(j, strip, s->tile, j->tiles * s->tile, slot);
+    simd_winograd_of(j)->output_gradients(w, simd_slot_y(j, slot), j->tiles * s->tile * s->filters, j->tiles, j->m + tile * w->m_step);
 }
 
 /* Add the products of the strips in hand at one position for some channels. */
@@ -193,7 +191,8 @@ static ptrdiff_t simd_winograd_gradients_plan(simd_convolution_job *j, int threa
     simd_winograd_positions(j, j->group * j->tiles);
     j->slices = simd_parts(s->channels, WINOGRAD_CHANNELS);
     j->y_size = simd_in_lines(s->tile * j->tiles * s->tile * s->filters + SIMD_LINE);
-    j->slot_size = j->x_size + j->y_size;
+    j->row_size = simd_row_size(&s->outputs);
+    j->slot_size = j->x_size + j->y_size + j->row_size;
     j->dweights = simd_take(&memory, simd_positions(j) * s->channels * s->filters + SIMD_LINE);
     j->dbias = simd_take(&memory, s->filters);
     j->v = simd_take(&memory, j->v_size);

@@ -7,7 +7,7 @@
  * weights A is transposed: its rows are the pixels under a row of the kernel, and the common axis runs over outputs.
  */
 
-/* y = the convolution of a strip, plus biases if there are some. */
+/* y = the convolution of a strip. */
 SIMD_TARGET static void SIMD_NAME(direct)(const simd_strip *s) {
     enum { WIDTH = 2 * SIMD_LANES };
     const ptrdiff_t run = s->kernel_w * s->channels;
@@ -24,13 +24,6 @@ SIMD_TARGET static void SIMD_NAME(direct)(const simd_strip *s) {
                 .c = s->y + row * s->columns * s->filters + f, .c_step = s->filters, .alpha = 1, .beta = 0};
             SIMD_NAME(product_panel)(&terms, s->columns, simd_least(s->filters - f, WIDTH), 0, &stream, NULL);
         }
-    }
-    if (s->bias == NULL) return;
-    for (ptrdiff_t pixel = 0; pixel < s->rows * s->columns; pixel++) {
-        float *const y = s->y + pixel * s->filters;
-        ptrdiff_t f = 0;
-        for (; f + SIMD_LANES <= s->filters; f += SIMD_LANES) *(FLOATS *)(y + f) += *(const FLOATS *)(s->bias + f);
-        for (; f < s->filters; f++) y[f] += s->bias[f];
     }
 }
 

@@ -114,26 +114,24 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd
         }
 }
 
-/* y = A^T M A + bias of the tiles side by side in `rows` rows of `columns` outputs, for the filters from f0 to f1 - 1;
+/* y = A^T M A of the tiles side by side in `rows` rows of `columns` outputs, for the filters from f0 to f1 - 1;
  * f0 is a multiple of a vector.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd_outputs)(
-    const int m, const simd_winograd *s, const float *from, const float *bias, ptrdiff_t f0, ptrdiff_t f1,
-    ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_step) {
+    const int m, const simd_winograd *s, const float *from, ptrdiff_t f0, ptrdiff_t f1, ptrdiff_t rows,
+    ptrdiff_t columns, float *y, ptrdiff_t y_step) {
     for (ptrdiff_t column = 0; column < columns; column += m, from += s->m_step, y += m * s->filters) {
         const ptrdiff_t width = simd_least(columns - column, m);
         for (ptrdiff_t f = f0; f < f1; f += SIMD_LANES) {
             const ptrdiff_t count = simd_least(f1 - f, SIMD_LANES);
-            FLOATS out[6][6], start = {0};
-            if (bias != NULL && count == SIMD_LANES) start = *(const FLOATS *)(bias + f);
-            else if (bias != NULL) memcpy(&start, bias + f, (size_t)count * sizeof *bias);
+            FLOATS out[6][6];
             SIMD_NAME(winograd_at)(m, from + f, (m + 2) * s->m_position, s->m_position, out);
 #pragma GCC unroll 4
             for (int i = 0; i < m; i++) {
                 if (i >= rows) break;
 #pragma GCC unroll 4
                 for (int j = 0; j < m; j++) {
-                    const FLOATS value = out[i][j] + start;
+                    const FLOATS value = out[i][j];
                     float *const to = y + i * y_step + j * s->filters + f;
                     if (j >= width) break;
                     if (count == SIMD_LANES) *(FLOATS *)to = value;
@@ -182,11 +180,10 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(winograd
         const simd_winograd *s, const float *dy, ptrdiff_t dy_step, ptrdiff_t tiles, float *to) {                      \
         SIMD_NAME(winograd_tiles)(m, 1, s, dy, dy_step, tiles, to);                                                    \
     }                                                                                                                  \
-    SIMD_TARGET static void SIMD_NAME(winograd_outputs_##m)(const simd_winograd *s, const float *from,                 \
-                                                            const float *bias, ptrdiff_t f0, ptrdiff_t f1,             \
-                                                            ptrdiff_t rows, ptrdiff_t columns, float *y,               \
-                                                            ptrdiff_t y_step) {                                        \
-        SIMD_NAME(winograd_outputs)(m, s, from, bias, f0, f1, rows, columns, y, y_step);                               \
+    SIMD_TARGET static void SIMD_NAME(winograd_outputs_##m)(                                                           \
+        const simd_winograd *s, const float *from, ptrdiff_t f0, ptrdiff_t f1, ptrdiff_t rows, ptrdiff_t columns,      \
+        float *y, ptrdiff_t y_step) {                                                                                  \
+        SIMD_NAME(winograd_outputs)(m, s, from, f0, f1, rows, columns, y, y_step);                                     \
     }                                                                                                                  \
     SIMD_TARGET static void SIMD_NAME(winograd_weights_##m)(const float *taps, ptrdiff_t step, ptrdiff_t filters,      \
                                                             ptrdiff_t channels, float *u) {                            \

@@ -1,0 +1,188 @@
+"""Convolution, activation and 2x2 pooling in one pass: the functions, and the stage for such layers in a row."""
+
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import _kernels
+from convnet.core.checks import FloatArray, Pair, as_plain, as_real, check_shape
+from convnet.core.threads import get_num_threads
+from convnet.layers.activations import LeakyReLU, ReLU
+from convnet.layers.base import Layer
+from convnet.layers.convolution import (
+    Conv2D,
+    ConvolutionStage,
+    can_fuse,
+    can_fuse_layer,
+    conv_arguments,
+    geometry_of,
+)
+from convnet.layers.pooling import AveragePool2D, MaxPool2D, pool_output_shape
+from convnet.layers.stage import Options, Shape
+
+__all__ = ["FUSED", "FusedConvolutionStage", "conv_relu_pool_backward", "conv_relu_pool_forward"]
+
+# What may follow a convolution in one pass; the longest come first.
+FUSED: tuple[tuple[type[Layer], ...], ...] = (
+    (ReLU, MaxPool2D),
+    (ReLU, AveragePool2D),
+    (LeakyReLU, MaxPool2D),
+    (LeakyReLU, AveragePool2D),
+    (MaxPool2D,),
+    (AveragePool2D,),
+    (ReLU,),
+    (LeakyReLU,),
+)
+# The argmax of `conv_relu_pool_forward` where ReLU is inactive.
+INACTIVE = 4
+
+
+def conv_relu_pool_forward(
+    x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike, *, padding: Pair = 0
+) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
+    """Max pooling 2x2 of ReLU of a convolution of stride 1, without writing what lies between to memory.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, C, H, W)
+        Images.
+    weight : array_like of float32, shape (F, C, KH, KW)
+        Filters that `can_fuse` accepts.
+    bias : array_like, shape (F,)
+    padding : int or pair of ints
+        Zeros added on each side of x.
+
+    Returns
+    -------
+    y : ndarray of float32, shape (N, F, PH, PW)
+        Equal within rounding to the three functions one after the other.
+    argmax : ndarray of uint8, shape (N, F, PH, PW)
+        For the backward pass: the index of each maximum in its window, 0 to 3 row by row, or 4 where it is at most 0,
+        so that ReLU is inactive.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, an output size is below 1, or `can_fuse` does not accept the filters.
+    TypeError
+        If an array does not hold real numbers, or padding is not an int or a pair of ints.
+    """
+    x, weight, outputs, geometry = _fused_arguments(x, weight, padding)
+    bias, threads = as_real(bias, "Conv2D: bias", weight.dtype), get_num_threads()
+    check_shape(bias.shape, outputs[:1], "Conv2D: bias")
+    filters, height, width = outputs
+    y, codes = np.empty((len(x), *outputs), np.float32), np.empty((len(x), height, width, filters), np.uint8)
+    scratch = np.empty(geometry.forward_scratch(len(x), threads), np.uint8)
+    _kernels.conv2d_forward(geometry, x, weight, bias, y, scratch, threads, codes)
+    return y, np.minimum(codes, INACTIVE).transpose(0, 3, 1, 2)
+
+
+def conv_relu_pool_backward(
+    dy: npt.ArrayLike,
+    argmax: npt.NDArray[np.uint8],
+    x: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    *,
+    padding: Pair = 0,
+    need_dx: bool = True,
+) -> tuple[FloatArray | None, FloatArray, FloatArray]:
+    """Gradients of `conv_relu_pool_forward`.
+
+    Parameters
+    ----------
+    dy : array_like, shape (N, F, PH, PW)
+        Gradient of the loss with respect to the output.
+    argmax : ndarray of uint8, shape (N, F, PH, PW)
+        From the forward pass.
+    x, weight, padding
+        As in the forward pass.
+    need_dx : bool
+        False leaves out the gradient with respect to x.
+
+    Returns
+    -------
+    dx : ndarray, shape (N, C, H, W), or None without `need_dx`
+    dweight : ndarray, shape (F, C, KH, KW)
+    dbias : ndarray, shape (F,)
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together.
+    TypeError
+        If an array does not hold real numbers, or `argmax` is not of uint8.
+    """
+    x, weight, outputs, geometry = _fused_arguments(x, weight, padding)
+    dy, threads = as_real(dy, "Conv2D: dy", weight.dtype), get_num_threads()
+    check_shape(dy.shape, (len(x), *outputs), "Conv2D: dy")
+    argmax = np.asarray(argmax)
+    if argmax.dtype != np.uint8:
+        raise TypeError(f"Conv2D: argmax: expected uint8, got {argmax.dtype}")
+    check_shape(argmax.shape, dy.shape, "Conv2D: argmax")
+    if argmax.size and argmax.max() > INACTIVE:
+        raise ValueError(f"Conv2D: argmax: expected at most {INACTIVE}, got {argmax.max()}")
+    codes = as_plain(argmax.transpose(0, 2, 3, 1), np.uint8)
+    dweight, dbias = np.empty_like(weight), np.empty(len(weight), np.float32)
+    dx = np.empty_like(x) if need_dx else None
+    scratch = np.empty(geometry.backward_scratch(len(x), threads, need_dx), np.uint8)
+    _kernels.conv2d_backward(geometry, dy, x, weight, dweight, dbias, dx, scratch, threads, None, codes)
+    return dx, dweight, dbias
+
+
+def _fused_arguments(
+    x: npt.ArrayLike, weight: npt.ArrayLike, padding: Pair
+) -> tuple[FloatArray, FloatArray, Shape, _kernels.Convolution]:
+    """Return checked arguments, the shape of an image's output, and the geometry."""
+    x, weight, _, padding, shape = conv_arguments(x, weight, (1, 1), padding)
+    if not can_fuse(weight):
+        raise ValueError(f"Conv2D: expected filters that can_fuse accepts, got {weight.dtype} of shape {weight.shape}")
+    if 0 in x.shape[2:]:
+        raise ValueError(f"Conv2D: expected images of at least one pixel, got x of shape {x.shape}")
+    outputs = pool_output_shape(shape, (2, 2), (2, 2), (0, 0), "MaxPool2D")
+    return x, weight, outputs, geometry_of(x.shape[1:], weight, (1, 1), padding, True, slope=0, pool="max")
+
+
+class FusedConvolutionStage(ConvolutionStage):
+    """A Conv2D of stride 1, and in the same pass a ReLU or LeakyReLU, a pooling of 2x2 windows, or both.
+
+    Nothing between the layers is written to memory. Equal within rounding to the layers one after the other.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        layers: tuple[Layer, ...],
+        input_shape: Shape,
+        dtype: np.dtype,
+        options: Options,
+    ) -> None:
+        conv, *rest = layers
+        assert isinstance(conv, Conv2D)
+        shape, slope, pool, fused = conv.output_shape(input_shape), 1.0, None, list[str]()
+        for layer in rest:
+            shape = layer.output_shape(shape)
+            if isinstance(layer, LeakyReLU):
+                slope = layer.slope
+                fused.append("LeakyReLU")
+            elif isinstance(layer, ReLU):
+                slope = 0.0
+                fused.append("ReLU")
+            else:
+                pool = "max" if isinstance(layer, MaxPool2D) else "average"
+                fused.append(f"2x2 {pool} pooling")
+        super().__init__(names, conv, input_shape, shape, dtype, options, slope, pool, tuple(fused))
+
+    @staticmethod
+    def fits(layers: tuple[Any, ...], input_shape: Shape) -> bool:
+        """Return whether such layers have the sizes for it, and a slope that keeps the order of numbers."""
+        conv, *rest = layers
+        return can_fuse_layer(conv, input_shape) and all(
+            layer.slope >= 0
+            if isinstance(layer, LeakyReLU)
+            else isinstance(layer, ReLU)
+            or (layer.kernel_size, layer.stride, layer.padding) == ((2, 2), (2, 2), (0, 0))
+            for layer in rest
+        )
