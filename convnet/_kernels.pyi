@@ -9,7 +9,8 @@ import numpy.typing as npt
 _Float = npt.NDArray[np.floating[Any]]
 _Bytes = npt.NDArray[np.uint8]
 _Int = npt.NDArray[np.signedinteger[Any]]
-_Algorithm = Literal["im2col", "direct", "winograd-2", "winograd-4"]
+_Algorithm = Literal["im2col", "direct", "sparse", "winograd-2", "winograd-4"]
+_Pool = Literal["max", "average"]
 
 # The pool of threads.
 MAX_THREADS: int
@@ -55,6 +56,7 @@ def affine_backward(
 
 # Convolution.
 ALGORITHMS: dict[_Algorithm, int]
+POOLS: dict[_Pool | None, int]
 
 class Convolution:
     def __init__(
@@ -77,7 +79,7 @@ class Convolution:
         x_is_last: bool = False,
         y_is_last: bool = False,
         slope: float = 1,
-        pool: str | None = None,
+        pool: _Pool | None = None,
     ) -> None: ...
     @property
     def out_h(self) -> int: ...
@@ -98,7 +100,14 @@ class Convolution:
 def im2col(s: Convolution, x: _Float, cols: _Float, scratch: _Bytes) -> None: ...
 def col2im(s: Convolution, cols: _Float, x: _Float, scratch: _Bytes) -> None: ...
 def conv2d_forward(
-    s: Convolution, x: _Float, weight: _Float, bias: _Float, y: _Float, scratch: _Bytes, threads: int
+    s: Convolution,
+    x: _Float,
+    weight: _Float,
+    bias: _Float,
+    y: _Float,
+    scratch: _Bytes,
+    threads: int,
+    codes: _Bytes | None = None,
 ) -> None: ...
 def conv2d_backward(
     s: Convolution,
@@ -110,6 +119,8 @@ def conv2d_backward(
     dx: _Float | None,
     scratch: _Bytes,
     threads: int,
+    y: _Float | None = None,
+    codes: _Bytes | None = None,
 ) -> None: ...
 
 # Pooling.
@@ -134,39 +145,6 @@ def max_pool2d_forward(s: Pooling, x: _Float, y: _Float, argmax: _Int) -> None: 
 def max_pool2d_backward(dy: _Float, argmax: _Int, dx: _Float) -> None: ...
 def average_pool2d_forward(s: Pooling, x: _Float, counts: _Float, y: _Float) -> None: ...
 def average_pool2d_backward(s: Pooling, dy: _Float, counts: _Float, shares: _Float, dx: _Float) -> None: ...
-
-# Convolution, ReLU and 2x2 max pooling in one pass.
-MAX_KERNEL_W: int
-INACTIVE: int
-
-class ConvReLUPool:
-    def __init__(
-        self,
-        channels: int,
-        height: int,
-        width: int,
-        filters: int,
-        kernel_h: int,
-        kernel_w: int,
-        padding_h: int,
-        padding_w: int,
-    ) -> None: ...
-    @property
-    def out_h(self) -> int: ...
-    @property
-    def out_w(self) -> int: ...
-    @property
-    def filled(self) -> float: ...
-    def scratch(self, n: int) -> int: ...
-
-def conv_relu_pool_forward(
-    s: ConvReLUPool, x: _Float, weight: _Float, bias: _Float, y: _Float, argmax: _Bytes, scratch: _Bytes
-) -> None: ...
-def conv_relu_pool_backward(
-    s: ConvReLUPool, dy: _Float, argmax: _Bytes, x: _Float, dweight: _Float, dbias: _Float, scratch: _Bytes
-) -> None: ...
-def relu_pool_forward(s: ConvReLUPool, conv: _Float, y: _Float, argmax: _Bytes) -> None: ...
-def relu_pool_backward(dy: _Float, argmax: _Bytes, dconv: _Float) -> None: ...
 
 # Activations.
 def relu_forward(x: _Float, y: _Float) -> None: ...

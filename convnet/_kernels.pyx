@@ -10,17 +10,16 @@ kernels/, one idea a file:
     columns.pxi           rows of im2col's columns
     algorithms.pxi        which algorithm computes a convolution
     average_pooling.pxi   average pooling
-    conv_relu_pool.pxi    convolution + bias + ReLU + 2x2 max pooling in one pass
     elementwise.pxi       activations
     dropout.pxi           the random mask of a dropout, and its use
     losses.pxi            the SVM loss
     warping.pxi           affine maps of images
     updates.pxi           the optimizers' updates of parameters
 
-Every kernel is one body for float32 and float64 (the fused convolution is for float32 alone). It works on C-contiguous
+Every kernel is one body for float32 and float64 (a fused convolution is for float32 alone). It works on C-contiguous
 arrays that its caller in this package has checked and allocated, releases the GIL, and neither raises nor allocates.
 `IN`, `OUT`, `INOUT` and `SCRATCH` say whether an array is read, overwritten, both, or memory without a meaning. Sizes
-come in geometry objects (Convolution, Pooling, ConvReLUPool), which are made once and tell both how much memory is
+come in geometry objects (Convolution, Pooling), which are made once and tell both how much memory is
 needed and how the work goes. float64, and the instruction set "none", take the loops written here; the others have
 theirs in native/. `run_tasks` alone touches Python objects: it calls a Python function on the threads of the pool.
 """
@@ -585,7 +584,6 @@ def softmax_loss(
 
 
 include "kernels/average_pooling.pxi"
-include "kernels/conv_relu_pool.pxi"
 include "kernels/elementwise.pxi"
 include "kernels/dropout.pxi"
 include "kernels/losses.pxi"

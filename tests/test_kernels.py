@@ -1,17 +1,14 @@
 """The compiled module itself, at every instruction set, and the stub that describes it."""
 
 import ast
-import contextlib
-import ctypes
 import inspect
 import math
-import mmap
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import CONVOLUTIONS, tolerance
+from guarded import at_the_end_of_memory, on, scratch, using
 
 import convnet
 from convnet import _kernels, naive
@@ -22,40 +19,6 @@ from convnet.core.checks import as_pair
 def instruction_set(request):
     with using(request.param):
         yield request.param
-
-
-@contextlib.contextmanager
-def using(instruction_set):
-    before = _kernels.instruction_set()
-    _kernels.use_instruction_set(instruction_set)
-    yield
-    _kernels.use_instruction_set(before)
-
-
-@contextlib.contextmanager
-def on(threads):
-    before = _kernels.num_threads()
-    _kernels.set_num_threads(threads)
-    yield
-    _kernels.set_num_threads(before)
-
-
-def at_the_end_of_memory(array):
-    """Return a copy behind which the process has no memory, so that it ends if a kernel touches what follows."""
-    if not hasattr(os, "fork") or not array.size:
-        return array.copy()
-    size = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
-    memory = mmap.mmap(-1, size + mmap.PAGESIZE)
-    behind = ctypes.addressof(ctypes.c_char.from_buffer(memory, size))
-    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(behind), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
-    copy = np.frombuffer(memory, array.dtype, array.size, size - array.nbytes).reshape(array.shape)
-    copy[...] = array
-    return copy
-
-
-def scratch(size):
-    """Return scratch memory with nothing behind it, full of what must not come out: NaN as floats, -1 as integers."""
-    return at_the_end_of_memory(np.full(size, 255, np.uint8))
 
 
 def unfold(x, kernel, stride, padding):
@@ -547,13 +510,6 @@ def test_instruction_sets_are_named(instruction_set):
     assert _kernels.instruction_set() == instruction_set
 
 
-def test_fused_convolution_says_what_it_cannot_do():
-    with using("none"), pytest.raises(ValueError, match="expected an instruction set"):
-        _kernels.ConvReLUPool(1, 8, 8, 2, 3, 3, 1, 1)
-    with using(_kernels.INSTRUCTION_SETS[-1]), pytest.raises(ValueError, match=r"at most|an instruction set"):
-        _kernels.ConvReLUPool(1, 20, 20, 2, 3, _kernels.MAX_KERNEL_W + 1, 1, 1)
-
-
 def test_stub_and_module_agree():
     stub = ast.parse((Path(convnet.__file__).parent / "_kernels.pyi").read_text())
     described = {
@@ -576,8 +532,6 @@ def test_stub_and_module_agree():
             methods = {method.name: [arg.arg for arg in method.args.args[1:]] for method in node.body}
             arguments, kind = methods.pop("__init__"), public[name]
             assert set(methods) == {member for member in vars(kind) if not member.startswith("_")}
-            if name == "ConvReLUPool" and _kernels.instruction_set() == "none":
-                continue
             instance = kind(**dict.fromkeys(arguments, 2))
             for method, names in methods.items():
                 if callable(member := getattr(instance, method)):
@@ -594,21 +548,6 @@ def test_blocks_of_output_rows_are_even_and_no_larger_than_said(size, out_h, out
     assert 1 <= rows <= out_h
     assert rows == math.ceil(out_h / blocks)
     assert size * (rows - 1) * out_w < 1 << 18 or (rows - 1) * out_w < 2 * 192
-
-
-@pytest.mark.parametrize("columns", [2, 3, 7, 8, 9, 16, 31, 32, 33, 64, 67])
-def test_relu_and_pooling_of_planes_of_every_width(rng, instruction_set, columns):
-    if instruction_set == "none":
-        pytest.skip("the loops in Cython alone have no fused convolution")
-    for rows in (2, 3, 5, 6):
-        conv = at_the_end_of_memory(rng.integers(-3, 4, (3, rows, columns)).astype(np.float32))
-        shape = (3, rows // 2, columns // 2)
-        y, argmax = (at_the_end_of_memory(np.full(shape, 9, dtype)) for dtype in (np.float32, np.uint8))
-        _kernels.relu_pool_forward(_kernels.ConvReLUPool(1, rows, columns, 3, 1, 1, 0, 0), conv, y, argmax)
-        whole = conv[:, : rows // 2 * 2, : columns // 2 * 2]
-        windows = whole.reshape(3, rows // 2, 2, columns // 2, 2).transpose(0, 1, 3, 2, 4).reshape(*shape, 4)
-        np.testing.assert_array_equal(y, np.maximum(windows.max(-1), 0))
-        np.testing.assert_array_equal(argmax, np.where(windows.max(-1) > 0, windows.argmax(-1), _kernels.INACTIVE))
 
 
 @pytest.mark.parametrize("algorithm", _kernels.ALGORITHMS)

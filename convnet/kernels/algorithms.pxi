@@ -8,10 +8,11 @@ the others do not. The others are native/tiles/direct.h and native/tiles/winogra
 cdef enum:
     IM2COL = -1
     DIRECT = 0
+    SPARSE = 1
     WINOGRAD_2 = 2
     WINOGRAD_4 = 4
 
-ALGORITHMS = {"im2col": IM2COL, "direct": DIRECT, "winograd-2": WINOGRAD_2, "winograd-4": WINOGRAD_4}
+ALGORITHMS = {"im2col": IM2COL, "direct": DIRECT, "sparse": SPARSE, "winograd-2": WINOGRAD_2, "winograd-4": WINOGRAD_4}
 
 # A cost is a number of multiplications for each channel and filter, as fast as those of the direct algorithm.
 # benchmarks/algorithms.py shows what each choice costs.
@@ -23,6 +24,9 @@ cdef enum:
     COLUMNS_PIXELS = 40                      # an image by im2col takes as long as if it had so many outputs more
     DIRECT_PIXELS = 8                        # the same for an image's direct gradient of the weights
 cdef double COLUMNS_COST = 2                 # of a multiplication by im2col
+cdef double SPARSE_COST = 1.6                # of a multiplication by the sparse gradient of the weights
+cdef double ACTIVE = 0.75                    # the part of a pooling's maxima that ReLU lets through
+cdef double MAXIMUM_COST = 5                 # of finding a maximum, divided by the channels
 cdef double TRANSFORMS_COST = 8              # of Winograd's transforms, divided by the channels, and by the filters
 cdef double GRADIENT_TRANSFORMS_COST = 14    # the same for the gradient of the weights
 
@@ -44,7 +48,7 @@ cdef inline bint is_winograd_possible(windows s) noexcept nogil:
 
 cdef inline int possible(const simd_level* level, windows s, int algorithm) noexcept nogil:
     """Return the algorithm if there is an instruction set and it takes these windows; else im2col."""
-    if level == NULL or algorithm > DIRECT and not is_winograd_possible(s):
+    if level == NULL or algorithm >= WINOGRAD_2 and not is_winograd_possible(s):
         return IM2COL
     return algorithm
 
@@ -113,16 +117,39 @@ cdef inline int forward_algorithm(
     return best_of(s, channels, filters, winograd, TRANSFORMS_COST, columns_cost(s, is_fused), direct_cost(s, 0))
 
 
+cdef inline double sparse_cost(
+    const simd_level* level, windows s, Py_ssize_t channels, float slope,
+) noexcept nogil:
+    """Return the cost of the gradient of the weights that visits the maxima of a pooling."""
+    cdef Py_ssize_t row = s.kernel_w * channels, lanes = level.lanes
+    if level.narrower != NULL and row <= level.narrower.lanes:
+        lanes = level.narrower.lanes
+    row = (row + lanes - 1) // lanes * lanes
+    return <double>(s.out_h // 2) * (s.out_w // 2) / channels * (
+        SPARSE_COST * (1 if slope else ACTIVE) * s.kernel_h * row + MAXIMUM_COST
+    )
+
+
+cdef inline bint is_sparse_possible(windows s, simd_pooling pool) noexcept nogil:
+    """Return whether there are maxima of a pooling to visit."""
+    return pool == SIMD_POOL_MAX and s.stride_h == s.stride_w == 1 and s.out_w // 2 <= POOLED_CELLS
+
+
 cdef inline int weight_algorithm(
     const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd, bint is_fused,
+    simd_pooling pool, float slope,
 ) noexcept nogil:
     """Return the algorithm for the gradients of weight and bias."""
+    cdef double direct = direct_cost(s, DIRECT_PIXELS), sparse = INFINITY
+    cdef int best
     if is_for_columns(level, s, is_fused):
         return IM2COL
-    return best_of(
-        s, channels, filters, winograd, GRADIENT_TRANSFORMS_COST, columns_cost(s, is_fused),
-        direct_cost(s, DIRECT_PIXELS),
+    if is_sparse_possible(s, pool):
+        sparse = sparse_cost(level, s, channels, slope)
+    best = best_of(
+        s, channels, filters, winograd, GRADIENT_TRANSFORMS_COST, columns_cost(s, is_fused), min(direct, sparse)
     )
+    return SPARSE if best == DIRECT and sparse < direct else best
 
 
 cdef inline int input_algorithm(

@@ -190,8 +190,8 @@ cdef class Convolution:
 
     A fused convolution computes more in the same pass. What is not positive is multiplied by `slope`, so that 0 is
     ReLU, and then windows of 2x2 are pooled: `pool` is "max" or "average". x and dx are (N, H, W, C) with `x_is_last`,
-    y and dy are (N, OH, OW, F) with `y_is_last`. It needs float32, an instruction set, images of at least one pixel and,
-    for dx, a stride of 1. `out_h` and `out_w` are those of the convolution.
+    y and dy are (N, OH, OW, F) with `y_is_last`. It needs float32, an instruction set, images of at least one pixel
+    and, for dx, a stride of 1. `out_h` and `out_w` are those of the convolution.
     """
 
     cdef convolution s
@@ -215,12 +215,15 @@ cdef class Convolution:
             raise ValueError("Convolution: expected float32, an instruction set and pixels for a fused convolution")
         if algorithm is None:
             self.s.forward = forward_algorithm(level, w, channels, filters, winograd, is_fused)
-            self.s.weight = weight_algorithm(level, w, channels, filters, winograd, is_fused)
+            self.s.weight = weight_algorithm(level, w, channels, filters, winograd, is_fused, self.s.pool, slope)
             self.s.input = input_algorithm(level, w, channels, filters, winograd, is_fused)
         else:
             self.s.is_forced = True
-            self.s.forward = self.s.weight = possible(level, w, ALGORITHMS[algorithm])
-            self.s.input = possible_input(level, w, ALGORITHMS[algorithm])
+            self.s.weight = possible(level, w, ALGORITHMS[algorithm])
+            if self.s.weight == SPARSE and not is_sparse_possible(w, self.s.pool):
+                self.s.weight = DIRECT
+            self.s.forward = DIRECT if self.s.weight == SPARSE else self.s.weight
+            self.s.input = possible_input(level, w, self.s.forward)
             if is_fused and (self.s.forward == IM2COL or self.s.weight == IM2COL):
                 raise ValueError(f"Convolution: expected an algorithm that can be fused, got {algorithm!r}")
 

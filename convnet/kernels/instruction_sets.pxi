@@ -5,16 +5,16 @@ cdef extern from "simd.h" nogil:
         const char* name
         int (*runs)() noexcept nogil
         Py_ssize_t lanes
+        const simd_level* narrower
         void (*transpose)(const float* x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, float* y,
                           Py_ssize_t y_step) noexcept nogil
-        void (*relu_pool)(const float* x, Py_ssize_t columns, Py_ssize_t out_h, Py_ssize_t out_w, float* y,
-                          uint8_t* argmax) noexcept nogil
         void (*copy_rows)(const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,
                           Py_ssize_t columns) noexcept nogil
         void (*accumulate)(const float* x, Py_ssize_t x_step, Py_ssize_t shifts, float* y, Py_ssize_t y_step,
                            Py_ssize_t rows, Py_ssize_t columns) noexcept nogil
     ctypedef enum simd_pooling:
         SIMD_POOL_NONE, SIMD_POOL_MAX, SIMD_POOL_AVERAGE
+    const int POOLED_CELLS
     ctypedef struct simd_outputs:
         Py_ssize_t filters, height, width
         int is_last

@@ -29,7 +29,15 @@ from convnet.layers.base import Layer
 from convnet.layers.initializers import he_normal
 from convnet.layers.stage import Grads, Options, Shape, Stage
 
-__all__ = ["Conv2D", "ConvolutionStage", "can_fuse", "can_fuse_layer", "conv2d_backward", "conv2d_forward", "conv_output_shape"]
+__all__ = [
+    "Conv2D",
+    "ConvolutionStage",
+    "can_fuse",
+    "can_fuse_layer",
+    "conv2d_backward",
+    "conv2d_forward",
+    "conv_output_shape",
+]
 
 
 def conv_output_shape(
@@ -372,9 +380,7 @@ class ConvolutionStage(Stage):
         super().set_layouts(input_layout, output_layout)
         fused: dict[str, Any] = {"slope": self.slope, "pool": self.pool}
         fused |= {"x_is_last": input_layout == "NHWC", "y_is_last": output_layout == "NHWC"}
-        self.geometry = geometry_of(
-            self.input_shape, self.weight, self.stride, self.padding, self.winograd, **fused
-        )
+        self.geometry = geometry_of(self.input_shape, self.weight, self.stride, self.padding, self.winograd, **fused)
         ways = (self.geometry.forward_algorithm, self.geometry.weight_gradient_algorithm)
         self.algorithm = " / ".join(dict.fromkeys((*ways, self.geometry.input_gradient_algorithm)))
 

@@ -25,16 +25,16 @@ from convnet.layers.stage import Options, Shape
 
 __all__ = ["FUSED", "FusedConvolutionStage", "conv_relu_pool_backward", "conv_relu_pool_forward"]
 
-# What may follow a convolution in one pass; the longest come first.
+# Layers that one pass computes; the longest come first.
 FUSED: tuple[tuple[type[Layer], ...], ...] = (
-    (ReLU, MaxPool2D),
-    (ReLU, AveragePool2D),
-    (LeakyReLU, MaxPool2D),
-    (LeakyReLU, AveragePool2D),
-    (MaxPool2D,),
-    (AveragePool2D,),
-    (ReLU,),
-    (LeakyReLU,),
+    (Conv2D, ReLU, MaxPool2D),
+    (Conv2D, ReLU, AveragePool2D),
+    (Conv2D, LeakyReLU, MaxPool2D),
+    (Conv2D, LeakyReLU, AveragePool2D),
+    (Conv2D, MaxPool2D),
+    (Conv2D, AveragePool2D),
+    (Conv2D, ReLU),
+    (Conv2D, LeakyReLU),
 )
 # The argmax of `conv_relu_pool_forward` where ReLU is inactive.
 INACTIVE = 4
@@ -77,7 +77,7 @@ def conv_relu_pool_forward(
     y, codes = np.empty((len(x), *outputs), np.float32), np.empty((len(x), height, width, filters), np.uint8)
     scratch = np.empty(geometry.forward_scratch(len(x), threads), np.uint8)
     _kernels.conv2d_forward(geometry, x, weight, bias, y, scratch, threads, codes)
-    return y, np.minimum(codes, INACTIVE).transpose(0, 3, 1, 2)
+    return y, as_plain(np.minimum(codes, INACTIVE).transpose(0, 3, 1, 2), np.uint8)
 
 
 def conv_relu_pool_backward(
@@ -182,7 +182,6 @@ class FusedConvolutionStage(ConvolutionStage):
         return can_fuse_layer(conv, input_shape) and all(
             layer.slope >= 0
             if isinstance(layer, LeakyReLU)
-            else isinstance(layer, ReLU)
-            or (layer.kernel_size, layer.stride, layer.padding) == ((2, 2), (2, 2), (0, 0))
+            else isinstance(layer, ReLU) or (layer.kernel_size, layer.stride, layer.padding) == ((2, 2), (2, 2), (0, 0))
             for layer in rest
         )

@@ -25,7 +25,6 @@ from convnet.layers import LAYERS
 from convnet.layers.activations import ReLU
 from convnet.layers.affine import Affine, AffineStage
 from convnet.layers.base import Layer
-from convnet.layers.convolution import Conv2D
 from convnet.layers.fused_convolution import FUSED, FusedConvolutionStage
 from convnet.layers.losses import Loss
 from convnet.layers.stage import Grads, LayerStage, Options, Shape, Stage
@@ -35,7 +34,7 @@ __all__ = ["Descent", "Plan", "Step"]
 
 # Layers in a row that one stage computes, and that stage; the first that fits is taken.
 GROUPS: tuple[tuple[tuple[type[Layer], ...], Any], ...] = (
-    *(((Conv2D, *classes), FusedConvolutionStage) for classes in FUSED),
+    *((classes, FusedConvolutionStage) for classes in FUSED),
     ((Affine, ReLU), AffineStage),
 )
 # Layouts that a plan remembers, one for each number of examples and of threads.
@@ -273,8 +272,8 @@ class Plan:
         for stage, size in zip(self.stages, layout.stage_sizes, strict=True):
             shape = str(stage.output_shape)
             fused = ", ".join(stage.fused) or "-"
-            layout = " to ".join(dict.fromkeys((stage.input_layout, stage.output_layout)))
-            rows.append((" + ".join(stage.names), stage.algorithm, layout, fused, shape, _readable(size)))
+            order = " to ".join(dict.fromkeys((stage.input_layout, stage.output_layout)))
+            rows.append((" + ".join(stage.names), stage.algorithm, order, fused, shape, _readable(size)))
         rows.append(("total", "", "", "", "", _readable(layout.size)))
         title = (
             f"Plan for examples of shape {self.input_shape} in {self.dtype}, instruction set {self.instruction_set}; "

@@ -8,7 +8,7 @@
 #include "jobs/affine.h"
 #include "jobs/strips.h"
 #include "jobs/direct.h"
+#include "jobs/pooled.h"
 #include "jobs/winograd.h"
 #include "jobs/convolution.h"
-#include "jobs/conv_relu_pool.h"
 #include "jobs/peak.h"

@@ -22,15 +22,15 @@
 #include "tiles/sparse.h"
 #include "tiles/columns.h"
 #include "tiles/outputs.h"
+#include "tiles/pooled.h"
 #include "tiles/direct.h"
 #include "tiles/winograd.h"
-#include "tiles/conv_relu_pool.h"
 #include "tiles/peak.h"
 
 _Static_assert(2 * SIMD_LANES <= SIMD_COLUMNS, "a packed panel is two vectors wide");
+_Static_assert(POOLED_CELLS <= GATHER_SIZE, "the numbers of a strip's windows are bytes");
 _Static_assert(SPARSE_COLUMNS % (8 * SIMD_LANES) == 0, "a sparse panel is eight vectors wide");
 _Static_assert(AFFINE_ROWS % (4 * SIMD_LANES) == 0, "an Affine layer's rows are taken four vectors at a time");
-_Static_assert(2 * SIMD_LANES + 8 <= SIMD_SLACK, "a tile reads two vectors and a filter beyond the last pixel");
 
 static int SIMD_NAME(runs)(void) { return SIMD_PROCESSOR; }
 
@@ -50,12 +50,10 @@ static const simd_level SIMD_NAME(level) = {
     .product_row = SIMD_NAME(product_row),
     .sparse_block = SIMD_NAME(sparse_block),
     .sparse_affine = SIMD_NAME(sparse_affine),
-    .conv_relu_pool_forward = SIMD_NAME(conv_relu_pool_forward),
-    .conv_relu_pool_backward = SIMD_NAME(conv_relu_pool_backward),
-    .relu_pool = SIMD_NAME(relu_pool),
     .activate = SIMD_NAME(activate),
     .pool_outputs = SIMD_NAME(pool_outputs),
     .output_gradients = SIMD_NAME(output_gradients),
+    .pooled_gradients = SIMD_NAME(pooled_gradients),
     .direct = SIMD_NAME(direct),
     .direct_gradients = SIMD_NAME(direct_gradients),
     .winograd = {&SIMD_NAME(winograd_2), &SIMD_NAME(winograd_4)},
@@ -71,11 +69,7 @@ static const simd_level SIMD_NAME(level) = {
 #undef SIMD_TARGET
 #undef SIMD_PROCESSOR
 #undef SIMD_ROWS
-#undef SIMD_FILTERS
 #undef SIMD_SPARSE_LIMIT
 #undef SIMD_NARROWER
-#undef SIMD_EVEN
-#undef SIMD_ODD
-#undef SIMD_ORDER
 #undef SIMD_AVX2
 #undef SIMD_AVX512

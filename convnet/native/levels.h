@@ -12,8 +12,7 @@
  *     #define SIMD_TARGET
  *     #define SIMD_PROCESSOR 1
  *     #define SIMD_ROWS 12
- *     #define SIMD_FILTERS 4
- *     #define SIMD_SPARSE_LIMIT 1.05
+ *      *     #define SIMD_SPARSE_LIMIT 1.05
  *     #include "level.h"
  *     #endif
  * 2 * SIMD_ROWS + 3 vector registers are needed: the sums of a product's tile, two vectors of B, and one broadcast.
@@ -27,13 +26,11 @@
  *   SIMD_TARGET     the attribute that allows the instructions
  *   SIMD_PROCESSOR  whether this processor has them
  *   SIMD_ROWS       most rows of a product's register tile, of two vectors each; 1 to 16
- *   SIMD_FILTERS    filters of the tile of convolution + ReLU + pooling, of four vectors each; 2 to 4
  *   SIMD_SPARSE_LIMIT   a product leaves out the zeros of a factor of very many rows if a smaller part than this of its
  *                   elements is not 0; at the limit both ways take equally long. For fewer rows the limit is lower:
  *                   see simd_is_sparse in jobs/product.h. Begin with that of `portable`
  * and may define:
  *   SIMD_NARROWER   the name of the level that takes filters which fill half a vector only
- *   SIMD_EVEN, SIMD_ODD, SIMD_ORDER     cheaper shuffles than those of tiles/vectors.h
  *   SIMD_AVX2, SIMD_AVX512      the tiles may use these intrinsics
  */
 
@@ -42,7 +39,6 @@
 #define SIMD_TARGET
 #define SIMD_PROCESSOR 1
 #define SIMD_ROWS 5
-#define SIMD_FILTERS 2
 #define SIMD_SPARSE_LIMIT 1.05
 #include "level.h"
 
@@ -54,11 +50,7 @@
 #define SIMD_PROCESSOR                                                                                                 \
     (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi"))
 #define SIMD_ROWS 6
-#define SIMD_FILTERS 3
 #define SIMD_SPARSE_LIMIT 0.95
-#define SIMD_EVEN 0, 2, 8, 10, 4, 6, 12, 14
-#define SIMD_ODD 1, 3, 9, 11, 5, 7, 13, 15
-#define SIMD_ORDER 0, 1, 4, 5, 2, 3, 6, 7
 #define SIMD_AVX2
 #include "level.h"
 
@@ -70,7 +62,6 @@
      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&          \
      __builtin_cpu_supports("bmi"))
 #define SIMD_ROWS 12
-#define SIMD_FILTERS 4
 #define SIMD_SPARSE_LIMIT 0.85
 #define SIMD_NARROWER avx2
 #define SIMD_AVX512

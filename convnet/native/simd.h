@@ -1,5 +1,5 @@
-/* Float32 kernels for several instruction sets: products of matrices, convolutions that read the image where it lies,
- * and convolution + bias + ReLU + 2x2 max pooling in one pass.
+/* Float32 kernels for several instruction sets: products of matrices, and convolutions, direct and by Winograd's
+ * algorithm, together with the activation and pooling that follow.
  *
  * A level is one instruction set with everything that was compiled for it. levels.h is the table of them, level.h what
  * each one gets, tiles/ the code that is compiled once a level, and jobs.h deals the work out to the threads. Callers
@@ -17,12 +17,6 @@
 
 #include "pool.h"
 
-/* The argmax of a pooled unit: 0 to 3, the index in its 2x2 window of the first maximum; INACTIVE where ReLU is. */
-#define SIMD_INACTIVE 4
-/* Floats of 0 behind the last pixel of a padded image: the widest tile reads so far beyond it. */
-#define SIMD_SLACK 40
-/* The widest filter of the fused weight gradient: a row of it fits a vector of 8. */
-#define SIMD_MAX_KERNEL_W 8
 /* Fewer multiplications than this are not worth waking a thread for. */
 #define SIMD_ALONE 200000
 /* Groups of images whose gradients of the weights are summed apart, at most, and the bytes that they may take. */
@@ -56,17 +50,6 @@ typedef struct {
     uint8_t *scratch;       /* simd_affine_scratch(n, d, m) bytes */
 } simd_affine;
 
-/* Convolution of stride 1 + bias + ReLU + 2x2 max pooling: images x (n, c, h, w), padded to
- * (n, c * padded_h * padded_w + SIMD_SLACK), filters weight (f, c, kernel_h, kernel_w), output y (n, f, out_h, out_w).
- */
-typedef struct {
-    ptrdiff_t n, c, h, w, f, kernel_h, kernel_w, padding_h, padding_w, padded_h, padded_w, out_h, out_w;
-    const float *x, *weight, *bias, *dy;
-    float *padded, *y, *dbias;
-    float *dweight;         /* (f, c, kernel_h, 8) */
-    uint8_t *argmax;        /* like y */
-} simd_conv_relu_pool;
-
 typedef enum { SIMD_POOL_NONE, SIMD_POOL_MAX, SIMD_POOL_AVERAGE } simd_pooling;
 
 /* What follows a convolution, and its results: tiles/outputs.h. */
@@ -81,11 +64,19 @@ typedef struct {
     uint8_t *codes;         /* (n, rows, columns, filters), with pooling; forward it may be NULL */
 } simd_outputs;
 
+/* In the place of the edge of Winograd's tiles: a direct convolution, and the gradients of weights behind max pooling,
+ * which visit the maxima alone.
+ */
+#define SIMD_DIRECT 0
+#define SIMD_POOLED 1
+/* Windows of the pooling in a row, at most, that the latter takes. */
+#define POOLED_CELLS 192
+
 /* A convolution of images x, or one of its gradients. */
 typedef struct {
     ptrdiff_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
     ptrdiff_t out_h, out_w;
-    int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; 0: direct */
+    int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; or one of the following */
     /* Whether it is the gradient of the input of the convolution that `outputs` belongs to: channels and filters have
      * changed places, it is computed from the outputs' gradients, and x is written.
      */
@@ -107,6 +98,7 @@ typedef struct {
     const float *weight;    /* packed panels; of filters, for all taps (kernel_h, kernel_w, channels) */
     float *y;               /* (rows, columns, filters) */
     const float *dy;        /* like y */
+    const uint8_t *codes;   /* like y */
     float *dweight, *dbias; /* (kernel_h, kernel_w, channels, filters) and (filters,) */
 } simd_strip;
 
@@ -154,14 +146,13 @@ typedef struct simd_level {
     void (*product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end, ptrdiff_t n, float *sums);
     void (*sparse_block)(const simd_product *, const simd_sparse *a, ptrdiff_t p0, ptrdiff_t p1);
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
-    void (*conv_relu_pool_forward)(const simd_conv_relu_pool *, ptrdiff_t n, ptrdiff_t first, ptrdiff_t end);
-    void (*conv_relu_pool_backward)(const simd_conv_relu_pool *, ptrdiff_t f);
-    void (*relu_pool)(const float *x, ptrdiff_t columns, ptrdiff_t out_h, ptrdiff_t out_w, float *y, uint8_t *argmax);
     void (*activate)(const simd_outputs *, float *y, ptrdiff_t pixels, ptrdiff_t f0, ptrdiff_t f1);
     void (*pool_outputs)(const simd_outputs *, const float *rows, ptrdiff_t step, ptrdiff_t units, ptrdiff_t f0,
                          ptrdiff_t f1, float *y, uint8_t *codes);
     void (*output_gradients)(const simd_outputs *, const float *dy, const float *y, const uint8_t *codes, int below,
                              ptrdiff_t first, ptrdiff_t end, float *to);
+    void (*pooled_gradients)(const simd_strip *, const simd_outputs *, ptrdiff_t f0, ptrdiff_t f1, ptrdiff_t step,
+                             float *scratch);
     void (*direct)(const simd_strip *);
     void (*direct_gradients)(const simd_strip *, ptrdiff_t first, ptrdiff_t end);
     const simd_winograd_functions *winograd[2];     /* for tiles of 2 and of 4 outputs along an edge */
@@ -181,11 +172,6 @@ typedef struct simd_level {
 #define SIMD_COMPILER "unknown"
 #endif
 
-/* Floats of a padded image. */
-static inline ptrdiff_t simd_padded_size(const simd_conv_relu_pool *s) {
-    return s->c * s->padded_h * s->padded_w + SIMD_SLACK;
-}
-
 #ifdef GNU_C
 
 /* ------------------------------------------------------------------------------- sizes that several files share */
@@ -200,6 +186,8 @@ static inline ptrdiff_t simd_padded_size(const simd_conv_relu_pool *s) {
  * them.
  */
 #define AFFINE_ROWS 64
+/* Filters whose patches tiles/pooled.h finds at a time. */
+#define POOLED_FILTERS 16
 /* Columns of a sparse matrix whose numbers count from the same one. */
 #define SPARSE_DEPTH 64
 /* A multiple of the columns of all levels' panels, to which rows of sums are filled up. */
@@ -241,8 +229,6 @@ static void simd_multiply(const simd_level *level, const simd_product *s, int th
 static ptrdiff_t simd_multiply_scratch(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) { return 0; }
 static ptrdiff_t simd_affine_scratch(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m) { return 0; }
 static double simd_affine_backward(const simd_level *level, const simd_affine *s, int threads) { return 0; }
-static void simd_conv_relu_pool_forward(const simd_level *level, const simd_conv_relu_pool *s, int threads) {}
-static void simd_conv_relu_pool_backward(const simd_level *level, const simd_conv_relu_pool *s, int threads) {}
 static ptrdiff_t simd_forward_scratch(const simd_level *level, const simd_convolution *s, int threads) { return 0; }
 static ptrdiff_t simd_gradients_scratch(const simd_level *level, const simd_convolution *s, int threads) { return 0; }
 static void simd_convolution_forward(const simd_level *level, const simd_convolution *s, int threads) {}

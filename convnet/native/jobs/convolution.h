@@ -5,7 +5,9 @@
 
 /* The level whose tiles take these channels and filters: a narrower one where they fill half a vector. */
 static const simd_level *simd_convolution_level(const simd_level *level, const simd_convolution *s) {
-    const ptrdiff_t most = s->tile && s->channels > s->filters ? s->channels : s->filters;
+    const ptrdiff_t most = s->tile == SIMD_POOLED                                   ? s->kernel_w * s->channels
+                           : s->tile != SIMD_DIRECT && s->channels > s->filters ? s->channels
+                                                                                : s->filters;
     return level->narrower != NULL && most <= level->narrower->lanes ? level->narrower : level;
 }
 
@@ -18,8 +20,9 @@ static ptrdiff_t simd_forward_plan(simd_convolution_job *j, const simd_level *le
 static ptrdiff_t simd_gradients_plan(simd_convolution_job *j, const simd_level *level, const simd_convolution *s,
                                      int threads, uint8_t *scratch) {
     *j = (simd_convolution_job){.convolution = s, .level = simd_convolution_level(level, s)};
-    return s->tile ? simd_winograd_gradients_plan(j, threads, scratch)
-                   : simd_direct_gradients_plan(j, threads, scratch);
+    return s->tile == SIMD_POOLED   ? simd_pooled_plan(j, threads, scratch)
+           : s->tile == SIMD_DIRECT ? simd_direct_gradients_plan(j, threads, scratch)
+                                    : simd_winograd_gradients_plan(j, threads, scratch);
 }
 
 /* Return the bytes of scratch memory of the functions below. */
@@ -49,7 +52,10 @@ static void simd_convolution_gradients(const simd_level *level, const simd_convo
     simd_gradients_plan(&job, level, s, threads, s->scratch);
     if (simd_convolution_work(s) < SIMD_ALONE) threads = 1;
     const ptrdiff_t parts = simd_parts(s->channels, PACK_CHANNELS), strips = s->n * job.strips;
-    if (s->tile) {
+    if (s->tile == SIMD_POOLED) {
+        pool_run(simd_pooled_task, &job, job.tasks, threads);
+        pool_run(simd_pooled_add_task, &job, simd_parts(s->filters, PACK_CHANNELS), threads);
+    } else if (s->tile != SIMD_DIRECT) {
         for (; job.chunk < strips; job.chunk += job.group) {
             job.chunk_strips = simd_least(job.group, strips - job.chunk);
             pool_run(simd_winograd_transform_task, &job, job.chunk_strips, threads);

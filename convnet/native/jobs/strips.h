@@ -97,7 +97,7 @@ static void simd_gradient_row(const simd_level *level, const simd_outputs *o, pt
                               ptrdiff_t count, float *of_row, float *to) {
     const ptrdiff_t height = simd_pooled(o, o->height), width = simd_pooled(o, o->width), row = o->pool ? h / 2 : h;
     const ptrdiff_t row_size = width * o->filters, image = n * height * row_size;
-    const float *dy = o->dy + image, *y = o->y + image;
+    const float *dy = o->dy + image, *y = o->pool ? NULL : o->y + image;
     if (simd_is_plain(o)) {
         simd_copy_row(level, dy, o->is_last, o->filters, height, width, h, first, count, to);
         return;
@@ -105,14 +105,15 @@ static void simd_gradient_row(const simd_level *level, const simd_outputs *o, pt
     /* A row or column that no window of the pooling reaches has no gradient. */
     const ptrdiff_t end = row < height ? simd_within(o->pool ? 2 * width : width, first + count) : 0;
     if (end > first) {
+        const uint8_t *const codes = o->pool ? o->codes + image + row * row_size : NULL;
         if (o->is_last) {
-            dy += row * row_size, y += row * row_size;
+            dy += row * row_size, y = o->pool ? NULL : y + row * row_size;
         } else {
             simd_copy_row(level, dy, 0, o->filters, height, width, row, 0, width, of_row);
             if (!o->pool) simd_copy_row(level, y, 0, o->filters, height, width, row, 0, width, of_row + row_size);
             dy = of_row, y = of_row + row_size;
         }
-        level->output_gradients(o, dy, y, o->codes + image + row * row_size, h & 1, first, end, to);
+        level->output_gradients(o, dy, y, codes, h & 1, first, end, to);
     }
     const ptrdiff_t done = end > first ? end - first : 0;
     memset(to + done * o->filters, 0, (size_t)((count - done) * o->filters) * sizeof *to);

@@ -134,7 +134,8 @@ static void simd_winograd_transform_task(void *job, ptrdiff_t index, int slot) {
     const simd_winograd *w = &j->winograd;
     const ptrdiff_t strip = j->chunk + index, tile = index * j->tiles;
     simd_strip_inputs(j, strip, slot);
-    simd_winograd_of(j)->inputs(w, simd_slot_x(j, slot), j->x_columns * s->channels, j->tiles, j->v + tile * w->v_step);
+    simd_winograd_of(j)->inputs(w, simd_slot_x(j, slot), j->x_columns * s->channels, j->tiles,
+                                j->v + tile * w->v_step);
     simd_strip_output_gradients(j, strip, s->tile, j->tiles * s->tile, slot);
     simd_winograd_of(j)->output_gradients(w, simd_slot_y(j, slot), j->tiles * s->tile * s->filters, j->tiles, j->m + tile * w->m_step);
 }

@@ -1,9 +1,9 @@
 /* What follows a convolution, channels last, for one level: bias, activation and 2x2 pooling, and their gradients.
  *
  * The activation multiplies what is not positive by a slope: 0 for ReLU, 1 for none. The gradient of a pooled output
- * finds its way back by a code. With max pooling it is the number of the first maximum in the window, 0 to 3 row by row,
- * plus 4 where the maximum is not positive; with average pooling it has bit k where element k of the window is positive.
- * NaN counts as positive, and as a maximum.
+ * finds its way back by a code. With max pooling it is the number of the first maximum in the window, 0 to 3 row by
+ * row, plus 4 where the maximum is not positive; with ReLU that is any of 4 to 7. With average pooling the code has bit
+ * k where element k of the window is positive. NaN counts as positive, and as a maximum.
  */
 
 /* a where the mask has ones, b where it has zeros. */

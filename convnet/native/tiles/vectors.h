@@ -53,20 +53,6 @@ typedef float FLOATS __attribute__((vector_size(4 * SIMD_LANES), aligned(4), may
 typedef int32_t INTS __attribute__((vector_size(4 * SIMD_LANES)));
 typedef uint8_t BYTES __attribute__((vector_size(SIMD_LANES)));
 
-/* The even and the odd lanes of two vectors in a row. */
-#ifndef SIMD_EVEN
-#if SIMD_LANES == 4
-#define SIMD_EVEN 0, 2, 4, 6
-#define SIMD_ODD 1, 3, 5, 7
-#elif SIMD_LANES == 8
-#define SIMD_EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define SIMD_ODD 1, 3, 5, 7, 9, 11, 13, 15
-#else
-#define SIMD_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define SIMD_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#endif
-#endif
-
 /* ------------------------------------------------------------------------------------------------- transposition */
 
 /* The transposition of four rows of 4 floats. */
