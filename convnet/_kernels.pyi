@@ -53,6 +53,18 @@ def affine_backward(
     rate: float,
     scratch: _Bytes,
 ) -> float: ...
+def affine_update(
+    rule: Rule,
+    dy: _Float,
+    x: _Float,
+    weight: _Float,
+    dx: _Float | None,
+    dweight: _Float,
+    dbias: _Float,
+    first: _Float | None,
+    second: _Float | None,
+    scratch: _Bytes,
+) -> float: ...
 
 # Convolution.
 ALGORITHMS: dict[_Algorithm, int]
@@ -166,23 +178,24 @@ def svm_loss(scores: _Float, labels: _Int, margin: float, dscores: _Float) -> fl
 def warp(x: _Float, maps: npt.NDArray[np.float64], y: _Float) -> None: ...
 
 # Updates of parameters.
-def add_scaled(factor: float, x: _Float, y: _Float) -> None: ...
+_RuleKind = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam"]
+RULES: dict[_RuleKind, int]
+
+class Rule:
+    def __init__(
+        self,
+        kind: _RuleKind,
+        rate: float,
+        *,
+        decay1: float = 0,
+        decay2: float = 0,
+        epsilon: float = 0,
+        correction: float = 1,
+        shrink: float = 1,
+        l2: float = 0,
+    ) -> None: ...
+
 def add_l2(l2: float, weight: _Float, dweight: _Float) -> float: ...
-def momentum_update(
-    rate: float, momentum: float, nesterov: bool, grad: _Float, velocity: _Float, param: _Float
-) -> None: ...
-def rmsprop_update(
-    rate: float, decay: float, epsilon: float, grad: _Float, mean_square: _Float, param: _Float
-) -> None: ...
-def adam_update(
-    step: float,
-    correction: float,
-    shrink: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    grad: _Float,
-    mean: _Float,
-    mean_square: _Float,
-    param: _Float,
+def update(
+    rule: Rule, grad: _Float, param: _Float, first: _Float | None = None, second: _Float | None = None
 ) -> None: ...

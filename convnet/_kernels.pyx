@@ -34,6 +34,7 @@ from libc.string cimport memcpy, memset
 
 include "kernels/threads.pxi"
 include "kernels/instruction_sets.pxi"
+include "kernels/updates.pxi"
 include "kernels/products.pxi"
 include "kernels/geometry.pxi"
 include "kernels/algorithms.pxi"
@@ -588,4 +589,3 @@ include "kernels/elementwise.pxi"
 include "kernels/dropout.pxi"
 include "kernels/losses.pxi"
 include "kernels/warping.pxi"
-include "kernels/updates.pxi"

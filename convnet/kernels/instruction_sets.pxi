@@ -1,11 +1,18 @@
 """The instruction sets of native/levels.h, by name, and the one in use."""
 
 cdef extern from "simd.h" nogil:
+    ctypedef enum simd_rule_kind:
+        SIMD_SGD, SIMD_MOMENTUM, SIMD_NESTEROV, SIMD_RMSPROP, SIMD_ADAM
+    ctypedef struct simd_rule:               # how an optimizer updates a parameter
+        simd_rule_kind kind
+        double rate, decay1, decay2, epsilon, correction, shrink, l2
     ctypedef struct simd_level:              # an instruction set, and what was compiled for it
         const char* name
         int (*runs)() noexcept nogil
         Py_ssize_t lanes
         const simd_level* narrower
+        void (*update)(const simd_rule* rule, Py_ssize_t size, const float* grad, float* param, float* first,
+                       float* second) noexcept nogil
         void (*transpose)(const float* x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, float* y,
                           Py_ssize_t y_step) noexcept nogil
         void (*copy_rows)(const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,

@@ -20,6 +20,10 @@ cdef extern from "simd.h" nogil:
         float* out
         float* dx
         float decay, rate
+        const simd_rule* rule
+        float* updated
+        float* first
+        float* second
         uint8_t* scratch
     void simd_multiply(const simd_level* level, const simd_product* product, int threads) noexcept
     Py_ssize_t simd_multiply_scratch(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept
@@ -274,6 +278,7 @@ cdef inline double affine_gradients(
             s.out, s.scratch = &out[0, 0], scratch
             s.dx = NULL if dx is None else &dx[0, 0]
             s.decay, s.rate = decay, rate
+            s.rule = NULL
             return simd_affine_backward(level, &s, threads)
     for d in range(weight.shape[0]):
         for m in range(weight.shape[1]):
@@ -282,6 +287,16 @@ cdef inline double affine_gradients(
         product(level, threads, dy, weight, dx, False, True, 1, 0, NULL)
     product(level, threads, x, dy, out, True, False, -rate, decay, NULL)
     return squares
+
+
+cdef inline void sum_rows(const floating[:, ::1] dy, floating[::1] dbias) noexcept nogil:
+    """dbias = the sum of dy's rows, added in order."""
+    cdef Py_ssize_t n, m
+    for m in range(dy.shape[1]):
+        dbias[m] = 0
+    for n in range(dy.shape[0]):
+        for m in range(dy.shape[1]):
+            dbias[m] += dy[n, m]
 
 
 def affine_backward(
@@ -302,16 +317,42 @@ def affine_backward(
     """
     cdef const simd_level* level = level_in_use
     cdef int threads = threads_in_use
-    cdef Py_ssize_t n, m
     cdef uint8_t* memory = &scratch[0] if scratch.shape[0] else NULL
     cdef double squares
     with nogil:
         squares = affine_gradients(
             level, threads, dy, x, weight, dx, out, <floating>decay, <floating>rate, memory
         )
-        for m in range(dy.shape[1]):
-            dbias[m] = 0
-        for n in range(dy.shape[0]):
-            for m in range(dy.shape[1]):
-                dbias[m] += dy[n, m]
+        sum_rows(dy, dbias)
+    return squares
+
+
+def affine_update(
+    Rule rule not None,
+    const float[:, ::1] dy not None,         # IN (N, M)
+    const float[:, ::1] x not None,          # IN (N, D)
+    float[:, ::1] weight not None,           # INOUT (D, M)
+    float[:, ::1] dx,                        # OUT (N, D), or None
+    float[:, ::1] dweight not None,          # SCRATCH (D, M)
+    float[::1] dbias not None,               # OUT (M,)
+    float[::1] first,                        # INOUT (D * M,), or None where the rule has no such array
+    float[::1] second,                       # INOUT (D * M,), or None
+    uint8_t[::1] scratch not None,           # SCRATCH (affine_backward_scratch(N, D, M),)
+):
+    """What `affine_backward` does, and the update of the weight by a rule, which an instruction set is needed for.
+
+    Return the sum of weight ** 2, before.
+    """
+    cdef const simd_level* level = level_in_use
+    cdef int threads = threads_in_use
+    cdef simd_affine s
+    cdef double squares
+    s.n, s.d, s.m = x.shape[0], weight.shape[0], weight.shape[1]
+    s.x, s.dy, s.weight, s.updated = &x[0, 0], &dy[0, 0], &weight[0, 0], &weight[0, 0]
+    s.out, s.scratch, s.dx = &dweight[0, 0], &scratch[0], NULL if dx is None else &dx[0, 0]
+    s.decay, s.rate, s.rule = 0, -1, &rule.r
+    s.first, s.second = NULL if first is None else &first[0], NULL if second is None else &second[0]
+    with nogil:
+        squares = simd_affine_backward(level, &s, threads)
+        sum_rows(dy, dbias)
     return squares

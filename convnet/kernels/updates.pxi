@@ -1,17 +1,90 @@
 """The optimizers' updates of parameters, and L2 regularisation."""
 
+RULES = {
+    "sgd": SIMD_SGD,
+    "momentum": SIMD_MOMENTUM,
+    "nesterov": SIMD_NESTEROV,
+    "rmsprop": SIMD_RMSPROP,
+    "adam": SIMD_ADAM,
+}
 
-def add_scaled(
-    double factor,
-    const floating[::1] x not None,      # IN (M,)
-    floating[::1] y not None,            # INOUT (M,)
-):
-    """y += factor * x."""
+
+cdef class Rule:
+    """How an optimizer updates a parameter from g, the gradient of the loss plus `l2` times the parameter.
+
+    - ``sgd``: ``param -= rate * g``;
+    - ``momentum``: ``first = decay1 * first + g``; ``param -= rate * first``;
+    - ``nesterov``: the same, but ``param -= rate * (decay1 * first + g)``;
+    - ``rmsprop``: ``first = decay1 * first + (1 - decay1) * g ** 2``; ``param -= rate * g / (sqrt(first) + epsilon)``;
+    - ``adam``: ``first = decay1 * first + (1 - decay1) * g``; ``second = decay2 * second + (1 - decay2) * g ** 2``;
+      ``param = shrink * param - rate * first / (sqrt(second) / correction + epsilon)``.
+    """
+
+    cdef simd_rule r
+
+    def __cinit__(
+        self, str kind, double rate, *, double decay1=0, double decay2=0, double epsilon=0, double correction=1,
+        double shrink=1, double l2=0,
+    ):
+        self.r.kind, self.r.rate, self.r.decay1, self.r.decay2 = RULES[kind], rate, decay1, decay2
+        self.r.epsilon, self.r.correction, self.r.shrink, self.r.l2 = epsilon, correction, shrink, l2
+
+
+cdef inline floating root(floating x) noexcept nogil:
+    """Return the square root in the precision of x."""
+    if floating is float:
+        return sqrtf(x)
+    else:
+        return sqrt(x)
+
+
+cdef inline void apply_rule(
+    const simd_level* level, const simd_rule* r, const floating[::1] grad, floating[::1] param,
+    floating[::1] first, floating[::1] second,
+) noexcept nogil:
+    """What `update` does."""
+    cdef floating rate = <floating>r.rate, l2 = <floating>r.l2, shrink = <floating>r.shrink
+    cdef floating epsilon = <floating>r.epsilon, scale = <floating>(1 / r.correction)
+    cdef floating old1 = <floating>r.decay1, new1 = <floating>(1 - r.decay1)
+    cdef floating old2 = <floating>r.decay2, new2 = <floating>(1 - r.decay2), gradient
+    cdef simd_rule_kind kind = r.kind
     cdef Py_ssize_t i
-    cdef floating a = <floating>factor
+    if floating is float:
+        if level != NULL:
+            level.update(
+                r, param.shape[0], &grad[0], &param[0], NULL if first is None else &first[0],
+                NULL if second is None else &second[0],
+            )
+            return
+    for i in range(param.shape[0]):
+        gradient = grad[i] + l2 * param[i]
+        if kind == SIMD_SGD:
+            param[i] -= rate * gradient
+        elif kind == SIMD_MOMENTUM or kind == SIMD_NESTEROV:
+            first[i] = old1 * first[i] + gradient
+            param[i] -= rate * (old1 * first[i] + gradient if kind == SIMD_NESTEROV else first[i])
+        elif kind == SIMD_RMSPROP:
+            first[i] = old1 * first[i] + new1 * gradient * gradient
+            param[i] -= rate * gradient / (root(first[i]) + epsilon)
+        else:
+            first[i] = old1 * first[i] + new1 * gradient
+            second[i] = old2 * second[i] + new2 * gradient * gradient
+            param[i] = shrink * param[i] - rate * first[i] / (root(second[i]) * scale + epsilon)
+
+
+def update(
+    Rule rule not None,
+    const floating[::1] grad not None,       # IN (M,)
+    floating[::1] param not None,            # INOUT (M,)
+    floating[::1] first=None,                # INOUT (M,), or None where the rule has no such array
+    floating[::1] second=None,               # INOUT (M,), or None
+):
+    """Update a parameter by a rule."""
+    cdef const simd_level* level = level_in_use
+    if param.shape[0] == 0:
+        return
     with nogil:
-        for i in range(x.shape[0]):
-            y[i] += a * x[i]
+        apply_rule(level, &rule.r, grad, param, first, second)
 
 
 def add_l2(
@@ -28,75 +101,3 @@ def add_l2(
             squares += <double>weight[i] * weight[i]
             dweight[i] += a * weight[i]
     return 0.5 * l2 * squares
-
-
-cdef inline floating root(floating x) noexcept nogil:
-    """Return the square root in the precision of x."""
-    if floating is float:
-        return sqrtf(x)
-    else:
-        return sqrt(x)
-
-
-def momentum_update(
-    double rate, double momentum, bint nesterov,
-    const floating[::1] grad not None,       # IN (M,)
-    floating[::1] velocity not None,         # INOUT (M,)
-    floating[::1] param not None,            # INOUT (M,)
-):
-    """velocity = momentum * velocity + grad; param -= rate * velocity.
-
-    With Nesterov's momentum param -= rate * (momentum * velocity + grad), with the new velocity.
-    """
-    cdef Py_ssize_t i
-    cdef floating step = <floating>rate, decay = <floating>momentum, gradient
-    with nogil:
-        for i in range(param.shape[0]):
-            gradient = grad[i]
-            velocity[i] = decay * velocity[i] + gradient
-            param[i] -= step * (decay * velocity[i] + gradient if nesterov else velocity[i])
-
-
-def rmsprop_update(
-    double rate, double decay, double epsilon,
-    const floating[::1] grad not None,       # IN (M,)
-    floating[::1] mean_square not None,      # INOUT (M,)
-    floating[::1] param not None,            # INOUT (M,)
-):
-    """mean_square = decay * mean_square + (1 - decay) * grad ** 2;
-    param -= rate * grad / (sqrt(mean_square) + epsilon).
-    """
-    cdef Py_ssize_t i
-    cdef floating step = <floating>rate, old = <floating>decay, new = <floating>(1 - decay), eps = <floating>epsilon
-    cdef floating gradient
-    with nogil:
-        for i in range(param.shape[0]):
-            gradient = grad[i]
-            mean_square[i] = old * mean_square[i] + new * gradient * gradient
-            param[i] -= step * gradient / (root(mean_square[i]) + eps)
-
-
-def adam_update(
-    double step,                             # rate / (1 - beta1 ** steps)
-    double correction,                       # sqrt(1 - beta2 ** steps)
-    double shrink,                           # 1 - rate * weight_decay
-    double beta1, double beta2, double epsilon,
-    const floating[::1] grad not None,       # IN (M,)
-    floating[::1] mean not None,             # INOUT (M,)
-    floating[::1] mean_square not None,      # INOUT (M,)
-    floating[::1] param not None,            # INOUT (M,)
-):
-    """mean = beta1 * mean + (1 - beta1) * grad; mean_square = beta2 * mean_square + (1 - beta2) * grad ** 2;
-    param = shrink * param - step * mean / (sqrt(mean_square) / correction + epsilon).
-    """
-    cdef Py_ssize_t i
-    cdef floating old1 = <floating>beta1, new1 = <floating>(1 - beta1)
-    cdef floating old2 = <floating>beta2, new2 = <floating>(1 - beta2)
-    cdef floating keep = <floating>shrink, eps = <floating>epsilon
-    cdef floating scale = <floating>(1 / correction), factor = <floating>step, gradient
-    with nogil:
-        for i in range(param.shape[0]):
-            gradient = grad[i]
-            mean[i] = old1 * mean[i] + new1 * gradient
-            mean_square[i] = old2 * mean_square[i] + new2 * gradient * gradient
-            param[i] = keep * param[i] - factor * mean[i] / (root(mean_square[i]) * scale + eps)

@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import NATIVE, FloatArray, as_count, as_number, as_real, check_shape
+from convnet.core.threads import elementwise
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.activations import ReLU
 from convnet.layers.base import Layer
 from convnet.layers.initializers import he_normal
-from convnet.layers.stage import Grads, Options, Shape, Stage
+from convnet.layers.stage import Grads, Options, Shape, Stage, Update
 
 __all__ = ["Affine", "affine_backward", "affine_forward", "affine_update", "can_update"]
 
@@ -291,8 +292,8 @@ class AffineStage(Stage):
         return True
 
     @property
-    def can_update(self) -> bool:
-        return can_update(self.weight)
+    def updated(self) -> str | None:
+        return f"{self.names[0]}.weight" if can_update(self.weight) else None
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
         d, m = self.weight.shape
@@ -323,20 +324,42 @@ class AffineStage(Stage):
         return dx, {f"{self.names[0]}.weight": dweight, f"{self.names[0]}.bias": dbias}
 
     def update(
-        self, dy: FloatArray, cache: FloatArray, memory: Memory, rate: float, l2: float
+        self, dy: FloatArray, cache: FloatArray, memory: Memory, update: Update
     ) -> tuple[FloatArray | None, Grads, float]:
-        dx, dbias, squares = self._gradients(dy, cache, memory, self.weight, 1 - rate * l2, rate)
-        return dx, {f"{self.names[0]}.bias": dbias}, 0.5 * l2 * squares
+        if update.rule is None:
+            decay = 1 - update.rate * update.l2
+            dx, dbias, squares = self._gradients(dy, cache, memory, self.weight, decay, update.rate)
+        elif self.dtype == np.float32 and _kernels.instruction_set() != "none" and len(cache):
+            dx, dbias, squares = self._update(update.rule, update.arrays, dy, cache, memory)
+        else:
+            dweight = memory["dweight"]
+            dx, dbias, squares = self._gradients(dy, cache, memory, dweight, 0, -1)
+            elementwise(functools.partial(_kernels.update, update.rule), dweight, self.weight, *update.arrays)
+        return dx, {f"{self.names[0]}.bias": dbias}, 0.5 * update.l2 * squares
+
+    def _before_relu(self, dy: FloatArray, memory: Memory) -> FloatArray:
+        """Return the gradient with respect to what comes before the ReLU, if there is one."""
+        if self.relu is None:
+            return dy
+        self.relu.apply_gradient(dy, memory["y"], memory["drelu"])
+        return memory["drelu"]
 
     def _gradients(
         self, dy: FloatArray, x: FloatArray, memory: Memory, out: FloatArray, decay: float, rate: float
     ) -> tuple[FloatArray | None, FloatArray, float]:
         """Set out = decay * out - rate * x.T @ dy; return dx, dbias, and the sum of weight ** 2 from before that."""
-        if self.relu is not None:
-            self.relu.apply_gradient(dy, memory["y"], memory["drelu"])
-            dy = memory["drelu"]
-        dx, dbias, rows = memory.get("dx"), memory["dbias"], x.reshape(len(x), len(self.weight))
-        squares = _kernels.affine_backward(
-            dy, rows, self.weight, dx, out, dbias, decay, rate, memory["backward scratch"]
-        )
+        dy, rows = self._before_relu(dy, memory), x.reshape(len(x), len(self.weight))
+        dx, dbias, scratch = memory.get("dx"), memory["dbias"], memory["backward scratch"]
+        squares = _kernels.affine_backward(dy, rows, self.weight, dx, out, dbias, decay, rate, scratch)
+        return None if dx is None else dx.reshape(x.shape), dbias, squares
+
+    def _update(
+        self, rule: _kernels.Rule, arrays: tuple[FloatArray, ...], dy: FloatArray, x: FloatArray, memory: Memory
+    ) -> tuple[FloatArray | None, FloatArray, float]:
+        """Update the weight by a rule; return what `_gradients` does."""
+        dy, rows = self._before_relu(dy, memory), x.reshape(len(x), len(self.weight))
+        first, second = (*arrays, None, None)[:2]
+        dx, dweight, dbias = memory.get("dx"), memory["dweight"], memory["dbias"]
+        scratch = memory["backward scratch"]
+        squares = _kernels.affine_update(rule, dy, rows, self.weight, dx, dweight, dbias, first, second, scratch)
         return None if dx is None else dx.reshape(x.shape), dbias, squares

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from convnet import _kernels
 from convnet.core.checks import FloatArray, as_real
 from convnet.core.workspace import ArraySpec, Memory
 
-__all__ = ["Grads", "LayerStage", "Options", "ParameterlessStage", "Shape", "Stage"]
+__all__ = ["Grads", "LayerStage", "Options", "ParameterlessStage", "Shape", "Stage", "Update"]
 
 Shape = tuple[int, ...]
 # Gradients by the full names of the parameters, such as "conv1.weight".
@@ -33,6 +34,25 @@ class Options(NamedTuple):
     """
 
     winograd: bool = True
+
+
+class Update(NamedTuple):
+    """How a weight is updated while its gradient is computed.
+
+    Attributes
+    ----------
+    rate, l2 : float
+        Learning rate, and strength of the L2 regularisation.
+    rule : _kernels.Rule, optional
+        The optimizer's rule; without it, vanilla SGD.
+    arrays : tuple of ndarray
+        The optimizer's arrays for the weight, flat, which the rule updates.
+    """
+
+    rate: float
+    l2: float
+    rule: _kernels.Rule | None = None
+    arrays: tuple[FloatArray, ...] = ()
 
 
 class Computed(Protocol):
@@ -70,8 +90,8 @@ class Stage:
         ``NCHW``, or ``NHWC``, channels last. The plan says so, by `set_layouts`.
     fused : tuple of str
         What is computed in the same pass.
-    can_update : bool
-        If True, `update` can be called: the stage can update its weight while it computes the gradient.
+    updated : str or None
+        Full name of the weight that `update` can update while it computes the gradient, if there is one.
     need_dx : bool
         Whether the gradient with respect to the input is needed; the plan says so, before it asks for `arrays`.
     """
@@ -99,9 +119,9 @@ class Stage:
         return (n, *_laid_out(self.output_shape, self.output_layout))
 
     @property
-    def can_update(self) -> bool:
-        """Whether `update` is there."""
-        return False
+    def updated(self) -> str | None:
+        """Name of the weight that `update` updates."""
+        return None
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
         """Return shape and dtype of the arrays that the methods below take from their `memory`, by name.
@@ -133,9 +153,9 @@ class Stage:
         raise NotImplementedError
 
     def update(
-        self, dy: FloatArray, cache: Any, memory: Memory, rate: float, l2: float
+        self, dy: FloatArray, cache: Any, memory: Memory, update: Update
     ) -> tuple[FloatArray | None, Grads, float]:
-        """Do what `backward` does, and update the weight by vanilla SGD instead of returning its gradient.
+        """Do what `backward` does, and update the weight instead of returning its gradient.
 
         Returns
         -------

@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from operator import is_
 from time import perf_counter
@@ -27,10 +27,10 @@ from convnet.layers.affine import Affine, AffineStage
 from convnet.layers.base import Layer
 from convnet.layers.fused_convolution import FUSED, FusedConvolutionStage
 from convnet.layers.losses import Loss
-from convnet.layers.stage import Grads, LayerStage, Options, Shape, Stage
+from convnet.layers.stage import Grads, LayerStage, Options, Shape, Stage, Update
 from convnet.models.profile import Profile, StageTime, measured_peak, median_times
 
-__all__ = ["Descent", "Plan", "Step"]
+__all__ = ["Plan", "Step"]
 
 # Layers in a row that one stage computes, and that stage; the first that fits is taken.
 GROUPS: tuple[tuple[tuple[type[Layer], ...], Any], ...] = (
@@ -41,21 +41,6 @@ GROUPS: tuple[tuple[tuple[type[Layer], ...], Any], ...] = (
 MOST_LAYOUTS = 64
 # A plan keeps at most MOST_SPARE workspaces, of at most SPARE_SIZE bytes each, for the next predictions.
 SPARE_SIZE, MOST_SPARE = 1 << 20, 4
-
-
-class Descent(NamedTuple):
-    """An update by vanilla SGD that is made while the gradients are computed.
-
-    Attributes
-    ----------
-    rate : float
-        Learning rate.
-    l2 : float
-        Strength of the L2 regularisation.
-    """
-
-    rate: float
-    l2: float
 
 
 class Step(NamedTuple):
@@ -195,7 +180,9 @@ class Plan:
             caches.append(cache)
         return Step(self, x, caches, memories)
 
-    def backward(self, dy: FloatArray, step: Step, descent: Descent | None = None) -> Iterator[tuple[Grads, float]]:
+    def backward(
+        self, dy: FloatArray, step: Step, updates: Callable[[str], Update] | None = None
+    ) -> Iterator[tuple[Grads, float]]:
         """Yield the gradients of each stage's parameters, last to first, down to the first stage that has some.
 
         Parameters
@@ -204,8 +191,9 @@ class Plan:
             Gradient of the loss with respect to the output.
         step : Step
             From `forward`; its arrays have to be as they were.
-        descent : Descent, optional
-            With it a stage that can update its weight by vanilla SGD does so, and leaves out the weight's gradient.
+        updates : callable, optional
+            ``updates(name)`` says how a weight is updated. With it, a stage that can update its weight does so, and
+            leaves out the weight's gradient.
 
         Yields
         ------
@@ -222,8 +210,8 @@ class Plan:
             stage, penalty = self.stages[position], 0.0
             cache, memory = step.caches[position], step.memories[position]
             assert dx is not None
-            if descent is not None and self.may_update and stage.can_update:
-                dx, grads, penalty = stage.update(dx, cache, memory, descent.rate, descent.l2)
+            if updates is not None and self.may_update and stage.updated is not None:
+                dx, grads, penalty = stage.update(dx, cache, memory, updates(stage.updated))
             else:
                 dx, grads = stage.backward(dx, cache, memory)
             yield grads, penalty

@@ -3,7 +3,7 @@
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from types import MappingProxyType
 from typing import Any, Protocol, Self
@@ -18,8 +18,8 @@ from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
 from convnet.layers.losses import Loss, softmax, softmax_loss
-from convnet.layers.stage import Grads
-from convnet.models.plan import Descent, Plan, Step
+from convnet.layers.stage import Grads, Update
+from convnet.models.plan import Plan, Step
 
 __all__ = ["Sequential"]
 
@@ -36,12 +36,8 @@ class Updater(Protocol):
 
     regularised: frozenset[str] | None
 
-    @property
-    def plain_rate(self) -> float | None:
-        """The rate, if the update of every parameter is ``param -= rate * grad``."""
-
-    def check_params(self, params: Mapping[str, FloatArray]) -> None:
-        """Raise a ValueError if a parameter cannot be updated."""
+    def begin(self, params: Mapping[str, FloatArray], l2: float) -> Callable[[str], Update] | None:
+        """Raise a ValueError if a parameter cannot be updated; return how weights are, while gradients are computed."""
 
     def update(self, params: Mapping[str, FloatArray], grads: Mapping[str, FloatArray]) -> None:
         """Update every parameter in place."""
@@ -298,8 +294,8 @@ class Sequential:
             As for `loss`.
         """
         plan = self.plan()
-        optimizer.check_params(plan.params)
         optimizer.regularised = plan.regularised
+        updates = optimizer.begin(plan.params, self.l2)
         if type(self).loss is not Sequential.loss:  # a subclass with a loss of its own
             self._steps = []
             try:
@@ -315,8 +311,7 @@ class Sequential:
         loss, dy, step = self._forward(x, labels, Workspace() if workspace is None else workspace)
         if not isfinite(loss):
             return loss
-        rate = optimizer.plain_rate
-        loss, grads = self._backward(loss, dy, step, None if rate is None else Descent(rate, self.l2))
+        loss, grads = self._backward(loss, dy, step, updates)
         step.plan.update_state(step)
         optimizer.update({name: step.plan.params[name] for name in grads}, grads)
         return loss
@@ -337,11 +332,11 @@ class Sequential:
             raise TypeError(f"{type(self).__name__}: expected the loss to be a number, got {what}") from None
 
     def _backward(
-        self, loss: float, dscores: FloatArray, step: Step, descent: Descent | None = None
+        self, loss: float, dscores: FloatArray, step: Step, updates: Callable[[str], Update] | None = None
     ) -> tuple[float, Grads]:
         """Return the loss with L2, and the gradients: those of weights that were not updated at once."""
         all_grads: Grads = {}
-        for grads, penalty in step.plan.backward(dscores, step, descent):
+        for grads, penalty in step.plan.backward(dscores, step, updates):
             loss += penalty
             for name, grad in grads.items():
                 if self.l2 and name in step.plan.regularised:

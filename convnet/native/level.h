@@ -25,6 +25,7 @@
 #include "tiles/pooled.h"
 #include "tiles/direct.h"
 #include "tiles/winograd.h"
+#include "tiles/updates.h"
 #include "tiles/peak.h"
 
 _Static_assert(2 * SIMD_LANES <= SIMD_COLUMNS, "a packed panel is two vectors wide");
@@ -50,6 +51,7 @@ static const simd_level SIMD_NAME(level) = {
     .product_row = SIMD_NAME(product_row),
     .sparse_block = SIMD_NAME(sparse_block),
     .sparse_affine = SIMD_NAME(sparse_affine),
+    .update = SIMD_NAME(update),
     .activate = SIMD_NAME(activate),
     .pool_outputs = SIMD_NAME(pool_outputs),
     .output_gradients = SIMD_NAME(output_gradients),

@@ -11,6 +11,7 @@
 #define CONVNET_SIMD_H
 
 #include <float.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -39,14 +40,25 @@ typedef struct {
     ptrdiff_t stream_size;
 } simd_product;
 
+/* How an optimizer updates a parameter; see tiles/updates.h. */
+typedef enum { SIMD_SGD, SIMD_MOMENTUM, SIMD_NESTEROV, SIMD_RMSPROP, SIMD_ADAM } simd_rule_kind;
+
+typedef struct {
+    simd_rule_kind kind;
+    double rate, decay1, decay2, epsilon, correction, shrink, l2;
+} simd_rule;
+
 /* dx = dy weight^T and then out = decay * out - rate * x^T dy, for x (n, d) and dy (n, m); weight and out are (d, m).
- * Either out is the weight, which is updated then, or decay is 0 and out is not read.
+ * Either out is the weight, which is updated then, or decay is 0 and out is not read. With a rule the gradient, for
+ * which decay is 0 and rate -1, updates `updated`, which is the weight, and out is scratch memory.
  */
 typedef struct {
     ptrdiff_t n, d, m;
     const float *x, *dy, *weight;
     float *out, *dx;        /* dx may be NULL */
     float decay, rate;
+    const simd_rule *rule;  /* may be NULL */
+    float *updated, *first, *second;        /* the weight, and the rule's arrays, which may be NULL */
     uint8_t *scratch;       /* simd_affine_scratch(n, d, m) bytes */
 } simd_affine;
 
@@ -145,7 +157,9 @@ typedef struct simd_level {
     void (*find_rows)(const float *a, const simd_sparse *, ptrdiff_t first, ptrdiff_t end);
     void (*product_row)(const float *a, const float *b, ptrdiff_t first, ptrdiff_t end, ptrdiff_t n, float *sums);
     void (*sparse_block)(const simd_product *, const simd_sparse *a, ptrdiff_t p0, ptrdiff_t p1);
-    void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0);
+    void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0,
+                          float *out);
+    void (*update)(const simd_rule *, ptrdiff_t size, const float *grad, float *param, float *first, float *second);
     void (*activate)(const simd_outputs *, float *y, ptrdiff_t pixels, ptrdiff_t f0, ptrdiff_t f1);
     void (*pool_outputs)(const simd_outputs *, const float *rows, ptrdiff_t step, ptrdiff_t units, ptrdiff_t f0,
                          ptrdiff_t f1, float *y, uint8_t *codes);

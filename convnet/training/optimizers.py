@@ -1,6 +1,6 @@
 """Optimizers: rules that update parameters from their gradients, in place."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from math import sqrt
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from convnet import _kernels
 from convnet.core.checks import NATIVE, FloatArray, as_flag, as_number
 from convnet.core.threads import elementwise
+from convnet.layers.stage import Update
 
 __all__ = ["SGD", "Adam", "Momentum", "Optimizer", "RMSProp"]
 
@@ -73,18 +74,11 @@ class Optimizer:
         self.rate_factor = 1.0
         self.regularised: frozenset[str] | None = None
         self.state: dict[str, State] = {}
+        self._updated: set[str] = set()  # in this step, while their gradients were computed
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return the constructor's arguments but for the learning rate."""
         return {}
-
-    @property
-    def plain_rate(self) -> float | None:
-        """The learning rate times the factor, if every update is ``param -= rate * grad``; None for other rules.
-
-        A model may then update a weight while it computes the gradient.
-        """
-        return None
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.hyperparameters().items())
@@ -143,12 +137,9 @@ class Optimizer:
             If names, shapes or dtypes differ, a parameter is not contiguous and writeable, or the state is another
             model's; nothing is updated then.
         """
-        if self.state and self.state.keys() != params.keys():
-            odd = sorted(params.keys() ^ self.state.keys())
-            raise ValueError(
-                f"{type(self).__name__}: parameters and state differ in the names {odd}; another model needs an "
-                "optimizer of its own"
-            )
+        done, self._updated = self._updated, set()
+        if self.state.keys() != done:  # else it is the first step
+            self._check_names(params.keys() | done)
         if params.keys() != grads.keys():
             odd = sorted(params.keys() ^ grads.keys())
             raise ValueError(f"{type(self).__name__}: parameters and gradients differ in the names {odd}")
@@ -157,16 +148,74 @@ class Optimizer:
         self.check_params(params)
         rate = self.learning_rate * self.rate_factor
         for name, param in params.items():
-            if name not in self.state and self.state_names:
-                self.state[name] = {
-                    key: np.zeros((), np.int64) if key == STEPS else np.zeros_like(param) for key in self.state_names
-                }
-            kept = {
-                key: array if key == STEPS else array.reshape(-1) for key, array in self.state.get(name, {}).items()
-            }
-            if STEPS in kept:
-                kept[STEPS] += 1
+            kept = self._next_state(name, param)
             self.update_param(name, param.reshape(-1), np.ascontiguousarray(grads[name]).reshape(-1), kept, rate)
+
+    def begin(self, params: Mapping[str, FloatArray], l2: float) -> Callable[[str], Update] | None:
+        """Check the parameters of a step, and say how weights are updated while their gradients are computed.
+
+        Parameters
+        ----------
+        params : mapping of str to ndarray
+            All parameters of the model.
+        l2 : float
+            Strength of the L2 regularisation.
+
+        Returns
+        -------
+        callable or None
+            ``updates(name)`` begins the update of a parameter, and says how it is done; `update` gets the others. None
+            for an optimizer that has `update_param` alone: `update` gets all parameters.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not contiguous and writeable, or the state is another model's.
+        """
+        self.check_params(params)
+        if type(self) not in WITH_RULES:
+            return None
+        self._updated = set()
+        self._check_names(params.keys())
+        for name, param in params.items():
+            self._check(name, param, param)
+
+        def updates(name: str) -> Update:
+            rate, kept = self.learning_rate * self.rate_factor, self._next_state(name, params[name])
+            self._updated.add(name)
+            if type(self) is SGD:
+                return Update(rate, l2)
+            arrays = tuple(kept[key] for key in self.state_names if key != STEPS)
+            return Update(rate, l2, self.rule(name, int(kept.get(STEPS, 0)), rate, l2), arrays)
+
+        return updates
+
+    def rule(self, name: str, steps: int, rate: float, l2: float = 0.0) -> _kernels.Rule:
+        """Return the rule of an update, for the kernels.
+
+        Parameters
+        ----------
+        name : str
+            Name of the parameter.
+        steps : int
+            How often it was updated, this update included.
+        rate : float
+            The learning rate times the schedule's factor.
+        l2 : float
+            Times the parameter, it is added to the gradient.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no update_param")
+
+    def _next_state(self, name: str, param: FloatArray) -> State:
+        """Return the arrays that are kept for a parameter, flattened, after its steps were counted up."""
+        if name not in self.state and self.state_names:
+            self.state[name] = {
+                key: np.zeros((), np.int64) if key == STEPS else np.zeros_like(param) for key in self.state_names
+            }
+        kept = {key: array if key == STEPS else array.reshape(-1) for key, array in self.state.get(name, {}).items()}
+        if STEPS in kept:
+            kept[STEPS] += 1
+        return kept
 
     def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
         """Update one parameter in place.
@@ -183,7 +232,9 @@ class Optimizer:
         rate : float
             The learning rate times the schedule's factor.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no update_param")
+        arrays = [state[key] for key in self.state_names if key != STEPS]
+        rule = self.rule(name, int(state.get(STEPS, 0)), rate)
+        elementwise(partial(_kernels.update, rule), grad, param, *arrays)
 
     def check_params(self, params: Mapping[str, FloatArray]) -> None:
         """Raise a ValueError if a parameter cannot be updated where it lies in memory.
@@ -196,6 +247,14 @@ class Optimizer:
         for name, param in params.items():
             if not (param.flags.c_contiguous and param.flags.writeable):
                 raise ValueError(f"{type(self).__name__}: expected {name} to be contiguous and writeable")
+
+    def _check_names(self, names: Set[str]) -> None:
+        if self.state and self.state.keys() != names:
+            odd = sorted(names ^ self.state.keys())
+            raise ValueError(
+                f"{type(self).__name__}: parameters and state differ in the names {odd}; another model needs an "
+                "optimizer of its own"
+            )
 
     def _check(self, name: str, param: FloatArray, grad: FloatArray) -> None:
         what = type(self).__name__
@@ -232,12 +291,8 @@ class SGD(Optimizer):
     H. Robbins, S. Monro, "A stochastic approximation method", 1951.
     """
 
-    def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
-        elementwise(partial(_kernels.add_scaled, -rate), grad, param)
-
-    @property
-    def plain_rate(self) -> float | None:
-        return self.learning_rate * self.rate_factor if type(self) is SGD else None
+    def rule(self, name: str, steps: int, rate: float, l2: float = 0.0) -> _kernels.Rule:
+        return _kernels.Rule("sgd", rate, l2=l2)
 
 
 class Momentum(Optimizer):
@@ -278,9 +333,8 @@ class Momentum(Optimizer):
     def hyperparameters(self) -> dict[str, Any]:
         return {"momentum": self.momentum, "nesterov": self.nesterov}
 
-    def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
-        update = partial(_kernels.momentum_update, rate, self.momentum, self.nesterov)
-        elementwise(update, grad, state["velocity"], param)
+    def rule(self, name: str, steps: int, rate: float, l2: float = 0.0) -> _kernels.Rule:
+        return _kernels.Rule("nesterov" if self.nesterov else "momentum", rate, decay1=self.momentum, l2=l2)
 
 
 class RMSProp(Optimizer):
@@ -319,9 +373,8 @@ class RMSProp(Optimizer):
     def hyperparameters(self) -> dict[str, Any]:
         return {"decay": self.decay, "epsilon": self.epsilon}
 
-    def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
-        update = partial(_kernels.rmsprop_update, rate, self.decay, self.epsilon)
-        elementwise(update, grad, state["mean_square"], param)
+    def rule(self, name: str, steps: int, rate: float, l2: float = 0.0) -> _kernels.Rule:
+        return _kernels.Rule("rmsprop", rate, decay1=self.decay, epsilon=self.epsilon, l2=l2)
 
 
 class Adam(Optimizer):
@@ -374,17 +427,19 @@ class Adam(Optimizer):
     def hyperparameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("beta1", "beta2", "epsilon", "weight_decay")}
 
-    def update_param(self, name: str, param: FloatArray, grad: FloatArray, state: State, rate: float) -> None:
-        steps = int(state[STEPS])
+    def rule(self, name: str, steps: int, rate: float, l2: float = 0.0) -> _kernels.Rule:
         is_regularised = name.rpartition(".")[2] == "weight" if self.regularised is None else name in self.regularised
-        decayed = self.weight_decay and is_regularised
-        update = partial(
-            _kernels.adam_update,
+        return _kernels.Rule(
+            "adam",
             rate / (1 - self.beta1**steps),
-            sqrt(1 - self.beta2**steps),
-            1 - rate * self.weight_decay if decayed else 1.0,
-            self.beta1,
-            self.beta2,
-            self.epsilon,
+            decay1=self.beta1,
+            decay2=self.beta2,
+            epsilon=self.epsilon,
+            correction=sqrt(1 - self.beta2**steps),
+            shrink=1 - rate * self.weight_decay if is_regularised else 1.0,
+            l2=l2,
         )
-        elementwise(update, grad, state["mean"], state["mean_square"], param)
+
+
+# Optimizers of exactly these classes update by their rule; a subclass may have an `update_param` of its own.
+WITH_RULES = (SGD, Momentum, RMSProp, Adam)

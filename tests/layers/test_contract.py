@@ -12,7 +12,7 @@ from convnet import Affine, AveragePool2D, Conv2D, ReLU, Workspace, gradient_err
 from convnet.core.threads import get_num_threads
 from convnet.core.workspace import Layout
 from convnet.layers import LAYERS
-from convnet.layers.stage import LayerStage, Options
+from convnet.layers.stage import LayerStage, Options, Update
 
 
 @pytest.fixture(params=ROWS)
@@ -268,13 +268,14 @@ def test_a_stage_that_can_update_does_what_backward_and_sgd_do(rng, dtype, case,
     arrays = memory(3, training=True)
     y, cache = stage.forward(x, arrays, generator())
     dy = rng.standard_normal(y.shape).astype(dtype)
-    if not stage.can_update:
+    if stage.updated is None:
         with pytest.raises(NotImplementedError):
-            stage.update(dy, cache, arrays, 0.25, 0.5)
+            stage.update(dy, cache, arrays, Update(0.25, 0.5))
         return
+    assert stage.updated == "the layer.weight"
     true, true_grads = layer.backward(dy, forward(layer, x)[1])
     weight = layer.params["weight"].copy()
-    dx, grads, penalty = stage.update(dy, cache, arrays, 0.25, 0.5)
+    dx, grads, penalty = stage.update(dy, cache, arrays, Update(0.25, 0.5))
     np.testing.assert_allclose(dx, true, **tolerance(dtype, true))
     same(grads, {"the layer.bias": true_grads["bias"]}, **tolerance(dtype))
     np.testing.assert_allclose(

@@ -1,10 +1,13 @@
 """The training step, and whose the gradients are."""
 
+import copy
+
 import numpy as np
 import pytest
 from cases import small_batch, small_convnet1
+from guarded import on, using
 
-from convnet import SGD, Adam, ConvNet1, Momentum, Workspace
+from convnet import SGD, Adam, ConvNet1, Momentum, RMSProp, Workspace, _kernels
 
 
 def test_gradients_are_fresh_arrays(rng):
@@ -18,21 +21,52 @@ def test_gradients_are_fresh_arrays(rng):
         assert not any(np.shares_memory(grad, param) for param in model.params.values())
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.05), Momentum(0.01), Adam(1e-3)], ids=repr)
+OPTIMIZERS = [
+    SGD(0.05),
+    Momentum(0.01),
+    Momentum(0.01, nesterov=True),
+    RMSProp(1e-3, epsilon=1e-3),
+    Adam(1e-3, epsilon=1e-3, weight_decay=0.1),
+]
+
+
+@pytest.mark.parametrize("instruction_set", _kernels.INSTRUCTION_SETS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("l2", [0, 0.1])
-def test_a_training_step_is_loss_and_then_update(rng, optimizer, dtype, l2):
+def test_a_training_step_is_loss_and_then_update(rng, optimizer, dtype, l2, instruction_set):
     x, labels = rng.standard_normal((20, 1, 12, 10)), rng.integers(0, 4, 20)
-    one, other = (ConvNet1((1, 12, 10), hidden_size=30, num_classes=4, l2=l2, dtype=dtype) for _ in range(2))
-    optimizers = [type(optimizer)(optimizer.learning_rate) for _ in range(2)]
-    workspace = Workspace()
-    for _ in range(4):
-        loss = one.train_step(x, labels, optimizers[0], workspace)
-        expected, grads = other.loss(x, labels)
-        optimizers[1].update(other.params, grads)
-        assert loss == pytest.approx(expected, rel=1e-4 if dtype == np.float32 else 1e-11)
-    for name, param in one.params.items():
-        np.testing.assert_allclose(param, other.params[name], rtol=1e-3, atol=1e-5, err_msg=name)
+    models = [ConvNet1((1, 12, 10), hidden_size=30, num_classes=4, l2=l2, dtype=dtype) for _ in range(3)]
+    optimizers, workspace = [copy.deepcopy(optimizer) for _ in range(3)], Workspace()
+    optimizers[2].regularised = frozenset({"conv1.weight", "affine1.weight", "affine2.weight"})
+    with using(instruction_set):
+        for _ in range(4):
+            losses = []
+            for model, own, threads in zip(models[:2], optimizers[:2], (1, 3), strict=True):
+                with on(threads):
+                    losses.append(model.train_step(x, labels, own, workspace))
+            expected, grads = models[2].loss(x, labels)
+            optimizers[2].update(models[2].params, grads)
+            assert losses[0] == losses[1] == pytest.approx(expected, rel=1e-4 if dtype == np.float32 else 1e-11)
+    for name, param in models[0].params.items():
+        np.testing.assert_array_equal(param, models[1].params[name])
+        np.testing.assert_allclose(param, models[2].params[name], rtol=1e-3, atol=1e-5, err_msg=name)
+    for name, kept in optimizers[0].state.items():
+        for key, array in kept.items():
+            np.testing.assert_allclose(array, optimizers[2].state[name][key], rtol=1e-2, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS[1:], ids=repr)
+def test_an_optimizer_of_another_model_changes_nothing(rng, optimizer):
+    x, labels = rng.standard_normal((20, 1, 12, 10)), rng.integers(0, 4, 20)
+    model, other = (ConvNet1((1, 12, 10), hidden_size=size, num_classes=4) for size in (30, 31))
+    model.train_step(x, labels, optimizer)
+    before = {name: param.copy() for name, param in other.params.items()}
+    with pytest.raises(ValueError, match="another model needs an optimizer of its own"):
+        other.train_step(x, labels, optimizer)
+    for name, param in other.params.items():
+        np.testing.assert_array_equal(param, before[name])
+    model.train_step(x, labels, optimizer)
 
 
 def test_a_training_step_needs_no_workspace(rng):

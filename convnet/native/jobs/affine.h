@@ -59,27 +59,32 @@ static void simd_affine_task(void *job, ptrdiff_t index, int slot) {
     const simd_affine_job *j = job;
     const simd_affine *s = j->affine;
     const simd_level *level = j->level;
-    const ptrdiff_t d0 = index * AFFINE_ROWS, d1 = simd_least(d0 + AFFINE_ROWS, s->d);
-    (void)slot;
+    const ptrdiff_t d0 = index * AFFINE_ROWS, d1 = simd_least(d0 + AFFINE_ROWS, s->d), size = (d1 - d0) * s->m;
+    /* With a rule each thread writes its gradients to the same rows again and again, which so stay in its cache. */
+    const int has_rows = s->rule && simd_parts(s->d, AFFINE_ROWS) > j->threads;
+    float *const out = s->out + (has_rows ? slot * AFFINE_ROWS : d0) * s->m;
     /* This brings the rows into the second-level cache as well. */
-    j->squares[index] = level->squares(s->weight + d0 * s->m, (d1 - d0) * s->m);
+    j->squares[index] = level->squares(s->weight + d0 * s->m, size);
     if (j->is_sparse) {
-        level->sparse_affine(s, &j->by_n, &j->by_m, d0);
-        return;
-    }
-    if (s->dx) {
+        level->sparse_affine(s, &j->by_n, &j->by_m, d0, out);
+    } else {
+        if (s->dx) {
+            const simd_product product = {
+                .m = s->n, .n = s->d, .k = s->m, .a = s->dy, .b = s->weight, .c = s->dx, .a_step = s->m,
+                .b_step = s->m, .c_step = s->d, .b_is_transposed = 1, .alpha = 1, .beta = 0};
+            level->product_block(&product, 0, s->n, d0, d1);
+        }
+        /* The block that this thread is likely to take next. */
+        const ptrdiff_t d2 = simd_least(d1 + AFFINE_ROWS, s->d);
         const simd_product product = {
-            .m = s->n, .n = s->d, .k = s->m, .a = s->dy, .b = s->weight, .c = s->dx, .a_step = s->m, .b_step = s->m,
-            .c_step = s->d, .b_is_transposed = 1, .alpha = 1, .beta = 0};
-        level->product_block(&product, 0, s->n, d0, d1);
+            .m = d1 - d0, .n = s->m, .k = s->n, .a = s->x + d0, .b = j->panels, .c = out, .a_step = s->d,
+            .c_step = s->m, .a_is_transposed = 1, .b_is_packed = 1, .alpha = -s->rate, .beta = s->decay,
+            .stream = s->weight + d1 * s->m, .stream_size = (d2 - d1) * s->m};
+        level->product_block(&product, 0, d1 - d0, 0, s->m);
     }
-    /* The block that this thread is likely to take next. */
-    const ptrdiff_t d2 = simd_least(d1 + AFFINE_ROWS, s->d);
-    const simd_product product = {
-        .m = s->d, .n = s->m, .k = s->n, .a = s->x, .b = j->panels, .c = s->out, .a_step = s->d,
-        .c_step = s->m, .a_is_transposed = 1, .b_is_packed = 1, .alpha = -s->rate, .beta = s->decay,
-        .stream = s->weight + d1 * s->m, .stream_size = (d2 - d1) * s->m};
-    level->product_block(&product, d0, d1, 0, s->m);
+    if (s->rule)
+        level->update(s->rule, size, out, s->updated + d0 * s->m, s->first ? s->first + d0 * s->m : NULL,
+                      s->second ? s->second + d0 * s->m : NULL);
 }
 
 /* Both gradients; return the sum of weight ** 2, before. */

@@ -69,7 +69,7 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_c
  * once, or where columns of zeros are needed.
  */
 SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const simd_sparse *by_n, const simd_sparse *by_m,
-                                                 ptrdiff_t d0) {
+                                                 ptrdiff_t d0, float *out) {
     enum { DEPTH = SPARSE_DEPTH, WIDTH = AFFINE_ROWS };
     float transposed[DEPTH * WIDTH] __attribute__((aligned(64)));
     float x[DEPTH * WIDTH] __attribute__((aligned(64)));
@@ -97,7 +97,7 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
                                               copies ? WIDTH : s->d, transposed + (m - m0) * WIDTH, -s->rate,
                                               n0 ? 1 : s->decay);
             }
-            SIMD_NAME(transpose)(transposed, WIDTH, depth, rows, s->out + d0 * s->m + m0, s->m);
+            SIMD_NAME(transpose)(transposed, WIDTH, depth, rows, out + m0, s->m);
         }
         for (ptrdiff_t n = first; s->dx && n < end; n++)
             memcpy(s->dx + n * s->d + d0, dx + (n - first) * WIDTH, size);
