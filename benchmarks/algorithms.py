@@ -6,6 +6,9 @@ Each pass of a float32 convolution, forward, the gradients of its weights and th
 each algorithm that can, in turns; results that differ end the program with status 1. The table has the least time of
 each, and the time of the algorithm that `convnet/kernels/algorithms.pxi` chooses as a part of the best one's. At the
 end stands the worst choice. The thresholds there were set by this table.
+
+"Alone" is a convolution in NCHW; "fused" is one channels last with ReLU and 2x2 max pooling, where ReLU is inactive at
+a quarter of the maxima.
 """
 
 import argparse
@@ -57,32 +60,52 @@ SHAPES = [
     (50, 16, 14, 32, 5, 2),
     (50, 32, 14, 64, 5, 2),
 ]
+FUSED_SHAPES = [
+    (128, 1, 28, 32, 3, 0),
+    (50, 1, 28, 32, 7, 3),
+    (100, 1, 28, 16, 5, 2),
+    (64, 3, 32, 32, 3, 1),
+    (100, 16, 14, 32, 3, 1),
+    (128, 32, 13, 64, 3, 0),
+    (64, 32, 26, 64, 3, 0),
+    (64, 32, 32, 32, 3, 1),
+    (32, 64, 13, 64, 3, 0),
+    (64, 64, 16, 64, 3, 1),
+    (64, 128, 8, 128, 3, 1),
+]
+INACTIVE = 0.25
 PASSES = ("forward", "weight", "input")
 # Relative to the norm; the algorithms are tested against float64 in tests/test_kernels.py.
 LARGEST_DIFFERENCE = 5e-5
 
 
-def calls_of(shape, algorithm, threads):
+def calls_of(shape, is_fused, algorithm, threads):
     """Return the name of the algorithm, a call and the array that it writes, for each pass."""
     n, c, size, f, kernel, padding = shape
-    s = _kernels.Convolution(True, c, size, size, f, kernel, kernel, 1, 1, padding, padding, algorithm=algorithm)
+    fused = {"x_is_last": True, "y_is_last": True, "slope": 0, "pool": "max"} if is_fused else {}
+    sizes = c, size, size, f, kernel, kernel, 1, 1, padding, padding
+    s = _kernels.Convolution(True, *sizes, algorithm=algorithm, **fused)
+    inputs, outputs = (n, c, size, size), (n, f, s.out_h, s.out_w)
+    if is_fused:
+        inputs, outputs = (n, size, size, c), (n, s.out_h // 2, s.out_w // 2, f)
     rng = np.random.default_rng(0)
-    x, weight, bias, dy = (
-        rng.standard_normal(shape, np.float32)
-        for shape in ((n, c, size, size), (f, c, kernel, kernel), f, (n, f, s.out_h, s.out_w))
-    )
+    x, weight, bias, dy = (rng.standard_normal(a, np.float32) for a in (inputs, (f, c, kernel, kernel), f, outputs))
+    codes = rng.integers(0, 4, outputs, np.uint8) if is_fused else None
+    if is_fused:
+        codes[rng.random(outputs) < INACTIVE] = 4
     y, dweight, dbias, dx = (np.empty_like(array) for array in (dy, weight, bias, x))
     forward = np.empty(s.forward_scratch(n, threads), np.uint8)
     backward = np.empty(s.backward_scratch(n, threads, True), np.uint8)
+    new_codes = None if codes is None else np.empty_like(codes)
 
     def run_forward():
-        _kernels.conv2d_forward(s, x, weight, bias, y, forward, threads)
+        _kernels.conv2d_forward(s, x, weight, bias, y, forward, threads, new_codes)
 
     def run_weight():
-        _kernels.conv2d_backward(s, dy, x, weight, dweight, dbias, None, backward, threads)
+        _kernels.conv2d_backward(s, dy, x, weight, dweight, dbias, None, backward, threads, None, codes)
 
     def run_input():
-        _kernels.conv2d_backward(s, dy, x, weight, None, None, dx, backward, threads)
+        _kernels.conv2d_backward(s, dy, x, weight, None, None, dx, backward, threads, None, codes)
 
     return {
         "forward": (s.forward_algorithm, run_forward, y),
@@ -113,29 +136,33 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, convnet.get_num_threads()])
     parser.add_argument("--seconds", type=float, default=0.4, help="for each pass of each shape (%(default)s)")
-    parser.add_argument("--short", action="store_true", help="two shapes, to see that all runs")
+    parser.add_argument("--short", action="store_true", help="four shapes, to see that all runs")
     options = parser.parse_args()
     worst = 1.0, "none"
+    works = [(shape, False) for shape in SHAPES] + [(shape, True) for shape in FUSED_SHAPES]
     for threads in sorted(set(options.threads)):
         print(f"{_kernels.instruction_set()}, {threads} threads; ms\n")
-        print("| N, C, size, F, kernel, padding | pass | " + " | ".join(_kernels.ALGORITHMS) + " | chosen | of best |")
-        print("| --- | --- |" + " --- |" * (len(_kernels.ALGORITHMS) + 2))
-        for shape in SHAPES[:2] if options.short else SHAPES:
-            chosen = {name: algorithm for name, (algorithm, _, _) in calls_of(shape, None, threads).items()}
-            ways = {algorithm: calls_of(shape, algorithm, threads) for algorithm in _kernels.ALGORITHMS}
+        header = ["convolution", "N, C, size, F, kernel, padding", "pass", *_kernels.ALGORITHMS, "chosen", "of best"]
+        print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}")
+        for shape, is_fused in works[:2] + works[-2:] if options.short else works:
+            kind = "fused" if is_fused else "alone"
+            chosen = {name: way for name, (way, _, _) in calls_of(shape, is_fused, None, threads).items()}
+            possible = [name for name in _kernels.ALGORITHMS if name != "im2col" or not is_fused]
+            ways = {algorithm: calls_of(shape, is_fused, algorithm, threads) for algorithm in possible}
             for name in PASSES:
                 calls = {a: passes[name][1] for a, passes in ways.items() if passes[name][0] == a}
                 times = least_times(calls, options.seconds)
-                exact = ways["im2col"][name][2]
+                exact = ways[possible[0]][name][2]
                 for algorithm in calls:
                     difference = np.linalg.norm(ways[algorithm][name][2] - exact) / np.linalg.norm(exact)
                     if not difference < LARGEST_DIFFERENCE:
-                        sys.exit(f"wrong result: {shape}, {name}, {algorithm} differs from im2col by {difference}")
+                        sys.exit(f"wrong result: {shape}, {name}, {algorithm} differs from {possible[0]}: {difference}")
                 best = min(times, key=times.get)
-                ratio = times[chosen[name]] / times[best]
-                worst = max(worst, (ratio, f"{shape}, {name}, {threads} threads: {chosen[name]} instead of {best}"))
+                part = times[chosen[name]] / times[best]
+                worst = max(worst, (part, f"{kind}, {shape}, {name}, {threads} threads: {chosen[name]}, not {best}"))
                 cells = [f"{times[a]:.3f}" if a in times else "-" for a in _kernels.ALGORITHMS]
-                print(f"| {shape} | {name} | {' | '.join(cells)} | {chosen[name]} | {ratio:.2f} |", flush=True)
+                row = [kind, str(shape), name, *cells, chosen[name], f"{part:.2f}"]
+                print(f"| {' | '.join(row)} |", flush=True)
         print()
     print(f"worst choice: {worst[0]:.2f} times the best; {worst[1]}")
 

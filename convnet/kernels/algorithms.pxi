@@ -24,7 +24,7 @@ cdef enum:
     COLUMNS_PIXELS = 40                      # an image by im2col takes as long as if it had so many outputs more
     DIRECT_PIXELS = 8                        # the same for an image's direct gradient of the weights
 cdef double COLUMNS_COST = 2                 # of a multiplication by im2col
-cdef double SPARSE_COST = 1.6                # of a multiplication by the sparse gradient of the weights
+cdef double SPARSE_COST = 1.75               # of a multiplication by the sparse gradient of the weights
 cdef double ACTIVE = 0.75                    # the part of a pooling's maxima that ReLU lets through
 cdef double MAXIMUM_COST = 5                 # of finding a maximum, divided by the channels
 cdef double TRANSFORMS_COST = 8              # of Winograd's transforms, divided by the channels, and by the filters

@@ -14,7 +14,7 @@
 
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sum_patches)(
     const int rows, const int vectors, const float *x, ptrdiff_t x_step, int count, const uint8_t *numbers,
-    const float *values, const int32_t *offsets, float *to, ptrdiff_t to_step) {
+    const float *values, const simd_offset *offsets, float *to, ptrdiff_t to_step) {
     FLOATS sums[7][PATCH_VECTORS];
 #pragma GCC unroll 7
     for (int r = 0; r < rows; r++)
@@ -36,12 +36,12 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sum_patc
 }
 
 /* A function for each number of rows and vectors. */
-typedef void SIMD_NAME(patches_function)(const float *, ptrdiff_t, int, const uint8_t *, const float *, const int32_t *,
-                                         float *, ptrdiff_t);
+typedef void SIMD_NAME(patches_function)(const float *, ptrdiff_t, int, const uint8_t *, const float *,
+                                         const simd_offset *, float *, ptrdiff_t);
 #define PATCHES(rows, vectors)                                                                                         \
     SIMD_TARGET static __attribute__((noinline)) void SIMD_NAME(patches_##rows##_##vectors)(                           \
         const float *x, ptrdiff_t x_step, int count, const uint8_t *numbers, const float *values,                      \
-        const int32_t *offsets, float *to, ptrdiff_t to_step) {                                                        \
+        const simd_offset *offsets, float *to, ptrdiff_t to_step) {                                                    \
         SIMD_NAME(sum_patches)(rows, vectors, x, x_step, count, numbers, values, offsets, to, to_step);                \
     }
 #define PATCHES_OF_ROWS(vectors) PATCHES(1, vectors) PATCHES(2, vectors) PATCHES(3, vectors)
@@ -64,9 +64,11 @@ static SIMD_NAME(patches_function) *const SIMD_NAME(narrow_patches)[7] = {
 #undef PATCHES_OF_ROWS
 #undef PATCHES_NAMES
 
-/* Of some filters and all cells of a strip, the gradients and where their patches begin: (cells, POOLED_FILTERS). */
+/* Of some filters and all cells of a strip, the gradients and, as integers, where their patches begin:
+ * (cells, POOLED_FILTERS).
+ */
 SIMD_TARGET static void SIMD_NAME(find_patches)(const simd_strip *s, const simd_outputs *o, ptrdiff_t f0,
-                                                ptrdiff_t filters, float *gradients, int32_t *offsets) {
+                                                ptrdiff_t filters, float *gradients, float *offsets) {
     const int32_t below = (int32_t)s->x_step, right = (int32_t)s->channels;
     for (ptrdiff_t row = 0; row < s->rows; row++)
         for (ptrdiff_t column = 0; column < s->columns; column++) {
@@ -97,11 +99,11 @@ SIMD_TARGET static void SIMD_NAME(pooled_gradients)(const simd_strip *s, const s
     for (ptrdiff_t first = f0; first < f1; first += POOLED_FILTERS) {
         const ptrdiff_t filters = simd_least(f1 - first, POOLED_FILTERS);
         float *const gradients = scratch + 2 * PART, *const moved = scratch + 3 * PART;
-        SIMD_NAME(find_patches)(s, o, first, filters, scratch, (int32_t *)(scratch + PART));
+        SIMD_NAME(find_patches)(s, o, first, filters, scratch, scratch + PART);
         SIMD_NAME(transpose)(scratch, POOLED_FILTERS, cells, filters, gradients, POOLED_CELLS);
         SIMD_NAME(transpose)(scratch + PART, POOLED_FILTERS, cells, filters, moved, POOLED_CELLS);
         for (ptrdiff_t f = 0; f < filters; f++) {
-            const int32_t *const offsets = (const int32_t *)(moved + f * POOLED_CELLS);
+            const simd_offset *const offsets = (const simd_offset *)(moved + f * POOLED_CELLS);
             float *const dweight = s->dweight + (first + f) * s->kernel_h * step;
             const int count = SIMD_NAME(gather)(gradients + f * POOLED_CELLS, cells, numbers, values);
             float bias = 0;

@@ -18,6 +18,7 @@
 #define INTS SIMD_NAME(ints)
 #define BYTES SIMD_NAME(bytes)
 
+typedef int32_t simd_offset __attribute__((may_alias));
 typedef float simd_four __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t simd_four_ints __attribute__((vector_size(16)));
 typedef int32_t simd_eight_ints __attribute__((vector_size(32)));
