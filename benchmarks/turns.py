@@ -27,7 +27,7 @@ PAUSE = 0.1
 # Seconds of a call that needs no other to warm up, and is not repeated within a turn.
 LONG = 0.2
 # Modes that go without saying.
-UNNAMED = {"eager", "train_step", "scores", "stage"}
+UNNAMED = {"eager", "scores", "session", "stage", "train_step"}
 
 
 # -------------------------------------------------------------------------------------------------- timing
@@ -39,13 +39,13 @@ class Timed:
     def __init__(self, label, flop, calls):
         self.label, self.flop, self.calls = label, flop, calls
 
-    def result(self, threads, seconds, turns=5):
+    def result(self, threads, seconds, hasty=False):
         """Time all calls and return the row of the table."""
         alone = {}
         if threads > 1:
             mode, call = self.calls["convnet"]
             alone["convnet, 1 thread"] = mode, on_one_thread(call, threads)
-        times = alternate({name: call for name, (_, call) in (self.calls | alone).items()}, seconds, turns)
+        times = alternate({name: call for name, (_, call) in (self.calls | alone).items()}, seconds, hasty)
         return {
             "work": self.label,
             "threads": threads,
@@ -68,14 +68,17 @@ def on_one_thread(call, threads):
     return run
 
 
-def alternate(calls, seconds, turns=5):
-    """Return the times of each call in ms: about so many seconds of them, in turns, and at least one of each turn."""
+def alternate(calls, seconds, hasty=False):
+    """Return the times of each call in ms: about so many seconds of them, in turns, and at least three.
+
+    In haste there is but one turn, and no pause: all is called, and no time says much.
+    """
     durations = {name: min(timed(call) for _ in range(1 + (timed(call) < LONG))) for name, call in calls.items()}
-    turns = turns if max(durations.values()) < LONG else min(turns, 3)
+    turns, pause = (1, 0.0) if hasty else (5 if max(durations.values()) < LONG else 3, PAUSE)
     times = {name: [] for name in calls}
     for _ in range(turns):
         for name, call in calls.items():
-            time.sleep(PAUSE)
+            time.sleep(pause)
             if durations[name] < LONG:
                 call()
             count = int(max(1, min(40, seconds / turns / durations[name])))
