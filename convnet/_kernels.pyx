@@ -30,7 +30,7 @@ import sys
 from cython cimport floating
 from libc.math cimport INFINITY, exp, floor, log, sqrt, sqrtf
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 include "kernels/threads.pxi"
 include "kernels/instruction_sets.pxi"
@@ -350,6 +350,7 @@ def conv2d_forward(
     uint8_t[::1] scratch not None,                   # SCRATCH (s.forward_scratch(N, threads),)
     int threads,
     uint8_t[:, :, :, ::1] codes=None,                # OUT (N, OH, OW, F) of a pooling, or None
+    uint8_t[::1] packed=None,                        # IN, the weight from conv2d_pack for N images, or None
 ):
     """y[n] = weight @ im2col(x[n]) + bias, by the algorithm that the geometry has chosen.
 
@@ -373,8 +374,37 @@ def conv2d_forward(
         native.x, native.weight, native.scratch = <float*>start_of(x), &weight[0, 0, 0, 0], &scratch[0]
         native.outputs.bias, native.outputs.y = &bias[0], &y[0, 0, 0, 0]
         native.outputs.codes = NULL if codes is None else &codes[0, 0, 0, 0]
+        if packed is not None:
+            native.packed = <float*>at_line(&packed[0])
         with nogil:
             simd_convolution_forward(g.level, &native, threads)
+
+
+def conv2d_pack(
+    Convolution s not None,
+    Py_ssize_t n,
+    const float[:, :, :, ::1] weight not None,       # IN (F, C, KH, KW)
+    uint8_t[::1] packed not None,                    # OUT (s.packed_size(n),), which must not be 0
+    uint8_t[::1] scratch not None,                   # SCRATCH (s.forward_scratch(n, threads),)
+    int threads,
+):
+    """Write the weight as `conv2d_forward` reads it for n images, transformed where that is by Winograd's algorithm."""
+    cdef simd_convolution native = native_of(&s.s, n, s.s.forward, False)
+    native.weight, native.packed, native.scratch = &weight[0, 0, 0, 0], <float*>at_line(&packed[0]), &scratch[0]
+    with nogil:
+        simd_convolution_pack(s.s.level, &native, threads)
+
+
+def are_equal(
+    const uint8_t[::1] a not None,                   # IN (M,)
+    const uint8_t[::1] b not None,                   # IN (M,)
+):
+    """Return whether two arrays have the same bytes."""
+    cdef Py_ssize_t size = a.shape[0]
+    cdef bint found
+    with nogil:
+        found = size == 0 or memcmp(&a[0], &b[0], size) == 0
+    return found
 
 
 def conv2d_backward(

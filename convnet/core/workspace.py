@@ -27,9 +27,12 @@ class Memory(dict[str, npt.NDArray[Any]]):
     Attributes
     ----------
     threads : int
+    is_kept : bool
+        Whether the arrays are as the last call left them; else another call may have overwritten them.
     """
 
     threads: int = 1
+    is_kept: bool = False
 
 
 class Layout:
@@ -83,6 +86,7 @@ class Workspace:
     def __init__(self) -> None:
         self._block = _aligned(0)
         self._memories: dict[Layout, list[Memory]] = {}
+        self._last: Layout | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return Workspace, ()  # the content is meaningless
@@ -93,9 +97,12 @@ class Workspace:
         return self._block.size
 
     def memories(self, layout: Layout) -> list[Memory]:
-        """Return uninitialised arrays for a layout, which overwrite the arrays of the previous call."""
+        """Return arrays for a layout, which overwrite those of the previous call if that had another layout."""
+        is_kept, self._last = self._last is layout, layout
         found = self._memories.get(layout)
         if found is not None:
+            for memory in found:
+                memory.is_kept = is_kept
             return found
         if layout.size > self._block.size:
             self._memories.clear()

@@ -270,6 +270,14 @@ cdef class Convolution:
         c = native_of(&self.s, max(n, 1), self.s.forward, False)
         return simd_forward_scratch(self.s.level, &c, threads)
 
+    def packed_size(self, Py_ssize_t n):
+        """Return how many bytes `conv2d_pack` writes for the forward pass of exactly n images; none by im2col."""
+        cdef simd_convolution c
+        if self.s.forward == IM2COL:
+            return 0
+        c = native_of(&self.s, max(n, 1), self.s.forward, False)
+        return LINE + simd_packed_size(self.s.level, &c) * <Py_ssize_t>sizeof(float)
+
     def backward_scratch(self, Py_ssize_t n, int threads, bint need_dx):
         """Return how many bytes of scratch memory `conv2d_backward` needs for exactly n images."""
         cdef simd_convolution c

@@ -37,12 +37,15 @@ cdef extern from "simd.h" nogil:
         int tile, is_adjoint, x_is_last
         float* x
         const float* weight
+        float* packed
         float* dweight
         float* dbias
         simd_outputs outputs
         uint8_t* scratch
     Py_ssize_t simd_forward_scratch(const simd_level* level, const simd_convolution* s, int threads) noexcept
     Py_ssize_t simd_gradients_scratch(const simd_level* level, const simd_convolution* s, int threads) noexcept
+    Py_ssize_t simd_packed_size(const simd_level* level, const simd_convolution* s) noexcept
+    void simd_convolution_pack(const simd_level* level, const simd_convolution* s, int threads) noexcept
     void simd_convolution_forward(const simd_level* level, const simd_convolution* s, int threads) noexcept
     void simd_convolution_gradients(const simd_level* level, const simd_convolution* s, int threads) noexcept
     const simd_level* const* simd_levels

@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+# Weights of at least so many elements are kept packed from one prediction to the next.
+LEAST_PACKED = 1 << 12
+
+
 def conv_output_shape(
     input_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
 ) -> tuple[int, int, int]:
@@ -389,6 +393,13 @@ class ConvolutionStage(Stage):
             "y": (self.output_array(n), self.dtype),
             "forward scratch": ((self.geometry.forward_scratch(n, threads),), np.uint8),
         }
+        size = self.geometry.packed_size(n)
+        if not training and size and self.weight.size >= LEAST_PACKED:
+            arrays |= {
+                "packed": ((size,), np.uint8),
+                "packed weight": ((self.weight.nbytes,), np.uint8),
+                "is packed": ((1,), np.bool_),
+            }
         if training:
             arrays |= {
                 "dweight": (self.weight.shape, self.dtype),
@@ -403,10 +414,28 @@ class ConvolutionStage(Stage):
         return arrays
 
     def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
-        y, scratch = memory["y"], memory["forward scratch"]
-        _kernels.conv2d_forward(
-            self.geometry, x, self.weight, self.bias, y, scratch, memory.threads, memory.get("codes")
-        )
+        packed = memory.get("packed")
+        if packed is not None:
+            self._pack(len(x), packed, memory)
+        return self._compute(x, memory, packed)
+
+    def forward(self, x: FloatArray, memory: Memory, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        return self._compute(x, memory, None), x
+
+    def _pack(self, n: int, packed: npt.NDArray[np.uint8], memory: Memory) -> None:
+        """Pack the weight, unless it was packed by the last call and has not changed."""
+        kept, is_packed = memory["packed weight"], memory["is packed"]
+        weight = self.weight.reshape(-1).view(np.uint8)
+        if n == 0 or (memory.is_kept and is_packed[0] and _kernels.are_equal(weight, kept)):
+            return
+        is_packed[0] = False  # in case this is interrupted
+        _kernels.conv2d_pack(self.geometry, n, self.weight, packed, memory["forward scratch"], memory.threads)
+        kept[...] = weight
+        is_packed[0] = True
+
+    def _compute(self, x: FloatArray, memory: Memory, packed: npt.NDArray[np.uint8] | None) -> FloatArray:
+        y, scratch, codes = memory["y"], memory["forward scratch"], memory.get("codes")
+        _kernels.conv2d_forward(self.geometry, x, self.weight, self.bias, y, scratch, memory.threads, codes, packed)
         return y
 
     def backward(self, dy: FloatArray, cache: FloatArray, memory: Memory) -> tuple[FloatArray | None, Grads]:

@@ -40,7 +40,7 @@ GROUPS: tuple[tuple[tuple[type[Layer], ...], Any], ...] = (
 # Layouts that a plan remembers, one for each number of examples and of threads.
 MOST_LAYOUTS = 64
 # A plan keeps at most MOST_SPARE workspaces, of at most SPARE_SIZE bytes each, for the next predictions.
-SPARE_SIZE, MOST_SPARE = 1 << 20, 4
+SPARE_SIZE, MOST_SPARE = 1 << 23, 4
 
 
 class Step(NamedTuple):

@@ -96,6 +96,7 @@ typedef struct {
     int x_is_last;          /* x is (n, height, width, channels); else (n, channels, height, width) */
     float *x;
     const float *weight;
+    float *packed;          /* the weights from simd_convolution_pack; NULL: they are packed each time */
     float *dweight, *dbias;
     simd_outputs outputs;
     uint8_t *scratch;
@@ -245,6 +246,8 @@ static ptrdiff_t simd_affine_scratch(ptrdiff_t n, ptrdiff_t d, ptrdiff_t m) { re
 static double simd_affine_backward(const simd_level *level, const simd_affine *s, int threads) { return 0; }
 static ptrdiff_t simd_forward_scratch(const simd_level *level, const simd_convolution *s, int threads) { return 0; }
 static ptrdiff_t simd_gradients_scratch(const simd_level *level, const simd_convolution *s, int threads) { return 0; }
+static ptrdiff_t simd_packed_size(const simd_level *level, const simd_convolution *s) { return 0; }
+static void simd_convolution_pack(const simd_level *level, const simd_convolution *s, int threads) {}
 static void simd_convolution_forward(const simd_level *level, const simd_convolution *s, int threads) {}
 static void simd_convolution_gradients(const simd_level *level, const simd_convolution *s, int threads) {}
 static double simd_peak(const simd_level *level, ptrdiff_t repeats, int threads) { return 0; }

@@ -93,3 +93,12 @@ def test_a_pickled_workspace_is_empty():
     content = pickle.dumps(workspace)
     assert len(content) < 1000
     assert views({"y": ((3,), np.uint8)}, pickle.loads(content))["y"].shape == (3,)
+
+
+def test_a_workspace_says_whether_arrays_are_as_they_were_left():
+    one, other = (Layout([{"a": ((size,), np.float32)}], 1) for size in (3, 5))
+    workspace, kept = Workspace(), []
+    for layout in (one, one, other, one, one):
+        (memory,) = workspace.memories(layout)
+        kept.append(memory.is_kept)
+    assert kept == [False, True, False, False, True]

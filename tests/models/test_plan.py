@@ -448,6 +448,38 @@ def test_a_training_step_takes_the_memory_that_the_plan_says(rng):
     assert isinstance(layout, Layout)
 
 
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_predictions_follow_weights_that_change_where_they_lie(rng, kernel):
+    model = Sequential(
+        [
+            Conv2D(16, 40, kernel, padding=1, rng=rng),
+            ReLU(),
+            Conv2D(40, 33, kernel, padding=kernel // 2 + (kernel - 3) // 2, rng=rng),
+            Affine(33 * 9 * 8, 3, rng=rng),
+        ],
+        (16, 9, 8),
+    )
+    x, workspace = rng.standard_normal((7, 16, 9, 8), np.float32), Workspace()
+    weight = model.params["conv1.weight"]
+    with_reference = Plan(model.layers, model.input_shape, np.dtype(np.float32), reference=True)
+    for n in (1, 1, 7, 1, 1, 7, 7):
+        for change in (1, 1, -2):
+            weight[..., 0] *= change
+            agree(
+                model.plan().predict(x[:n], workspace), with_reference.predict(x[:n], Workspace()), np.dtype(np.float32)
+            )
+    model.plan().predict(x, workspace)
+    workspace._block[...] = 255  # as if another call had used the memory ...
+    workspace.memories(Layout([], 1))
+    agree(model.plan().predict(x, workspace), with_reference.predict(x, Workspace()), np.dtype(np.float32))
+    before = model.plan().predict(x, workspace).copy()
+    memory, *_ = workspace.memories(model.plan().layout(7, False))
+    if "packed" in memory:  # ... and kept weights are used where nothing has changed
+        memory["packed"][...] = 0
+        assert (model.plan().predict(x, workspace) != before).any()
+
+
 # ------------------------------------------------------------------------------------------ when a plan is made anew
 
 

@@ -36,13 +36,30 @@ static ptrdiff_t simd_gradients_scratch(const simd_level *level, const simd_conv
     return simd_gradients_plan(&job, level, s, threads, NULL);
 }
 
-/* y = the convolution of x. */
+static void simd_pack(const simd_convolution_job *j, int threads) {
+    const ptrdiff_t parts = simd_parts(j->convolution->channels, PACK_CHANNELS);
+    pool_run(j->convolution->tile ? simd_winograd_pack_task : simd_direct_pack_task, (void *)j, parts, threads);
+}
+
+/* Floats of the weights, packed for a convolution; and pack them, to s->packed, which is at a cache line. */
+static ptrdiff_t simd_packed_size(const simd_level *level, const simd_convolution *s) {
+    simd_convolution_job job;
+    simd_forward_plan(&job, level, s, 1, NULL);
+    return s->tile ? simd_winograd_packed(&job) : simd_direct_packed(&job);
+}
+
+static void simd_convolution_pack(const simd_level *level, const simd_convolution *s, int threads) {
+    simd_convolution_job job;
+    simd_forward_plan(&job, level, s, threads, s->scratch);
+    simd_pack(&job, simd_packed_size(level, s) < SIMD_ALONE ? 1 : threads);
+}
+
+/* The convolution of x, and what follows it; or the gradient of x. */
 static void simd_convolution_forward(const simd_level *level, const simd_convolution *s, int threads) {
     simd_convolution_job job;
     simd_forward_plan(&job, level, s, threads, s->scratch);
     if (simd_convolution_work(s) < SIMD_ALONE) threads = 1;
-    const ptrdiff_t parts = simd_parts(s->channels, PACK_CHANNELS);
-    pool_run(s->tile ? simd_winograd_pack_task : simd_direct_pack_task, &job, parts, threads);
+    if (s->packed == NULL) simd_pack(&job, threads);
     pool_run(s->tile ? simd_winograd_task : simd_direct_task, &job, job.tasks, threads);
 }
 

@@ -66,13 +66,18 @@ static void simd_direct_task(void *job, ptrdiff_t index, int slot) {
     simd_strip_outputs(j, index, 0, s->filters, strip.y);
 }
 
+/* Floats of the packed weights. */
+static ptrdiff_t simd_direct_packed(const simd_convolution_job *j) {
+    return simd_padded_filters(j->level, j->convolution) * j->convolution->channels * simd_area(j->convolution);
+}
+
 /* Plan a direct convolution; return the bytes of scratch memory, which is divided if there is some. */
 static ptrdiff_t simd_direct_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
     const simd_convolution *s = j->convolution;
     simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
     simd_direct_strips(j);
     j->tasks = s->n * j->strips;
-    j->packed = simd_take(&memory, simd_padded_filters(j->level, s) * s->channels * simd_area(s));
+    j->packed = s->packed ? s->packed : simd_take(&memory, simd_direct_packed(j));
     j->of_slots = simd_take(&memory, threads * j->slot_size);
     return simd_taken(&memory);
 }

@@ -102,10 +102,14 @@ static void simd_winograd_task(void *job, ptrdiff_t index, int slot) {
     }
 }
 
+/* Floats of the transformed weights. */
+static ptrdiff_t simd_winograd_packed(const simd_convolution_job *j) {
+    return simd_positions(j) * j->convolution->channels * simd_padded_filters(j->level, j->convolution);
+}
+
 /* Plan a convolution by Winograd's algorithm, as simd_direct_plan plans a direct one. */
 static ptrdiff_t simd_winograd_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
     const simd_convolution *s = j->convolution;
-    const ptrdiff_t filters = simd_padded_filters(j->level, s);
     simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
     simd_winograd_strips(j);
     /* As many strips as make enough tiles, but so few that there are tasks for several threads. */
@@ -114,13 +118,13 @@ static ptrdiff_t simd_winograd_plan(simd_convolution_job *j, int threads, uint8_
     if (j->group < least) j->group = least;
     j->group = simd_parts(strips, simd_parts(strips, j->group));
     j->tasks = simd_parts(strips, j->group);
-    j->slices = s->channels < WINOGRAD_MANY ? 1 : simd_least(simd_parts(LEAST_TASKS, j->tasks),
-                                                             filters / (2 * j->level->lanes));
+    const ptrdiff_t panels = simd_padded_filters(j->level, s) / (2 * j->level->lanes);
+    j->slices = s->channels < WINOGRAD_MANY ? 1 : simd_least(simd_parts(LEAST_TASKS, j->tasks), panels);
     j->tasks *= j->slices;
     simd_winograd_positions(j, j->group * j->tiles);
     j->y_size = simd_in_lines(j->rows * s->out_w * s->filters), j->row_size = simd_row_size(&s->outputs);
     j->slot_size = j->x_size + j->y_size + j->row_size + j->v_size + j->m_size;
-    j->packed = simd_take(&memory, simd_positions(j) * s->channels * filters);
+    j->packed = s->packed ? s->packed : simd_take(&memory, simd_winograd_packed(j));
     j->of_slots = simd_take(&memory, threads * j->slot_size);
     return simd_taken(&memory);
 }
