@@ -41,6 +41,7 @@ from turns import (
 import convnet
 from convnet import _kernels
 from convnet.core.workspace import Layout
+from convnet.layers.stage import Update
 
 # (hidden size, batch size)
 TRAINING = [(500, 50), (100, 50), (500, 1), (500, 10), (500, 250), (500, 1000)]
@@ -293,7 +294,7 @@ def parts(libraries, data, options):
             ("convolution, ReLU, pooling", convolved, lambda: fused.predict(x, held), pooled),
             ("their weight gradient", convolved / 4, lambda: fused.backward(dy, x, held)[1]["conv1.weight"], dconv),
             *(
-                (name, 2 * product, lambda dy=dy: affine.update(dy, y, memory, 1e-12, L2)[0], true)
+                (name, 2 * product, lambda dy=dy: affine.update(dy, y, memory, Update(1e-12, L2))[0], true)
                 for name, dy, true in (
                     ("Affine, input gradient and update in one", dhidden, dx),
                     ("the same where nine tenths of the gradient are 0", few, dx_few),
