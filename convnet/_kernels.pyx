@@ -9,6 +9,7 @@ kernels/, one idea a file:
     geometry.pxi          geometry objects of convolutions and poolings
     columns.pxi           rows of im2col's columns
     algorithms.pxi        which algorithm computes a convolution
+    packing.pxi           a convolution's weight as its algorithm reads it
     average_pooling.pxi   average pooling
     elementwise.pxi       activations
     dropout.pxi           the random mask of a dropout, and its use
@@ -19,9 +20,9 @@ kernels/, one idea a file:
 Every kernel is one body for float32 and float64 (a fused convolution is for float32 alone). It works on C-contiguous
 arrays that its caller in this package has checked and allocated, releases the GIL, and neither raises nor allocates.
 `IN`, `OUT`, `INOUT` and `SCRATCH` say whether an array is read, overwritten, both, or memory without a meaning. Sizes
-come in geometry objects (Convolution, Pooling), which are made once and tell both how much memory is
-needed and how the work goes. float64, and the instruction set "none", take the loops written here; the others have
-theirs in native/. `run_tasks` alone touches Python objects: it calls a Python function on the threads of the pool.
+come in geometry objects (Convolution, Pooling), which are made once and tell both how much memory is needed and how the
+work goes. float64, and the instruction set "none", take the loops written here; the others have theirs in native/.
+`run_tasks` alone touches Python objects: it calls a Python function on the threads of the pool.
 """
 
 import contextvars
@@ -380,33 +381,6 @@ def conv2d_forward(
             simd_convolution_forward(g.level, &native, threads)
 
 
-def conv2d_pack(
-    Convolution s not None,
-    Py_ssize_t n,
-    const float[:, :, :, ::1] weight not None,       # IN (F, C, KH, KW)
-    uint8_t[::1] packed not None,                    # OUT (s.packed_size(n),), which must not be 0
-    uint8_t[::1] scratch not None,                   # SCRATCH (s.forward_scratch(n, threads),)
-    int threads,
-):
-    """Write the weight as `conv2d_forward` reads it for n images, transformed where that is by Winograd's algorithm."""
-    cdef simd_convolution native = native_of(&s.s, n, s.s.forward, False)
-    native.weight, native.packed, native.scratch = &weight[0, 0, 0, 0], <float*>at_line(&packed[0]), &scratch[0]
-    with nogil:
-        simd_convolution_pack(s.s.level, &native, threads)
-
-
-def are_equal(
-    const uint8_t[::1] a not None,                   # IN (M,)
-    const uint8_t[::1] b not None,                   # IN (M,)
-):
-    """Return whether two arrays have the same bytes."""
-    cdef Py_ssize_t size = a.shape[0]
-    cdef bint found
-    with nogil:
-        found = size == 0 or memcmp(&a[0], &b[0], size) == 0
-    return found
-
-
 def conv2d_backward(
     Convolution s not None,
     const floating[:, :, :, ::1] dy not None,        # IN (N, F, OH, OW)
@@ -614,6 +588,7 @@ def softmax_loss(
     return loss / count
 
 
+include "kernels/packing.pxi"
 include "kernels/average_pooling.pxi"
 include "kernels/elementwise.pxi"
 include "kernels/dropout.pxi"

@@ -27,12 +27,16 @@ class Memory(dict[str, npt.NDArray[Any]]):
     Attributes
     ----------
     threads : int
-    is_kept : bool
-        Whether the arrays are as the last call left them; else another call may have overwritten them.
+    kept : set of str
+        Names that a stage has noted for arrays which it may use again. It is empty after a call with another layout,
+        which may have overwritten them.
     """
 
     threads: int = 1
-    is_kept: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: set[str] = set()
 
 
 class Layout:
@@ -97,12 +101,13 @@ class Workspace:
         return self._block.size
 
     def memories(self, layout: Layout) -> list[Memory]:
-        """Return arrays for a layout, which overwrite those of the previous call if that had another layout."""
-        is_kept, self._last = self._last is layout, layout
+        """Return the arrays of a layout: as the previous call left them if it had this layout, else with no meaning."""
         found = self._memories.get(layout)
-        if found is not None:
+        if found is not None and self._last is not layout:
             for memory in found:
-                memory.is_kept = is_kept
+                memory.kept.clear()
+        self._last = layout
+        if found is not None:
             return found
         if layout.size > self._block.size:
             self._memories.clear()

@@ -132,7 +132,7 @@ cdef inline double sparse_cost(
 
 cdef inline bint is_sparse_possible(windows s, simd_pooling pool) noexcept nogil:
     """Return whether there are maxima of a pooling to visit."""
-    return pool == SIMD_POOL_MAX and s.stride_h == s.stride_w == 1 and s.out_w // 2 <= POOLED_CELLS
+    return pool == SIMD_POOL_MAX and s.stride_h == s.stride_w == 1 and s.out_h > 1 and 1 <= s.out_w // 2 <= POOLED_CELLS
 
 
 cdef inline int weight_algorithm(

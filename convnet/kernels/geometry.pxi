@@ -212,7 +212,11 @@ cdef class Convolution:
         cdef bint is_fused = x_is_last or y_is_last or slope != 1 or pool is not None
         self.s.x_is_last, self.s.y_is_last, self.s.slope, self.s.pool = x_is_last, y_is_last, slope, POOLS[pool]
         if is_fused and (level == NULL or height * width == 0):
-            raise ValueError("Convolution: expected float32, an instruction set and pixels for a fused convolution")
+            raise ValueError(
+                "Convolution: expected float32, an instruction set and images of at least one pixel for a fused "
+                f"convolution, got {'float32' if is_float else 'float64'}, {instruction_set()} and {height}x{width} "
+                "pixels; compute activation and pooling by their own functions"
+            )
         if algorithm is None:
             self.s.forward = forward_algorithm(level, w, channels, filters, winograd, is_fused)
             self.s.weight = weight_algorithm(level, w, channels, filters, winograd, is_fused, self.s.pool, slope)
@@ -261,13 +265,18 @@ cdef class Convolution:
         """Return how many bytes of scratch memory `im2col` and `col2im` need."""
         return LINE + phases_total(self.s.w) * self.s.itemsize
 
-    def forward_scratch(self, Py_ssize_t n, int threads):
-        """Return how many bytes of scratch memory `conv2d_forward` needs for exactly n images."""
+    def forward_scratch(self, Py_ssize_t n, int threads, bint is_packed=False):
+        """Return how many bytes of scratch memory `conv2d_forward` needs for exactly n images.
+
+        If `is_packed`, it is given the packed weight; `conv2d_pack` needs as much.
+        """
         cdef memory_plan plan = plan_of(&self.s, False)
         cdef simd_convolution c
         if self.s.forward == IM2COL:
             return LINE + threads * (plan.phases + plan.cols)
         c = native_of(&self.s, max(n, 1), self.s.forward, False)
+        if is_packed:
+            c.packed = <float*>&c                # not NULL; it is not read
         return simd_forward_scratch(self.s.level, &c, threads)
 
     def packed_size(self, Py_ssize_t n):

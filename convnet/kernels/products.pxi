@@ -339,7 +339,7 @@ def affine_update(
     float[::1] second,                       # INOUT (D * M,), or None
     uint8_t[::1] scratch not None,           # SCRATCH (affine_backward_scratch(N, D, M),)
 ):
-    """What `affine_backward` does, and the update of the weight by a rule, which an instruction set is needed for.
+    """Do what `affine_backward` does, for N of at least 1, and update the weight by a rule. Needs an instruction set.
 
     Return the sum of weight ** 2, before.
     """

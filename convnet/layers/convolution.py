@@ -385,21 +385,18 @@ class ConvolutionStage(Stage):
         fused: dict[str, Any] = {"slope": self.slope, "pool": self.pool}
         fused |= {"x_is_last": input_layout == "NHWC", "y_is_last": output_layout == "NHWC"}
         self.geometry = geometry_of(self.input_shape, self.weight, self.stride, self.padding, self.winograd, **fused)
-        ways = (self.geometry.forward_algorithm, self.geometry.weight_gradient_algorithm)
-        self.algorithm = " / ".join(dict.fromkeys((*ways, self.geometry.input_gradient_algorithm)))
+        names = (self.geometry.forward_algorithm, self.geometry.weight_gradient_algorithm)
+        self.algorithm = " / ".join(dict.fromkeys((*names, self.geometry.input_gradient_algorithm)))
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        size = self.geometry.packed_size(n)
+        is_packed = bool(not training and size and self.weight.size >= LEAST_PACKED)
         arrays: dict[str, ArraySpec] = {
             "y": (self.output_array(n), self.dtype),
-            "forward scratch": ((self.geometry.forward_scratch(n, threads),), np.uint8),
+            "forward scratch": ((self.geometry.forward_scratch(n, threads, is_packed),), np.uint8),
         }
-        size = self.geometry.packed_size(n)
-        if not training and size and self.weight.size >= LEAST_PACKED:
-            arrays |= {
-                "packed": ((size,), np.uint8),
-                "packed weight": ((self.weight.nbytes,), np.uint8),
-                "is packed": ((1,), np.bool_),
-            }
+        if is_packed:
+            arrays |= {"packed": ((size,), np.uint8), "packed weight": ((self.weight.nbytes,), np.uint8)}
         if training:
             arrays |= {
                 "dweight": (self.weight.shape, self.dtype),
@@ -424,14 +421,13 @@ class ConvolutionStage(Stage):
 
     def _pack(self, n: int, packed: npt.NDArray[np.uint8], memory: Memory) -> None:
         """Pack the weight, unless it was packed by the last call and has not changed."""
-        kept, is_packed = memory["packed weight"], memory["is packed"]
-        weight = self.weight.reshape(-1).view(np.uint8)
-        if n == 0 or (memory.is_kept and is_packed[0] and _kernels.are_equal(weight, kept)):
+        weight, copy = self.weight.reshape(-1).view(np.uint8), memory["packed weight"]
+        if n == 0 or ("packed" in memory.kept and _kernels.are_equal(weight, copy)):
             return
-        is_packed[0] = False  # in case this is interrupted
+        memory.kept.discard("packed")  # in case this is interrupted
         _kernels.conv2d_pack(self.geometry, n, self.weight, packed, memory["forward scratch"], memory.threads)
-        kept[...] = weight
-        is_packed[0] = True
+        copy[...] = weight
+        memory.kept.add("packed")
 
     def _compute(self, x: FloatArray, memory: Memory, packed: npt.NDArray[np.uint8] | None) -> FloatArray:
         y, scratch, codes = memory["y"], memory["forward scratch"], memory.get("codes")

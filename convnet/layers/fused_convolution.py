@@ -138,7 +138,10 @@ def _fused_arguments(
     """Return checked arguments, the shape of an image's output, and the geometry."""
     x, weight, _, padding, shape = conv_arguments(x, weight, (1, 1), padding)
     if not can_fuse(weight):
-        raise ValueError(f"Conv2D: expected filters that can_fuse accepts, got {weight.dtype} of shape {weight.shape}")
+        raise ValueError(
+            f"Conv2D: expected filters that can_fuse accepts, float32 with an instruction set, got {weight.dtype} of "
+            f"shape {weight.shape} with the set {_kernels.instruction_set()!r}; use the three functions one by one"
+        )
     if 0 in x.shape[2:]:
         raise ValueError(f"Conv2D: expected images of at least one pixel, got x of shape {x.shape}")
     outputs = pool_output_shape(shape, (2, 2), (2, 2), (0, 0), "MaxPool2D")

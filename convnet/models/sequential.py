@@ -37,7 +37,7 @@ class Updater(Protocol):
     regularised: frozenset[str] | None
 
     def begin(self, params: Mapping[str, FloatArray], l2: float) -> Callable[[str], Update] | None:
-        """Raise a ValueError if a parameter cannot be updated; return how weights are, while gradients are computed."""
+        """Check the parameters; return what says how a weight is updated while its gradient is computed, or None."""
 
     def update(self, params: Mapping[str, FloatArray], grads: Mapping[str, FloatArray]) -> None:
         """Update every parameter in place."""
@@ -270,8 +270,7 @@ class Sequential:
     ) -> float:
         """Update the parameters once, as `loss` followed by ``optimizer.update`` does, within rounding.
 
-        With vanilla SGD the weights of Affine layers are updated while their gradients are computed, which then need
-        not be written to memory.
+        With an optimizer of the library the weights of Affine layers are updated while their gradients are computed.
 
         Parameters
         ----------

@@ -12,7 +12,7 @@
  *     #define SIMD_TARGET
  *     #define SIMD_PROCESSOR 1
  *     #define SIMD_ROWS 12
- *      *     #define SIMD_SPARSE_LIMIT 1.05
+ *     #define SIMD_SPARSE_LIMIT 1.05
  *     #include "level.h"
  *     #endif
  * 2 * SIMD_ROWS + 3 vector registers are needed: the sums of a product's tile, two vectors of B, and one broadcast.

@@ -81,14 +81,14 @@ typedef struct {
  */
 #define SIMD_DIRECT 0
 #define SIMD_POOLED 1
-/* Windows of the pooling in a row, at most, that the latter takes. */
+/* Most windows of the pooling in a strip, and so in a row, of the latter. */
 #define POOLED_CELLS 192
 
 /* A convolution of images x, or one of its gradients. */
 typedef struct {
     ptrdiff_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
     ptrdiff_t out_h, out_w;
-    int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; or one of the following */
+    int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; or SIMD_DIRECT or SIMD_POOLED */
     /* Whether it is the gradient of the input of the convolution that `outputs` belongs to: channels and filters have
      * changed places, it is computed from the outputs' gradients, and x is written.
      */

@@ -138,8 +138,7 @@ class Optimizer:
             model's; nothing is updated then.
         """
         done, self._updated = self._updated, set()
-        if self.state.keys() != done:  # else it is the first step
-            self._check_names(params.keys() | done)
+        self._check_names(params.keys() | done)
         if params.keys() != grads.keys():
             odd = sorted(params.keys() ^ grads.keys())
             raise ValueError(f"{type(self).__name__}: parameters and gradients differ in the names {odd}")
@@ -164,21 +163,23 @@ class Optimizer:
         Returns
         -------
         callable or None
-            ``updates(name)`` begins the update of a parameter, and says how it is done; `update` gets the others. None
-            for an optimizer that has `update_param` alone: `update` gets all parameters.
+            ``updates(name)`` counts the update of a weight and says how it is done; `update` then gets the gradients
+            of the other parameters. None if the class has an `update_param` of its own: `update` then gets all.
 
         Raises
         ------
         ValueError
-            If a parameter is not contiguous and writeable, or the state is another model's.
+            If a parameter is not contiguous and writeable or not float32 or float64, or the state is another model's.
         """
         self.check_params(params)
-        if type(self) not in WITH_RULES:
+        if type(self) not in WITH_RULES or vars(self).keys() & {"update_param", "rule"}:
             return None
         self._updated = set()
         self._check_names(params.keys())
         for name, param in params.items():
             self._check(name, param, param)
+        for name, param in params.items():  # of all at once, so that a step that fails leaves a complete state
+            self._begin_state(name, param)
 
         def updates(name: str) -> Update:
             rate, kept = self.learning_rate * self.rate_factor, self._next_state(name, params[name])
@@ -206,12 +207,16 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} has no update_param")
 
-    def _next_state(self, name: str, param: FloatArray) -> State:
-        """Return the arrays that are kept for a parameter, flattened, after its steps were counted up."""
+    def _begin_state(self, name: str, param: FloatArray) -> None:
+        """Create the arrays that are kept for a parameter, unless they are there."""
         if name not in self.state and self.state_names:
             self.state[name] = {
                 key: np.zeros((), np.int64) if key == STEPS else np.zeros_like(param) for key in self.state_names
             }
+
+    def _next_state(self, name: str, param: FloatArray) -> State:
+        """Return the arrays that are kept for a parameter, flattened, after its steps were counted up."""
+        self._begin_state(name, param)
         kept = {key: array if key == STEPS else array.reshape(-1) for key, array in self.state.get(name, {}).items()}
         if STEPS in kept:
             kept[STEPS] += 1

@@ -95,10 +95,11 @@ def test_a_pickled_workspace_is_empty():
     assert views({"y": ((3,), np.uint8)}, pickle.loads(content))["y"].shape == (3,)
 
 
-def test_a_workspace_says_whether_arrays_are_as_they_were_left():
+def test_what_a_stage_has_noted_is_forgotten_after_a_call_with_another_layout():
     one, other = (Layout([{"a": ((size,), np.float32)}], 1) for size in (3, 5))
     workspace, kept = Workspace(), []
     for layout in (one, one, other, one, one):
         (memory,) = workspace.memories(layout)
-        kept.append(memory.is_kept)
+        kept.append("a" in memory.kept)
+        memory.kept.add("a")
     assert kept == [False, True, False, False, True]

@@ -7,7 +7,7 @@ import pytest
 from cases import small_batch, small_convnet1
 from guarded import on, using
 
-from convnet import SGD, Adam, ConvNet1, Momentum, RMSProp, Workspace, _kernels
+from convnet import SGD, Adam, Affine, ConvNet1, Momentum, ReLU, RMSProp, Sequential, Workspace, _kernels
 
 
 def test_gradients_are_fresh_arrays(rng):
@@ -58,7 +58,7 @@ def test_a_training_step_is_loss_and_then_update(rng, optimizer, dtype, l2, inst
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS[1:], ids=repr)
 def test_an_optimizer_of_another_model_changes_nothing(rng, optimizer):
-    x, labels = rng.standard_normal((20, 1, 12, 10)), rng.integers(0, 4, 20)
+    x, labels, optimizer = rng.standard_normal((20, 1, 12, 10)), rng.integers(0, 4, 20), copy.deepcopy(optimizer)
     model, other = (ConvNet1((1, 12, 10), hidden_size=size, num_classes=4) for size in (30, 31))
     model.train_step(x, labels, optimizer)
     before = {name: param.copy() for name, param in other.params.items()}
@@ -67,6 +67,34 @@ def test_an_optimizer_of_another_model_changes_nothing(rng, optimizer):
     for name, param in other.params.items():
         np.testing.assert_array_equal(param, before[name])
     model.train_step(x, labels, optimizer)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_training_goes_on_after_a_first_step_that_failed_in_the_backward_pass(rng, optimizer):
+    class Once(ReLU):
+        fails = True
+
+        def backward(self, dy, cache, need_dx=True):
+            if self.fails:
+                self.fails = False
+                raise RuntimeError("once")
+            return super().backward(dy, cache, need_dx)
+
+    layers = [Affine(6, 5, rng=rng), Once(), Affine(5, 4, rng=rng)]
+    model, optimizer = Sequential(layers, (6,)), copy.deepcopy(optimizer)
+    x, labels = rng.standard_normal((20, 6)), rng.integers(0, 4, 20)
+    with pytest.raises(RuntimeError, match="once"):
+        model.train_step(x, labels, optimizer)
+    losses = [model.train_step(x, labels, optimizer) for _ in range(50)]
+    assert losses[-1] < losses[0]
+
+
+def test_an_update_of_ones_own_is_used_for_every_parameter(rng):
+    names, optimizer = [], Momentum(0.1)
+    optimizer.update_param = lambda name, param, grad, state, rate: names.append(name)
+    model = Sequential([Affine(6, 5, rng=rng), ReLU(), Affine(5, 4, rng=rng)], (6,))
+    model.train_step(rng.standard_normal((3, 6)), [0, 1, 2], optimizer)
+    assert sorted(names) == sorted(model.params)
 
 
 def test_a_training_step_needs_no_workspace(rng):

@@ -97,11 +97,12 @@ static void simd_gradient_row(const simd_level *level, const simd_outputs *o, pt
                               ptrdiff_t count, float *of_row, float *to) {
     const ptrdiff_t height = simd_pooled(o, o->height), width = simd_pooled(o, o->width), row = o->pool ? h / 2 : h;
     const ptrdiff_t row_size = width * o->filters, image = n * height * row_size;
-    const float *dy = o->dy + image, *y = o->pool ? NULL : o->y + image;
+    const float *dy = o->dy + image;
     if (simd_is_plain(o)) {
         simd_copy_row(level, dy, o->is_last, o->filters, height, width, h, first, count, to);
         return;
     }
+    const float *y = o->pool ? NULL : o->y + image;
     /* A row or column that no window of the pooling reaches has no gradient. */
     const ptrdiff_t end = row < height ? simd_within(o->pool ? 2 * width : width, first + count) : 0;
     if (end > first) {

@@ -141,7 +141,8 @@ static void simd_winograd_transform_task(void *job, ptrdiff_t index, int slot) {
     simd_winograd_of(j)->inputs(w, simd_slot_x(j, slot), j->x_columns * s->channels, j->tiles,
                                 j->v + tile * w->v_step);
     simd_strip_output_gradients(j, strip, s->tile, j->tiles * s->tile, slot);
-    simd_winograd_of(j)->output_gradients(w, simd_slot_y(j, slot), j->tiles * s->tile * s->filters, j->tiles, j->m + tile * w->m_step);
+    simd_winograd_of(j)->output_gradients(w, simd_slot_y(j, slot), j->tiles * s->tile * s->filters, j->tiles,
+                                          j->m + tile * w->m_step);
 }
 
 /* Add the products of the strips in hand at one position for some channels. */

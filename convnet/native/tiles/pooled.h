@@ -5,7 +5,9 @@
  * the outputs that have a gradient. The vectors go along a row of the patch, kernel_w * channels floats.
  */
 
-/* Vectors of a patch that are summed at a time, in registers: at most so many in a row of it, of three rows. */
+/* Most vectors of a patch's row that are summed in registers at a time, together with those of up to three rows; of
+ * one vector, up to seven rows.
+ */
 #if SIMD_LANES == 16
 #define PATCH_VECTORS 8
 #else
