@@ -82,7 +82,7 @@ LARGEST_DIFFERENCE = 5e-5
 def calls_of(shape, is_fused, algorithm, threads):
     """Return the name of the algorithm, a call and the array that it writes, for each pass."""
     n, c, size, f, kernel, padding = shape
-    fused = {"x_is_last": True, "y_is_last": True, "slope": 0, "pool": "max"} if is_fused else {}
+    fused = {"x_channels_last": True, "y_channels_last": True, "slope": 0, "pool": "max"} if is_fused else {}
     sizes = c, size, size, f, kernel, kernel, 1, 1, padding, padding
     s = _kernels.Convolution(True, *sizes, algorithm=algorithm, **fused)
     inputs, outputs = (n, c, size, size), (n, f, s.out_h, s.out_w)

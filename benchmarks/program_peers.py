@@ -23,7 +23,6 @@ NAMES = {
     "average": ("AveragePool2D", "AvgPool2d", "AveragePooling2D", "AveragePool"),
     "dropout": ("Dropout", "Dropout", "Dropout", None),
     "relu": ("ReLU", "ReLU", "ReLU", "Relu"),
-    "sigmoid": ("Sigmoid", "Sigmoid", None, "Sigmoid"),
     "tanh": ("Tanh", "Tanh", None, "Tanh"),
 }
 
@@ -32,7 +31,7 @@ class Program(NamedTuple):
     """A network and how it is trained.
 
     Layers are ("conv", filters, kernel size, padding), ("affine", units), ("max", size), ("average", size), ("dropout",
-    rate), ("relu",), ("sigmoid",) and ("tanh",). An affine layer flattens its input. The optimizer is "SGD", "Nesterov"
+    rate), ("relu",) and ("tanh",). An affine layer flattens its input. The optimizer is "SGD", "Nesterov"
     (with a momentum of 0.9), "RMSProp" (with a decay of 0.9) or "Adam", and a learning rate.
     """
 

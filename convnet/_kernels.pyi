@@ -9,7 +9,7 @@ import numpy.typing as npt
 _Float = npt.NDArray[np.floating[Any]]
 _Bytes = npt.NDArray[np.uint8]
 _Int = npt.NDArray[np.signedinteger[Any]]
-_Algorithm = Literal["im2col", "direct", "sparse", "winograd-2", "winograd-4"]
+_Algorithm = Literal["im2col", "direct", "pooled", "winograd-2", "winograd-4"]
 _Pool = Literal["max", "average"]
 
 # The pool of threads.
@@ -88,8 +88,8 @@ class Convolution:
         winograd: bool = True,
         algorithm: _Algorithm | None = None,
         block_rows: int = 0,
-        x_is_last: bool = False,
-        y_is_last: bool = False,
+        x_channels_last: bool = False,
+        y_channels_last: bool = False,
         slope: float = 1,
         pool: _Pool | None = None,
     ) -> None: ...

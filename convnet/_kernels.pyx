@@ -411,7 +411,7 @@ def conv2d_backward(
     cdef const floating* sums
     cdef const float* gradients
     cdef float* outputs
-    cdef uint8_t* ways
+    cdef uint8_t* directions
     if x.shape[0] == 0:
         if need_dweight:
             dweight[:] = 0
@@ -440,18 +440,18 @@ def conv2d_backward(
     if floating is float:
         gradients = start_of(dy)
         outputs = NULL if y is None else <float*>start_of(y)
-        ways = NULL if codes is None else <uint8_t*>&codes[0, 0, 0, 0]
+        directions = NULL if codes is None else <uint8_t*>&codes[0, 0, 0, 0]
         if need_dweight and g.weight != IM2COL:
             native = native_of(g, x.shape[0], g.weight, False)
             native.x, native.scratch = <float*>start_of(x), &scratch[0]
             native.dweight, native.dbias = &dweight[0, 0, 0, 0], &dbias[0]
-            native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, ways
+            native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, directions
             with nogil:
                 simd_convolution_gradients(g.level, &native, threads)
         if need_dx and g.input != IM2COL:
             native = native_of(g, x.shape[0], g.input, True)
             native.x, native.weight, native.scratch = &dx[0, 0, 0, 0], &weight[0, 0, 0, 0], &scratch[0]
-            native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, ways
+            native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, directions
             with nogil:
                 simd_convolution_forward(g.level, &native, threads)
 

@@ -28,14 +28,14 @@ SHAPES = [
 ]
 
 
-def last(array, is_last):
+def last(array, channels_last):
     """Return images in their layout."""
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if is_last else array
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if channels_last else array
 
 
-def first(array, is_last):
+def first(array, channels_last):
     """Return images in NCHW."""
-    return array.transpose(0, 3, 1, 2) if is_last else array
+    return array.transpose(0, 3, 1, 2) if channels_last else array
 
 
 def windows_of(array):
@@ -79,23 +79,29 @@ def gradient(dy, y, codes, slope, pool, shape):
 
 def run(s, x, weight, bias, dy, pool, layouts, threads):
     """Return y, codes, dx, dweight and dbias, in NCHW, from memory that ends where the arrays end."""
-    x_is_last, y_is_last = layouts
-    given = [at_the_end_of_memory(a) for a in (last(x, x_is_last), weight, bias, last(dy, y_is_last))]
+    x_channels_last, y_channels_last = layouts
+    given = [at_the_end_of_memory(a) for a in (last(x, x_channels_last), weight, bias, last(dy, y_channels_last))]
     y, dx, dweight, dbias = (at_the_end_of_memory(np.full_like(given[i], np.nan)) for i in (3, 0, 1, 2))
     codes = at_the_end_of_memory(np.full(last(dy, True).shape, 99, np.uint8)) if pool else None
     n = len(x)
     _kernels.conv2d_forward(s, *given[:3], y, scratch(s.forward_scratch(n, threads)), threads, codes)
     memory = scratch(s.backward_scratch(n, threads, True))
     _kernels.conv2d_backward(s, given[3], *given[:2], dweight, dbias, dx, memory, threads, y, codes)
-    return first(y, y_is_last), None if codes is None else first(codes, True), first(dx, x_is_last), dweight, dbias
+    return (
+        first(y, y_channels_last),
+        None if codes is None else first(codes, True),
+        first(dx, x_channels_last),
+        dweight,
+        dbias,
+    )
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("pool", [None, "max", "average"])
 @pytest.mark.parametrize("slope", [0, 0.25, 1])
-@pytest.mark.parametrize("algorithm", [None, "direct", "sparse", "winograd-2", "winograd-4"])
+@pytest.mark.parametrize("algorithm", [None, "direct", "pooled", "winograd-2", "winograd-4"])
 def test_fused_convolution_equals_its_steps(rng, instruction_set, algorithm, slope, pool):
-    is_exact = algorithm in ("direct", "sparse")
+    is_exact = algorithm in ("direct", "pooled")
     draw = (lambda shape: rng.integers(-4, 5, shape)) if is_exact else rng.standard_normal
     for (n, c, size, f, kernel, padding), layouts in product(SHAPES, product((False, True), repeat=2)):
         if (slope, pool, layouts) == (1, None, (False, False)) or (pool and size == (1, 1)):
@@ -106,7 +112,7 @@ def test_fused_convolution_equals_its_steps(rng, instruction_set, algorithm, slo
         conv = functional.conv2d_forward(x, weight.astype(float), bias, padding=padding)
         expected, expected_codes = followed(conv, slope, pool)
         dy = draw(expected.shape).astype(np.float32)
-        fused = {"slope": slope, "pool": pool, "x_is_last": layouts[0], "y_is_last": layouts[1]}
+        fused = {"slope": slope, "pool": pool, "x_channels_last": layouts[0], "y_channels_last": layouts[1]}
         with using(instruction_set):
             s = _kernels.Convolution(True, c, *size, f, *kernel, 1, 1, *padding, algorithm=algorithm, **fused)
             results = [run(s, x, weight, bias, dy, pool, layouts, threads) for threads in (1, 3)]
@@ -140,7 +146,7 @@ def test_codes_let_nan_through_and_take_the_first_of_equals(instruction_set):
     weight, bias, dy = np.ones((9, 1, 1, 1), np.float32), np.zeros(9, np.float32), np.zeros((1, 9, 1, 20), np.float32)
     for slope, smallest in ((0, 0), (1, -1)):
         with using(instruction_set):
-            s = _kernels.Convolution(True, 1, 2, 40, 9, 1, 1, 1, 1, 0, 0, slope=slope, pool="max", y_is_last=True)
+            s = _kernels.Convolution(True, 1, 2, 40, 9, 1, 1, 1, 1, 0, 0, slope=slope, pool="max", y_channels_last=True)
             y, codes, *_ = run(s, x, weight, bias, dy, "max", (False, True), 1)
         for f in range(9):
             np.testing.assert_array_equal(y[0, f, 0, :5], [1, smallest, 5, np.nan, 0])
@@ -148,7 +154,7 @@ def test_codes_let_nan_through_and_take_the_first_of_equals(instruction_set):
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
-@pytest.mark.parametrize("algorithm", ["direct", "sparse", "winograd-4"])
+@pytest.mark.parametrize("algorithm", ["direct", "pooled", "winograd-4"])
 @pytest.mark.parametrize("pool", [None, "max", "average"])
 def test_inactive_units_have_no_gradient_even_of_infinity(rng, instruction_set, algorithm, pool):
     x, weight = (rng.standard_normal(shape, np.float32) for shape in ((2, 8, 8, 8), (9, 8, 3, 3)))
@@ -169,7 +175,7 @@ def test_what_cannot_be_fused_is_refused():
         with pytest.raises(ValueError, match="expected float32"):
             _kernels.Convolution(False, *sizes, pool="max")
         with pytest.raises(ValueError, match="expected float32"):
-            _kernels.Convolution(True, 4, 0, 8, 2, 3, 3, 1, 1, 2, 2, y_is_last=True)
+            _kernels.Convolution(True, 4, 0, 8, 2, 3, 3, 1, 1, 2, 2, y_channels_last=True)
         if SETS:
             with pytest.raises(ValueError, match="can be fused, got 'im2col'"):
-                _kernels.Convolution(True, *sizes, x_is_last=True, algorithm="im2col")
+                _kernels.Convolution(True, *sizes, x_channels_last=True, algorithm="im2col")

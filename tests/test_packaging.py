@@ -188,7 +188,6 @@ TOY_ROW = """
 #define SIMD_TARGET
 #define SIMD_PROCESSOR 1
 #define SIMD_ROWS 7
-#define SIMD_FILTERS 3
 #define SIMD_SPARSE_LIMIT 1.0
 #include "level.h"
 """

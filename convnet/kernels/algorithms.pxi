@@ -8,11 +8,11 @@ the others do not. The others are native/tiles/direct.h and native/tiles/winogra
 cdef enum:
     IM2COL = -1
     DIRECT = 0
-    SPARSE = 1
+    POOLED = 1
     WINOGRAD_2 = 2
     WINOGRAD_4 = 4
 
-ALGORITHMS = {"im2col": IM2COL, "direct": DIRECT, "sparse": SPARSE, "winograd-2": WINOGRAD_2, "winograd-4": WINOGRAD_4}
+ALGORITHMS = {"im2col": IM2COL, "direct": DIRECT, "pooled": POOLED, "winograd-2": WINOGRAD_2, "winograd-4": WINOGRAD_4}
 
 # A cost is a number of multiplications for each channel and filter, as fast as those of the direct algorithm.
 # benchmarks/algorithms.py shows what each choice costs.
@@ -24,7 +24,7 @@ cdef enum:
     COLUMNS_PIXELS = 40                      # an image by im2col takes as long as if it had so many outputs more
     DIRECT_PIXELS = 8                        # the same for an image's direct gradient of the weights
 cdef double COLUMNS_COST = 2                 # of a multiplication by im2col
-cdef double SPARSE_COST = 1.75               # of a multiplication by the sparse gradient of the weights
+cdef double POOLED_COST = 1.75               # of a multiplication by the gradient that visits a pooling's maxima
 cdef double ACTIVE = 0.75                    # the part of a pooling's maxima that ReLU lets through
 cdef double MAXIMUM_COST = 5                 # of finding a maximum, divided by the channels
 cdef double TRANSFORMS_COST = 8              # of Winograd's transforms, divided by the channels, and by the filters
@@ -117,22 +117,21 @@ cdef inline int forward_algorithm(
     return best_of(s, channels, filters, winograd, TRANSFORMS_COST, columns_cost(s, is_fused), direct_cost(s, 0))
 
 
-cdef inline double sparse_cost(
+cdef inline double pooled_cost(
     const simd_level* level, windows s, Py_ssize_t channels, float slope,
 ) noexcept nogil:
     """Return the cost of the gradient of the weights that visits the maxima of a pooling."""
-    cdef Py_ssize_t row = s.kernel_w * channels, lanes = level.lanes
-    if level.narrower != NULL and row <= level.narrower.lanes:
-        lanes = level.narrower.lanes
+    cdef Py_ssize_t row = s.kernel_w * channels, lanes = simd_level_for(level, row).lanes
     row = (row + lanes - 1) // lanes * lanes
     return <double>(s.out_h // 2) * (s.out_w // 2) / channels * (
-        SPARSE_COST * (1 if slope else ACTIVE) * s.kernel_h * row + MAXIMUM_COST
+        POOLED_COST * (1 if slope else ACTIVE) * s.kernel_h * row + MAXIMUM_COST
     )
 
 
-cdef inline bint is_sparse_possible(windows s, simd_pooling pool) noexcept nogil:
+cdef inline bint is_pooled_possible(windows s, simd_pooling pool) noexcept nogil:
     """Return whether there are maxima of a pooling to visit."""
-    return pool == SIMD_POOL_MAX and s.stride_h == s.stride_w == 1 and s.out_h > 1 and 1 <= s.out_w // 2 <= POOLED_CELLS
+    cdef Py_ssize_t rows = s.out_h // 2, columns = s.out_w // 2
+    return pool == SIMD_POOL_MAX and s.stride_h == s.stride_w == 1 and rows > 0 and 0 < columns <= POOLED_WINDOWS
 
 
 cdef inline int weight_algorithm(
@@ -140,16 +139,16 @@ cdef inline int weight_algorithm(
     simd_pooling pool, float slope,
 ) noexcept nogil:
     """Return the algorithm for the gradients of weight and bias."""
-    cdef double direct = direct_cost(s, DIRECT_PIXELS), sparse = INFINITY
+    cdef double direct = direct_cost(s, DIRECT_PIXELS), pooled = INFINITY
     cdef int best
     if is_for_columns(level, s, is_fused):
         return IM2COL
-    if is_sparse_possible(s, pool):
-        sparse = sparse_cost(level, s, channels, slope)
+    if is_pooled_possible(s, pool):
+        pooled = pooled_cost(level, s, channels, slope)
     best = best_of(
-        s, channels, filters, winograd, GRADIENT_TRANSFORMS_COST, columns_cost(s, is_fused), min(direct, sparse)
+        s, channels, filters, winograd, GRADIENT_TRANSFORMS_COST, columns_cost(s, is_fused), min(direct, pooled)
     )
-    return SPARSE if best == DIRECT and sparse < direct else best
+    return POOLED if best == DIRECT and pooled < direct else best
 
 
 cdef inline int input_algorithm(

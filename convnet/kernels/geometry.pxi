@@ -127,7 +127,7 @@ cdef struct convolution:
     Py_ssize_t block                         # output rows at a time, by im2col
     int forward, weight, input               # the algorithms of the passes
     bint is_forced                           # whether they do not depend on the number of images
-    bint x_is_last, y_is_last                # layouts: channels last, or NCHW
+    bint x_channels_last, y_channels_last                # layouts: channels last, or NCHW
     float slope                              # what follows the outputs, as simd_outputs has it
     simd_pooling pool
 
@@ -173,9 +173,9 @@ cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int algorith
     c.filters = s.channels if is_adjoint else s.filters
     c.height, c.width, c.out_h, c.out_w = w.height, w.width, w.out_h, w.out_w
     c.kernel_h, c.kernel_w, c.stride_h, c.stride_w = w.kernel_h, w.kernel_w, w.stride_h, w.stride_w
-    c.padding_h, c.padding_w, c.x_is_last = w.padding_h, w.padding_w, s.x_is_last
+    c.padding_h, c.padding_w, c.x_channels_last = w.padding_h, w.padding_w, s.x_channels_last
     c.outputs.filters, c.outputs.height, c.outputs.width = s.filters, s.w.out_h, s.w.out_w
-    c.outputs.is_last, c.outputs.slope, c.outputs.pool = s.y_is_last, s.slope, s.pool
+    c.outputs.channels_last, c.outputs.slope, c.outputs.pool = s.y_channels_last, s.slope, s.pool
     return c
 
 
@@ -189,9 +189,9 @@ cdef class Convolution:
     benchmarks `algorithm` forces one where it is possible, and `block_rows` how many output rows im2col does at a time.
 
     A fused convolution computes more in the same pass. What is not positive is multiplied by `slope`, so that 0 is
-    ReLU, and then windows of 2x2 are pooled: `pool` is "max" or "average". x and dx are (N, H, W, C) with `x_is_last`,
-    y and dy are (N, OH, OW, F) with `y_is_last`. It needs float32, an instruction set, images of at least one pixel
-    and, for dx, a stride of 1. `out_h` and `out_w` are those of the convolution.
+    ReLU, and then windows of 2x2 are pooled: `pool` is "max" or "average". x and dx are (N, H, W, C) with
+    `x_channels_last`, y and dy are (N, OH, OW, F) with `y_channels_last`. It needs float32, an instruction set, images
+    of at least one pixel and, for dx, a stride of 1. `out_h` and `out_w` are those of the convolution.
     """
 
     cdef convolution s
@@ -200,7 +200,7 @@ cdef class Convolution:
         self, bint is_float, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width, Py_ssize_t filters,
         Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride_h, Py_ssize_t stride_w,
         Py_ssize_t padding_h, Py_ssize_t padding_w, *, bint winograd=True, str algorithm=None, Py_ssize_t block_rows=0,
-        bint x_is_last=False, bint y_is_last=False, double slope=1, str pool=None,
+        bint x_channels_last=False, bint y_channels_last=False, double slope=1, str pool=None,
     ):
         cdef const simd_level* level = level_in_use if is_float else NULL
         cdef windows w = windows_of(height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w)
@@ -209,8 +209,9 @@ cdef class Convolution:
         self.s.block = min(block_rows, w.out_h) if block_rows else even_block(
             channels * kernel_h * kernel_w, w.out_h, w.out_w
         )
-        cdef bint is_fused = x_is_last or y_is_last or slope != 1 or pool is not None
-        self.s.x_is_last, self.s.y_is_last, self.s.slope, self.s.pool = x_is_last, y_is_last, slope, POOLS[pool]
+        cdef bint is_fused = x_channels_last or y_channels_last or slope != 1 or pool is not None
+        self.s.x_channels_last, self.s.y_channels_last = x_channels_last, y_channels_last
+        self.s.slope, self.s.pool = slope, POOLS[pool]
         if is_fused and (level == NULL or height * width == 0):
             raise ValueError(
                 "Convolution: expected float32, an instruction set and images of at least one pixel for a fused "
@@ -224,9 +225,9 @@ cdef class Convolution:
         else:
             self.s.is_forced = True
             self.s.weight = possible(level, w, ALGORITHMS[algorithm])
-            if self.s.weight == SPARSE and not is_sparse_possible(w, self.s.pool):
+            if self.s.weight == POOLED and not is_pooled_possible(w, self.s.pool):
                 self.s.weight = DIRECT
-            self.s.forward = DIRECT if self.s.weight == SPARSE else self.s.weight
+            self.s.forward = DIRECT if self.s.weight == POOLED else self.s.weight
             self.s.input = possible_input(level, w, self.s.forward)
             if is_fused and (self.s.forward == IM2COL or self.s.weight == IM2COL):
                 raise ValueError(f"Convolution: expected an algorithm that can be fused, got {algorithm!r}")

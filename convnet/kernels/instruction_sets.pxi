@@ -10,7 +10,6 @@ cdef extern from "simd.h" nogil:
         const char* name
         int (*runs)() noexcept nogil
         Py_ssize_t lanes
-        const simd_level* narrower
         void (*update)(const simd_rule* rule, Py_ssize_t size, const float* grad, float* param, float* first,
                        float* second) noexcept nogil
         void (*transpose)(const float* x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, float* y,
@@ -21,10 +20,11 @@ cdef extern from "simd.h" nogil:
                            Py_ssize_t rows, Py_ssize_t columns) noexcept nogil
     ctypedef enum simd_pooling:
         SIMD_POOL_NONE, SIMD_POOL_MAX, SIMD_POOL_AVERAGE
-    const int POOLED_CELLS
+    const int POOLED_WINDOWS
+    const simd_level* simd_level_for(const simd_level* level, Py_ssize_t floats) noexcept
     ctypedef struct simd_outputs:
         Py_ssize_t filters, height, width
-        int is_last
+        int channels_last
         float slope
         simd_pooling pool
         const float* bias
@@ -34,7 +34,7 @@ cdef extern from "simd.h" nogil:
     ctypedef struct simd_convolution:
         Py_ssize_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w
         Py_ssize_t out_h, out_w
-        int tile, is_adjoint, x_is_last
+        int tile, is_adjoint, x_channels_last
         float* x
         const float* weight
         float* packed

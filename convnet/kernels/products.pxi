@@ -16,12 +16,11 @@ cdef extern from "simd.h" nogil:
         Py_ssize_t n, d, m
         const float* x
         const float* dy
-        const float* weight
+        float* weight
         float* out
         float* dx
         float decay, rate
         const simd_rule* rule
-        float* updated
         float* first
         float* second
         uint8_t* scratch
@@ -274,7 +273,7 @@ cdef inline double affine_gradients(
     if floating is float:
         if level != NULL and x.shape[0] and weight.shape[0] and weight.shape[1]:
             s.n, s.d, s.m = x.shape[0], weight.shape[0], weight.shape[1]
-            s.x, s.dy, s.weight = &x[0, 0], &dy[0, 0], &weight[0, 0]
+            s.x, s.dy, s.weight = &x[0, 0], &dy[0, 0], <float*>&weight[0, 0]
             s.out, s.scratch = &out[0, 0], scratch
             s.dx = NULL if dx is None else &dx[0, 0]
             s.decay, s.rate = decay, rate
@@ -348,7 +347,7 @@ def affine_update(
     cdef simd_affine s
     cdef double squares
     s.n, s.d, s.m = x.shape[0], weight.shape[0], weight.shape[1]
-    s.x, s.dy, s.weight, s.updated = &x[0, 0], &dy[0, 0], &weight[0, 0], &weight[0, 0]
+    s.x, s.dy, s.weight = &x[0, 0], &dy[0, 0], &weight[0, 0]
     s.out, s.scratch, s.dx = &dweight[0, 0], &scratch[0], NULL if dx is None else &dx[0, 0]
     s.decay, s.rate, s.rule = 0, -1, &rule.r
     s.first, s.second = NULL if first is None else &first[0], NULL if second is None else &second[0]

@@ -383,7 +383,7 @@ class ConvolutionStage(Stage):
     def set_layouts(self, input_layout: str, output_layout: str) -> None:
         super().set_layouts(input_layout, output_layout)
         fused: dict[str, Any] = {"slope": self.slope, "pool": self.pool}
-        fused |= {"x_is_last": input_layout == "NHWC", "y_is_last": output_layout == "NHWC"}
+        fused |= {"x_channels_last": input_layout == "NHWC", "y_channels_last": output_layout == "NHWC"}
         self.geometry = geometry_of(self.input_shape, self.weight, self.stride, self.padding, self.winograd, **fused)
         names = (self.geometry.forward_algorithm, self.geometry.weight_gradient_algorithm)
         self.algorithm = " / ".join(dict.fromkeys((*names, self.geometry.input_gradient_algorithm)))

@@ -29,7 +29,7 @@
 #include "tiles/peak.h"
 
 _Static_assert(2 * SIMD_LANES <= SIMD_COLUMNS, "a packed panel is two vectors wide");
-_Static_assert(POOLED_CELLS <= GATHER_SIZE, "the numbers of a strip's windows are bytes");
+_Static_assert(POOLED_WINDOWS <= GATHER_SIZE, "the numbers of a strip's windows are bytes");
 _Static_assert(SPARSE_COLUMNS % (8 * SIMD_LANES) == 0, "a sparse panel is eight vectors wide");
 _Static_assert(AFFINE_ROWS % (4 * SIMD_LANES) == 0, "an Affine layer's rows are taken four vectors at a time");
 

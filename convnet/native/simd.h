@@ -50,15 +50,16 @@ typedef struct {
 
 /* dx = dy weight^T and then out = decay * out - rate * x^T dy, for x (n, d) and dy (n, m); weight and out are (d, m).
  * Either out is the weight, which is updated then, or decay is 0 and out is not read. With a rule the gradient, for
- * which decay is 0 and rate -1, updates `updated`, which is the weight, and out is scratch memory.
+ * which decay is 0 and rate -1, updates the weight, and out is scratch memory.
  */
 typedef struct {
     ptrdiff_t n, d, m;
-    const float *x, *dy, *weight;
+    const float *x, *dy;
+    float *weight;          /* written only with a rule */
     float *out, *dx;        /* dx may be NULL */
     float decay, rate;
     const simd_rule *rule;  /* may be NULL */
-    float *updated, *first, *second;        /* the weight, and the rule's arrays, which may be NULL */
+    float *first, *second;  /* the rule's arrays, which may be NULL */
     uint8_t *scratch;       /* simd_affine_scratch(n, d, m) bytes */
 } simd_affine;
 
@@ -67,10 +68,10 @@ typedef enum { SIMD_POOL_NONE, SIMD_POOL_MAX, SIMD_POOL_AVERAGE } simd_pooling;
 /* What follows a convolution, and its results: tiles/outputs.h. */
 typedef struct {
     ptrdiff_t filters, height, width;       /* of the convolution's outputs, before pooling */
-    int is_last;            /* y and dy are (n, rows, columns, filters); else (n, filters, rows, columns) */
+    int channels_last;            /* y and dy are (n, rows, columns, filters); else (n, filters, rows, columns) */
     float slope;            /* factor of what is not positive: 0 for ReLU, 1 for no activation */
     simd_pooling pool;      /* of windows of 2x2 */
-    const float *bias;      /* may be NULL: zeros */
+    const float *bias;
     float *y;               /* written forward; read backward where there is an activation without pooling */
     const float *dy;
     uint8_t *codes;         /* (n, rows, columns, filters), with pooling; forward it may be NULL */
@@ -82,7 +83,7 @@ typedef struct {
 #define SIMD_DIRECT 0
 #define SIMD_POOLED 1
 /* Most windows of the pooling in a strip, and so in a row, of the latter. */
-#define POOLED_CELLS 192
+#define POOLED_WINDOWS 192
 
 /* A convolution of images x, or one of its gradients. */
 typedef struct {
@@ -93,7 +94,7 @@ typedef struct {
      * changed places, it is computed from the outputs' gradients, and x is written.
      */
     int is_adjoint;
-    int x_is_last;          /* x is (n, height, width, channels); else (n, channels, height, width) */
+    int x_channels_last;          /* x is (n, height, width, channels); else (n, channels, height, width) */
     float *x;
     const float *weight;
     float *packed;          /* the weights from simd_convolution_pack; NULL: they are packed each time */
@@ -176,6 +177,11 @@ typedef struct simd_level {
                        ptrdiff_t columns);
     float (*peak)(ptrdiff_t repeats);
 } simd_level;
+
+/* The level whose vectors so many floats fill: a narrower one where they fill half a vector at most. */
+static inline const simd_level *simd_level_for(const simd_level *level, ptrdiff_t floats) {
+    return level->narrower != NULL && floats <= level->narrower->lanes ? level->narrower : level;
+}
 
 #if defined(__clang__)
 #define SIMD_COMPILER "clang " __clang_version__

@@ -83,7 +83,7 @@ static void simd_affine_task(void *job, ptrdiff_t index, int slot) {
         level->product_block(&product, 0, d1 - d0, 0, s->m);
     }
     if (s->rule)
-        level->update(s->rule, size, out, s->updated + d0 * s->m, s->first ? s->first + d0 * s->m : NULL,
+        level->update(s->rule, size, out, s->weight + d0 * s->m, s->first ? s->first + d0 * s->m : NULL,
                       s->second ? s->second + d0 * s->m : NULL);
 }
 

@@ -3,12 +3,10 @@
  * turn, channels in the place of filters, and as padding what the kernel leaves.
  */
 
-/* The level whose tiles take these channels and filters: a narrower one where they fill half a vector. */
+/* The level whose tiles take this convolution, by what its vectors hold. */
 static const simd_level *simd_convolution_level(const simd_level *level, const simd_convolution *s) {
-    const ptrdiff_t most = s->tile == SIMD_POOLED                                   ? s->kernel_w * s->channels
-                           : s->tile != SIMD_DIRECT && s->channels > s->filters ? s->channels
-                                                                                : s->filters;
-    return level->narrower != NULL && most <= level->narrower->lanes ? level->narrower : level;
+    if (s->tile == SIMD_POOLED) return simd_level_for(level, s->kernel_w * s->channels);
+    return simd_level_for(level, s->tile != SIMD_DIRECT && s->channels > s->filters ? s->channels : s->filters);
 }
 
 static ptrdiff_t simd_forward_plan(simd_convolution_job *j, const simd_level *level, const simd_convolution *s,

@@ -26,7 +26,7 @@ static void simd_pooled_task(void *job, ptrdiff_t index, int slot) {
             .x = simd_slot_x(j, slot), .x_step = j->x_columns * s->channels, .dy = o->dy + at, .codes = o->codes + at,
             .dweight = dweight, .dbias = dbias};
         simd_strip_inputs(j, i, slot);
-        if (!o->is_last) {
+        if (!o->channels_last) {
             strip.dy = simd_slot_y(j, slot);
             j->level->transpose(o->dy + n * s->filters * height * width + row * width, height * width, s->filters,
                                 rows * width, simd_slot_y(j, slot), s->filters);
@@ -60,7 +60,7 @@ static ptrdiff_t simd_pooled_plan(simd_convolution_job *j, int threads, uint8_t 
     simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
     j->x_columns = 2 * width + s->kernel_w - 1;
     const ptrdiff_t of_rows = STRIP_SIZE / (2 * j->x_columns * s->channels);
-    const ptrdiff_t most = simd_within(simd_least(of_rows, POOLED_CELLS / width) - 1, height - 1) + 1;
+    const ptrdiff_t most = simd_within(simd_least(of_rows, POOLED_WINDOWS / width) - 1, height - 1) + 1;
     j->strips = simd_parts(height, most), j->rows = 2 * simd_parts(height, j->strips);
     j->strips = simd_parts(2 * height, j->rows);
     j->x_rows = j->rows + s->kernel_h - 1;
@@ -70,8 +70,8 @@ static ptrdiff_t simd_pooled_plan(simd_convolution_job *j, int threads, uint8_t 
     j->slices = simd_least(simd_parts(s->filters, POOLED_FILTERS), simd_parts(LEAST_TASKS, j->groups));
     j->tasks = j->groups * j->slices;
     j->x_size = simd_in_lines(j->x_rows * j->x_columns * s->channels + SIMD_LINE);  /* a vector is read behind it */
-    j->y_size = s->outputs.is_last ? 0 : simd_in_lines(j->rows / 2 * width * s->filters);
-    j->slot_size = j->x_size + j->y_size + 4 * POOLED_CELLS * POOLED_FILTERS;
+    j->y_size = s->outputs.channels_last ? 0 : simd_in_lines(j->rows / 2 * width * s->filters);
+    j->slot_size = j->x_size + j->y_size + 4 * POOLED_WINDOWS * POOLED_FILTERS;
     j->dweights = simd_take(&memory, j->groups * size);
     j->of_slots = simd_take(&memory, threads * j->slot_size);
     return simd_taken(&memory);

@@ -80,13 +80,13 @@ static int simd_is_plain(const simd_outputs *o) { return o->slope == 1 && o->poo
 
 /* Floats of a thread's row of dy and of y, which are transposed before they are used. */
 static ptrdiff_t simd_row_size(const simd_outputs *o) {
-    return simd_is_plain(o) || o->is_last ? 0 : simd_in_lines(2 * simd_pooled(o, o->width) * o->filters);
+    return simd_is_plain(o) || o->channels_last ? 0 : simd_in_lines(2 * simd_pooled(o, o->width) * o->filters);
 }
 
 /* to (count, channels) = some pixels of row h of an image. */
-static void simd_copy_row(const simd_level *level, const float *image, int is_last, ptrdiff_t channels,
+static void simd_copy_row(const simd_level *level, const float *image, int channels_last, ptrdiff_t channels,
                           ptrdiff_t height, ptrdiff_t width, ptrdiff_t h, ptrdiff_t first, ptrdiff_t count, float *to) {
-    if (is_last || channels == 1)
+    if (channels_last || channels == 1)
         memcpy(to, image + (h * width + first) * channels, (size_t)(count * channels) * sizeof *to);
     else
         level->transpose(image + h * width + first, height * width, channels, count, to, channels);
@@ -99,7 +99,7 @@ static void simd_gradient_row(const simd_level *level, const simd_outputs *o, pt
     const ptrdiff_t row_size = width * o->filters, image = n * height * row_size;
     const float *dy = o->dy + image;
     if (simd_is_plain(o)) {
-        simd_copy_row(level, dy, o->is_last, o->filters, height, width, h, first, count, to);
+        simd_copy_row(level, dy, o->channels_last, o->filters, height, width, h, first, count, to);
         return;
     }
     const float *y = o->pool ? NULL : o->y + image;
@@ -107,7 +107,7 @@ static void simd_gradient_row(const simd_level *level, const simd_outputs *o, pt
     const ptrdiff_t end = row < height ? simd_within(o->pool ? 2 * width : width, first + count) : 0;
     if (end > first) {
         const uint8_t *const codes = o->pool ? o->codes + image + row * row_size : NULL;
-        if (o->is_last) {
+        if (o->channels_last) {
             dy += row * row_size, y = o->pool ? NULL : y + row * row_size;
         } else {
             simd_copy_row(level, dy, 0, o->filters, height, width, row, 0, width, of_row);
@@ -140,8 +140,8 @@ static void simd_strip_copy(const simd_convolution_job *j, int is_gradient, ptrd
         if (is_gradient)
             simd_gradient_row(j->level, o, n, h, column + left, right - left, of_row, inside);
         else
-            simd_copy_row(j->level, s->x + n * channels * height * width, s->x_is_last, channels, height, width, h,
-                          column + left, right - left, inside);
+            simd_copy_row(j->level, s->x + n * channels * height * width, s->x_channels_last, channels, height, width,
+                          h, column + left, right - left, inside);
         memset(to + right * channels, 0, (size_t)((columns - right) * channels) * sizeof *to);
     }
 }
@@ -167,9 +167,9 @@ static void simd_strip_output_gradients(const simd_convolution_job *j, ptrdiff_t
  */
 static float *simd_strip_target(const simd_convolution_job *j, ptrdiff_t strip, int slot) {
     const simd_convolution *s = j->convolution;
-    const int is_last = s->is_adjoint ? s->x_is_last : s->outputs.is_last && !s->outputs.pool;
+    const int channels_last = s->is_adjoint ? s->x_channels_last : s->outputs.channels_last && !s->outputs.pool;
     const ptrdiff_t row = simd_strip_image(j, strip) * s->out_h + simd_strip_row(j, strip);
-    return is_last ? (s->is_adjoint ? s->x : s->outputs.y) + row * s->out_w * s->filters : simd_slot_y(j, slot);
+    return channels_last ? (s->is_adjoint ? s->x : s->outputs.y) + row * s->out_w * s->filters : simd_slot_y(j, slot);
 }
 
 /* Finish the filters from f0 to f1 - 1 of a strip of outputs, which are where simd_strip_target says. */
@@ -183,18 +183,18 @@ static void simd_strip_outputs(const simd_convolution_job *j, ptrdiff_t strip, p
     const ptrdiff_t row = simd_strip_row(j, strip) / (has_pool ? 2 : 1);
     const ptrdiff_t rows = simd_strip_rows(j, strip) / (has_pool ? 2 : 1);
     float *const image = (s->is_adjoint ? s->x : o->y) + n * height * width * s->filters;
-    const int is_last = s->is_adjoint ? s->x_is_last : o->is_last;
+    const int channels_last = s->is_adjoint ? s->x_channels_last : o->channels_last;
     if (has_pool) {
         const ptrdiff_t row_size = width * s->filters;
         for (ptrdiff_t r = 0; r < rows; r++) {
             uint8_t *const codes = o->codes ? o->codes + (n * height + row + r) * row_size : NULL;
             j->level->pool_outputs(o, outputs + 2 * r * step, step, width, f0, f1,
-                                   is_last ? image + (row + r) * row_size : outputs + r * row_size, codes);
+                                   channels_last ? image + (row + r) * row_size : outputs + r * row_size, codes);
         }
-    } else if (!s->is_adjoint && (o->bias != NULL || o->slope != 1)) {
+    } else if (!s->is_adjoint) {
         j->level->activate(o, outputs, rows * width, f0, f1);
     }
-    if (!is_last)
+    if (!channels_last)
         j->level->transpose(outputs + f0, s->filters, rows * width, f1 - f0, image + f0 * height * width + row * width,
                             height * width);
 }

@@ -72,7 +72,7 @@ SIMD_TARGET static void SIMD_NAME(activate)(const simd_outputs *s, float *y, ptr
                                             ptrdiff_t f1) {
     for (ptrdiff_t f = f0; f < f1; f += SIMD_LANES) {
         const ptrdiff_t count = f1 - f;
-        const FLOATS bias = s->bias == NULL ? (FLOATS){0} : SIMD_NAME(load)(s->bias + f, count);
+        const FLOATS bias = SIMD_NAME(load)(s->bias + f, count);
         float *at = y + f;
         for (ptrdiff_t pixel = 0; pixel < pixels; pixel++, at += s->filters)
             SIMD_NAME(store)(SIMD_NAME(activated)(SIMD_NAME(load)(at, count) + bias, s->slope), at, count);
@@ -87,7 +87,7 @@ SIMD_TARGET static void SIMD_NAME(pool_outputs)(const simd_outputs *s, const flo
     for (ptrdiff_t unit = 0; unit < units; unit++, rows += 2 * s->filters) {
         for (ptrdiff_t f = f0; f < f1; f += SIMD_LANES) {
             const ptrdiff_t count = f1 - f;
-            const FLOATS bias = s->bias == NULL ? (FLOATS){0} : SIMD_NAME(load)(s->bias + f, count);
+            const FLOATS bias = SIMD_NAME(load)(s->bias + f, count);
             FLOATS values[4], pooled;
             INTS code = {0};
 #pragma GCC unroll 4

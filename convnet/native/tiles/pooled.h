@@ -66,8 +66,8 @@ static SIMD_NAME(patches_function) *const SIMD_NAME(narrow_patches)[7] = {
 #undef PATCHES_OF_ROWS
 #undef PATCHES_NAMES
 
-/* Of some filters and all cells of a strip, the gradients and, as integers, where their patches begin:
- * (cells, POOLED_FILTERS).
+/* Of some filters and all windows of a strip, the gradients and, as integers, where their patches begin:
+ * (windows, POOLED_FILTERS).
  */
 SIMD_TARGET static void SIMD_NAME(find_patches)(const simd_strip *s, const simd_outputs *o, ptrdiff_t f0,
                                                 ptrdiff_t filters, float *gradients, float *offsets) {
@@ -88,12 +88,12 @@ SIMD_TARGET static void SIMD_NAME(find_patches)(const simd_strip *s, const simd_
 }
 
 /* Add a strip's gradients of the weights (filters, kernel_h, step) and biases, for the filters from f0 to f1 - 1. Rows
- * and columns of the strip are those behind the pooling. `scratch` has 4 * POOLED_CELLS * POOLED_FILTERS floats.
+ * and columns of the strip are those behind the pooling. `scratch` has 4 * POOLED_WINDOWS * POOLED_FILTERS floats.
  */
 SIMD_TARGET static void SIMD_NAME(pooled_gradients)(const simd_strip *s, const simd_outputs *o, ptrdiff_t f0,
                                                     ptrdiff_t f1, ptrdiff_t step, float *scratch) {
-    enum { PART = POOLED_CELLS * POOLED_FILTERS };
-    const ptrdiff_t cells = s->rows * s->columns, vectors = simd_parts(s->kernel_w * s->channels, SIMD_LANES);
+    enum { PART = POOLED_WINDOWS * POOLED_FILTERS };
+    const ptrdiff_t windows = s->rows * s->columns, vectors = simd_parts(s->kernel_w * s->channels, SIMD_LANES);
     const ptrdiff_t pieces = simd_parts(vectors, PATCH_VECTORS);
     const ptrdiff_t most = vectors == 1 ? 7 : 3;
     float values[GATHER_SIZE + 16];
@@ -102,12 +102,12 @@ SIMD_TARGET static void SIMD_NAME(pooled_gradients)(const simd_strip *s, const s
         const ptrdiff_t filters = simd_least(f1 - first, POOLED_FILTERS);
         float *const gradients = scratch + 2 * PART, *const moved = scratch + 3 * PART;
         SIMD_NAME(find_patches)(s, o, first, filters, scratch, scratch + PART);
-        SIMD_NAME(transpose)(scratch, POOLED_FILTERS, cells, filters, gradients, POOLED_CELLS);
-        SIMD_NAME(transpose)(scratch + PART, POOLED_FILTERS, cells, filters, moved, POOLED_CELLS);
+        SIMD_NAME(transpose)(scratch, POOLED_FILTERS, windows, filters, gradients, POOLED_WINDOWS);
+        SIMD_NAME(transpose)(scratch + PART, POOLED_FILTERS, windows, filters, moved, POOLED_WINDOWS);
         for (ptrdiff_t f = 0; f < filters; f++) {
-            const simd_offset *const offsets = (const simd_offset *)(moved + f * POOLED_CELLS);
+            const simd_offset *const offsets = (const simd_offset *)(moved + f * POOLED_WINDOWS);
             float *const dweight = s->dweight + (first + f) * s->kernel_h * step;
-            const int count = SIMD_NAME(gather)(gradients + f * POOLED_CELLS, cells, numbers, values);
+            const int count = SIMD_NAME(gather)(gradients + f * POOLED_WINDOWS, windows, numbers, values);
             float bias = 0;
             for (int i = 0; i < count; i++) bias += values[i];
             s->dbias[first + f] += bias;
