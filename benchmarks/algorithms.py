@@ -63,7 +63,6 @@ SHAPES = [
 FUSED_SHAPES = [
     (128, 1, 28, 32, 3, 0),
     (50, 1, 28, 32, 7, 3),
-    (100, 1, 28, 16, 5, 2),
     (64, 3, 32, 32, 3, 1),
     (100, 16, 14, 32, 3, 1),
     (128, 32, 13, 64, 3, 0),
@@ -71,6 +70,7 @@ FUSED_SHAPES = [
     (64, 32, 32, 32, 3, 1),
     (32, 64, 13, 64, 3, 0),
     (64, 64, 16, 64, 3, 1),
+    (100, 1, 28, 16, 5, 2),
     (64, 128, 8, 128, 3, 1),
 ]
 INACTIVE = 0.25
@@ -107,11 +107,13 @@ def calls_of(shape, is_fused, algorithm, threads):
     def run_input():
         _kernels.conv2d_backward(s, dy, x, weight, None, None, dx, backward, threads, None, codes)
 
-    return {
-        "forward": (s.forward_algorithm, run_forward, y),
-        "weight": (s.weight_gradient_algorithm, run_weight, dweight),
-        "input": (s.input_gradient_algorithm, run_input, dx),
-    }
+    calls = (run_forward, y), (run_weight, dweight), (run_input, dx)
+    return {name: (way, *call) for name, way, call in zip(PASSES, s.algorithms(n), calls, strict=True)}
+
+
+def can_be_fused(algorithm, shape):
+    """Return whether an algorithm computes a convolution of this shape together with what follows it."""
+    return algorithm in ("direct", "pooled") or algorithm.startswith("winograd") and shape[4] == 3
 
 
 def least_times(calls, seconds):
@@ -147,7 +149,7 @@ def main():
         for shape, is_fused in works[:2] + works[-2:] if options.short else works:
             kind = "fused" if is_fused else "alone"
             chosen = {name: way for name, (way, _, _) in calls_of(shape, is_fused, None, threads).items()}
-            possible = [name for name in _kernels.ALGORITHMS if name != "im2col" or not is_fused]
+            possible = [name for name in _kernels.ALGORITHMS if not is_fused or can_be_fused(name, shape)]
             ways = {algorithm: calls_of(shape, is_fused, algorithm, threads) for algorithm in possible}
             for name in PASSES:
                 calls = {a: passes[name][1] for a, passes in ways.items() if passes[name][0] == a}

@@ -371,7 +371,7 @@ def conv2d_forward(
             pool_run(task, &job, job.n, threads if work_of(g, job.n) >= SIMD_ALONE else 1)
         return
     if floating is float:
-        native = native_of(g, x.shape[0], g.forward, False)
+        native = native_of(g, x.shape[0], FORWARD)
         native.x, native.weight, native.scratch = <float*>start_of(x), &weight[0, 0, 0, 0], &scratch[0]
         native.outputs.bias, native.outputs.y = &bias[0], &y[0, 0, 0, 0]
         native.outputs.codes = NULL if codes is None else &codes[0, 0, 0, 0]
@@ -442,14 +442,14 @@ def conv2d_backward(
         outputs = NULL if y is None else <float*>start_of(y)
         directions = NULL if codes is None else <uint8_t*>&codes[0, 0, 0, 0]
         if need_dweight and g.weight != IM2COL:
-            native = native_of(g, x.shape[0], g.weight, False)
+            native = native_of(g, x.shape[0], WEIGHT)
             native.x, native.scratch = <float*>start_of(x), &scratch[0]
             native.dweight, native.dbias = &dweight[0, 0, 0, 0], &dbias[0]
             native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, directions
             with nogil:
                 simd_convolution_gradients(g.level, &native, threads)
         if need_dx and g.input != IM2COL:
-            native = native_of(g, x.shape[0], g.input, True)
+            native = native_of(g, x.shape[0], INPUT)
             native.x, native.weight, native.scratch = &dx[0, 0, 0, 0], &weight[0, 0, 0, 0], &scratch[0]
             native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, directions
             with nogil:

@@ -18,15 +18,16 @@ ALGORITHMS = {"im2col": IM2COL, "direct": DIRECT, "pooled": POOLED, "winograd-2"
 # benchmarks/algorithms.py shows what each choice costs.
 cdef enum:
     LEAST_FILTERS = 8                        # fewer leave vectors empty; so do fewer channels of an input
-    LEAST_TAPS = 32                          # with fewer, the output is by im2col
-    WEIGHTS_OF_AN_OUTPUT = 512               # more of them are too many for winograd-4 to transform
+    LEAST_TAPS = 27                          # with fewer, the output is by im2col
+    WEIGHTS_OF_AN_OUTPUT = 250               # more of them are too many for winograd-4 to transform
     MOST_TRANSFORMED = 1 << 21               # floats of a row of Winograd's tiles, which is transformed at a time
-    COLUMNS_PIXELS = 40                      # an image by im2col takes as long as if it had so many outputs more
+    COLUMNS_PIXELS = 20                      # an image by im2col takes as long as if it had so many outputs more
+    INPUT_COLUMNS_PIXELS = 17                # the same for the gradient of the input
     DIRECT_PIXELS = 8                        # the same for an image's direct gradient of the weights
 cdef double COLUMNS_COST = 2                 # of a multiplication by im2col
+cdef double INPUT_COLUMNS_COST = 1.3         # the same for the gradient of the input
 cdef double POOLED_COST = 1.75               # of a multiplication by the gradient that visits a pooling's maxima
 cdef double ACTIVE = 0.75                    # the part of a pooling's maxima that ReLU lets through
-cdef double MAXIMUM_COST = 5                 # of finding a maximum, divided by the channels
 cdef double TRANSFORMS_COST = 8              # of Winograd's transforms, divided by the channels, and by the filters
 cdef double GRADIENT_TRANSFORMS_COST = 14    # the same for the gradient of the weights
 
@@ -83,11 +84,9 @@ cdef inline int best_of(
     return best
 
 
-cdef inline double columns_cost(windows s, bint is_fused) noexcept nogil:
-    """Return the cost of im2col, which cannot be fused with what follows."""
-    if is_fused:
-        return INFINITY
-    return (COLUMNS_COST * s.out_h * s.out_w + COLUMNS_PIXELS) * s.kernel_h * s.kernel_w
+cdef inline double columns_cost(windows s, bint is_fused, double cost, double more) noexcept nogil:
+    """Return the cost of im2col, which cannot be fused with what follows, for so many outputs more than there are."""
+    return INFINITY if is_fused else cost * (s.out_h * s.out_w + more) * s.kernel_h * s.kernel_w
 
 
 cdef inline double direct_cost(windows s, Py_ssize_t more) noexcept nogil:
@@ -114,7 +113,10 @@ cdef inline int forward_algorithm(
     cdef bint is_small = filters < LEAST_FILTERS or channels * s.kernel_h * s.kernel_w < LEAST_TAPS
     if is_for_columns(level, s, is_fused) or is_small and not is_fused:
         return IM2COL
-    return best_of(s, channels, filters, winograd, TRANSFORMS_COST, columns_cost(s, is_fused), direct_cost(s, 0))
+    return best_of(
+        s, channels, filters, winograd, TRANSFORMS_COST, columns_cost(s, is_fused, COLUMNS_COST, COLUMNS_PIXELS),
+        direct_cost(s, 0),
+    )
 
 
 cdef inline double pooled_cost(
@@ -122,10 +124,9 @@ cdef inline double pooled_cost(
 ) noexcept nogil:
     """Return the cost of the gradient of the weights that visits the maxima of a pooling."""
     cdef Py_ssize_t row = s.kernel_w * channels, lanes = simd_level_for(level, row).lanes
+    cdef double maxima = <double>(s.out_h // 2) * (s.out_w // 2) * (1 if slope else ACTIVE)
     row = (row + lanes - 1) // lanes * lanes
-    return <double>(s.out_h // 2) * (s.out_w // 2) / channels * (
-        POOLED_COST * (1 if slope else ACTIVE) * s.kernel_h * row + MAXIMUM_COST
-    )
+    return POOLED_COST * maxima * s.kernel_h * row / channels
 
 
 cdef inline bint is_pooled_possible(windows s, simd_pooling pool) noexcept nogil:
@@ -146,7 +147,8 @@ cdef inline int weight_algorithm(
     if is_pooled_possible(s, pool):
         pooled = pooled_cost(level, s, channels, slope)
     best = best_of(
-        s, channels, filters, winograd, GRADIENT_TRANSFORMS_COST, columns_cost(s, is_fused), min(direct, pooled)
+        s, channels, filters, winograd, GRADIENT_TRANSFORMS_COST,
+        columns_cost(s, is_fused, COLUMNS_COST, COLUMNS_PIXELS), min(direct, pooled),
     )
     return POOLED if best == DIRECT and pooled < direct else best
 
@@ -161,12 +163,13 @@ cdef inline int input_algorithm(
     if channels < LEAST_FILTERS and not is_fused:
         return IM2COL
     return best_of(
-        adjoint, filters, channels, winograd, TRANSFORMS_COST, columns_cost(s, is_fused), direct_cost(adjoint, 0)
+        adjoint, filters, channels, winograd, TRANSFORMS_COST,
+        columns_cost(s, is_fused, INPUT_COLUMNS_COST, INPUT_COLUMNS_PIXELS), direct_cost(adjoint, 0),
     )
 
 
 cdef inline int for_images(int algorithm, Py_ssize_t n, windows s, Py_ssize_t weights) noexcept nogil:
-    """Return the algorithm for n images; `weights` is the number of channels times that of filters."""
+    """Return the algorithm of an output or input for n images; `weights` is the number of channels times filters."""
     if algorithm == WINOGRAD_4 and <double>n * s.out_h * s.out_w * WEIGHTS_OF_AN_OUTPUT < weights:
         return WINOGRAD_2
     return algorithm

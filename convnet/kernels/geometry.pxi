@@ -162,13 +162,21 @@ cdef Py_ssize_t columns_scratch(const convolution* s, Py_ssize_t n, int threads,
     return LINE + groups * (plan.dweight + plan.dbias) + min(threads, groups) * (plan.phases + plan.cols)
 
 
-cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int algorithm, bint is_adjoint) noexcept nogil:
+# What is computed: the output, the gradients of weight and bias, or the gradient of the input.
+cdef enum:
+    FORWARD, WEIGHT, INPUT
+
+
+cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int what) noexcept nogil:
     """Return the convolution of n images as native/ takes it, or the one that gives the input's gradient."""
     cdef simd_convolution c
+    cdef bint is_adjoint = what == INPUT
     cdef windows w = adjoint_of(s.w) if is_adjoint else s.w
     memset(&c, 0, sizeof(c))
     c.n, c.is_adjoint = n, is_adjoint
-    c.tile = algorithm if s.is_forced else for_images(algorithm, n, w, s.channels * s.filters)
+    c.tile = s.forward if what == FORWARD else s.weight if what == WEIGHT else s.input
+    if what != WEIGHT and not s.is_forced:
+        c.tile = for_images(c.tile, n, w, s.channels * s.filters)
     c.channels = s.filters if is_adjoint else s.channels
     c.filters = s.channels if is_adjoint else s.filters
     c.height, c.width, c.out_h, c.out_w = w.height, w.width, w.out_h, w.out_w
@@ -247,20 +255,10 @@ cdef class Convolution:
         """Output rows that im2col does at a time."""
         return self.s.block
 
-    @property
-    def forward_algorithm(self):
-        """How the output is computed."""
-        return name_of(self.s.forward)
-
-    @property
-    def weight_gradient_algorithm(self):
-        """How the gradients of weight and bias are computed."""
-        return name_of(self.s.weight)
-
-    @property
-    def input_gradient_algorithm(self):
-        """How the gradient of the input is computed."""
-        return name_of(self.s.input)
+    def algorithms(self, n=None):
+        """Return how the output, the weight's gradient and the input's are computed: of n images, None for many."""
+        cdef Py_ssize_t count = 1 << 30 if n is None else max(n, 1)
+        return tuple([name_of(native_of(&self.s, count, what).tile) for what in (FORWARD, WEIGHT, INPUT)])
 
     def im2col_scratch(self):
         """Return how many bytes of scratch memory `im2col` and `col2im` need."""
@@ -275,7 +273,7 @@ cdef class Convolution:
         cdef simd_convolution c
         if self.s.forward == IM2COL:
             return LINE + threads * (plan.phases + plan.cols)
-        c = native_of(&self.s, max(n, 1), self.s.forward, False)
+        c = native_of(&self.s, max(n, 1), FORWARD)
         if is_packed:
             c.packed = <float*>&c                # not NULL; it is not read
         return simd_forward_scratch(self.s.level, &c, threads)
@@ -285,7 +283,7 @@ cdef class Convolution:
         cdef simd_convolution c
         if self.s.forward == IM2COL:
             return 0
-        c = native_of(&self.s, max(n, 1), self.s.forward, False)
+        c = native_of(&self.s, max(n, 1), FORWARD)
         return LINE + simd_packed_size(self.s.level, &c) * <Py_ssize_t>sizeof(float)
 
     def backward_scratch(self, Py_ssize_t n, int threads, bint need_dx):
@@ -297,10 +295,10 @@ cdef class Convolution:
         if need_dx and self.s.input == IM2COL:
             size = max(size, columns_scratch(&self.s, n, threads, False))
         if self.s.weight != IM2COL:
-            c = native_of(&self.s, max(n, 1), self.s.weight, False)
+            c = native_of(&self.s, max(n, 1), WEIGHT)
             size = max(size, simd_gradients_scratch(self.s.level, &c, threads))
         if need_dx and self.s.input != IM2COL:
-            c = native_of(&self.s, max(n, 1), self.s.input, True)
+            c = native_of(&self.s, max(n, 1), INPUT)
             size = max(size, simd_forward_scratch(self.s.level, &c, threads))
         return size
 

@@ -10,7 +10,7 @@ def conv2d_pack(
     int threads,
 ):
     """Write the weight as `conv2d_forward` reads it for n images, transformed where that is by Winograd's algorithm."""
-    cdef simd_convolution native = native_of(&s.s, n, s.s.forward, False)
+    cdef simd_convolution native = native_of(&s.s, n, FORWARD)
     native.weight, native.packed, native.scratch = &weight[0, 0, 0, 0], <float*>at_line(&packed[0]), &scratch[0]
     with nogil:
         simd_convolution_pack(s.s.level, &native, threads)

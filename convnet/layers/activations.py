@@ -275,7 +275,7 @@ class Sigmoid(Activation):
     """
 
     kind = "sigmoid"
-    work = 16
+    work = 8
 
     def compute(self, x: FloatArray, y: FloatArray) -> None:
         _exp_of_minus_abs(x, y)
@@ -358,7 +358,7 @@ class Tanh(Activation):
     """
 
     kind = "tanh"
-    work = 16
+    work = 8
 
     def compute(self, x: FloatArray, y: FloatArray) -> None:
         np.tanh(x, out=y)

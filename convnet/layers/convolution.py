@@ -385,8 +385,7 @@ class ConvolutionStage(Stage):
         fused: dict[str, Any] = {"slope": self.slope, "pool": self.pool}
         fused |= {"x_channels_last": input_layout == "NHWC", "y_channels_last": output_layout == "NHWC"}
         self.geometry = geometry_of(self.input_shape, self.weight, self.stride, self.padding, self.winograd, **fused)
-        names = (self.geometry.forward_algorithm, self.geometry.weight_gradient_algorithm)
-        self.algorithm = " / ".join(dict.fromkeys((*names, self.geometry.input_gradient_algorithm)))
+        self.algorithm = " / ".join(dict.fromkeys(self.geometry.algorithms()))
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
         size = self.geometry.packed_size(n)

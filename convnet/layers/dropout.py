@@ -102,7 +102,7 @@ def _drop(x: FloatArray, rate: float, rng: np.random.Generator, kept: npt.NDArra
         _kernels.dropout_mask(key, part.start, threshold, flat_kept[elements])
         _kernels.dropout_scale(1 - rate, flat_x[elements], flat_kept[elements], flat_y[elements])
 
-    in_parts(task, -(-x.size // 4), 4 * x.size)  # to draw costs as much as several passes over the elements
+    in_parts(task, -(-x.size // 4), 16 * x.size)  # to draw takes much longer than to multiply
 
 
 def _scale_kept(x: FloatArray, kept: npt.NDArray[np.bool_], rate: float, y: FloatArray) -> None:

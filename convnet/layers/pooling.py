@@ -301,7 +301,8 @@ def _window_counts(
     return counts
 
 
-# The kernels work on planes (N * C, H, W), which are dealt out to the threads.
+# The kernels work on planes (N * C, H, W), which are dealt out to the threads. A pixel takes as long as WORK additions.
+WORK = 8
 
 
 def _planes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -314,7 +315,7 @@ def _max_forward(geometry: _kernels.Pooling, x: FloatArray, y: FloatArray, argma
     def task(part: slice, _: int) -> None:
         _kernels.max_pool2d_forward(geometry, images[part], outputs[part], indices[part])
 
-    in_parts(task, len(images), 2 * x.size)
+    in_parts(task, len(images), WORK * x.size)
 
 
 def _max_backward(dy: FloatArray, argmax: npt.NDArray[np.int32], dx: FloatArray) -> None:
@@ -325,7 +326,7 @@ def _max_backward(dy: FloatArray, argmax: npt.NDArray[np.int32], dx: FloatArray)
     def task(part: slice, _: int) -> None:
         _kernels.max_pool2d_backward(gradients[part], indices[part], images[part])
 
-    in_parts(task, len(images), 2 * dx.size)
+    in_parts(task, len(images), WORK * dx.size)
 
 
 def _average_forward(geometry: _kernels.Pooling, x: FloatArray, counts: FloatArray, y: FloatArray) -> None:
@@ -334,7 +335,7 @@ def _average_forward(geometry: _kernels.Pooling, x: FloatArray, counts: FloatArr
     def task(part: slice, _: int) -> None:
         _kernels.average_pool2d_forward(geometry, images[part], counts, outputs[part])
 
-    in_parts(task, len(images), 2 * x.size)
+    in_parts(task, len(images), WORK * x.size)
 
 
 def _average_backward(
@@ -345,7 +346,7 @@ def _average_backward(
     def task(part: slice, _: int) -> None:
         _kernels.average_pool2d_backward(geometry, gradients[part], counts, scratch[part], images[part])
 
-    in_parts(task, len(images), 2 * dx.size)
+    in_parts(task, len(images), WORK * dx.size)
 
 
 class Pool2D(Layer):

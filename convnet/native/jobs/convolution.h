@@ -66,16 +66,16 @@ static void simd_convolution_gradients(const simd_level *level, const simd_convo
     simd_convolution_job job;
     simd_gradients_plan(&job, level, s, threads, s->scratch);
     if (simd_convolution_work(s) < SIMD_ALONE) threads = 1;
-    const ptrdiff_t parts = simd_parts(s->channels, PACK_CHANNELS), strips = s->n * job.strips;
+    const ptrdiff_t parts = simd_parts(s->channels, PACK_CHANNELS);
     if (s->tile == SIMD_POOLED) {
         pool_run(simd_pooled_task, &job, job.tasks, threads);
         pool_run(simd_pooled_add_task, &job, simd_parts(s->filters, PACK_CHANNELS), threads);
     } else if (s->tile != SIMD_DIRECT) {
-        for (; job.chunk < strips; job.chunk += job.group) {
-            job.chunk_strips = simd_least(job.group, strips - job.chunk);
-            pool_run(simd_winograd_transform_task, &job, job.chunk_strips, threads);
-            pool_run(simd_winograd_sum_task, &job, simd_positions(&job) * job.slices, threads);
-        }
+        if (simd_winograd_is_small(&job)) threads = 1;
+        if (job.groups % threads == 0)
+            pool_run(simd_winograd_group_task, &job, job.groups, threads);
+        else
+            for (ptrdiff_t group = 0; group < job.groups; group++) simd_winograd_group(&job, group, 0, threads);
         pool_run(simd_winograd_unpack_task, &job, parts, threads);
     } else {
         pool_run(simd_direct_gradients_task, &job, job.tasks, threads);

@@ -22,12 +22,13 @@ static void simd_product_task(void *job, ptrdiff_t index, int slot) {
 }
 
 /* Split-K, for products whose A and B lie in memory row by row, with scratch memory: a task sums a part of the common
- * axis for up to SPLIT_COLUMNS columns, and the parts are added in order. B, an Affine layer's weight, is then read
- * once for every SPLIT_ROWS rows and from end to end, as processors fetch ahead, and A is read once as well. The common
- * axis is divided at multiples of SPARSE_DEPTH, into so many parts that there are SPLIT_TASKS tasks, which 2, 4 and 8
- * threads share evenly, or a few more, but not into more than there are SPLIT_LENGTH in it.
+ * axis for up to SPLIT_COLUMNS columns, and the parts are added in order. What a task works on fits into the
+ * second-level cache: its part of A, its sums, and the rows of B that are used or fetched. So B, an Affine layer's
+ * weight, is read once for every SPLIT_ROWS rows, and A once for every SPLIT_COLUMNS columns. The common axis is
+ * divided at multiples of SPARSE_DEPTH, into so many parts that there are SPLIT_TASKS tasks, which 2, 4 and 8 threads
+ * share evenly, or a few more, but not into more than there are SPLIT_LENGTH in it.
  */
-#define SPLIT_COLUMNS 512
+#define SPLIT_COLUMNS 256
 #define SPLIT_ROWS 256
 #define SPLIT_LENGTH 128
 #define SPLIT_TASKS 8

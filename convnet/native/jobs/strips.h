@@ -38,9 +38,10 @@ typedef struct {
     ptrdiff_t groups, slices;       /* of images, and of filters or channels, of which a task is one */
     simd_winograd winograd;
     ptrdiff_t tiles;                /* side by side in a strip */
-    ptrdiff_t chunk, chunk_strips;  /* the first of the strips that Winograd's gradient has in hand, and how many */
+    /* The first strip of the group of Winograd's gradient, the first one of those in hand, and how many these are. */
+    ptrdiff_t start, chunk, chunk_strips;
     /* Memory: of all threads, and of each one, `slot_size` floats apart. */
-    float *packed, *dweights, *dbias, *v, *m, *of_slots;
+    float *packed, *dweights, *v, *m, *of_slots;
     ptrdiff_t slot_size, x_size, y_size, v_size, m_size, row_size;
 } simd_convolution_job;
 

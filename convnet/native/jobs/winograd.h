@@ -1,9 +1,13 @@
 /* Winograd's algorithm on the threads of the pool.
  *
  * Forward, a task takes strips of one row of tiles each, of neighbouring images where these are small, so many that the
- * products have enough rows; its transformed tiles stay in the second-level cache. For the gradient of the weights all
- * strips are transformed a chunk at a time, and the products with a chunk are dealt out by positions and channels: each
- * sum is formed in order whatever the threads, and there is one copy of the sums, however large.
+ * products have enough rows; its transformed tiles stay in the second-level cache.
+ *
+ * The gradient of the weights is summed by groups of strips, and the groups are added in order. A group's strips are
+ * transformed a chunk at a time, and the products with a chunk are added up for each position. Where the groups divide
+ * evenly among the threads, each thread has groups of its own: what one core writes, another one may read slowly.
+ * Otherwise the threads share the work within a group, first the strips and then positions and channels; so it is where
+ * the sums are so large that there is one group. Each sum is formed in the same order either way.
  */
 
 /* Tiles whose products a task makes at a time, about, and at least: four register tiles of AVX-512, and one. */
@@ -14,6 +18,10 @@
 /* Floats of transformed inputs and gradients of a chunk, about, and channels of a task. */
 #define WINOGRAD_CHUNK (1 << 19)
 #define WINOGRAD_CHANNELS 96
+/* Groups, and bytes of their sums, at most; and tiles of each one, at least. */
+#define WINOGRAD_GROUPS 4
+#define WINOGRAD_GROUPS_BYTES (5 << 20)
+#define WINOGRAD_GROUP_TILES 32
 
 static const simd_winograd_functions *simd_winograd_of(const simd_convolution_job *j) {
     return j->level->winograd[j->convolution->tile == 4];
@@ -155,7 +163,9 @@ static void simd_winograd_sum_task(void *job, ptrdiff_t index, int slot) {
         .m = s->channels, .n = s->filters, .k = j->chunk_strips * j->tiles, .a = j->v + position * w->v_position,
         .a_step = w->v_step, .a_is_transposed = 1, .b = j->m + position * w->m_position, .b_step = w->m_step,
         .c = j->dweights + position * s->channels * s->filters, .c_step = s->filters, .alpha = 1,
-        .beta = j->chunk ? 1 : 0};
+        .beta = j->chunk == j->start ? 0 : 1};
+    float *const dbias = j->dweights + simd_positions(j) * s->channels * s->filters;
+    float *const of_strip = dbias + s->filters;
     (void)slot;
     j->level->product_block(&product, s->channels * slice / j->slices, s->channels * (slice + 1) / j->slices, 0,
                             s->filters);
@@ -163,23 +173,64 @@ static void simd_winograd_sum_task(void *job, ptrdiff_t index, int slot) {
      * so that few rounding errors add up.
      */
     if (position != s->tile + 3 || slice) return;
-    if (!j->chunk) memset(s->dbias, 0, (size_t)s->filters * sizeof *s->dbias);
+    if (j->chunk == j->start) memset(dbias, 0, (size_t)s->filters * sizeof *dbias);
     for (ptrdiff_t strip = 0; strip < j->chunk_strips; strip++) {
         const float *const tiles = product.b + strip * j->tiles * w->m_step;
-        for (ptrdiff_t f = 0; f < s->filters; f++) j->dbias[f] = tiles[f];
+        for (ptrdiff_t f = 0; f < s->filters; f++) of_strip[f] = tiles[f];
         for (ptrdiff_t tile = 1; tile < j->tiles; tile++)
-            for (ptrdiff_t f = 0; f < s->filters; f++) j->dbias[f] += tiles[tile * w->m_step + f];
-        for (ptrdiff_t f = 0; f < s->filters; f++) s->dbias[f] += j->dbias[f];
+            for (ptrdiff_t f = 0; f < s->filters; f++) of_strip[f] += tiles[tile * w->m_step + f];
+        for (ptrdiff_t f = 0; f < s->filters; f++) dbias[f] += of_strip[f];
     }
 }
 
-/* Transform the sums of some channels to the weights' gradient. */
+/* Floats of a group's sums: of the products, of the biases, and of a strip's biases. A vector is read behind them. */
+static ptrdiff_t simd_winograd_sums(const simd_convolution_job *j) {
+    const simd_convolution *s = j->convolution;
+    return simd_in_lines((simd_positions(j) * s->channels + 2) * s->filters + SIMD_LINE);
+}
+
+/* Whether there are so few tiles that they make one group, whose sums are not large either. */
+static int simd_winograd_is_small(const simd_convolution_job *j) {
+    return j->groups == 1 && 2 * simd_winograd_sums(j) * (ptrdiff_t)sizeof(float) <= WINOGRAD_GROUPS_BYTES;
+}
+
+/* Form a group's sums, on so many threads; the memory is that of the slot. */
+static void simd_winograd_group(const simd_convolution_job *all, ptrdiff_t group, int slot, int threads) {
+    simd_convolution_job j = *all;
+    const ptrdiff_t strips = j.convolution->n * j.strips, end = strips * (group + 1) / j.groups;
+    j.dweights += group * simd_winograd_sums(&j);
+    j.v += slot * j.v_size, j.m += slot * j.m_size, j.of_slots += slot * j.slot_size;
+    j.start = strips * group / j.groups;
+    for (j.chunk = j.start; j.chunk < end; j.chunk += j.group) {
+        j.chunk_strips = simd_least(j.group, end - j.chunk);
+        pool_run(simd_winograd_transform_task, &j, j.chunk_strips, threads);
+        pool_run(simd_winograd_sum_task, &j, simd_positions(&j) * j.slices, threads);
+    }
+}
+
+static void simd_winograd_group_task(void *job, ptrdiff_t index, int slot) { simd_winograd_group(job, index, slot, 1); }
+
+/* Add the groups' sums for some channels, in order, and transform them to the weights' gradient; or add the biases'. */
 static void simd_winograd_unpack_task(void *job, ptrdiff_t index, int slot) {
     const simd_convolution_job *j = job;
     const simd_convolution *s = j->convolution;
     const ptrdiff_t filters = simd_padded_filters(j->level, s);
+    const ptrdiff_t first = index * PACK_CHANNELS, end = simd_least(first + PACK_CHANNELS, s->channels);
+    const ptrdiff_t position_size = s->channels * s->filters, biases = simd_positions(j) * position_size;
     float *const taps = simd_slot_x(j, slot);
-    for (ptrdiff_t c = index * PACK_CHANNELS; c < simd_least((index + 1) * PACK_CHANNELS, s->channels); c++) {
+    for (ptrdiff_t group = 1; group < j->groups; group++) {
+        const float *const sums = j->dweights + group * simd_winograd_sums(j);
+        for (ptrdiff_t position = 0; position < simd_positions(j); position++)
+            for (ptrdiff_t i = first * s->filters; i < end * s->filters; i++)
+                j->dweights[position * position_size + i] += sums[position * position_size + i];
+    }
+    if (!index) {
+        memset(s->dbias, 0, (size_t)s->filters * sizeof *s->dbias);
+        for (ptrdiff_t group = 0; group < j->groups; group++)
+            for (ptrdiff_t f = 0; f < s->filters; f++)
+                s->dbias[f] += j->dweights[group * simd_winograd_sums(j) + biases + f];
+    }
+    for (ptrdiff_t c = first; c < end; c++) {
         simd_winograd_of(j)->weight_gradients(j->dweights + c * s->filters, s->channels * s->filters, s->filters, taps,
                                               filters);
         j->level->transpose(taps, filters, 9, s->filters, s->dweight + c * 9, s->channels * 9);
@@ -191,18 +242,24 @@ static ptrdiff_t simd_winograd_gradients_plan(simd_convolution_job *j, int threa
     const simd_convolution *s = j->convolution;
     simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
     simd_winograd_strips(j);
+    const ptrdiff_t strips = s->n * j->strips, sums = simd_winograd_sums(j);
+    const ptrdiff_t most = simd_least(WINOGRAD_GROUPS, WINOGRAD_GROUPS_BYTES / (sums * (ptrdiff_t)sizeof(float)));
+    const ptrdiff_t enough = simd_least(strips, strips * j->tiles / WINOGRAD_GROUP_TILES);
+    j->groups = simd_within(enough - 1, most > 1 ? most - 1 : 0) + 1;
+    const ptrdiff_t of_group = simd_parts(strips, j->groups);
     const ptrdiff_t of_strip = simd_positions(j) * j->tiles * (s->channels + s->filters);
-    j->group = simd_within(WINOGRAD_CHUNK / of_strip - 1, s->n * j->strips - 1) + 1;
-    while (j->group * j->tiles < WINOGRAD_TILES && j->group < s->n * j->strips) j->group++;
+    j->group = simd_within(WINOGRAD_CHUNK / of_strip - 1, of_group - 1) + 1;
+    while (j->group * j->tiles < WINOGRAD_TILES && j->group < of_group) j->group++;
+    j->group = simd_parts(of_group, simd_parts(of_group, j->group));
     simd_winograd_positions(j, j->group * j->tiles);
     j->slices = simd_parts(s->channels, WINOGRAD_CHANNELS);
     j->y_size = simd_in_lines(s->tile * j->tiles * s->tile * s->filters + SIMD_LINE);
     j->row_size = simd_row_size(&s->outputs);
     j->slot_size = j->x_size + j->y_size + j->row_size;
-    j->dweights = simd_take(&memory, simd_positions(j) * s->channels * s->filters + SIMD_LINE);
-    j->dbias = simd_take(&memory, s->filters);
-    j->v = simd_take(&memory, j->v_size);
-    j->m = simd_take(&memory, j->m_size);
+    const ptrdiff_t copies = simd_least(j->groups, threads);
+    j->dweights = simd_take(&memory, j->groups * sums);
+    j->v = simd_take(&memory, copies * j->v_size);
+    j->m = simd_take(&memory, copies * j->m_size);
     j->of_slots = simd_take(&memory, threads * j->slot_size);
     return simd_taken(&memory);
 }
