@@ -1,6 +1,11 @@
 """Average pooling on the walk over windows that max pooling has."""
 
 
+cdef inline bint is_two_by_two(windows s) noexcept nogil:
+    """Return whether windows of 2x2 lie side by side, as nearly all do: a single pass takes them."""
+    return s.kernel_h == s.kernel_w == s.stride_h == s.stride_w == 2 and s.padding_h == s.padding_w == 0
+
+
 def average_pool2d_forward(
     Pooling s not None,
     const floating[:, :, ::1] x not None,    # IN (P, H, W), P = N * C planes
@@ -12,11 +17,11 @@ def average_pool2d_forward(
     cdef Py_ssize_t p, oh, ow
     cdef const floating* row
     cdef const floating* below
-    cdef bint is_simple = w.kernel_h == w.kernel_w == w.stride_h == w.stride_w == 2 and not (w.padding_h or w.padding_w)
+    cdef bint is_two = is_two_by_two(w)
     with nogil:
         for p in range(x.shape[0]):
             for oh in range(w.out_h):
-                if is_simple:                # nearly all are, and then a single pass does it
+                if is_two:
                     row = &x[p, 2 * oh, 0]
                     below = row + w.width
                     for ow in range(w.out_w):
@@ -40,6 +45,9 @@ def average_pool2d_backward(
     """dx[p, h, w] = the sum of dy[p, oh, ow] / counts[oh, ow] over the windows that it lies in."""
     cdef windows w = s.w
     cdef Py_ssize_t p, oh, ow, h
+    cdef floating* row
+    cdef floating* below
+    cdef bint is_two = is_two_by_two(w)
     with nogil:
         for p in range(dy.shape[0]):
             for oh in range(w.out_h):
@@ -49,4 +57,10 @@ def average_pool2d_backward(
                 for ow in range(w.width):
                     dx[p, h, ow] = 0
             for oh in range(w.out_h):
+                if is_two:
+                    row = &dx[p, 2 * oh, 0]
+                    below = row + w.width
+                    for ow in range(w.out_w):
+                        row[2 * ow] = row[2 * ow + 1] = below[2 * ow] = below[2 * ow + 1] = shares[p, oh, ow]
+                    continue
                 walk_row(ADD_OUTPUTS, &w, &dx[p, 0, 0], &shares[p, oh, 0], NULL, oh)
