@@ -113,7 +113,7 @@ def calls_of(shape, is_fused, algorithm, threads):
 
 def can_be_fused(algorithm, shape):
     """Return whether an algorithm computes a convolution of this shape together with what follows it."""
-    return algorithm in ("direct", "pooled") or algorithm.startswith("winograd") and shape[4] == 3
+    return algorithm in ("direct", "pooled") or (algorithm.startswith("winograd") and shape[4] == 3)
 
 
 def least_times(calls, seconds):

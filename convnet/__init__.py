@@ -33,6 +33,7 @@ from convnet.datasets import (
 from convnet.layers import (
     Affine,
     AveragePool2D,
+    BatchNorm2D,
     Conv2D,
     Dropout,
     Layer,
@@ -82,6 +83,7 @@ __all__ = [
     "Affine",
     "Augmentation",
     "AveragePool2D",
+    "BatchNorm2D",
     "Callback",
     "Checkpoint",
     "Constant",

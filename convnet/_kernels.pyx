@@ -10,8 +10,9 @@ kernels/, one idea a file:
     columns.pxi           rows of im2col's columns
     algorithms.pxi        which algorithm computes a convolution
     packing.pxi           a convolution's weight as its algorithm reads it
-    average_pooling.pxi   average pooling
+    average_pooling.pxi   average pooling; channels_last_pooling.pxi has that of 2x2 windows at an instruction set
     elementwise.pxi       activations
+    normalization.pxi     batch normalization
     dropout.pxi           the random mask of a dropout, and its use
     losses.pxi            the SVM loss
     warping.pxi           affine maps of images
@@ -590,7 +591,9 @@ def softmax_loss(
 
 include "kernels/packing.pxi"
 include "kernels/average_pooling.pxi"
+include "kernels/channels_last_pooling.pxi"
 include "kernels/elementwise.pxi"
+include "kernels/normalization.pxi"
 include "kernels/dropout.pxi"
 include "kernels/losses.pxi"
 include "kernels/warping.pxi"

@@ -26,6 +26,7 @@ from convnet.layers.convolution import can_fuse, conv2d_backward, conv2d_forward
 from convnet.layers.dropout import dropout_backward, dropout_forward
 from convnet.layers.fused_convolution import conv_relu_pool_backward, conv_relu_pool_forward
 from convnet.layers.losses import softmax
+from convnet.layers.normalization import batch_norm2d_backward, batch_norm2d_forward
 from convnet.layers.pooling import (
     average_pool2d_backward,
     average_pool2d_forward,
@@ -40,6 +41,8 @@ __all__ = [
     "affine_update",
     "average_pool2d_backward",
     "average_pool2d_forward",
+    "batch_norm2d_backward",
+    "batch_norm2d_forward",
     "can_fuse",
     "can_update",
     "conv2d_backward",

@@ -13,7 +13,7 @@ in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from itertools import product
-from math import cosh, exp, floor, log, tanh
+from math import cosh, exp, floor, log, sqrt, tanh
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ __all__ = [
     "affine_forward",
     "average_pool2d_backward",
     "average_pool2d_forward",
+    "batch_norm2d_backward",
+    "batch_norm2d_forward",
     "conv2d_backward",
     "conv2d_forward",
     "dropout_backward",
@@ -326,6 +328,83 @@ def affine_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, A
             dx[n, d] += g * float(weight[d, m])
             dweight[d, m] += g * float(x[n, d])
     return dx.reshape(shape), dweight, dbias
+
+
+def batch_norm2d_forward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    *,
+    mean: Array | None = None,
+    variance: Array | None = None,
+    epsilon: float = 1e-5,
+) -> tuple[Array, Array, Array]:
+    """Batch normalization: ``y = weight * (x - mean) / sqrt(variance + epsilon) + bias``, channel by channel.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, ...)
+    weight, bias : ndarray, shape (C,)
+    mean, variance : ndarray, shape (C,), optional
+        Those of x unless they are given.
+    epsilon : float
+
+    Returns
+    -------
+    y : ndarray, of the shape of x
+    mean, variance : ndarray, shape (C,)
+    """
+    y, channels = np.zeros(x.shape), len(weight)
+    means, variances = np.zeros(channels), np.zeros(channels)
+    for c in range(channels):
+        values = [float(value) for value in x[:, c].flat]
+        if mean is not None and variance is not None:
+            means[c], variances[c] = mean[c], variance[c]
+        elif values:
+            means[c] = sum(values) / len(values)
+            variances[c] = sum((value - means[c]) ** 2 for value in values) / len(values)
+        for position in np.ndindex(y[:, c].shape):
+            deviation = float(x[:, c][position]) - means[c]
+            y[:, c][position] = weight[c] * deviation / sqrt(variances[c] + epsilon) + bias[c]
+    return y, means, variances
+
+
+def batch_norm2d_backward(
+    dy: Array, x: Array, weight: Array, mean: Array, variance: Array, *, epsilon: float = 1e-5
+) -> tuple[Array, Array, Array]:
+    """Gradients of `batch_norm2d_forward`, whose mean and variance are those of x.
+
+    An element moves its own output, the mean, and the variance; dx is the sum of the three.
+
+    Parameters
+    ----------
+    dy : ndarray, of the shape of x
+        Gradient of the loss with respect to the output.
+    x : ndarray, shape (N, C, ...)
+    weight, mean, variance : ndarray, shape (C,)
+    epsilon : float
+
+    Returns
+    -------
+    dx : ndarray, of the shape of x
+    dweight, dbias : ndarray, shape (C,)
+    """
+    channels = len(weight)
+    dx, dweight, dbias = np.zeros(x.shape), np.zeros(channels), np.zeros(channels)
+    for c in range(channels):
+        root = sqrt(float(variance[c]) + epsilon)
+        values, gradients = x[:, c].astype(float), dy[:, c].astype(float)
+        dmean = dvariance = 0.0
+        for value, g in zip(values.flat, gradients.flat, strict=True):
+            dbias[c] += g
+            dweight[c] += g * (value - mean[c]) / root
+            dmean -= g * weight[c] / root
+            dvariance -= g * weight[c] * (value - mean[c]) / (2 * root**3)
+        for position in np.ndindex(values.shape):
+            of_output = gradients[position] * weight[c] / root
+            of_variance = dvariance * 2 * (values[position] - mean[c]) / values.size
+            dx[:, c][position] = of_output + dmean / values.size + of_variance
+    return dx, dweight, dbias
 
 
 def relu_forward(x: Array) -> Array:

@@ -13,6 +13,7 @@ import pytest
 from convnet import (
     Affine,
     AveragePool2D,
+    BatchNorm2D,
     Conv2D,
     Dropout,
     Layer,
@@ -140,6 +141,30 @@ def dropout(name, input_shape, rate):
     )
 
 
+def batch_norm(name, input_shape, **options):
+    """Return the row of a batch normalization with weights, biases and running statistics of its own."""
+
+    def make(dtype):
+        layer, rng = BatchNorm2D(input_shape[0], dtype=dtype, **options), np.random.default_rng(2)
+        layer.params["weight"][...] = rng.uniform(0.5, 2, input_shape[0])
+        return with_bias(layer)
+
+    def forward(layer, x, rng):
+        y, mean, variance = naive.batch_norm2d_forward(x, **layer.params, epsilon=layer.epsilon)
+        return y, (x, mean, variance)
+
+    def backward(layer, dy, cache):
+        return by_name(
+            naive.batch_norm2d_backward(dy, cache[0], layer.params["weight"], *cache[1:], epsilon=layer.epsilon)
+        )
+
+    def predict(layer, x):
+        mean, variance = layer.state["running_mean"], layer.state["running_variance"]
+        return naive.batch_norm2d_forward(x, **layer.params, mean=mean, variance=variance, epsilon=layer.epsilon)[0]
+
+    return Case(name, make, input_shape, forward, backward, predict)
+
+
 CASES = [
     convolution("conv", IMAGE, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
     convolution("conv of the same size", IMAGE, 5, 3, padding=1),
@@ -164,6 +189,9 @@ CASES = [
     activation("tanh of vectors", Tanh, naive.tanh_forward, naive.tanh_backward, (13,)),
     dropout("dropout", IMAGE, 0.4),
     dropout("dropout of nothing", (13,), 0),
+    batch_norm("batch norm", IMAGE),
+    batch_norm("batch norm of vectors", (13,), epsilon=0.1, decay=0.5),
+    batch_norm("batch norm of many channels", (33, 5, 4)),
 ]
 ROWS = [pytest.param(case, id=case.name) for case in CASES]
 

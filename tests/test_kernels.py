@@ -532,7 +532,7 @@ def test_stub_and_module_agree():
             methods = {method.name: [arg.arg for arg in method.args.args[1:]] for method in node.body}
             arguments, kind = methods.pop("__init__"), public[name]
             assert set(methods) == {member for member in vars(kind) if not member.startswith("_")}
-            instance = kind(**{argument: "sgd" if argument == "kind" else 2 for argument in arguments})
+            instance = kind(**{argument: {"kind": "sgd", "pool": "max"}.get(argument, 2) for argument in arguments})
             for method, names in methods.items():
                 if callable(member := getattr(instance, method)):
                     assert isinstance(member(**dict.fromkeys(names, 2)), tuple if method == "algorithms" else int)

@@ -6,12 +6,27 @@ cdef extern from "simd.h" nogil:
     ctypedef struct simd_rule:               # how an optimizer updates a parameter
         simd_rule_kind kind
         double rate, decay1, decay2, epsilon, correction, shrink, l2
+    ctypedef struct simd_norm:               # the factors of a batch normalization
+        Py_ssize_t channels
+        float slope
+        const float* scale
+        const float* mean
+        const float* bias
+        const float* of_x
+        const float* constant
     ctypedef struct simd_level:              # an instruction set, and what was compiled for it
         const char* name
         int (*runs)() noexcept nogil
         Py_ssize_t lanes
         void (*update)(const simd_rule* rule, Py_ssize_t size, const float* grad, float* param, float* first,
                        float* second) noexcept nogil
+        void (*norm_moments)(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean,
+                             float* squares) noexcept nogil
+        void (*norm_write)(const simd_norm* s, const float* x, Py_ssize_t rows, float* y) noexcept nogil
+        void (*norm_sums)(const simd_norm* s, const float* x, const float* dy, Py_ssize_t rows, float* sums,
+                          float* products) noexcept nogil
+        void (*norm_write_dx)(const simd_norm* s, const float* x, const float* dy, Py_ssize_t rows,
+                              float* dx) noexcept nogil
         void (*transpose)(const float* x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, float* y,
                           Py_ssize_t y_step) noexcept nogil
         void (*copy_rows)(const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,

@@ -12,12 +12,14 @@ from convnet.layers.dropout import Dropout
 from convnet.layers.gradient_check import gradient_error
 from convnet.layers.initializers import he_normal
 from convnet.layers.losses import softmax_loss, svm_loss
+from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
 
 __all__ = [
     "LAYERS",
     "Affine",
     "AveragePool2D",
+    "BatchNorm2D",
     "Conv2D",
     "Dropout",
     "Layer",
@@ -45,5 +47,6 @@ LAYERS: dict[str, type[Layer]] = {
         Sigmoid,
         Tanh,
         Dropout,
+        BatchNorm2D,
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -343,6 +343,20 @@ def can_fuse_layer(layer: Conv2D, input_shape: Shape) -> bool:
     return can_fuse(layer.params["weight"]) and layer.stride == (1, 1) and 0 not in input_shape
 
 
+def is_kept(what: str, sources: Sequence[FloatArray], copies: Sequence[npt.NDArray[np.uint8]], memory: Memory) -> bool:
+    """Return whether the last call left in memory what it made of these arrays; if not, copy them.
+
+    The caller makes it again then, and adds `what` to ``memory.kept`` at the end.
+    """
+    flat = [array.reshape(-1).view(np.uint8) for array in sources]
+    if what in memory.kept and all(map(_kernels.are_equal, flat, copies)):
+        return True
+    memory.kept.discard(what)
+    for array, copy in zip(flat, copies, strict=True):
+        copy[...] = array
+    return False
+
+
 class ConvolutionStage(Stage):
     """A convolution, and what is computed in the same pass: its activation, and a pooling of 2x2 windows.
 
@@ -410,27 +424,35 @@ class ConvolutionStage(Stage):
         return arrays
 
     def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+        return self.predict_with(self.weight, self.bias, x, memory)
+
+    def predict_with(self, weight: FloatArray, bias: FloatArray, x: FloatArray, memory: Memory) -> FloatArray:
+        """Return the output for x, as for prediction, with other parameters of the same shapes."""
         packed = memory.get("packed")
         if packed is not None:
-            self._pack(len(x), packed, memory)
-        return self._compute(x, memory, packed)
+            self._pack(weight, len(x), packed, memory)
+        return self._compute(weight, bias, x, memory, packed)
 
     def forward(self, x: FloatArray, memory: Memory, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        return self._compute(x, memory, None), x
+        return self._compute(self.weight, self.bias, x, memory, None), x
 
-    def _pack(self, n: int, packed: npt.NDArray[np.uint8], memory: Memory) -> None:
+    def _pack(self, weight: FloatArray, n: int, packed: npt.NDArray[np.uint8], memory: Memory) -> None:
         """Pack the weight, unless it was packed by the last call and has not changed."""
-        weight, copy = self.weight.reshape(-1).view(np.uint8), memory["packed weight"]
-        if n == 0 or ("packed" in memory.kept and _kernels.are_equal(weight, copy)):
+        if n == 0 or is_kept("packed", [weight], [memory["packed weight"]], memory):
             return
-        memory.kept.discard("packed")  # in case this is interrupted
-        _kernels.conv2d_pack(self.geometry, n, self.weight, packed, memory["forward scratch"], memory.threads)
-        copy[...] = weight
+        _kernels.conv2d_pack(self.geometry, n, weight, packed, memory["forward scratch"], memory.threads)
         memory.kept.add("packed")
 
-    def _compute(self, x: FloatArray, memory: Memory, packed: npt.NDArray[np.uint8] | None) -> FloatArray:
+    def _compute(
+        self,
+        weight: FloatArray,
+        bias: FloatArray,
+        x: FloatArray,
+        memory: Memory,
+        packed: npt.NDArray[np.uint8] | None,
+    ) -> FloatArray:
         y, scratch, codes = memory["y"], memory["forward scratch"], memory.get("codes")
-        _kernels.conv2d_forward(self.geometry, x, self.weight, self.bias, y, scratch, memory.threads, codes, packed)
+        _kernels.conv2d_forward(self.geometry, x, weight, bias, y, scratch, memory.threads, codes, packed)
         return y
 
     def backward(self, dy: FloatArray, cache: FloatArray, memory: Memory) -> tuple[FloatArray | None, Grads]:

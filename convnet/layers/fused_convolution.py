@@ -10,6 +10,7 @@ import numpy.typing as npt
 from convnet import _kernels
 from convnet.core.checks import FloatArray, Pair, as_plain, as_real, check_shape
 from convnet.core.threads import get_num_threads
+from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.activations import LeakyReLU, ReLU
 from convnet.layers.base import Layer
 from convnet.layers.convolution import (
@@ -19,11 +20,20 @@ from convnet.layers.convolution import (
     can_fuse_layer,
     conv_arguments,
     geometry_of,
+    is_kept,
 )
-from convnet.layers.pooling import AveragePool2D, MaxPool2D, pool_output_shape
+from convnet.layers.normalization import BatchNorm2D
+from convnet.layers.pooling import AveragePool2D, MaxPool2D, is_two_by_two, pool_output_shape
 from convnet.layers.stage import Options, Shape
 
-__all__ = ["FUSED", "FusedConvolutionStage", "conv_relu_pool_backward", "conv_relu_pool_forward"]
+__all__ = [
+    "FOLDED",
+    "FUSED",
+    "FoldedConvolutionStage",
+    "FusedConvolutionStage",
+    "conv_relu_pool_backward",
+    "conv_relu_pool_forward",
+]
 
 # Layers that one pass computes; the longest come first.
 FUSED: tuple[tuple[type[Layer], ...], ...] = (
@@ -36,6 +46,8 @@ FUSED: tuple[tuple[type[Layer], ...], ...] = (
     (Conv2D, ReLU),
     (Conv2D, LeakyReLU),
 )
+# The same with a batch normalization, which prediction folds into the convolution.
+FOLDED: tuple[tuple[Any, ...], ...] = tuple((Conv2D, BatchNorm2D, *classes[1:]) for classes in (*FUSED, (Conv2D,)))
 # The argmax of `conv_relu_pool_forward` where ReLU is inactive.
 INACTIVE = 4
 
@@ -183,8 +195,54 @@ class FusedConvolutionStage(ConvolutionStage):
         """Return whether such layers have the sizes for it, and a slope that keeps the order of numbers."""
         conv, *rest = layers
         return can_fuse_layer(conv, input_shape) and all(
-            layer.slope >= 0
-            if isinstance(layer, LeakyReLU)
-            else isinstance(layer, ReLU) or (layer.kernel_size, layer.stride, layer.padding) == ((2, 2), (2, 2), (0, 0))
+            layer.slope >= 0 if isinstance(layer, LeakyReLU) else isinstance(layer, ReLU) or is_two_by_two(layer)
             for layer in rest
         )
+
+
+class FoldedConvolutionStage(FusedConvolutionStage):
+    """A prediction by a Conv2D and a BatchNorm2D, and what may follow a Conv2D in a FusedConvolutionStage.
+
+    With ``scale = norm.weight / sqrt(running_variance + epsilon)`` both are one convolution, of the filters
+    ``weight * scale`` and the bias ``(bias - running_mean) * scale + norm.bias``. It is made once, and again when one
+    of the six arrays has changed.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        layers: tuple[Layer, ...],
+        input_shape: Shape,
+        dtype: np.dtype,
+        options: Options,
+    ) -> None:
+        conv, norm, *rest = layers
+        assert isinstance(norm, BatchNorm2D)
+        norm.output_shape(conv.output_shape(input_shape))
+        super().__init__(names, (conv, *rest), input_shape, dtype, options)
+        self.norm, self.fused = norm, ("bias", "BatchNorm2D", *self.fused[1:])
+
+    @staticmethod
+    def fits(layers: tuple[Any, ...], input_shape: Shape) -> bool:
+        conv, _, *rest = layers
+        return FusedConvolutionStage.fits((conv, *rest), input_shape)
+
+    def _sources(self) -> list[FloatArray]:
+        params, state = self.norm.params, self.norm.state
+        return [self.weight, self.bias, params["weight"], params["bias"], *state.values()]
+
+    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        copies = {f"copy {i}": ((array.nbytes,), np.uint8) for i, array in enumerate(self._sources())}
+        folded = {"folded weight": (self.weight.shape, self.dtype), "folded bias": (self.bias.shape, self.dtype)}
+        return super().arrays(n, threads, training) | copies | folded
+
+    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+        weight, bias = memory["folded weight"], memory["folded bias"]
+        sources = self._sources()
+        if not is_kept("folded", sources, [memory[f"copy {i}"] for i in range(len(sources))], memory):
+            norm_weight, norm_bias, mean, variance = (array.astype(np.float64) for array in sources[2:])
+            scale = norm_weight / np.sqrt(variance + self.norm.epsilon)
+            weight[...] = self.weight * scale[:, np.newaxis, np.newaxis, np.newaxis]
+            bias[...] = (self.bias - mean) * scale + norm_bias
+            memory.kept.add("folded")
+        return self.predict_with(weight, bias, x, memory)

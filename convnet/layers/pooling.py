@@ -349,6 +349,11 @@ def _average_backward(
     in_parts(task, len(images), WORK * dx.size)
 
 
+def is_two_by_two(layer: Pool2D) -> bool:
+    """Return whether a layer's windows are of 2x2 pixels and lie side by side."""
+    return (layer.kernel_size, layer.stride, layer.padding) == ((2, 2), (2, 2), (0, 0))
+
+
 class Pool2D(Layer):
     """What the poolings have in common: windows, and the shape of the output."""
 
@@ -452,43 +457,96 @@ class AveragePool2D(Pool2D):
 
 
 class PoolStage(ParameterlessStage):
-    """What the stages of poolings have in common."""
+    """What the stages of poolings have in common: in NCHW any pooling, and channels last one of 2x2 windows.
+
+    Attributes
+    ----------
+    pool : str
+        ``max`` or ``average``.
+    """
+
+    pool: str
 
     def __init__(self, name: str, layer: Pool2D, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__((name,), input_shape, layer.output_shape(input_shape), dtype)
         _, h, w = input_shape
         self.geometry = _kernels.Pooling(h, w, *layer.kernel_size, *layer.stride, *layer.padding)
+        if is_two_by_two(layer) and dtype == np.float32 and _kernels.instruction_set() != "none":
+            self.layouts = "any input"
 
-
-class MaxPoolStage(PoolStage):
-    """A max pooling, with arrays in NCHW layout."""
+    def set_layouts(self, input_layout: str, output_layout: str) -> None:
+        super().set_layouts(input_layout, output_layout)
+        if input_layout == "NHWC":
+            channels, height, width = self.input_shape
+            gives_last = output_layout == "NHWC"
+            self.channels_last = _kernels.ChannelsLastPooling(self.pool, channels, height, width, gives_last)
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
-        return super().arrays(n, threads, training) | {"argmax": ((n, *self.output_shape), np.int32)}
+        arrays = super().arrays(n, threads, training)
+        if self.input_layout == "NCHW":
+            return arrays | self.planar_arrays(n, training)
+        channels, height, width = self.output_shape
+        arrays["scratch"] = (self.channels_last.scratch(threads),), np.float32
+        return arrays | ({"codes": ((n, height, width, channels), np.uint8)} if training else {})
 
     def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
-        _max_forward(self.geometry, x, memory["y"], memory["argmax"])
+        if self.input_layout == "NCHW":
+            self.pool_planes(x, memory)
+        else:
+            y, codes, scratch = memory["y"], memory.get("codes"), memory["scratch"]
+            _kernels.pool_channels_last_forward(self.channels_last, x, y, codes, scratch, memory.threads)
         return memory["y"]
 
     def write_dx(self, dy: FloatArray, cache: Any, memory: Memory) -> None:
+        if self.input_layout == "NCHW":
+            self.write_planes(dy, memory)
+        else:
+            dx, codes, scratch = memory["dx"], memory["codes"], memory["scratch"]
+            _kernels.pool_channels_last_backward(self.channels_last, dy, codes, dx, scratch, memory.threads)
+
+    def planar_arrays(self, n: int, training: bool) -> dict[str, ArraySpec]:
+        """Return what the two methods below take from their memory beside y and dx."""
+        raise NotImplementedError
+
+    def pool_planes(self, x: FloatArray, memory: Memory) -> None:
+        """Write the output in NCHW."""
+        raise NotImplementedError
+
+    def write_planes(self, dy: FloatArray, memory: Memory) -> None:
+        """Write the gradient with respect to the input in NCHW."""
+        raise NotImplementedError
+
+
+class MaxPoolStage(PoolStage):
+    """A max pooling."""
+
+    pool = "max"
+
+    def planar_arrays(self, n: int, training: bool) -> dict[str, ArraySpec]:
+        return {"argmax": ((n, *self.output_shape), np.int32)}
+
+    def pool_planes(self, x: FloatArray, memory: Memory) -> None:
+        _max_forward(self.geometry, x, memory["y"], memory["argmax"])
+
+    def write_planes(self, dy: FloatArray, memory: Memory) -> None:
         _max_backward(dy, memory["argmax"], memory["dx"])
 
 
 class AveragePoolStage(PoolStage):
-    """An average pooling, with arrays in NCHW layout."""
+    """An average pooling."""
+
+    pool = "average"
 
     def __init__(self, name: str, layer: AveragePool2D, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__(name, layer, input_shape, dtype)
         windows = layer.kernel_size, layer.stride, layer.padding
         self.counts = _window_counts(input_shape[1:], *windows, layer.count_padding, dtype)
 
-    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
-        arrays = super().arrays(n, threads, training)
-        return arrays | ({"shares": arrays["y"]} if training else {})
+    def planar_arrays(self, n: int, training: bool) -> dict[str, ArraySpec]:
+        return {"shares": ((n, *self.output_shape), self.dtype)} if training else {}
 
-    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+    def pool_planes(self, x: FloatArray, memory: Memory) -> None:
         _average_forward(self.geometry, x, self.counts, memory["y"])
-        return memory["y"]
 
-    def write_dx(self, dy: FloatArray, cache: Any, memory: Memory) -> None:
+    def write_planes(self, dy: FloatArray, memory: Memory) -> None:
         _average_backward(self.geometry, dy, self.counts, memory["shares"], memory["dx"])

@@ -84,7 +84,8 @@ class Stage:
         What computes it, such as ``direct`` or ``im2col``; see docs/architecture.md.
     layouts : str
         The layouts of images, the order of their axes, that it takes: ``NCHW`` alone; ``same``: either, and it gives
-        that of its input; ``any``: either, and it gives either. `convnet.core.workspace.Layout` is something else:
+        that of its input; ``any input``: either, and it gives NCHW, or channels last where its input is; ``any``:
+        either, and it gives either. `convnet.core.workspace.Layout` is something else:
         offsets in a block of memory.
     input_layout, output_layout : str
         ``NCHW``, or ``NHWC``, channels last. The plan says so, by `set_layouts`.

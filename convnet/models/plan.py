@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from operator import is_
 from time import perf_counter
@@ -22,21 +22,27 @@ from convnet.core.tables import format_table
 from convnet.core.threads import get_num_threads
 from convnet.core.workspace import Layout, Memory, Workspace
 from convnet.layers import LAYERS
-from convnet.layers.activations import ReLU
+from convnet.layers.activations import LeakyReLU, ReLU
 from convnet.layers.affine import Affine, AffineStage
 from convnet.layers.base import Layer
-from convnet.layers.fused_convolution import FUSED, FusedConvolutionStage
+from convnet.layers.fused_convolution import FOLDED, FUSED, FoldedConvolutionStage, FusedConvolutionStage
 from convnet.layers.losses import Loss
+from convnet.layers.normalization import BatchNorm2D, BatchNormStage
 from convnet.layers.stage import Grads, LayerStage, Options, Shape, Stage, Update
 from convnet.models.profile import Profile, StageTime, measured_peak, median_times
 
 __all__ = ["Plan", "Step"]
 
 # Layers in a row that one stage computes, and that stage; the first that fits is taken.
-GROUPS: tuple[tuple[tuple[type[Layer], ...], Any], ...] = (
+Group = tuple[tuple[type[Layer], ...], Any]
+GROUPS: tuple[Group, ...] = (
     *((classes, FusedConvolutionStage) for classes in FUSED),
     ((Affine, ReLU), AffineStage),
+    ((BatchNorm2D, ReLU), BatchNormStage),
+    ((BatchNorm2D, LeakyReLU), BatchNormStage),
 )
+# What a prediction can do besides.
+PREDICTION_GROUPS = (*((classes, FoldedConvolutionStage) for classes in FOLDED), *GROUPS)
 # Layouts that a plan remembers, one for each number of examples and of threads.
 MOST_LAYOUTS = 64
 # A plan keeps at most MOST_SPARE workspaces, of at most SPARE_SIZE bytes each, for the next predictions.
@@ -76,6 +82,9 @@ class Plan:
     Attributes
     ----------
     stages : list of Stage
+        What computes a training step.
+    prediction_stages : list of Stage
+        What computes a prediction: the same, unless prediction can do with fewer.
     instruction_set : str
         The instruction set that the plan was made for.
 
@@ -104,7 +113,11 @@ class Plan:
         # A weight that several layers share may not change before all of its gradients are computed.
         pairs = combinations(self.params.values(), 2)
         self.may_update = not any(np.may_share_memory(first, second) for first, second in pairs)
-        self.stages = self._compile(layers, Options(winograd=winograd), fuse and not reference, reference)
+        options, fuse = Options(winograd=winograd), fuse and not reference
+        self.stages = self._compile(layers, options, GROUPS if fuse else (), reference)
+        self.prediction_stages = self.stages
+        if fuse and any(isinstance(layer, BatchNorm2D) for layer in layers.values()):
+            self.prediction_stages = self._compile(layers, options, PREDICTION_GROUPS, reference)
         # Stages of the library copy what they need of a layer; a layer stage asks the layer each time.
         own = {name for stage in self.stages if not isinstance(stage, LayerStage) for name in stage.names}
         self._made_of = [(layer, layer._changes if name in own else None) for name, layer in layers.items()]
@@ -113,15 +126,18 @@ class Plan:
         self.first = with_params.index(True) if any(with_params) else len(self.stages)
         for position, stage in enumerate(self.stages):
             stage.need_dx = position > self.first
-        self._choose_layouts()
+        for stages in (self.stages, self.prediction_stages):
+            _choose_layouts(stages)
         self._layouts: dict[tuple[int, int, bool], Layout] = {}
         self._spare: list[Workspace] = []
 
-    def _compile(self, layers: Mapping[str, Layer], options: Options, fuse: bool, reference: bool) -> list[Stage]:
+    def _compile(
+        self, layers: Mapping[str, Layer], options: Options, groups: Sequence[Group], reference: bool
+    ) -> list[Stage]:
         """Return the stages: a group where one fits, else each library layer's own stage, else a layer stage."""
         names, stages, shape, start = list(layers), list[Stage](), self.input_shape, 0
         while start < len(names):
-            for classes, stage_class in GROUPS if fuse else ():
+            for classes, stage_class in groups:
                 chosen = tuple(names[start : start + len(classes)])
                 group = tuple(layers[name] for name in chosen)
                 is_match = tuple(type(layer) for layer in group) == classes
@@ -140,17 +156,6 @@ class Plan:
             shape = stages[-1].output_shape
         return stages
 
-    def _choose_layouts(self) -> None:
-        """Keep images channels last between stages that take them so; the plan's input and output are NCHW."""
-        takes = [False]  # whether each stage takes channels last, from behind the last stage to the first
-        for stage in reversed(self.stages):
-            takes.append(stage.layouts == "any" or (stage.layouts == "same" and takes[-1]))
-        layout = "NCHW"
-        for stage, is_taken in zip(self.stages, takes[-2::-1], strict=True):
-            gives = stage.layouts == "any" or (stage.layouts == "same" and layout == "NHWC")
-            before, layout = layout, "NHWC" if gives and is_taken else "NCHW"
-            stage.set_layouts(before, layout)
-
     def is_current(self, layers: Mapping[str, Layer]) -> bool:
         """Return whether the plan is of the instruction set in use, and of these layers and arrays as they are."""
         if self.instruction_set != _kernels.instruction_set() or len(layers) != len(self._made_of):
@@ -168,7 +173,8 @@ class Plan:
 
         It may lie in the workspace, where the next call overwrites it.
         """
-        for stage, memory in zip(self.stages, workspace.memories(self.layout(len(x), False)), strict=True):
+        memories = workspace.memories(self.layout(len(x), False))
+        for stage, memory in zip(self.prediction_stages, memories, strict=True):
             x = stage.predict(x, memory)
         return x
 
@@ -241,7 +247,8 @@ class Plan:
         if found is None:
             if len(self._layouts) >= MOST_LAYOUTS:
                 self._layouts.clear()
-            found = Layout([stage.arrays(n, threads, training) for stage in self.stages], threads)
+            stages = self.stages if training else self.prediction_stages
+            found = Layout([stage.arrays(n, threads, training) for stage in stages], threads)
             self._layouts[key] = found
         return found
 
@@ -267,7 +274,11 @@ class Plan:
             f"Plan for examples of shape {self.input_shape} in {self.dtype}, instruction set {self.instruction_set}; "
             f"memory of a training step of {batch_size} examples on {layout.threads} threads"
         )
-        return f"{title}\n{format_table(rows, '<<<<<>')}"
+        folded = [
+            " + ".join(stage.names) for stage in self.prediction_stages if isinstance(stage, FoldedConvolutionStage)
+        ]
+        note = f"\nIn prediction these are one convolution each: {', '.join(folded)}" if folded else ""
+        return f"{title}\n{format_table(rows, '<<<<<>')}{note}"
 
     def __str__(self) -> str:
         return self.table()
@@ -308,11 +319,13 @@ class Plan:
         if training and loss is None:
             raise ValueError("profile: expected no labels, because the plan has no loss; take that of model.plan()")
 
+        stages = self.stages if training else self.prediction_stages
+
         def run() -> list[float]:
             memories, rng = workspace.memories(self.layout(len(x), training)), np.random.default_rng(0)
             y, caches, times = x, list[Any](), list[float]()
             start = perf_counter()
-            for stage, memory in zip(self.stages, memories, strict=True):
+            for stage, memory in zip(stages, memories, strict=True):
                 if training:
                     y, cache = stage.forward(y, memory, rng)
                     caches.append(cache)
@@ -324,8 +337,8 @@ class Plan:
                 return times
             _, dscores = loss(y, targets)
             gradients = self.backward(dscores, Step(self, y, caches, memories))
-            backward = [0.0] * len(self.stages)
-            for position in reversed(range(self.first, len(self.stages))):
+            backward = [0.0] * len(stages)
+            for position in reversed(range(self.first, len(stages))):
                 start = perf_counter()
                 next(gradients)
                 backward[position] = perf_counter() - start
@@ -333,9 +346,9 @@ class Plan:
 
         times = median_times(run, seconds)
         rows = []
-        for position, stage in enumerate(self.stages):
+        for position, stage in enumerate(stages):
             flop = 2 * len(x) * self.layers[stage.names[0]].multiply_adds(stage.input_shape)
-            backward = times[len(self.stages) + position] if training else 0.0
+            backward = times[len(stages) + position] if training else 0.0
             # As many operations for the gradient of the weight, and for that of the input.
             times_of = (1 + stage.need_dx) if backward else 0
             row = (times[position], backward, flop, flop * times_of)
@@ -346,6 +359,18 @@ class Plan:
         return Profile(
             rows, len(x), threads, peak, f"{what} of {len(x)} examples, instruction set {self.instruction_set}"
         )
+
+
+def _choose_layouts(stages: list[Stage]) -> None:
+    """Keep images channels last between stages that take them so; the first input and the last output are NCHW."""
+    takes = [False]  # whether each stage takes channels last, from behind the last stage to the first
+    for stage in reversed(stages):
+        takes.append(stage.layouts in ("any", "any input") or (stage.layouts == "same" and takes[-1]))
+    layout = "NCHW"
+    for stage, is_taken in zip(stages, takes[-2::-1], strict=True):
+        gives = stage.layouts == "any" or (stage.layouts != "NCHW" and layout == "NHWC")
+        before, layout = layout, "NHWC" if gives and is_taken else "NCHW"
+        stage.set_layouts(before, layout)
 
 
 def _is_of_library(layer: Layer) -> bool:

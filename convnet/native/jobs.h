@@ -11,4 +11,5 @@
 #include "jobs/pooled.h"
 #include "jobs/winograd.h"
 #include "jobs/convolution.h"
+#include "jobs/pooling.h"
 #include "jobs/peak.h"

@@ -22,6 +22,7 @@
 #include "tiles/sparse.h"
 #include "tiles/columns.h"
 #include "tiles/outputs.h"
+#include "tiles/normalization.h"
 #include "tiles/pooled.h"
 #include "tiles/direct.h"
 #include "tiles/winograd.h"
@@ -52,6 +53,10 @@ static const simd_level SIMD_NAME(level) = {
     .sparse_block = SIMD_NAME(sparse_block),
     .sparse_affine = SIMD_NAME(sparse_affine),
     .update = SIMD_NAME(update),
+    .norm_moments = SIMD_NAME(norm_moments),
+    .norm_write = SIMD_NAME(norm_write),
+    .norm_sums = SIMD_NAME(norm_sums),
+    .norm_write_dx = SIMD_NAME(norm_write_dx),
     .activate = SIMD_NAME(activate),
     .pool_outputs = SIMD_NAME(pool_outputs),
     .output_gradients = SIMD_NAME(output_gradients),

@@ -77,6 +77,13 @@ typedef struct {
     uint8_t *codes;         /* (n, rows, columns, filters), with pooling; forward it may be NULL */
 } simd_outputs;
 
+/* A batch normalization of rows of channels: its factors, of each channel. */
+typedef struct {
+    ptrdiff_t channels;
+    float slope;            /* as above */
+    const float *scale, *mean, *bias, *of_x, *constant;
+} simd_norm;
+
 /* In the place of the edge of Winograd's tiles: a direct convolution, and the gradients of weights behind max pooling,
  * which visit the maxima alone.
  */
@@ -162,6 +169,10 @@ typedef struct simd_level {
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0,
                           float *out);
     void (*update)(const simd_rule *, ptrdiff_t size, const float *grad, float *param, float *first, float *second);
+    void (*norm_moments)(const float *x, ptrdiff_t rows, ptrdiff_t channels, float *mean, float *squares);
+    void (*norm_write)(const simd_norm *, const float *x, ptrdiff_t rows, float *y);
+    void (*norm_sums)(const simd_norm *, const float *x, const float *dy, ptrdiff_t rows, float *sums, float *products);
+    void (*norm_write_dx)(const simd_norm *, const float *x, const float *dy, ptrdiff_t rows, float *dx);
     void (*activate)(const simd_outputs *, float *y, ptrdiff_t pixels, ptrdiff_t f0, ptrdiff_t f1);
     void (*pool_outputs)(const simd_outputs *, const float *rows, ptrdiff_t step, ptrdiff_t units, ptrdiff_t f0,
                          ptrdiff_t f1, float *y, uint8_t *codes);
@@ -256,6 +267,11 @@ static ptrdiff_t simd_packed_size(const simd_level *level, const simd_convolutio
 static void simd_convolution_pack(const simd_level *level, const simd_convolution *s, int threads) {}
 static void simd_convolution_forward(const simd_level *level, const simd_convolution *s, int threads) {}
 static void simd_convolution_gradients(const simd_level *level, const simd_convolution *s, int threads) {}
+static ptrdiff_t simd_pooling_size(const simd_outputs *o) { return 0; }
+static void simd_pooling_forward(const simd_level *level, const simd_outputs *o, const float *x, ptrdiff_t n,
+                                 float *memory, int threads) {}
+static void simd_pooling_backward(const simd_level *level, const simd_outputs *o, float *dx, ptrdiff_t n,
+                                  float *memory, int threads) {}
 static double simd_peak(const simd_level *level, ptrdiff_t repeats, int threads) { return 0; }
 
 #endif

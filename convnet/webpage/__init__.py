@@ -124,6 +124,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         "layers": [
             {"name": name, "class": type(layer).__name__, **layer.hyperparameters()}
             | {key: _encoded(params[f"{name}.{key}"][0], "float16", params[f"{name}.{key}"][1]) for key in layer.params}
+            | {key: _encoded(array, "float32") for key, array in layer.state.items()}
             for name, layer in model.layers.items()
         ],
         "statistics": None

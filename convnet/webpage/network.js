@@ -77,6 +77,18 @@ function tanh_forward(x) {
   return { shape: x.shape, data: x.data.map(Math.tanh) };
 }
 
+/** y = weight * (x - mean) / sqrt(variance + epsilon) + bias, channel by channel. */
+function batch_norm2d_forward(x, weight, bias, mean, variance, epsilon) {
+  const pixels = x.data.length / x.shape[0];
+  return {
+    shape: x.shape,
+    data: x.data.map((value, i) => {
+      const c = Math.floor(i / pixels);
+      return (weight.data[c] * (value - mean.data[c])) / Math.sqrt(variance.data[c] + epsilon) + bias.data[c];
+    }),
+  };
+}
+
 /** Calls of `pool(image, width, rows, columns)`, which gives the value of a window, for every output. */
 function pool2d_forward(x, kernel_size, stride, padding, pool) {
   const [c, h, w] = x.shape;
@@ -146,6 +158,8 @@ const LAYERS = {
   AveragePool2D: (x, layer) =>
     average_pool2d_forward(x, layer.kernel_size, layer.stride, layer.padding, layer.count_padding),
   Dropout: (x) => x,
+  BatchNorm2D: (x, layer) =>
+    batch_norm2d_forward(x, layer.weight, layer.bias, layer.running_mean, layer.running_variance, layer.epsilon),
 };
 
 /** A stack of layers, given as objects of name, class, parameters and hyper-parameters. */

@@ -129,6 +129,25 @@ def test_activations(data):
             same(functional.tanh_backward(dy, x), naive.tanh_backward(plain(dy), plain(x)))
 
 
+@given(st.data())
+def test_batch_norm(data):
+    channels = data.draw(st.integers(1, 4))
+    pixels = data.draw(st.sampled_from([(), (2, 3), (1, 1), (7, 11)]))
+    shape = (data.draw(st.integers(0, 5)), channels, *pixels)
+    weight, bias = (data.draw(arrays(channels, special=NUMBERS)) for _ in range(2))
+    epsilon = data.draw(st.floats(0.1, 2))
+    x, dy = data.draw(arrays(shape, special=NUMBERS)), data.draw(arrays(shape, special=NUMBERS))
+    y, *moments = functional.batch_norm2d_forward(x, weight, bias, epsilon=epsilon)
+    true = naive.batch_norm2d_forward(plain(x), plain(weight), plain(bias), epsilon=epsilon)
+    same((y, *moments), true)
+    given_moments = {"mean": data.draw(arrays(channels, special=NUMBERS)), "variance": np.arange(channels)}
+    y, *_ = functional.batch_norm2d_forward(x, weight, bias, epsilon=epsilon, **given_moments)
+    plain_moments = {name: plain(array) for name, array in given_moments.items()}
+    same(y, naive.batch_norm2d_forward(plain(x), plain(weight), plain(bias), epsilon=epsilon, **plain_moments)[0])
+    found = functional.batch_norm2d_backward(dy, x, weight, *moments, epsilon=epsilon)
+    same(found, naive.batch_norm2d_backward(plain(dy), plain(x), plain(weight), *true[1:], epsilon=epsilon))
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @given(data=st.data())
 def test_losses(data, name):
@@ -230,6 +249,8 @@ def test_wrong_shapes_are_one_clear_error(data):
         lambda: functional.leaky_relu_backward(x, weight),
         lambda: functional.tanh_backward(x, weight),
         lambda: functional.warp(x, weight),
+        lambda: functional.batch_norm2d_forward(x, weight, bias),
+        lambda: functional.batch_norm2d_backward(x, x, weight, bias, bias),
         *(partial(loss, x, np.zeros(other, int)) for loss in LOSSES.values()),
     ]
     for call in calls:

@@ -223,7 +223,7 @@ def check(model, dtype, n):
         agree(grad, true[name], dtype, name)
     model.rng = generator()
     loss, grads = model.loss(x, labels)
-    weights = {name for name in model.params if name.endswith("weight")}
+    weights = {f"{name}.{key}" for name, layer in model.layers.items() for key in layer.regularised}
     expected += sum(0.5 * model.l2 * (model.params[name].astype(np.float64) ** 2).sum() for name in weights)
     assert loss == pytest.approx(expected, rel=1e-5 if dtype == np.float32 else 1e-11)
     for name, grad in grads.items():
