@@ -6,10 +6,10 @@ const context_of = (canvas) => canvas.getContext("2d", { willReadFrequently: tru
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 const model = new Sequential(
-  page.layers.map((layer) => ({
-    ...layer,
-    ...(layer.weight && { weight: decode_array(layer.weight), bias: decode_array(layer.bias) }),
-  })),
+  page.layers.map((layer) =>
+    // Parameters and state are objects with data; the rest are hyper-parameters.
+    Object.fromEntries(Object.entries(layer).map(([key, value]) => [key, value?.data ? decode_array(value) : value])),
+  ),
 );
 const statistics = page.statistics && {
   ...page.statistics,

@@ -99,6 +99,8 @@ def test_every_layer_and_option(open_page, tmp_path, rng, name, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_row_of_the_layers(open_page, tmp_path, rng, case, dtype):
     model = model_of(case, dtype)
+    for array in model.state.values():
+        array += rng.uniform(0.1, 1, array.shape).astype(array.dtype)
     x = rng.standard_normal((20, *case.input_shape))
     webpage.export(model, tmp_path / "page.html", samples=(x, rng.integers(0, 4, 20)))
     expected = model.scores(x)
