@@ -57,7 +57,7 @@ def _pair(value: Pair) -> tuple[int, int]:
 # ------------------------------------------------------------------------------------------ convolution
 
 
-def conv2d_forward(x: Array, weight: Array, bias: Array, *, stride: Pair = 1, padding: Pair = 0) -> Array:
+def conv2d_forward(x: Array, weight: Array, bias: Array | None = None, *, stride: Pair = 1, padding: Pair = 0) -> Array:
     """Convolution (cross-correlation): slide every filter over the image, multiply and add.
 
     ``y[n, f, oh, ow] = bias[f] + sum over c, i, j of
@@ -67,7 +67,8 @@ def conv2d_forward(x: Array, weight: Array, bias: Array, *, stride: Pair = 1, pa
     ----------
     x : ndarray, shape (N, C, H, W)
     weight : ndarray, shape (F, C, KH, KW)
-    bias : ndarray, shape (F,)
+    bias : ndarray, shape (F,), optional
+        0 unless it is given.
     stride, padding : int or pair of ints
 
     Returns
@@ -81,7 +82,7 @@ def conv2d_forward(x: Array, weight: Array, bias: Array, *, stride: Pair = 1, pa
     out_w = (width + 2 * pw - kw) // sw + 1
     y = np.zeros((n_images, filters, out_h, out_w))
     for n, f, oh, ow in product(range(n_images), range(filters), range(out_h), range(out_w)):
-        total = float(bias[f])
+        total = 0.0 if bias is None else float(bias[f])
         for c, i, j in product(range(channels), range(kh), range(kw)):
             h = oh * sh + i - ph
             w = ow * sw + j - pw

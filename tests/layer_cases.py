@@ -71,14 +71,22 @@ def with_bias(layer):
 def convolution(name, input_shape, filters, kernel_size, **options):
     def make(dtype):
         rng = np.random.default_rng(1)
-        return with_bias(Conv2D(input_shape[0], filters, kernel_size, rng=rng, dtype=dtype, **options))
+        layer = Conv2D(input_shape[0], filters, kernel_size, rng=rng, dtype=dtype, **options)
+        return with_bias(layer) if "bias" in layer.params else layer
+
+    def sizes(layer):
+        return {"stride": layer.stride, "padding": layer.padding}
+
+    def backward(layer, dy, x):
+        dx, grads = by_name(naive.conv2d_backward(dy, x, layer.params["weight"], **sizes(layer)))
+        return dx, {name: grads[name] for name in layer.params}
 
     return Case(
         name,
         make,
         input_shape,
-        lambda layer, x, rng: (naive.conv2d_forward(x, **layer.params, **layer.hyperparameters()), x),
-        lambda layer, dy, x: by_name(naive.conv2d_backward(dy, x, layer.params["weight"], **layer.hyperparameters())),
+        lambda layer, x, rng: (naive.conv2d_forward(x, **layer.params, **sizes(layer)), x),
+        backward,
     )
 
 
@@ -169,6 +177,7 @@ CASES = [
     convolution("conv", IMAGE, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
     convolution("conv of the same size", IMAGE, 5, 3, padding=1),
     convolution("conv 1x1", IMAGE, 2, 1),
+    convolution("conv without bias", (5, 6, 7), 9, 3, padding=1, bias=False),
     convolution("conv of the image's size", IMAGE, 3, (7, 5)),
     convolution("conv of many channels", (17, 6, 9), 18, 3, padding=(0, 2)),
     affine("affine", IMAGE, 4),

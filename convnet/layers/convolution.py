@@ -118,7 +118,7 @@ def geometry_of(
 def conv2d_forward(
     x: npt.ArrayLike,
     weight: npt.ArrayLike,
-    bias: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
     *,
     stride: Pair = 1,
     padding: Pair = 0,
@@ -136,7 +136,7 @@ def conv2d_forward(
         Images.
     weight : array_like, shape (F, C, KH, KW)
         Filters.
-    bias : array_like, shape (F,)
+    bias : array_like, shape (F,), optional
         Added to each filter's output.
     stride, padding : int or pair of ints
         Step between windows, and zeros added on each side, along the height and the width.
@@ -165,7 +165,7 @@ def conv2d_forward(
     convolutional neural networks", 2016.
     """
     x, weight, stride, padding, outputs = conv_arguments(x, weight, stride, padding)
-    bias = as_real(bias, "Conv2D: bias", weight.dtype)
+    bias = np.zeros(outputs[:1], weight.dtype) if bias is None else as_real(bias, "Conv2D: bias", weight.dtype)
     check_shape(bias.shape, outputs[:1], "Conv2D: bias")
     geometry = geometry_of(x.shape[1:], weight, stride, padding, as_flag(winograd, "Conv2D: winograd"))
     threads = get_num_threads()
@@ -245,6 +245,8 @@ class Conv2D(Layer):
         Height and width of the filters.
     stride, padding : int or pair of ints
         Step between windows, and zeros added on each side.
+    bias : bool
+        Whether there is a bias. In front of a `BatchNorm2D`, which subtracts the mean, it has no use.
     rng : numpy.random.Generator
         Draws the initial weights: He normal with ``fan_in = C * KH * KW``. Biases start at 0.
     dtype : float32 or float64
@@ -253,7 +255,7 @@ class Conv2D(Layer):
     Attributes
     ----------
     params : dict
-        ``weight`` (F, C, KH, KW) and ``bias`` (F,).
+        ``weight`` (F, C, KH, KW) and, if there is one, ``bias`` (F,).
 
     Raises
     ------
@@ -271,6 +273,7 @@ class Conv2D(Layer):
         *,
         stride: Pair = 1,
         padding: Pair = 0,
+        bias: bool = True,
         rng: np.random.Generator,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
@@ -279,26 +282,36 @@ class Conv2D(Layer):
         kernel = as_pair(kernel_size, "Conv2D: kernel_size", 1)
         self.stride, self.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
         weight = he_normal((f, c, *kernel), c * kernel[0] * kernel[1], rng, dtype)
-        self.params = {"weight": weight, "bias": np.zeros(f, weight.dtype)}
+        self.params = {"weight": weight}
+        if as_flag(bias, "Conv2D: bias"):
+            self.params["bias"] = np.zeros(f, weight.dtype)
 
     def _describe(self) -> dict[str, Any]:
         f, c, *kernel = self.params["weight"].shape
         return {"in_channels": c, "out_channels": f, "kernel_size": tuple(kernel)} | super()._describe()
 
+    @property
+    def bias(self) -> FloatArray:
+        """The bias, zeros if there is none."""
+        weight = self.params["weight"]
+        return self.params["bias"] if "bias" in self.params else np.zeros(len(weight), weight.dtype)
+
     def hyperparameters(self) -> dict[str, Any]:
-        return {"stride": self.stride, "padding": self.padding}
+        sizes: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
+        return sizes if "bias" in self.params else sizes | {"bias": False}
 
     @classmethod
     def from_params(  # type: ignore[override]
-        cls, params: Mapping[str, npt.ArrayLike], *, stride: Pair = 1, padding: Pair = 0
+        cls, params: Mapping[str, npt.ArrayLike], *, stride: Pair = 1, padding: Pair = 0, bias: bool = True
     ) -> Self:
         layer = cls.__new__(cls)
-        layer.params, layer.state = cls._copy_params(params, {"weight": 4, "bias": 1}), {}
+        expected = {"weight": 4, "bias": 1} if as_flag(bias, "Conv2D: bias") else {"weight": 4}
+        layer.params, layer.state = cls._copy_params(params, expected), {}
         layer.stride, layer.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
-        if layer.params["bias"].shape != layer.params["weight"].shape[:1]:
+        if layer.bias.shape != layer.params["weight"].shape[:1]:
             raise ValueError(
                 f"Conv2D: expected a bias for each filter of weight {layer.params['weight'].shape}, "
-                f"got shape {layer.params['bias'].shape}"
+                f"got shape {layer.bias.shape}"
             )
         return layer
 
@@ -310,8 +323,7 @@ class Conv2D(Layer):
         return self.params["weight"].size * oh * ow
 
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
-        weight, bias = self.params["weight"], self.params["bias"]
-        return conv2d_forward(x, weight, bias, stride=self.stride, padding=self.padding), x
+        return conv2d_forward(x, self.params["weight"], self.bias, stride=self.stride, padding=self.padding), x
 
     def backward(
         self, dy: npt.ArrayLike, cache: npt.ArrayLike, need_dx: bool = True
@@ -319,7 +331,7 @@ class Conv2D(Layer):
         dx, dweight, dbias = conv2d_backward(
             dy, cache, self.params["weight"], stride=self.stride, padding=self.padding, need_dx=need_dx
         )
-        return dx, {"weight": dweight, "bias": dbias}
+        return dx, {"weight": dweight, "bias": dbias} if "bias" in self.params else {"weight": dweight}
 
     def stage(self, name: str, input_shape: Shape, dtype: np.dtype, options: Options) -> Stage:
         return ConvolutionStage((name,), self, input_shape, self.output_shape(input_shape), dtype, options)
@@ -386,10 +398,10 @@ class ConvolutionStage(Stage):
         fused: tuple[str, ...] = (),
     ) -> None:
         super().__init__(names, input_shape, output_shape, dtype)
-        self.weight, self.bias = layer.params["weight"], layer.params["bias"]
+        self.weight, self.bias, self.has_bias = layer.params["weight"], layer.bias, "bias" in layer.params
         check_shape(self.bias.shape, (len(self.weight),), f"{names[0]}: bias")
         self.stride, self.padding, self.winograd = layer.stride, layer.padding, options.winograd
-        self.slope, self.pool, self.fused = slope, pool, ("bias", *fused)
+        self.slope, self.pool, self.fused = slope, pool, (*["bias"] * self.has_bias, *fused)
         if can_fuse_layer(layer, input_shape):
             self.layouts = "any"
         self.set_layouts("NCHW", "NCHW")
@@ -471,4 +483,4 @@ class ConvolutionStage(Stage):
             memory.get("codes"),
         )
         name = self.names[0]
-        return dx, {f"{name}.weight": dweight, f"{name}.bias": dbias}
+        return dx, {f"{name}.weight": dweight} | ({f"{name}.bias": dbias} if self.has_bias else {})

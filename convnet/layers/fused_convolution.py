@@ -220,7 +220,8 @@ class FoldedConvolutionStage(FusedConvolutionStage):
         assert isinstance(norm, BatchNorm2D)
         norm.output_shape(conv.output_shape(input_shape))
         super().__init__(names, (conv, *rest), input_shape, dtype, options)
-        self.norm, self.fused = norm, ("bias", "BatchNorm2D", *self.fused[1:])
+        position = int(self.has_bias)
+        self.norm, self.fused = norm, (*self.fused[:position], "BatchNorm2D", *self.fused[position:])
 
     @staticmethod
     def fits(layers: tuple[Any, ...], input_shape: Shape) -> bool:

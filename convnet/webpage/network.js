@@ -24,7 +24,7 @@ function conv2d_forward(x, weight, bias, stride, padding) {
   const y = zeros([f, oh, ow]);
   for (let filter = 0; filter < f; filter++) {
     const plane = y.data.subarray(filter * oh * ow, (filter + 1) * oh * ow);
-    plane.fill(bias.data[filter]);
+    if (bias) plane.fill(bias.data[filter]);
     for (let channel = 0; channel < c; channel++) {
       for (let k = 0; k < kh; k++) {
         for (let l = 0; l < kw; l++) {
