@@ -1,0 +1,122 @@
+"""The layers against PyTorch's, where it is installed: outputs and gradients over 500 random configurations each."""
+
+import numpy as np
+import pytest
+
+from convnet import AveragePool2D, BatchNorm2D, Conv2D, LeakyReLU, MaxPool2D, ReLU, Sigmoid, Tanh, functional
+
+torch = pytest.importorskip("torch")
+CONFIGURATIONS = 500
+LIMITS = {np.float32: 1e-5, np.float64: 1e-10}
+
+
+def sizes(rng, count, least=1, most=6):
+    """Return so many random sizes."""
+    return [int(size) for size in rng.integers(least, most + 1, count)]
+
+
+def images(rng, dtype, kernel=(1, 1), channels=None):
+    """Return images of distinct values, at least as large as a kernel."""
+    n, c = sizes(rng, 2)
+    h, w = (size + int(rng.integers(0, 7)) for size in kernel)
+    shape = n, channels or c, h, w
+    count = int(np.prod(shape))
+    return ((rng.permutation(count) - count // 2 + 0.5) / max(count // 4, 1)).reshape(shape).astype(dtype)
+
+
+def convolution(rng, dtype):
+    kernel, padding, bias = sizes(rng, 2, 1, 4), sizes(rng, 2, 0, 3), bool(rng.integers(2))
+    x = images(rng, dtype, kernel)
+    options = {"stride": tuple(sizes(rng, 2, 1, 3)), "padding": tuple(padding), "bias": bias}
+    layer = Conv2D(x.shape[1], sizes(rng, 1, 1, 20)[0], kernel, rng=rng, dtype=dtype, **options)
+    if bias:
+        layer.params["bias"][...] = rng.standard_normal(layer.params["bias"].shape)
+    other = torch.nn.Conv2d(x.shape[1], len(layer.params["weight"]), kernel, **options)
+    return layer, other, x
+
+
+def max_pooling(rng, dtype):
+    kernel = sizes(rng, 2, 1, 4)
+    options = {"stride": tuple(sizes(rng, 2, 1, 3)), "padding": tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)}
+    return MaxPool2D(kernel, **options), torch.nn.MaxPool2d(kernel, **options), images(rng, dtype, kernel)
+
+
+def average_pooling(rng, dtype):
+    kernel, counts = sizes(rng, 2, 1, 4), bool(rng.integers(2))
+    options = {"stride": tuple(sizes(rng, 2, 1, 3)), "padding": tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)}
+    other = torch.nn.AvgPool2d(kernel, count_include_pad=counts, **options)
+    return AveragePool2D(kernel, count_padding=counts, **options), other, images(rng, dtype, kernel)
+
+
+def batch_norm(rng, dtype):
+    x = images(rng, dtype, (2, 2))
+    is_vector, epsilon, part = bool(rng.integers(2)), float(rng.uniform(1e-3, 0.1)), float(rng.uniform(0, 1))
+    if is_vector:
+        x = x.transpose(0, 2, 3, 1).reshape(-1, x.shape[1]).copy()
+    layer = BatchNorm2D(x.shape[1], epsilon=epsilon, decay=1 - part, dtype=dtype)
+    for param in layer.params.values():
+        param[...] = rng.standard_normal(param.shape)
+    cls = torch.nn.BatchNorm1d if is_vector else torch.nn.BatchNorm2d
+    return layer, cls(x.shape[1], eps=epsilon, momentum=part), x
+
+
+def activation(ours, theirs):
+    return lambda rng, dtype: (ours(), theirs(), images(rng, dtype))
+
+
+CASES = {
+    "convolution": convolution,
+    "max pooling": max_pooling,
+    "average pooling": average_pooling,
+    "batch norm": batch_norm,
+    "relu": activation(ReLU, torch.nn.ReLU),
+    "leaky relu": activation(LeakyReLU, torch.nn.LeakyReLU),
+    "sigmoid": activation(Sigmoid, torch.nn.Sigmoid),
+    "tanh": activation(Tanh, torch.nn.Tanh),
+}
+
+
+def close(found, expected, dtype, what):
+    """Assert that an array differs from PyTorch's by no more than a part of the norm, or of 1."""
+    expected = expected.detach().numpy()
+    assert found.shape == expected.shape
+    assert np.linalg.norm(found - expected) <= LIMITS[dtype] * max(np.linalg.norm(expected), 1), what
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", LIMITS)
+def test_layers_agree(dtype, name):
+    for seed in range(CONFIGURATIONS):
+        rng = np.random.default_rng(seed)
+        layer, other, x = CASES[name](rng, dtype)
+        other = other.to(torch.float32 if dtype == np.float32 else torch.float64).train()
+        for key, param in layer.params.items():
+            getattr(other, key).data[...] = torch.from_numpy(param.copy())
+        theirs = torch.from_numpy(x.copy()).requires_grad_()
+        y, cache = layer.forward(x)
+        expected = other(theirs)
+        close(y, expected, dtype, (name, seed))
+        dy = rng.standard_normal(y.shape).astype(dtype)
+        expected.backward(torch.from_numpy(dy))
+        dx, grads = layer.backward(dy, cache)
+        close(dx, theirs.grad, dtype, (name, seed, layer))
+        for key, grad in grads.items():
+            close(grad, getattr(other, key).grad, dtype, (name, seed, layer, key))
+        layer.update_state(cache)
+        for key, theirs_key in (("running_mean", "running_mean"), ("running_variance", "running_var")):
+            if key in layer.state:
+                close(layer.state[key], getattr(other, theirs_key), dtype, (name, seed, layer, key))
+        other.eval()
+        close(layer(x), other(torch.from_numpy(x.copy())), dtype, (name, seed, layer, "prediction"))
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+def test_convolutions_by_winograds_algorithm_agree(dtype):
+    for seed in range(CONFIGURATIONS // 5):
+        rng = np.random.default_rng(seed)
+        n, (c, f), (h, w) = int(rng.integers(1, 4)), sizes(rng, 2, 8, 40), sizes(rng, 2, 3, 20)
+        x, weight = rng.standard_normal((n, c, h, w)).astype(dtype), rng.standard_normal((f, c, 3, 3)).astype(dtype)
+        padding = int(rng.integers(0, 3))
+        expected = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(weight), padding=padding)
+        y = functional.conv2d_forward(x, weight, padding=padding)
+        close(y, expected, dtype, (seed, x.shape, f, padding))
