@@ -317,6 +317,13 @@ class BatchNormStage(Stage):
         for layer in rest:
             self.slope = layer.slope if isinstance(layer, LeakyReLU) else 0.0
             self.fused = (type(layer).__name__,)
+        self.set_layouts("NCHW", "NCHW")
+
+    def set_layouts(self, input_layout: str, output_layout: str) -> None:
+        super().set_layouts(input_layout, output_layout)
+        has_rows = input_layout == "NHWC" or len(self.input_shape) == 1
+        has_set = self.dtype == np.float32 and _kernels.instruction_set() != "none"
+        self.algorithm = "vectors" if has_rows and has_set else "loops"
 
     @staticmethod
     def fits(layers: tuple[Any, ...], input_shape: Shape) -> bool:

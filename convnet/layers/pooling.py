@@ -476,6 +476,7 @@ class PoolStage(ParameterlessStage):
 
     def set_layouts(self, input_layout: str, output_layout: str) -> None:
         super().set_layouts(input_layout, output_layout)
+        self.algorithm = "vectors" if input_layout == "NHWC" else "loops"
         if input_layout == "NHWC":
             channels, height, width = self.input_shape
             gives_last = output_layout == "NHWC"
