@@ -3,17 +3,18 @@
     pip install ".[benchmark]" && python benchmarks/speed.py
 
 Training steps of ConvNet1 (forward, backward, update by vanilla SGD with L2), predictions with it, convolutions and
-poolings, all in float32 on the same arrays; and a training step at each instruction set of this library. Before
-anything is timed, what each library returns is compared with a reference in float64; a wrong result ends the program
-with status 1. Then the libraries take turns of a few calls, each turn after a pause in which the other libraries' idle
-threads fall asleep and a first call that is not counted, and the medians are compared. A peer is timed in the fastest
-of its modes, which the table names. Each number of threads has a process of its own, because some libraries cannot
-change theirs.
+poolings, all in float32 on the same arrays; and a training step of this library at each instruction set, and with each
+optimizer. Before anything is timed, what each library returns is compared with a reference in float64; a wrong result
+ends the program with status 1. Then the libraries take turns of a few calls, each turn after a pause in which the other
+libraries' idle threads fall asleep and a first call that is not counted, and the medians are compared. A peer is timed
+in the fastest of its modes, which the table names. Each number of threads has a process of its own, because some
+libraries cannot change theirs.
 
 Shares are of the processor's peak, which benchmarks/peak.c measures; convnet's own times on one thread are in the same
 turns as those on several.
 """
 
+import functools
 import itertools
 import json
 import sys
@@ -63,6 +64,7 @@ CONVOLUTION = [
 # (kind, channels, image size)
 POOLING = [(kind, *sizes) for kind in ("max", "average") for sizes in sorted({row[1:3] for row in CONVOLUTION})]
 BATCH = 50
+OPTIMIZERS = {"Momentum": convnet.Momentum, "RMSProp": convnet.RMSProp, "Adam": convnet.Adam}
 
 
 # --------------------------------------------------------------------------------------------------- works
@@ -132,6 +134,24 @@ def levels(libraries, data, options):
     names = [name for name in _kernels.INSTRUCTION_SETS if name != _kernels.instruction_set()]
     others = {name: AtInstructionSet(ours, name) for name in names}
     yield from training({"convnet": ours} | others, data, options, TRAINING[:1])
+
+
+def optimizers(libraries, data, options):
+    """Yield a training step by each optimizer.
+
+    The learning rate is so small that all compute with the same numbers: the more zeros a gradient has, the faster is
+    a step, whatever the optimizer.
+    """
+    batch = data["x_train"][:BATCH], data["y_train"][:BATCH]
+    calls, losses = {}, set()
+    for name in ("convnet", *OPTIMIZERS):
+        model = convnet.ConvNet1(l2=L2, seed=0)
+        optimizer, workspace = OPTIMIZERS.get(name, convnet.SGD)(1e-9), convnet.Workspace()
+        step = functools.partial(model.train_step, *batch, optimizer, workspace)
+        losses.add(step())
+        calls[name] = "train_step", step
+    require(len(losses) == 1, f"the optimizers' first losses differ: {losses}")
+    yield Timed(f"training step by SGD, hidden 500, batch {BATCH}", None, calls)
 
 
 def settled(model, data, batch):
@@ -311,6 +331,7 @@ def parts(libraries, data, options):
 WORKS = {
     "parts": parts,
     "levels": levels,
+    "optimizers": optimizers,
     "training": training,
     "prediction": prediction,
     "convolution": convolution,
@@ -340,7 +361,8 @@ def main():
     print_heading(LIBRARIES, about, peaks)
     for name in options.only:
         group = [row for row in rows if row["group"] == name]
-        names = reversed(_kernels.INSTRUCTION_SETS) if name == "levels" else LIBRARIES
+        columns = {"levels": tuple(reversed(_kernels.INSTRUCTION_SETS)), "optimizers": tuple(OPTIMIZERS)}
+        names = columns.get(name, LIBRARIES)
         print(f"\n{table(group, names_of(group, names), peaks)}")
     print_slower_on_more(rows)
     peers = names_of(rows, LIBRARIES)
