@@ -652,17 +652,31 @@ def dropout_backward(dy: Array, kept: Array, rate: float) -> Array:
 # ----------------------------------------------------------------------------------------------- losses
 
 
-def softmax_loss(scores: Array, labels: Array) -> tuple[float, Array]:
+def softmax_loss(
+    scores: Array,
+    labels: Array,
+    *,
+    smoothing: float = 0.0,
+    class_weights: Array | None = None,
+    weights: Array | None = None,
+) -> tuple[float, Array]:
     """Softmax loss: the mean over the examples of minus the log of the probability given to the right class.
 
     With ``p[n, k] = exp(scores[n, k]) / sum over j of exp(scores[n, j])``:
     ``loss = -(1 / N) * sum over n of log(p[n, labels[n]])``, and
     ``dscores[n, k] = (p[n, k] - 1 if k == labels[n] else p[n, k]) / N``.
 
+    With options every class has a target ``t[n, k]``: ``smoothing / K``, and ``1 - smoothing`` more for the label. The
+    term ``-t[n, k] * log(p[n, k])`` is multiplied by the weights of its class and of its example, and N becomes the sum
+    over n of ``weights[n] * class_weights[labels[n]]``; where that is 0, so are the loss and its gradient.
+
     Parameters
     ----------
     scores : ndarray, shape (N, K)
     labels : ndarray of int, shape (N,)
+    smoothing : float
+    class_weights : ndarray, shape (K,), optional
+    weights : ndarray, shape (N,), optional
 
     Returns
     -------
@@ -670,16 +684,22 @@ def softmax_loss(scores: Array, labels: Array) -> tuple[float, Array]:
     dscores : ndarray, shape (N, K)
     """
     n_examples, classes = scores.shape
+    of_class = [1.0] * classes if class_weights is None else [float(weight) for weight in class_weights]
+    of_example = [1.0] * n_examples if weights is None else [float(weight) for weight in weights]
+    count = sum(of_example[n] * of_class[labels[n]] for n in range(n_examples))
     loss = 0.0
     dscores = np.zeros(scores.shape)
     for n in range(n_examples):
         row = [float(scores[n, k]) for k in range(classes)]
         largest = max(row)  # exp(s - largest) cannot overflow, and the factor exp(-largest) cancels
         total = sum(exp(s - largest) for s in row)
+        share = of_example[n] / count if count > 0 else 0.0
         for k in range(classes):
-            probability = exp(row[k] - largest) / total
-            dscores[n, k] = (probability - (k == labels[n])) / n_examples
-        loss += (log(total) - (row[labels[n]] - largest)) / n_examples
+            target = (1 - smoothing) * (k == labels[n]) + smoothing / classes
+            term = share * of_class[k] * target  # times -log(p[n, k]), whose derivative is p[n, j] - (j == k)
+            loss += term * (log(total) - (row[k] - largest)) if term else 0.0
+            for j in range(classes):
+                dscores[n, j] += term * (exp(row[j] - largest) / total - (j == k))
     return loss, dscores
 
 

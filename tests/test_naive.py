@@ -47,6 +47,20 @@ def test_softmax_loss_by_hand():
     assert naive.softmax_loss(np.array([[1e5, 0.0]]), np.array([1]))[0] == pytest.approx(1e5)
 
 
+def test_softmax_loss_with_options_by_hand():
+    scores, labels = np.log([[1.0, 3.0], [1.0, 1.0]]), np.array([1, 0])
+    # The targets are 3/4 and 1/4, the terms 3/4 log 4/3 + 1/4 log 4 and log 2.
+    smooth = 0.75 * np.log(4 / 3) + 0.25 * np.log(4)
+    assert naive.softmax_loss(scores, labels, smoothing=0.5)[0] == pytest.approx((smooth + np.log(2)) / 2)
+    loss, dscores = naive.softmax_loss(scores, labels, class_weights=np.array([1, 3]), weights=np.array([2, 4]))
+    assert loss == pytest.approx((6 * np.log(4 / 3) + 4 * np.log(2)) / 10)
+    np.testing.assert_allclose(dscores, [[0.15, -0.15], [-0.2, 0.2]], atol=1e-15)
+    loss, dscores = naive.softmax_loss(scores, labels, smoothing=0.5, class_weights=np.array([4, 0]))
+    # The first label's class has no weight, but class 0 has, with its smoothed term: 4 / 4 log 4; then 4 * 3 / 4 log 2.
+    assert loss == pytest.approx((np.log(4) + 3 * np.log(2)) / 4)
+    assert naive.softmax_loss(scores, labels, weights=np.zeros(2))[0] == 0
+
+
 @pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1), ((1, 3), (2, 0)), (3, 2)])
 def test_convolution_gradients_are_derivatives(rng, stride, padding):
     x, weight, bias = rng.standard_normal((2, 2, 5, 6)), rng.standard_normal((3, 2, 3, 2)), rng.standard_normal(3)

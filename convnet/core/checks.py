@@ -27,6 +27,7 @@ __all__ = [
     "as_plain",
     "as_real",
     "as_shape",
+    "as_weights",
     "check_out",
     "check_pixels",
     "check_shape",
@@ -165,6 +166,16 @@ def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> 
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise ValueError(f"{what}: expected labels in [0, {num_classes}), got {wrong}")
     return as_plain(labels, np.intp)
+
+
+def as_weights(value: npt.ArrayLike, what: str, count: int) -> FloatArray:
+    """Return `count` finite weights of at least 0 as a contiguous array of float64; `what` names them in the error."""
+    weights = as_real(value, what, np.float64)
+    check_shape(weights.shape, (count,), what)
+    valid = np.isfinite(weights) & (weights >= 0)
+    if not valid.all():
+        raise ValueError(f"{what}: expected finite numbers of at least 0, got {weights[~valid][0]}")
+    return weights
 
 
 def all_finite(array: FloatArray) -> bool:

@@ -7,18 +7,34 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, IntArray, as_labels, as_number, as_real, check_shape
+from convnet.core.checks import FloatArray, IntArray, as_labels, as_number, as_real, as_weights, check_shape
 
 __all__ = ["LOSSES", "SOFTMAX_LOSSES", "Loss", "gives_probabilities", "softmax", "softmax_loss", "svm_loss"]
 
 Loss = Callable[[FloatArray, npt.ArrayLike], tuple[float, FloatArray]]
 
 
-def softmax_loss(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, FloatArray]:
+def softmax_loss(
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    smoothing: float = 0.0,
+    class_weights: npt.ArrayLike | None = None,
+    weights: npt.ArrayLike | None = None,
+) -> tuple[float, FloatArray]:
     """Softmax loss (cross-entropy of the softmax), the mean over the examples.
 
     ``loss = mean over n of (log(sum over k of exp(scores[n, k])) - scores[n, labels[n]])`` and
     ``dscores[n, k] = (softmax(scores)[n, k] - (k == labels[n])) / N``.
+
+    With options it is a weighted mean. Let ``p = softmax(scores)``, ``c`` the weights of the classes and ``v`` those of
+    the examples, 1 where they are not given. The label is smoothed to
+    ``t[n, k] = (1 - smoothing) * (k == labels[n]) + smoothing / K``. With ``S = sum over n of (v[n] * c[labels[n]])``
+    ``loss = sum over n, k of (-v[n] * c[k] * t[n, k] * log(p[n, k])) / S`` and
+    ``dscores[n, k] = v[n] * (p[n, k] * sum over j of (c[j] * t[n, j]) - c[k] * t[n, k]) / S``.
+    So a class weight applies to every term of its class, the smoothed ones too, but the mean counts each example by the
+    weight of its label alone. An example of weight 2 counts as two, one of weight 0 as none; if all of them count as
+    none, the loss and its gradient are 0.
 
     Parameters
     ----------
@@ -26,28 +42,83 @@ def softmax_loss(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, F
         Class scores, N at least 1.
     labels : array_like of int, shape (N,)
         The right classes, in [0, K).
+    smoothing : float
+        At least 0 and below 1. The part of each label that is spread evenly over all K classes. For a model use
+        ``functools.partial(softmax_loss, smoothing=0.1)``.
+    class_weights : array_like, shape (K,), optional
+        Weights of the classes, at least 0; for a model, fixed as `smoothing` is. With them the softmax of the scores
+        estimates the probabilities for data in which each class is as many times as frequent as its weight says.
+    weights : array_like, shape (N,), optional
+        Weights of the examples, at least 0.
 
     Returns
     -------
     loss : float
-        In natural units; log(K) where all scores are equal.
+        In natural units; log(K) where all scores are equal, without weights of the classes.
     dscores : ndarray, shape (N, K)
-        Gradient of the loss with respect to the scores.
+        Gradient of the loss with respect to the scores, in their dtype.
 
     Raises
     ------
     ValueError
-        If N is 0, a shape is wrong, or a label lies outside [0, K).
+        If N is 0, a shape is wrong, a label lies outside [0, K), or an option is out of range.
     TypeError
-        If `scores` does not hold real numbers or `labels` integers.
+        If `scores` does not hold real numbers or `labels` integers, or an option is no number.
 
     Notes
     -----
-    J. S. Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990.
+    J. S. Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990; label smoothing:
+    C. Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016, section 7. The mean is that of
+    PyTorch's ``cross_entropy`` with ``weight`` and ``label_smoothing``, which has no weights of examples.
     """
     scores, labels = _checked(scores, labels, "softmax_loss")
+    if type(smoothing) is not float or smoothing != 0:
+        smoothing = as_number(smoothing, "softmax_loss: smoothing", at_least=0, below=1)
+    if smoothing or class_weights is not None or weights is not None:
+        return _weighted_softmax_loss(scores, labels, smoothing, class_weights, weights)
     dscores = np.empty_like(scores)
     return _kernels.softmax_loss(scores, labels, dscores), dscores
+
+
+def _weighted_softmax_loss(
+    scores: FloatArray,
+    labels: IntArray,
+    smoothing: float,
+    class_weights: npt.ArrayLike | None,
+    weights: npt.ArrayLike | None,
+) -> tuple[float, FloatArray]:
+    """Do what `softmax_loss` does with options, after the check of scores, labels and smoothing."""
+    n, k = scores.shape
+    per_class = np.ones(k) if class_weights is None else as_weights(class_weights, "softmax_loss: class_weights", k)
+    factors = np.ones(n) if weights is None else as_weights(weights, "softmax_loss: weights", n)
+    right = np.arange(n), labels
+    factors = _shares(factors, factors * per_class[labels], "softmax_loss")
+    with np.errstate(invalid="ignore", over="ignore"):  # of scores that are not finite
+        shifted = scores.astype(np.float64)
+        shifted -= shifted.max(axis=1, keepdims=True)
+        dscores = np.exp(shifted)
+        totals = dscores.sum(axis=1, keepdims=True)
+        dscores /= totals
+        logs = np.log(totals)  # minus the log of each probability is logs - shifted
+        own = (1 - smoothing) * per_class[labels]
+        losses = own * (logs[:, 0] - shifted[right])
+        spread = smoothing / k * per_class
+        if smoothing:  # without it a score of minus infinity gives no NaN here
+            losses += ((logs - shifted) * spread).sum(axis=1)
+        dscores *= (own + spread.sum())[:, None]
+        dscores -= spread
+        dscores[right] -= own
+        dscores *= factors[:, None]
+        return float((factors * losses).sum()), dscores.astype(scores.dtype)
+
+
+def _shares(weights: FloatArray, counts: FloatArray, what: str) -> FloatArray:
+    """Return the weights of the examples divided by the sum of what each counts, or 0 where all count as none."""
+    with np.errstate(over="ignore"):
+        total = counts.sum()
+    if not np.isfinite(total):
+        raise ValueError(f"{what}: expected weights with a finite sum, got {total}")
+    return weights / total if total > 0 else np.zeros_like(weights)
 
 
 def svm_loss(scores: npt.ArrayLike, labels: npt.ArrayLike, margin: float = 1.0) -> tuple[float, FloatArray]:
@@ -126,7 +197,7 @@ def softmax(scores: npt.ArrayLike) -> FloatArray:
 
 
 # LOSSES: losses by their name in model files. SOFTMAX_LOSSES: those that make softmax(scores) estimate the classes'
-# probabilities, with any values of their options.
+# probabilities, with any values of their options but `class_weights`.
 LOSSES: dict[str, Loss] = {function.__name__: function for function in (softmax_loss, svm_loss)}
 SOFTMAX_LOSSES: tuple[Loss, ...] = (softmax_loss,)
 
@@ -134,9 +205,14 @@ SOFTMAX_LOSSES: tuple[Loss, ...] = (softmax_loss,)
 def gives_probabilities(loss: Loss) -> bool:
     """Return whether the softmax of the scores estimates probabilities in a model with this loss.
 
+    With weights of the classes it does not: it estimates those of data in which the classes are as frequent as their
+    weights make them.
+
     Parameters
     ----------
     loss : callable
         A loss function, or a ``functools.partial`` of one that fixes its options.
     """
-    return (loss.func if isinstance(loss, partial) else loss) in SOFTMAX_LOSSES
+    if isinstance(loss, partial):
+        return loss.func in SOFTMAX_LOSSES and loss.keywords.get("class_weights") is None
+    return loss in SOFTMAX_LOSSES

@@ -6,8 +6,8 @@ such as ``conv1.weight``, what else belongs to the layers as ``state.*``, and, i
 
 - ``format``: ``"convnet model"``, and ``version``: 2 with any ``state.*``, 1 without;
 - ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
-- ``loss``: a name in `convnet.layers.losses.LOSSES`; ``loss_arguments``: an object, such as ``{"margin": 2.0}``, and
-  empty where it is missing;
+- ``loss``: a name in `convnet.layers.losses.LOSSES`; ``loss_arguments``: an object of numbers and of lists of numbers,
+  such as ``{"margin": 2.0}`` or ``{"class_weights": [1.0, 3.0]}``, and empty where it is missing;
 - ``layers``: in order, objects of ``name``, ``class`` and ``hyperparameters``;
 - ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
 """
@@ -19,9 +19,10 @@ from math import prod
 from types import NoneType
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import NATIVE, as_number
+from convnet.core.checks import NATIVE, as_number, as_real
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.archives import naming, read_archive, write_archive
 from convnet.formats.files import PathLike
@@ -54,7 +55,8 @@ def save_model(model: Sequential, path: PathLike) -> None:
     Raises
     ------
     TypeError
-        If the model, a layer, the loss or the statistics is not of this library, or `l2` is not a number.
+        If the model, a layer, the loss or the statistics is not of this library, or `l2` or an option of the loss does
+        not hold numbers.
     ValueError
         If there are class names, but not one string for each class, or `load_model` would refuse the model: its
         parameters do not fit together, or a number is out of range. No file is written after an error.
@@ -80,7 +82,7 @@ def save_model(model: Sequential, path: PathLike) -> None:
         "input_shape": model.input_shape,
         "l2": as_number(model.l2, "save_model: l2", at_least=0),
         "loss": loss.__name__,
-        "loss_arguments": {name: float(value) for name, value in loss_arguments.items()},
+        "loss_arguments": _plain_arguments(loss_arguments),
         "layers": [
             {"name": name, "class": type(layer).__name__, "hyperparameters": layer.hyperparameters()}
             for name, layer in model.layers.items()
@@ -197,11 +199,32 @@ def _build_layer(entry: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]
         raise ValueError(f"layer {name:.40}: {error}") from None
 
 
-def _loss(function: Loss, arguments: Mapping[str, float]) -> Loss:
-    """Return a loss with its further arguments, after checking that they are its own and numbers."""
-    inspect.signature(function).bind("scores", "labels", **arguments)
-    numbers = {name: as_number(value, name) for name, value in arguments.items()}
-    return partial(function, **numbers) if numbers else function
+def _plain_arguments(arguments: Mapping[str, Any]) -> dict[str, float | list[float]]:
+    """Return the options of a loss as JSON has them, without those that are None, their default."""
+    plain: dict[str, float | list[float]] = {}
+    for name, value in arguments.items():
+        if isinstance(value, (Sequence, np.ndarray)) and np.ndim(value):
+            plain[name] = as_real(value, f"save_model: {name}", np.float64).tolist()
+        elif value is not None:
+            plain[name] = as_number(value, f"save_model: {name}")
+    return plain
+
+
+def _loss(function: Loss, arguments: Mapping[str, Any]) -> Loss:
+    """Return a loss with its further arguments, after checking that they are its own, and numbers or lists of them."""
+    signature = inspect.signature(function)
+    signature.bind("scores", "labels", **arguments)
+    checked: dict[str, float | list[float]] = {}
+    for name, value in arguments.items():
+        if name == "weights":
+            raise ValueError("weights: expected no weights of examples, which belong to the data, not to the model")
+        if signature.parameters[name].default is None:  # one number for each class; the loss itself checks how many
+            if not isinstance(value, list):
+                raise TypeError(f"{name}: expected a list of numbers, got {value!r:.60}")
+            checked[name] = [as_number(number, name) for number in value]
+        else:
+            checked[name] = as_number(value, name)
+    return partial(function, **checked) if checked else function
 
 
 def _check_class_names(model: Sequential, what: str) -> None:

@@ -42,7 +42,9 @@ def described(thing: Any) -> str | None:
     if thing is None:
         return None
     if isinstance(thing, partial):
-        return f"{described(thing.func)} with {thing.args!r} {thing.keywords!r}"
+        arrays = {name: value.tolist() for name, value in thing.keywords.items() if isinstance(value, np.ndarray)}
+        # The text of a long array would leave out its middle, that of its list does not.
+        return f"{described(thing.func)} with {thing.args!r} {thing.keywords | arrays!r}"
     if hasattr(thing, "__qualname__"):
         return f"{thing.__module__}.{thing.__qualname__}"
     has_repr = any("__repr__" in vars(cls) for cls in type(thing).__mro__[:-1])  # another than object's

@@ -12,16 +12,28 @@ from convnet import Affine, Sequential, functional, gradient_error, layers, naiv
 from convnet.layers import losses
 from convnet.layers.losses import LOSSES
 
+# Stands for an array of weights, of as many as there are examples or classes.
+WEIGHTS = "weights"
 
-def options_of(loss):
+
+def options_of(name):
     """Return the options of a loss, all its parameters but the scores and the labels."""
-    return dict(list(inspect.signature(loss).parameters.items())[2:])
+    return dict(list(inspect.signature(LOSSES[name]).parameters.items())[2:])
 
 
 def values(name):
-    """Yield the options of a loss: their defaults, and for each option half its default, or 1/8 instead of 0."""
+    """Yield the options of a loss: none; each alone, as half its default, or 1/8 instead of 0, or weights; and all."""
     yield {}
-    yield from ({option: p.default / 2 or 0.125} for option, p in options_of(LOSSES[name]).items())
+    every = {option: WEIGHTS if p.default is None else p.default / 2 or 0.125 for option, p in options_of(name).items()}
+    yield from ({option: value} for option, value in every.items())
+    if len(every) > 1:
+        yield every
+
+
+def filled(options, n, k):
+    """Return options with an array for each that is WEIGHTS: of the examples, or of the classes."""
+    lengths = {option: n if option == "weights" else k for option, value in options.items() if value is WEIGHTS}
+    return options | {option: 0.25 + np.arange(length) % 4 * 0.75 for option, length in lengths.items()}
 
 
 # (the name of a loss, its options)
@@ -58,7 +70,7 @@ def test_wrong_arguments_of_softmax_are_named(call, error, message):
 def test_loss_equals_the_loops(rng, dtype, n, k, name, options):
     scores = (3 * rng.standard_normal((n, k))).astype(dtype)
     labels = rng.integers(0, k, n)
-    before = scores.copy()
+    before, options = scores.copy(), filled(options, n, k)
     loss, dscores = LOSSES[name](scores, labels, **options)
     expected, gradient = getattr(naive, name)(scores, labels, **options)
     assert isinstance(loss, float)
@@ -76,10 +88,112 @@ def test_a_loss_is_public_by_its_name(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_an_option_is_a_float_with_a_default_that_the_loops_share(name):
-    for option, parameter in options_of(LOSSES[name]).items():
-        assert isinstance(parameter.default, float), option
+def test_an_option_is_a_float_or_weights_with_a_default_that_the_loops_share(name):
+    for option, parameter in options_of(name).items():
+        assert parameter.default is None or isinstance(parameter.default, float), option
         assert inspect.signature(getattr(naive, name)).parameters[option].default == parameter.default
+
+
+def by_definition(scores, labels, smoothing, class_weights):
+    """Return the loss as PyTorch's cross_entropy defines its mean, in log probabilities and NumPy's means."""
+    logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    right = class_weights[labels]
+    hard = -(right * logs[np.arange(len(labels)), labels]).sum() / right.sum()
+    smooth = -(class_weights * logs).sum() / right.sum()
+    return (1 - smoothing) * hard + smoothing / scores.shape[1] * smooth
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_mean_of_a_weighted_softmax_loss_is_pytorchs(rng, smoothing):
+    scores, labels, class_weights = rng.standard_normal((6, 4)), np.array([3, 0, 1, 1, 3, 2]), np.array([2, 0, 1, 0.5])
+    options = {"smoothing": smoothing, "class_weights": class_weights}
+    loss, dscores = softmax_loss(scores, labels, **options)
+    assert loss == pytest.approx(by_definition(scores, labels, **options), rel=1e-13)
+    torch = pytest.importorskip("torch")
+    theirs = torch.tensor(scores, requires_grad=True)
+    value = torch.nn.functional.cross_entropy(
+        theirs, torch.tensor(labels), weight=torch.tensor(class_weights), label_smoothing=smoothing
+    )
+    value.backward()
+    assert loss == pytest.approx(value.item(), rel=1e-13)
+    np.testing.assert_allclose(dscores, theirs.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_options_that_change_nothing_give_the_plain_loss(rng, dtype):
+    scores, labels = rng.standard_normal((5, 3)).astype(dtype), rng.integers(0, 3, 5)
+    loss, dscores = softmax_loss(scores, labels)
+    for options in ({"smoothing": 0}, {"smoothing": 0.0, "class_weights": None, "weights": None}):
+        value, gradient = softmax_loss(scores, labels, **options)
+        assert value == loss
+        np.testing.assert_array_equal(gradient, dscores)
+    for options in ({"class_weights": np.full(3, 7)}, {"weights": [2] * 5}, {"smoothing": 1e-300}):
+        value, gradient = softmax_loss(scores, labels, **options)
+        assert value == pytest.approx(loss, rel=1e-12)
+        np.testing.assert_allclose(gradient, dscores, **tolerance(dtype))
+
+
+def test_a_label_is_smoothed_towards_all_classes():
+    loss, dscores = softmax_loss(np.log([[1.0, 3.0]]), [1], smoothing=0.5)
+    assert loss == pytest.approx(0.75 * np.log(4 / 3) + 0.25 * np.log(4))
+    np.testing.assert_allclose(dscores, [[0.25 - 0.25, 0.75 - 0.75]], atol=1e-15)  # the targets are the probabilities
+
+
+@pytest.mark.parametrize("options", [{}, {"smoothing": 0.2, "class_weights": [1, 2, 0.5, 0]}])
+def test_an_example_of_weight_2_counts_as_two_and_one_of_weight_0_as_none(rng, options):
+    scores, labels = rng.standard_normal((4, 4)), np.array([0, 1, 2, 0])
+    loss, dscores = softmax_loss(scores, labels, weights=[2, 0, 1, 1], **options)
+    chosen = [0, 0, 2, 3]
+    expected, gradient = softmax_loss(scores[chosen], labels[chosen], **options)
+    assert loss == pytest.approx(expected, rel=1e-13)
+    np.testing.assert_allclose(
+        dscores, [2 * gradient[0], np.zeros(4), gradient[2], gradient[3]], rtol=1e-12, atol=1e-16
+    )
+
+
+def test_examples_that_all_count_as_none_give_no_loss_and_no_gradient():
+    scores = [[1.0, 2.0], [3.0, 4.0]]
+    for options in ({"weights": [0, 0]}, {"class_weights": [1, 0]}, {"class_weights": [1, 0], "smoothing": 0.5}):
+        loss, dscores = softmax_loss(scores, [1, 1], **options)
+        assert loss == 0
+        np.testing.assert_array_equal(dscores, np.zeros((2, 2)))
+
+
+def test_weights_of_every_size_are_safe():
+    scores, labels = [[1.0, 2.0], [0.0, 1.0]], [1, 0]
+    expected = softmax_loss(scores, labels)[0]
+    for size in (1e-300, 1e300):
+        assert softmax_loss(scores, labels, weights=[size, size])[0] == pytest.approx(expected)
+        assert softmax_loss(scores, labels, class_weights=[size, size])[0] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="softmax_loss: expected weights with a finite sum, got inf"):
+        softmax_loss(scores, labels, weights=[1.7e308, 1.7e308])
+
+
+def test_a_smoothed_loss_is_right_where_exponentials_overflow_or_vanish():
+    loss, dscores = softmax_loss([[1e4, 0.0, -1e4]], [0], smoothing=0.3)
+    assert loss == pytest.approx(0.1 * 1e4 + 0.1 * 2e4)
+    np.testing.assert_allclose(dscores, [[0.2, -0.1, -0.1]])
+    assert softmax_loss([[0.0, -np.inf]], [0], class_weights=[1, 2])[0] == 0  # minus infinity as a wrong score
+    assert softmax_loss([[0.0, -np.inf]], [0], smoothing=0.1)[0] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"smoothing": -0.1}, ValueError, "smoothing: expected a finite number of at least 0 and below 1, got -0.1"),
+        ({"smoothing": 1}, ValueError, "smoothing: .* got 1"),
+        ({"smoothing": False}, TypeError, "smoothing: expected a real number, got False"),
+        ({"class_weights": [1.0, 2.0]}, ValueError, r"class_weights: expected shape \(3,\), got \(2,\)"),
+        ({"class_weights": 2.0}, ValueError, r"class_weights: expected shape \(3,\), got \(\)"),
+        ({"class_weights": [1, -1, 2]}, ValueError, "class_weights: expected finite numbers of at least 0, got -1.0"),
+        ({"weights": [1, np.nan]}, ValueError, "weights: expected finite numbers of at least 0, got nan"),
+        ({"weights": [1, np.inf]}, ValueError, "weights: expected finite numbers of at least 0, got inf"),
+        ({"weights": [1, 2, 3]}, ValueError, r"weights: expected shape \(2,\), got \(3,\)"),
+        ({"weights": [True, False]}, TypeError, "weights: expected real numbers, got dtype bool"),
+    ],
+)
+def test_wrong_options_of_the_softmax_loss_are_named(options, error, message):
+    with pytest.raises(error, match=f"^softmax_loss: {message}"):
+        softmax_loss(np.ones((2, 3)), [0, 1], **options)
 
 
 def test_softmax_loss_is_right_where_exponentials_overflow_or_vanish():
@@ -112,7 +226,7 @@ def test_svm_loss_has_no_gradient_where_the_margin_is_just_kept():
 def test_loss_of_what_is_not_finite_is_not_finite(bad, dtype, name, options):
     scores = np.array([[0.0, bad], [0.0, 1.0]], dtype)
     for label in (0, 1):
-        assert not np.isfinite(LOSSES[name](scores, [label, 0], **options)[0])
+        assert not np.isfinite(LOSSES[name](scores, [label, 0], **filled(options, 2, 2))[0])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +242,7 @@ def test_svm_loss_of_what_is_not_finite_equals_the_loops(scores):
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_gradient_is_the_derivative(rng, name, options):
-    loss = partial(LOSSES[name], **options)
+    loss = partial(LOSSES[name], **filled(options, 6, 5))
     scores, labels = rng.standard_normal((6, 5)), rng.integers(0, 5, 6)
     gradient = loss(scores, labels)[1]
     assert gradient_error(lambda: loss(scores, labels)[0], scores, gradient, rng=rng) < 1e-7
@@ -165,8 +279,8 @@ def test_wrong_arguments_are_named(name, scores, labels, error, message):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_an_option_that_is_no_number_is_named(name):
-    for option in options_of(LOSSES[name]):
-        with pytest.raises(TypeError, match=f"^{name}: {option}: expected a real number, got 'wide'"):
+    for option in options_of(name):
+        with pytest.raises(TypeError, match=f"^{name}: {option}: expected (a real number, got 'wide'|real numbers)"):
             LOSSES[name](np.ones((1, 2)), [0], **{option: "wide"})
 
 
@@ -176,24 +290,14 @@ def test_margin_has_to_be_finite_and_above_0(margin):
         svm_loss(np.ones((1, 2)), [0], margin)
 
 
-def smooth_loss(scores, labels, smoothing=0.25):
-    """Return the softmax loss of labels of which a part is spread evenly over the classes."""
-    loss, dscores = softmax_loss(scores, labels)
-    every = [softmax_loss(scores, np.full(len(scores), k)) for k in range(np.shape(scores)[1])]
-    return (
-        (1 - smoothing) * loss + smoothing * float(np.mean([each for each, _ in every])),
-        (1 - smoothing) * dscores + smoothing * np.mean([each for _, each in every], axis=0),
-    )
-
-
-def test_page_says_which_losses_give_no_probabilities(monkeypatch, tmp_path, rng):
+def test_page_says_which_losses_give_no_probabilities(tmp_path, rng):
     def is_denied(loss):
         model = Sequential([Affine(64, 10, rng=rng)], (1, 8, 8), loss=loss)
         webpage.export(model, tmp_path / "page.html", (np.zeros((1, 1, 8, 8)), [0]))
         return "with this model's loss they are not probabilities" in (tmp_path / "page.html").read_text("utf-8")
 
-    monkeypatch.setattr(losses, "SOFTMAX_LOSSES", (softmax_loss, smooth_loss))
-    for loss in (softmax_loss, partial(softmax_loss), smooth_loss, partial(smooth_loss, smoothing=0.5)):
+    for loss in (softmax_loss, partial(softmax_loss), partial(softmax_loss, smoothing=0.5, class_weights=None)):
         assert not is_denied(loss)
     for loss in (svm_loss, partial(svm_loss, margin=2.0), lambda scores, labels: softmax_loss(scores, labels)):
         assert is_denied(loss)
+    assert is_denied(partial(softmax_loss, class_weights=np.arange(10)))

@@ -95,16 +95,28 @@ def test_a_model_comes_back_the_same(tmp_path, dtype, make):
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_and_its_options_come_back(tmp_path, rng, name):
     # A value for each option that is not its default.
-    numbers = {key: p.default / 2 or 0.125 for key, p in list(inspect.signature(LOSSES[name]).parameters.items())[2:]}
+    parameters = dict(list(inspect.signature(LOSSES[name]).parameters.items())[2:])
+    parameters.pop("weights", None)
+    options = {
+        key: [0.5, 1.0, 0.0, 2.5] if p.default is None else p.default / 2 or 0.125 for key, p in parameters.items()
+    }
     x, labels = 3 * rng.standard_normal((6, 3)), np.arange(6) % 4
-    for options in ({}, numbers):
-        loss = partial(LOSSES[name], **options) if options else LOSSES[name]
+    for given in ({}, options, {key: np.array(value)[()] for key, value in options.items()}):
+        loss = partial(LOSSES[name], **given) if given else LOSSES[name]
         model = Sequential([Affine(3, 4, rng=rng)], (3,), loss=loss)
         save_model(model, tmp_path / "model.npz")
         loaded = load_model(tmp_path / "model.npz")
         assert getattr(loaded.loss_function, "func", loaded.loss_function) is LOSSES[name]
-        assert getattr(loaded.loss_function, "keywords", {}) == options
+        assert getattr(loaded.loss_function, "keywords", {}) == (options if given else {})
         assert loaded.loss(x, labels)[0] == model.loss(x, labels)[0]
+
+
+@pytest.mark.parametrize("option", [{"class_weights": None}, {"smoothing": 0.25, "class_weights": None}])
+def test_an_option_of_the_loss_that_is_none_is_not_saved(tmp_path, rng, option):
+    model = Sequential([Affine(3, 4, rng=rng)], (3,), loss=partial(softmax_loss, **option))
+    save_model(model, tmp_path / "model.npz")
+    left = {key: value for key, value in option.items() if value is not None}
+    assert getattr(load_model(tmp_path / "model.npz").loss_function, "keywords", {}) == left
 
 
 @pytest.mark.parametrize(
@@ -174,6 +186,8 @@ def other_loss(scores, labels):
 def unsaveable():
     layers = [Affine(72, 4, rng=np.random.default_rng(0)), OtherReLU()]
     yield Sequential(layers, (1, 9, 8)), TypeError, "expected the layer relu1 to be one of"
+    weighted = partial(softmax_loss, weights=[2.0])
+    yield Sequential(layers[:1], (1, 9, 8), loss=weighted), ValueError, "expected no weights of examples"
     yield Sequential(layers[:1], (1, 9, 8), loss=other_loss), TypeError, "expected the loss to be one of .*other_loss"
     yield Sequential(layers[:1], (1, 9, 8), loss=partial(other_loss)), TypeError, "got other_loss"
     model = convnet1()
@@ -220,6 +234,15 @@ LAYER = {"name": "relu1", "class": "ReLU", "hyperparameters": {}}
         ({"loss_arguments": {"margin": 2}}, "got an unexpected keyword argument 'margin'"),
         ({"loss": "svm_loss", "loss_arguments": {"margin": "wide"}}, "margin: expected a real number, got 'wide'"),
         ({"loss": "svm_loss", "loss_arguments": {"margin": -1}}, "margin: expected a finite number above 0"),
+        ({"loss": "svm_loss", "loss_arguments": {"margin": [1.0]}}, r"margin: expected a real number, got \[1.0\]"),
+        ({"loss_arguments": {"smoothing": 1}}, "smoothing: expected a finite number of at least 0 and below 1, got 1"),
+        ({"loss_arguments": {"class_weights": 2}}, "class_weights: expected a list of numbers, got 2"),
+        ({"loss_arguments": {"class_weights": {"a": 2}}}, "class_weights: expected a list of numbers, got {'a': 2}"),
+        ({"loss_arguments": {"class_weights": ["heavy"] * 4}}, "class_weights: expected a real number, got 'heavy'"),
+        ({"loss_arguments": {"class_weights": [[1.0]] * 4}}, r"class_weights: expected a real number, got \[1.0\]"),
+        ({"loss_arguments": {"class_weights": [1.0, 2.0]}}, r"class_weights: expected shape \(4,\), got \(2,\)"),
+        ({"loss_arguments": {"class_weights": [-1.0] * 4}}, "class_weights: expected finite numbers of at least 0"),
+        ({"loss_arguments": {"weights": [1.0]}}, "expected no weights of examples"),
         ({"layers": [LAYER | {"class": "Dropout", "hyperparameters": {"rate": 2}}]}, "rate: expected a finite number"),
         ({"layers": [LAYER | {"class": "os"}]}, "'os' is missing or unknown"),
         ({"layers": [LAYER]}, "a score for each class"),

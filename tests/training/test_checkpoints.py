@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 from checkpoint_runs import OPTIMIZERS, Seen, make_data, make_solver, outcome
 
 import convnet
-from convnet import Statistics, _kernels
+from convnet import Statistics, _kernels, softmax_loss
 from convnet.formats.archives import write_archive
 from convnet.training import checkpoints
+from convnet.training.run import described
 
 
 @pytest.mark.parametrize("restore_best", [True, False])
@@ -398,3 +400,13 @@ def test_an_optimizer_that_refuses_its_state_changes_nothing(tmp_path):
         other.resume(tmp_path / "one.npz")
     assert outcome(other) == before
     assert other.callbacks[0].iterations == []
+
+
+def test_a_checkpoint_tells_long_weights_of_classes_apart():
+    def loss(weights):
+        return partial(softmax_loss, class_weights=weights)
+
+    weights, others = np.ones(3000), np.ones(3000)
+    others[1500] = 2
+    assert described(loss(weights)) == described(loss(weights.copy())) == described(loss(weights.tolist()))
+    assert described(loss(weights)) != described(loss(others))
