@@ -3,10 +3,7 @@
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 import functools
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +16,7 @@ from convnet.formats.archives import Arrays
 from convnet.formats.files import PathLike
 from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
+from convnet.training.interrupts import interrupts_held_back
 from convnet.training.optimizers import Optimizer
 from convnet.training.run import data_sums, described, described_model, labelled
 from convnet.training.schedules import Schedule
@@ -278,14 +276,14 @@ class Solver:
         self.state.check(self.model)
         self.state.warn_if_broken()
         self.state.take_back_last(self.model)
-        with _interrupts_held_back():
+        with interrupts_held_back():
             was_due = self._check_if_due()
         try:
             self._call("on_train_start")
             if was_due and self.iteration and not self.iteration % self.iterations_per_epoch:
                 self._call("on_epoch_end")
             while self.iteration < self.num_iterations and not self.state.is_stopping:
-                with _interrupts_held_back():  # so that no callback misses what another one saw
+                with interrupts_held_back():  # so that no callback misses what another one saw
                     self.step()
                     self._call("on_iteration_end")
                     if self._check_if_due():
@@ -329,7 +327,7 @@ class Solver:
         UserWarning
             As `train`.
         """
-        with _interrupts_held_back():
+        with interrupts_held_back():
             self.state.check(self.model)
             self.state.warn_if_broken()
             is_whole, self.state.is_between_iterations = self.is_between_iterations, False
@@ -573,27 +571,3 @@ class Solver:
     def predict(self, x: npt.ArrayLike) -> IntArray:
         """Return the model's label (N,) for each prepared input of x (N, ...)."""
         return self.model.predict(x)
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait until the end of the block; a second one does not."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    pending = False
-
-    def hold_back(number: int, frame: Any) -> None:
-        nonlocal pending
-        if pending:
-            raise KeyboardInterrupt
-        pending = True
-
-    signal.signal(signal.SIGINT, hold_back)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if pending:  # an error of the block becomes its context
-            raise KeyboardInterrupt
