@@ -14,6 +14,7 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 
 from itertools import product
 from math import cosh, exp, floor, log, sqrt, tanh
+from math import cosh, exp, floor, log, log1p, tanh
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "average_pool2d_forward",
     "batch_norm2d_backward",
     "batch_norm2d_forward",
+    "binary_loss",
     "conv2d_backward",
     "conv2d_forward",
     "dropout_backward",
@@ -733,6 +735,48 @@ def svm_loss(scores: Array, labels: Array, margin: float = 1.0) -> tuple[float, 
             loss += term / n_examples
             dscores[n, k] += 1 / n_examples
             dscores[n, right] -= 1 / n_examples
+    return loss, dscores
+
+
+def binary_loss(
+    scores: Array, labels: Array, *, positive_weights: Array | None = None, weights: Array | None = None
+) -> tuple[float, Array]:
+    """Binary loss: the mean over examples and classes of minus the log of the probability of the right answer.
+
+    A class is present with the probability ``p = 1 / (1 + exp(-s))`` and absent with ``1 - p = 1 / (1 + exp(s))``, for
+    its score s. A label y, from 0 to 1, adds ``-y * log(p) - (1 - y) * log(1 - p)``, whose derivative with respect to
+    the score is ``-y * (1 - p) + (1 - y) * p``. The terms with y are multiplied by the class's entry of
+    `positive_weights`, all terms of an example by its weight. The sum is divided by K times the sum of the weights of
+    the examples; where that is 0, so are the loss and its gradient.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (N, K)
+    labels : ndarray, shape (N, K), or (N,) where K is 1
+        In [0, 1].
+    positive_weights : ndarray, shape (K,), optional
+    weights : ndarray, shape (N,), optional
+
+    Returns
+    -------
+    loss : float
+    dscores : ndarray, shape (N, K)
+    """
+    n_examples, classes = scores.shape
+    labels = np.reshape(labels, scores.shape)
+    total = float(n_examples) if weights is None else sum(float(weight) for weight in weights)
+    loss = 0.0
+    dscores = np.zeros(scores.shape)
+    for n, k in product(range(n_examples), range(classes)):
+        s, y = float(scores[n, k]), float(labels[n, k])
+        c = 1.0 if positive_weights is None else float(positive_weights[k])
+        weight = 1.0 if weights is None else float(weights[n])
+        share = weight / (total * classes) if total > 0 else 0.0
+        small = exp(-abs(s))  # cannot overflow
+        likelier = 1 / (1 + small)  # the probability of the likelier answer
+        p, q = (likelier, small * likelier) if s > 0 else (small * likelier, likelier)
+        loss += share * c * y * (log1p(small) + max(-s, 0.0)) + share * (1 - y) * (log1p(small) + max(s, 0.0))
+        dscores[n, k] = share * ((1 - y) * p - c * y * q)
     return loss, dscores
 
 

@@ -167,6 +167,18 @@ def test_svm_loss_by_hand():
     assert naive.svm_loss(np.zeros((2, 4)), np.array([1, 2]), 0.5)[0] == pytest.approx(1.5)
 
 
+def test_binary_loss_by_hand():
+    # Probabilities 3/4 and 1/4, then 1/2 and 9/10.
+    scores, labels = np.log([[3.0, 1 / 3], [1.0, 9.0]]), np.array([[1, 1], [0, 0.5]])
+    loss, dscores = naive.binary_loss(scores, labels)
+    terms = -np.log([0.75, 0.25, 0.5, np.sqrt(0.9 * 0.1)])
+    assert loss == pytest.approx(terms.mean())
+    np.testing.assert_allclose(dscores, np.array([[-0.25, -0.75], [0.5, 0.4]]) / 4, atol=1e-15)
+    loss = naive.binary_loss(scores, labels, positive_weights=np.array([1, 3]), weights=np.array([2, 0]))[0]
+    assert loss == pytest.approx((terms[0] + 3 * terms[1]) / 2)
+    assert naive.binary_loss(np.array([[-1e5], [1e5]]), np.array([1, 1]))[0] == pytest.approx(5e4)
+
+
 def test_warp_by_hand():
     x = np.array([[[[0.0, 10], [20, 40]]]])
     half = naive.warp(x, np.array([[[1, 0, 0.5], [0, 1, 0.25]]]))

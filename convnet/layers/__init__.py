@@ -13,6 +13,7 @@ from convnet.layers.gradient_check import gradient_error
 from convnet.layers.initializers import he_normal
 from convnet.layers.losses import softmax_loss, svm_loss
 from convnet.layers.normalization import BatchNorm2D
+from convnet.layers.losses import binary_loss, softmax_loss, svm_loss
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ReLU",
     "Sigmoid",
     "Tanh",
+    "binary_loss",
     "gradient_error",
     "he_normal",
     "softmax_loss",

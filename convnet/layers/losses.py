@@ -7,9 +7,29 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, IntArray, as_labels, as_number, as_real, as_weights, check_shape
+from convnet.core.checks import (
+    FloatArray,
+    IntArray,
+    as_array,
+    as_labels,
+    as_number,
+    as_real,
+    as_weights,
+    check_shape,
+)
 
-__all__ = ["LOSSES", "SOFTMAX_LOSSES", "Loss", "gives_probabilities", "softmax", "softmax_loss", "svm_loss"]
+__all__ = [
+    "BINARY_LOSSES",
+    "LOSSES",
+    "SOFTMAX_LOSSES",
+    "Loss",
+    "binary_loss",
+    "gives_probabilities",
+    "softmax",
+    "softmax_loss",
+    "svm_loss",
+    "takes_binary_labels",
+]
 
 Loss = Callable[[FloatArray, npt.ArrayLike], tuple[float, FloatArray]]
 
@@ -162,11 +182,99 @@ def svm_loss(scores: npt.ArrayLike, labels: npt.ArrayLike, margin: float = 1.0) 
     return _kernels.svm_loss(scores, labels, margin, dscores), dscores
 
 
+def binary_loss(
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    positive_weights: npt.ArrayLike | None = None,
+    weights: npt.ArrayLike | None = None,
+) -> tuple[float, FloatArray]:
+    """Binary loss (cross-entropy of the sigmoid), the mean over the examples and the classes.
+
+    Each class is a question of its own, whose answer is yes with the probability ``p = sigmoid(scores)``: for problems
+    of two classes (K = 1), and for those in which an example may belong to several classes or to none. With ``y`` the
+    labels, ``c`` the weights of the positive answers and ``v`` those of the examples, 1 where they are not given,
+    ``loss = sum over n, k of (v[n] * (-c[k] * y[n, k] * log(p[n, k]) - (1 - y[n, k]) * log(1 - p[n, k]))) / S`` and
+    ``dscores[n, k] = v[n] * ((1 - y[n, k]) * p[n, k] - c[k] * y[n, k] * (1 - p[n, k])) / S``, where
+    ``S = K * sum over n of v[n]``. An example of weight 2 counts as two, one of weight 0 as none; if all weights are 0,
+    the loss and its gradient are 0.
+
+    Parameters
+    ----------
+    scores : array_like, shape (N, K)
+        Scores of the classes, N at least 1.
+    labels : array_like of bool, int or float, shape (N, K)
+        The right answers, 0 or 1, or how probable a 1 is, in [0, 1]; where K is 1, of shape (N,) too.
+    positive_weights : array_like, shape (K,), optional
+        Weights of the classes' positive answers, at least 0; for a model, fixed by `functools.partial`. The number of
+        negative examples divided by that of the positive ones makes both count the same.
+    weights : array_like, shape (N,), optional
+        Weights of the examples, at least 0.
+
+    Returns
+    -------
+    loss : float
+        In natural units; log(2) where all scores are 0, without weights of the positive answers.
+    dscores : ndarray, shape (N, K)
+        Gradient of the loss with respect to the scores, in their dtype.
+
+    Raises
+    ------
+    ValueError
+        If N is 0, a shape is wrong, a label lies outside [0, 1], or a weight is below 0 or not finite.
+    TypeError
+        If `scores`, `labels` or weights do not hold numbers.
+
+    Notes
+    -----
+    A model with it is trained by `Sequential.train_step`. Its probabilities are ``functional.sigmoid_forward(scores)``,
+    its answers ``scores > 0``; the methods `probabilities` and `predict` of a model are for one class an example.
+
+    D. R. Cox, "The regression analysis of binary sequences", 1958. Without weights of examples it is PyTorch's
+    ``binary_cross_entropy_with_logits`` with ``pos_weight``; with them, PyTorch divides by ``N * K`` all the same.
+    """
+    scores = _checked_scores(scores, "binary_loss")
+    n, k = scores.shape
+    targets = _as_binary_labels(labels, scores.shape, "binary_loss")
+    per_class = (
+        np.ones(k) if positive_weights is None else as_weights(positive_weights, "binary_loss: positive_weights", k)
+    )
+    factors = np.ones(n) if weights is None else as_weights(weights, "binary_loss: weights", n)
+    factors = _shares(factors, factors, "binary_loss")[:, None] / k
+    positive, negative = factors * per_class * targets, factors * (1 - targets)
+    with np.errstate(invalid="ignore", over="ignore"):  # of scores that are not finite
+        wide = scores.astype(np.float64)
+        # log(1 + exp(-s)) and log(1 + exp(s)), minus the logs of p and of 1 - p.
+        missed, raised = np.logaddexp(0, -wide), np.logaddexp(0, wide)
+        loss = float((positive * missed + negative * raised).sum())
+        dscores = negative * np.exp(-missed) - positive * np.exp(-raised)
+        return loss, dscores.astype(scores.dtype)
+
+
 def _checked(scores: npt.ArrayLike, labels: npt.ArrayLike, what: str) -> tuple[FloatArray, IntArray]:
+    scores = _checked_scores(scores, what)
+    return scores, as_labels(labels, what, *scores.shape)
+
+
+def _checked_scores(scores: npt.ArrayLike, what: str) -> FloatArray:
     scores = as_real(scores, f"{what}: scores")
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"{what}: expected scores of shape (N, K) with N and K at least 1, got {scores.shape}")
-    return scores, as_labels(labels, what, *scores.shape)
+    return scores
+
+
+def _as_binary_labels(labels: npt.ArrayLike, shape: tuple[int, ...], what: str) -> FloatArray:
+    """Return labels in [0, 1] of the shape of the scores, in float64."""
+    array = as_array(labels, f"{what}: labels")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{what}: expected labels of numbers or truth values, got dtype {array.dtype}")
+    if array.shape != shape and not (shape[1] == 1 and array.shape == shape[:1]):
+        wanted = f"{shape} or {shape[:1]}" if shape[1] == 1 else f"{shape}, one for each class"
+        raise ValueError(f"{what}: expected labels of shape {wanted}, got shape {array.shape}")
+    valid = (array >= 0) & (array <= 1)
+    if not valid.all():
+        raise ValueError(f"{what}: expected labels in [0, 1], got {array[~valid][0]}")
+    return array.astype(np.float64).reshape(shape)
 
 
 def softmax(scores: npt.ArrayLike) -> FloatArray:
@@ -197,9 +305,22 @@ def softmax(scores: npt.ArrayLike) -> FloatArray:
 
 
 # LOSSES: losses by their name in model files. SOFTMAX_LOSSES: those that make softmax(scores) estimate the classes'
-# probabilities, with any values of their options but `class_weights`.
-LOSSES: dict[str, Loss] = {function.__name__: function for function in (softmax_loss, svm_loss)}
+# probabilities, with any values of their options but `class_weights`. BINARY_LOSSES: those whose labels say yes or no
+# for every class.
+LOSSES: dict[str, Loss] = {function.__name__: function for function in (softmax_loss, svm_loss, binary_loss)}
 SOFTMAX_LOSSES: tuple[Loss, ...] = (softmax_loss,)
+BINARY_LOSSES: tuple[Loss, ...] = (binary_loss,)
+
+
+def takes_binary_labels(loss: Loss) -> bool:
+    """Return whether a loss takes labels (N, K), yes or no for every class, and not one class an example.
+
+    Parameters
+    ----------
+    loss : callable
+        A loss function, or a ``functools.partial`` of one that fixes its options.
+    """
+    return (loss.func if isinstance(loss, partial) else loss) in BINARY_LOSSES
 
 
 def gives_probabilities(loss: Loss) -> bool:

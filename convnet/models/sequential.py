@@ -17,7 +17,7 @@ from convnet.core.tables import format_table
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
-from convnet.layers.losses import Loss, softmax, softmax_loss
+from convnet.layers.losses import Loss, softmax, softmax_loss, takes_binary_labels
 from convnet.layers.stage import Grads, Update
 from convnet.models.plan import Plan, Step
 
@@ -245,7 +245,7 @@ class Sequential:
         x : array_like, shape (N, *input_shape)
             N at least 1.
         labels : array_like of int, shape (N,)
-            In [0, K).
+            In [0, K); of shape (N, K) for a `binary_loss`.
 
         Returns
         -------
@@ -277,7 +277,7 @@ class Sequential:
         x : array_like, shape (N, *input_shape)
             N at least 1.
         labels : array_like of int, shape (N,)
-            In [0, K).
+            As for `loss`.
         optimizer : Optimizer
         workspace : Workspace, optional
             Memory that each step uses again; without one it is allocated anew.
@@ -418,7 +418,11 @@ class Sequential:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def probabilities(self, x: npt.ArrayLike) -> FloatArray:
-        """Return the class probabilities (N, K) of prepared inputs x: the softmax of their scores."""
+        """Return the class probabilities (N, K) of prepared inputs x: the softmax of their scores.
+
+        Only a model with the softmax loss estimates probabilities so. With `binary_loss` they are the sigmoid of the
+        scores.
+        """
         return softmax(self.scores(x))
 
     def predict(self, x: npt.ArrayLike) -> IntArray:
@@ -514,8 +518,9 @@ def _check_loss(loss: Loss, num_classes: int, what: str) -> None:
 
     What the loss itself finds wrong with its arguments, such as a margin below 0, stays the ValueError that it is.
     """
+    labels = np.zeros((1, num_classes) if takes_binary_labels(loss) else 1, np.intp)
     try:
-        value, dscores = loss(np.zeros((1, num_classes)), np.zeros(1, np.intp))
+        value, dscores = loss(np.zeros((1, num_classes)), labels)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
     except Exception as error:

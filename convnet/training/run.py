@@ -9,9 +9,19 @@ import numpy.typing as npt
 
 from convnet.core.checks import as_labels
 from convnet.datasets.preprocessing import fingerprint
+from convnet.layers.losses import takes_binary_labels
 from convnet.models.sequential import Sequential
 
-__all__ = ["data_sums", "described", "described_model", "labelled"]
+__all__ = ["check_loss", "data_sums", "described", "described_model", "labelled"]
+
+
+def check_loss(model: Sequential) -> None:
+    """Raise a ValueError unless the model's loss takes labels whose accuracy a Solver can check."""
+    if takes_binary_labels(model.loss_function):
+        raise ValueError(
+            "Solver: expected a model with a loss of one class an example, such as softmax_loss, got one with "
+            f"{described(model.loss_function):.60}, whose accuracy the Solver cannot check; use Sequential.train_step"
+        )
 
 
 def described_model(model: Sequential) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
 from convnet.training.interrupts import interrupts_held_back
 from convnet.training.optimizers import Optimizer
-from convnet.training.run import data_sums, described, described_model, labelled
+from convnet.training.run import check_loss, data_sums, described, described_model, labelled
 from convnet.training.schedules import Schedule
 from convnet.training.state import TrainingState, model_arrays, restore
 
@@ -160,6 +160,7 @@ class Solver:
             )
         if not isinstance(data, Mapping):
             raise TypeError(f"Solver: expected data to be a dictionary as of preprocess, got a {type(data).__name__}")
+        check_loss(model)
         self.model = model
         self.data = {part: labelled(model, data, part) for part in ("train", "validation")}
         self.optimizer = optimizer

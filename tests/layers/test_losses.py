@@ -8,9 +8,22 @@ import pytest
 from cases import normal, tolerance
 
 import convnet
-from convnet import Affine, Sequential, functional, gradient_error, layers, naive, softmax_loss, svm_loss, webpage
+from convnet import (
+    SGD,
+    Affine,
+    ReLU,
+    Sequential,
+    binary_loss,
+    functional,
+    gradient_error,
+    layers,
+    naive,
+    softmax_loss,
+    svm_loss,
+    webpage,
+)
 from convnet.layers import losses
-from convnet.layers.losses import LOSSES
+from convnet.layers.losses import BINARY_LOSSES, LOSSES
 
 # Stands for an array of weights, of as many as there are examples or classes.
 WEIGHTS = "weights"
@@ -28,6 +41,11 @@ def values(name):
     yield from ({option: value} for option, value in every.items())
     if len(every) > 1:
         yield every
+
+
+def some_labels(name, rng, n, k):
+    """Return labels as a loss takes them."""
+    return rng.integers(0, 9, (n, k)) / 8 if LOSSES[name] in BINARY_LOSSES else rng.integers(0, k, n)
 
 
 def filled(options, n, k):
@@ -69,7 +87,7 @@ def test_wrong_arguments_of_softmax_are_named(call, error, message):
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (1, 2), (5, 3), (7, 10), (3, 100)])
 def test_loss_equals_the_loops(rng, dtype, n, k, name, options):
     scores = (3 * rng.standard_normal((n, k))).astype(dtype)
-    labels = rng.integers(0, k, n)
+    labels = some_labels(name, rng, n, k)
     before, options = scores.copy(), filled(options, n, k)
     loss, dscores = LOSSES[name](scores, labels, **options)
     expected, gradient = getattr(naive, name)(scores, labels, **options)
@@ -226,7 +244,8 @@ def test_svm_loss_has_no_gradient_where_the_margin_is_just_kept():
 def test_loss_of_what_is_not_finite_is_not_finite(bad, dtype, name, options):
     scores = np.array([[0.0, bad], [0.0, 1.0]], dtype)
     for label in (0, 1):
-        assert not np.isfinite(LOSSES[name](scores, [label, 0], **filled(options, 2, 2))[0])
+        labels = [[1 - label, label], [1, 0]] if LOSSES[name] in BINARY_LOSSES else [label, 0]
+        assert not np.isfinite(LOSSES[name](scores, labels, **filled(options, 2, 2))[0])
 
 
 @pytest.mark.parametrize(
@@ -243,21 +262,21 @@ def test_svm_loss_of_what_is_not_finite_equals_the_loops(scores):
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_gradient_is_the_derivative(rng, name, options):
     loss = partial(LOSSES[name], **filled(options, 6, 5))
-    scores, labels = rng.standard_normal((6, 5)), rng.integers(0, 5, 6)
+    scores, labels = rng.standard_normal((6, 5)), some_labels(name, rng, 6, 5)
     gradient = loss(scores, labels)[1]
     assert gradient_error(lambda: loss(scores, labels)[0], scores, gradient, rng=rng) < 1e-7
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_layout_does_not_matter(rng, dtype, layout, name):
-    scores, labels = rng.standard_normal((4, 6)).astype(dtype), rng.integers(0, 6, 4)
+    scores, labels = rng.standard_normal((4, 6)).astype(dtype), some_labels(name, rng, 4, 6)
     expected = getattr(naive, name)(scores, labels)
     value, dscores = LOSSES[name](layout(scores), layout(labels))
     assert value == pytest.approx(expected[0], rel=1e-6)
     np.testing.assert_allclose(dscores, expected[1], **tolerance(dtype))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss not in BINARY_LOSSES])
 @pytest.mark.parametrize(
     ("scores", "labels", "error", "message"),
     [
@@ -278,16 +297,99 @@ def test_wrong_arguments_are_named(name, scores, labels, error, message):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_an_option_that_is_no_number_is_named(name):
+def test_an_option_that_is_no_number_is_named(rng, name):
     for option in options_of(name):
         with pytest.raises(TypeError, match=f"^{name}: {option}: expected (a real number, got 'wide'|real numbers)"):
-            LOSSES[name](np.ones((1, 2)), [0], **{option: "wide"})
+            LOSSES[name](np.ones((1, 2)), some_labels(name, rng, 1, 2), **{option: "wide"})
 
 
 @pytest.mark.parametrize("margin", [0, -1, np.nan, np.inf])
 def test_margin_has_to_be_finite_and_above_0(margin):
     with pytest.raises(ValueError, match="svm_loss: margin: expected a finite number above 0"):
         svm_loss(np.ones((1, 2)), [0], margin)
+
+
+def test_the_mean_of_a_binary_loss_is_pytorchs(rng):
+    torch = pytest.importorskip("torch")
+    scores, labels, positive_weights = rng.standard_normal((6, 4)), rng.random((6, 4)), np.array([2, 0, 1, 0.5])
+    theirs = torch.tensor(scores, requires_grad=True)
+    value = torch.nn.functional.binary_cross_entropy_with_logits(
+        theirs, torch.tensor(labels), pos_weight=torch.tensor(positive_weights)
+    )
+    value.backward()
+    loss, dscores = binary_loss(scores, labels, positive_weights=positive_weights)
+    assert loss == pytest.approx(value.item(), rel=1e-13)
+    np.testing.assert_allclose(dscores, theirs.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_binary_loss_is_right_for_scores_of_every_size(dtype):
+    scores = np.array([[1e30, -1e30, 800, -800, 30, -30]], dtype)
+    right, wrong = [[1, 0, 1, 0, 1, 0]], [[0, 1, 0, 1, 0, 1]]
+    loss, dscores = binary_loss(scores, right)
+    assert loss == pytest.approx(2 * np.log1p(np.exp(-30.0)) / 6, rel=1e-9)  # not 0: nothing was cancelled
+    small = np.exp(-30.0) / 6
+    np.testing.assert_allclose(dscores, [[0, 0, 0, 0, -small, small]], rtol=1e-6, atol=1e-300)
+    loss, dscores = binary_loss(scores[:, 2:], np.array(wrong)[:, 2:])
+    assert loss == pytest.approx((800 + 800 + 30 + 30) / 4)
+    np.testing.assert_allclose(dscores, np.array([[1, -1, 1, -1]]) / 4, rtol=1e-12)
+
+
+def test_binary_loss_of_one_class_takes_its_labels_as_a_vector(rng):
+    scores = rng.standard_normal((5, 1))
+    for labels in ([0, 1, 1, 0, 1], np.array([0, 1, 1, 0, 1], bool), [0.0, 1.0, 1.0, 0.0, 1.0]):
+        loss, dscores = binary_loss(scores, labels)
+        expected, gradient = binary_loss(scores, np.reshape(labels, (5, 1)))
+        assert loss == expected
+        np.testing.assert_array_equal(dscores, gradient)
+    # Two classes with the scores 0 and s are the same question.
+    both = softmax_loss(np.concatenate([np.zeros((5, 1)), scores], axis=1), [0, 1, 1, 0, 1])
+    assert loss == pytest.approx(both[0], rel=1e-13)
+    np.testing.assert_allclose(dscores[:, 0], both[1][:, 1], rtol=1e-12)
+
+
+def test_weights_of_a_binary_loss_count_examples_and_positive_answers(rng):
+    scores, labels = rng.standard_normal((3, 2)), np.array([[1, 0], [0, 1], [1, 1]])
+    loss, dscores = binary_loss(scores, labels, weights=[2, 0, 1])
+    chosen = [0, 0, 2]
+    expected, gradient = binary_loss(scores[chosen], labels[chosen])
+    assert loss == pytest.approx(expected, rel=1e-13)
+    np.testing.assert_allclose(dscores, [2 * gradient[0], np.zeros(2), gradient[2]], rtol=1e-12)
+    assert binary_loss(np.zeros((1, 2)), [[1, 0]], positive_weights=[3, 5])[0] == pytest.approx(2 * np.log(2))
+    loss, dscores = binary_loss(scores, labels, weights=[0, 0, 0])
+    assert loss == 0
+    assert not dscores.any()
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "error", "message"),
+    [
+        (np.ones((0, 3)), [], ValueError, r"expected scores of shape \(N, K\) with N and K at least 1, got \(0, 3\)"),
+        (np.ones((2, 3)), [0, 1], ValueError, r"labels of shape \(2, 3\), one for each class, got shape \(2,\)"),
+        (np.ones((2, 1)), [0], ValueError, r"labels of shape \(2, 1\) or \(2,\), got shape \(1,\)"),
+        (np.ones((1, 2)), [[0, 2]], ValueError, r"labels in \[0, 1\], got 2"),
+        (np.ones((1, 2)), [[0, -0.5]], ValueError, r"labels in \[0, 1\], got -0.5"),
+        (np.ones((1, 2)), [[0, np.nan]], ValueError, r"labels in \[0, 1\], got nan"),
+        (np.ones((1, 2)), [["a", "b"]], TypeError, "labels of numbers or truth values, got dtype <U1"),
+        (np.ones((1, 2), complex), [[0, 1]], TypeError, "real numbers, got dtype complex128"),
+    ],
+)
+def test_wrong_arguments_of_the_binary_loss_are_named(scores, labels, error, message):
+    with pytest.raises(error, match=f"^binary_loss.*{message}"):
+        binary_loss(scores, labels)
+
+
+@pytest.mark.parametrize("loss", [binary_loss, partial(binary_loss, positive_weights=[1.0, 2.0, 0.5])])
+def test_a_model_learns_several_labels_an_example(rng, loss):
+    x = rng.standard_normal((40, 6))
+    labels = x[:, :3] > 0.5
+    layers = [Affine(6, 16, rng=rng, dtype=np.float64), ReLU(), Affine(16, 3, rng=rng, dtype=np.float64)]
+    model = Sequential(layers, (6,), loss=loss)
+    value, grads = model.loss(x, labels)
+    for name, param in model.params.items():
+        assert gradient_error(lambda: model.loss(x, labels)[0], param, grads[name], rng=rng) < 1e-6
+    losses = [model.train_step(x, labels, SGD(1.0)) for _ in range(300)]
+    assert losses[0] == value
+    assert ((model.scores(x) > 0) == labels).mean() > 0.95
 
 
 def test_page_says_which_losses_give_no_probabilities(tmp_path, rng):
@@ -300,4 +402,5 @@ def test_page_says_which_losses_give_no_probabilities(tmp_path, rng):
         assert not is_denied(loss)
     for loss in (svm_loss, partial(svm_loss, margin=2.0), lambda scores, labels: softmax_loss(scores, labels)):
         assert is_denied(loss)
-    assert is_denied(partial(softmax_loss, class_weights=np.arange(10)))
+    for loss in (binary_loss, partial(softmax_loss, class_weights=np.arange(10))):
+        assert is_denied(loss)

@@ -29,7 +29,7 @@ from convnet import (
     svm_loss,
 )
 from convnet.formats.archives import write_archive
-from convnet.layers.losses import LOSSES
+from convnet.layers.losses import BINARY_LOSSES, LOSSES
 
 
 def convnet1(dtype=np.float32):
@@ -101,6 +101,8 @@ def test_every_loss_and_its_options_come_back(tmp_path, rng, name):
         key: [0.5, 1.0, 0.0, 2.5] if p.default is None else p.default / 2 or 0.125 for key, p in parameters.items()
     }
     x, labels = 3 * rng.standard_normal((6, 3)), np.arange(6) % 4
+    if LOSSES[name] in BINARY_LOSSES:
+        labels = rng.random((6, 4))
     for given in ({}, options, {key: np.array(value)[()] for key, value in options.items()}):
         loss = partial(LOSSES[name], **given) if given else LOSSES[name]
         model = Sequential([Affine(3, 4, rng=rng)], (3,), loss=loss)

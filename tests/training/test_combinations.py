@@ -20,7 +20,7 @@ from convnet import (
     Solver,
     preprocess,
 )
-from convnet.layers.losses import LOSSES
+from convnet.layers.losses import BINARY_LOSSES, LOSSES
 
 OPTIMIZERS = {
     "SGD": lambda: SGD(0.05),
@@ -29,8 +29,11 @@ OPTIMIZERS = {
     "Adam": lambda: Adam(2e-3),
 }
 
+# A Solver refuses the others.
+ONE_CLASS_LOSSES = [loss for loss in LOSSES.values() if loss not in BINARY_LOSSES]
+
 COMBINATIONS = list(
-    product(OPTIMIZERS, (ReLU, Sigmoid), (MaxPool2D, AveragePool2D), LOSSES.values(), (0, 1e-3), (0, 0.3))
+    product(OPTIMIZERS, (ReLU, Sigmoid), (MaxPool2D, AveragePool2D), ONE_CLASS_LOSSES, (0, 1e-3), (0, 0.3))
 )
 
 
