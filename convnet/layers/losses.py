@@ -1,7 +1,9 @@
 """Loss functions, from class scores and labels to a number and its gradient; and the softmax."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,7 @@ __all__ = [
     "softmax_loss",
     "svm_loss",
     "takes_binary_labels",
+    "takes_weights",
 ]
 
 Loss = Callable[[FloatArray, npt.ArrayLike], tuple[float, FloatArray]]
@@ -337,3 +340,21 @@ def gives_probabilities(loss: Loss) -> bool:
     if isinstance(loss, partial):
         return loss.func in SOFTMAX_LOSSES and loss.keywords.get("class_weights") is None
     return loss in SOFTMAX_LOSSES
+
+
+def takes_weights(loss: Callable[..., Any]) -> bool:
+    """Return whether a loss can be called with ``weights=``, the weights of the examples.
+
+    Parameters
+    ----------
+    loss : callable
+        A loss function, or a ``functools.partial`` of one that fixes its options.
+    """
+    try:
+        parameters = inspect.signature(loss).parameters
+    except (TypeError, ValueError):  # a function without a signature, such as one of C
+        return False
+    named = parameters.get("weights")
+    if named is not None and named.kind is not inspect.Parameter.POSITIONAL_ONLY:
+        return True
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())

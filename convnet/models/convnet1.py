@@ -19,7 +19,8 @@ from convnet.layers.convolution import Conv2D
 from convnet.layers.dropout import Dropout
 from convnet.layers.losses import Loss, softmax_loss
 from convnet.layers.pooling import MaxPool2D, Pool2D
-from convnet.models.sequential import Sequential, chain_shapes, name_layers
+from convnet.models.sequential import Sequential
+from convnet.models.stack import chain_shapes, name_layers
 
 __all__ = ["ConvNet1"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import isfinite
 from types import MappingProxyType
 from typing import Any, Protocol, Self
@@ -17,9 +18,10 @@ from convnet.core.tables import format_table
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
-from convnet.layers.losses import Loss, softmax, softmax_loss, takes_binary_labels
+from convnet.layers.losses import Loss, softmax, softmax_loss, takes_binary_labels, takes_weights
 from convnet.layers.stage import Grads, Update
 from convnet.models.plan import Plan, Step
+from convnet.models.stack import chain_shapes, name_layers
 
 __all__ = ["Sequential"]
 
@@ -237,7 +239,9 @@ class Sequential:
 
     # ------------------------------------------------------------------------------------------ training
 
-    def loss(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, dict[str, FloatArray]]:
+    def loss(
+        self, x: npt.ArrayLike, labels: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
+    ) -> tuple[float, dict[str, FloatArray]]:
         """Return the loss of a minibatch and its gradients.
 
         Parameters
@@ -246,6 +250,8 @@ class Sequential:
             N at least 1.
         labels : array_like of int, shape (N,)
             In [0, K); of shape (N, K) for a `binary_loss`.
+        weights : array_like, shape (N,), optional
+            Weights of the examples, at least 0, for a loss function that takes them.
 
         Returns
         -------
@@ -257,16 +263,22 @@ class Sequential:
         Raises
         ------
         ValueError
-            If a shape is wrong, N is 0, or a label lies outside [0, K).
+            If a shape is wrong, N is 0, a label lies outside [0, K), or the loss function takes no weights.
         TypeError
             If x does not hold real numbers or `labels` integers.
         """
-        loss, dy, step = self._forward(x, labels, Workspace())
+        loss, dy, step = self._forward(x, labels, Workspace(), weights)
         loss, grads = self._backward(loss, dy, step)
         return loss, {name: grads[name] for name in self.params}
 
     def train_step(
-        self, x: npt.ArrayLike, labels: npt.ArrayLike, optimizer: Updater, workspace: Workspace | None = None
+        self,
+        x: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        optimizer: Updater,
+        workspace: Workspace | None = None,
+        *,
+        weights: npt.ArrayLike | None = None,
     ) -> float:
         """Update the parameters once, as `loss` followed by ``optimizer.update`` does, within rounding.
 
@@ -281,6 +293,8 @@ class Sequential:
         optimizer : Optimizer
         workspace : Workspace, optional
             Memory that each step uses again; without one it is allocated anew.
+        weights : array_like, shape (N,), optional
+            As for `loss`.
 
         Returns
         -------
@@ -298,7 +312,7 @@ class Sequential:
         if type(self).loss is not Sequential.loss:  # a subclass with a loss of its own
             self._steps = []
             try:
-                loss, grads = self.loss(x, labels)
+                loss, grads = self.loss(x, labels) if weights is None else self.loss(x, labels, weights=weights)
                 steps = self._steps
             finally:
                 self._steps = None
@@ -307,7 +321,7 @@ class Sequential:
                     step.plan.update_state(step)
                 optimizer.update(self.params, grads)
             return loss
-        loss, dy, step = self._forward(x, labels, Workspace() if workspace is None else workspace)
+        loss, dy, step = self._forward(x, labels, Workspace() if workspace is None else workspace, weights)
         if not isfinite(loss):
             return loss
         loss, grads = self._backward(loss, dy, step, updates)
@@ -315,15 +329,24 @@ class Sequential:
         optimizer.update({name: step.plan.params[name] for name in grads}, grads)
         return loss
 
-    def _forward(self, x: npt.ArrayLike, labels: npt.ArrayLike, workspace: Workspace) -> tuple[float, FloatArray, Step]:
+    def _forward(
+        self, x: npt.ArrayLike, labels: npt.ArrayLike, workspace: Workspace, weights: npt.ArrayLike | None
+    ) -> tuple[float, FloatArray, Step]:
         """Return the loss without L2, its gradient with respect to the scores, and what `_backward` needs."""
+        loss_function: Callable[..., tuple[float, FloatArray]] = self.loss_function
+        if weights is not None:
+            if not takes_weights(loss_function):
+                raise ValueError(
+                    f"{type(self).__name__}: expected no weights, because the loss takes none, {loss_function!r:.60}"
+                )
+            loss_function = partial(loss_function, weights=weights)
         x = self._check_input(x)
         step = self._plan_for(x.dtype).forward(x, workspace, self.rng)
         if self._steps is not None:
             self._steps.append(step)
         scores = step.y.view()
         scores.flags.writeable = False  # the backward pass reads them
-        loss, dscores = self.loss_function(scores, labels)
+        loss, dscores = loss_function(scores, labels)
         try:
             return float(loss), dscores, step
         except TypeError:
@@ -536,52 +559,3 @@ def _check_loss(loss: Loss, num_classes: int, what: str) -> None:
         raise TypeError(
             f"{what}: expected a function like softmax_loss, (scores, labels) -> (loss, dscores), got {loss!r:.60}"
         )
-
-
-def name_layers(layers: Sequence[Layer]) -> dict[str, Layer]:
-    """Return the layers by kind and running number, in order."""
-    if not isinstance(layers, Sequence):
-        raise TypeError(f"Sequential: expected a sequence of layers, got {layers!r}")
-    if not layers:
-        raise ValueError("Sequential: expected at least one layer")
-    named: dict[str, Layer] = {}
-    counts: dict[str, int] = {}
-    seen = set()
-    for position, layer in enumerate(layers, 1):
-        if not isinstance(layer, Layer):
-            raise TypeError(f"Sequential: expected layer {position} to be a convnet.Layer, got {layer!r}")
-        if not hasattr(layer, "params"):
-            raise TypeError(
-                f"Sequential: layer {position}, {layer!r}, has no params; its __init__ has to call super().__init__()"
-            )
-        if id(layer) in seen:
-            raise ValueError(f"Sequential: layer {position}, {layer!r}, is in the model already; make a second one")
-        seen.add(id(layer))
-        if "." in layer.kind or layer.kind[-1:].isdigit():
-            raise ValueError(
-                f"Sequential: layer {position}, {layer!r}: expected a kind without a dot and without a digit at its "
-                f"end, where its number follows, got {layer.kind!r}"
-            )
-        for key, param in layer.params.items():
-            if not isinstance(param, np.ndarray) or param.dtype.kind != "f":
-                got = param.dtype if isinstance(param, np.ndarray) else type(param).__name__
-                raise TypeError(
-                    f"Sequential: layer {position}, {layer!r}: expected the parameter {key} to be an array of floats, "
-                    f"got {got}"
-                )
-        counts[layer.kind] = counts.get(layer.kind, 0) + 1
-        named[f"{layer.kind}{counts[layer.kind]}"] = layer
-    return named
-
-
-def chain_shapes(layers: Mapping[str, Layer], input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each layer's output for one example; an impossible one is an error that names the layer."""
-    shapes = {}
-    shape = input_shape
-    for name, layer in layers.items():
-        try:
-            shapes[name] = layer.output_shape(shape)
-        except ValueError as error:
-            raise ValueError(f"layer {name}, given one example of shape {shape}: {error}") from None
-        shape = shapes[name]
-    return shapes

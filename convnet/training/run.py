@@ -1,18 +1,18 @@
 """What a training run consists of: its data, and the description by which a checkpoint of another run is refused."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_labels
+from convnet.core.checks import FloatArray, as_labels, as_weights
 from convnet.datasets.preprocessing import fingerprint
-from convnet.layers.losses import takes_binary_labels
+from convnet.layers.losses import takes_binary_labels, takes_weights
 from convnet.models.sequential import Sequential
 
-__all__ = ["check_loss", "data_sums", "described", "described_model", "labelled"]
+__all__ = ["check_loss", "data_sums", "described", "described_model", "example_weights", "labelled"]
 
 
 def check_loss(model: Sequential) -> None:
@@ -22,6 +22,23 @@ def check_loss(model: Sequential) -> None:
             "Solver: expected a model with a loss of one class an example, such as softmax_loss, got one with "
             f"{described(model.loss_function):.60}, whose accuracy the Solver cannot check; use Sequential.train_step"
         )
+
+
+def example_weights(model: Sequential, data: Mapping[str, npt.NDArray[Any]], count: int) -> FloatArray | None:
+    """Return the weights of the training examples, or None without any, after checking them and the model's loss."""
+    if data.get("weights_train") is None:
+        return None
+    own = type(model).loss is not Sequential.loss  # a subclass with a loss of its own
+    loss: Callable[..., Any] = model.loss if own else model.loss_function
+    if not takes_weights(loss):
+        raise ValueError(
+            "Solver: expected a model whose loss takes weights=, such as softmax_loss, for data with weights_train, "
+            f"got one with {described(loss):.60}"
+        )
+    weights = as_weights(data["weights_train"], "Solver: weights_train", count)
+    if not weights.any():
+        raise ValueError("Solver: weights_train: expected a weight above 0, got none")
+    return weights
 
 
 def described_model(model: Sequential) -> dict[str, Any]:
@@ -38,13 +55,16 @@ def described_model(model: Sequential) -> dict[str, Any]:
     }
 
 
-def data_sums(data: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> dict[str, str]:
-    """Return shape, dtype and checksum of each array of a Solver's data."""
-    return {
+def data_sums(
+    data: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], weights: FloatArray | None
+) -> dict[str, str]:
+    """Return shape, dtype and checksum of each array of a Solver's data, and of the weights, if there are any."""
+    sums = {
         f"{name}_{part}": fingerprint(array)
         for part, pair in data.items()
         for name, array in zip("xy", pair, strict=True)
     }
+    return sums if weights is None else {**sums, "weights_train": fingerprint(weights)}
 
 
 def described(thing: Any) -> str | None:

@@ -18,7 +18,7 @@ from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
 from convnet.training.interrupts import interrupts_held_back
 from convnet.training.optimizers import Optimizer
-from convnet.training.run import check_loss, data_sums, described, described_model, labelled
+from convnet.training.run import check_loss, data_sums, described, described_model, example_weights, labelled
 from convnet.training.schedules import Schedule
 from convnet.training.state import TrainingState, model_arrays, restore
 
@@ -70,7 +70,8 @@ class Solver:
         Trained in place.
     data : mapping of str to ndarray
         ``x_train``, ``y_train``, ``x_validation``, ``y_validation`` as `preprocess` returns them; other keys are
-        ignored.
+        ignored, but for ``weights_train`` (N,): weights of the training examples, which go to the loss as
+        ``weights=``. Each minibatch's loss is divided by the sum of its own; accuracies do not count them.
     optimizer : Optimizer
         The update rule, used by this Solver alone and without the state of earlier training. To continue from a saved
         optimizer state, create the Solver first, then call ``optimizer.load_state``.
@@ -109,6 +110,8 @@ class Solver:
     is_between_iterations : bool
         False while a step runs, and after a step that failed, until `reset` or `resume`. A checkpoint can be written
         only while it is True.
+    weights : ndarray of float64, shape (N,), or None
+        Weights of the training examples.
     best_validation_accuracy : float
     best_params, best_state : dict of str to ndarray
         Copies of the parameters that reached it, and of the model's state with them.
@@ -116,8 +119,9 @@ class Solver:
     Raises
     ------
     ValueError
-        If a data array is missing or empty, shapes or labels do not fit the model, a number is out of range, or the
-        optimizer has a state.
+        If a data array is missing or empty, shapes, labels or weights do not fit the model, its loss takes labels of
+        several classes an example, or no weights where there are some, a number is out of range, or the optimizer has a
+        state.
     TypeError
         If an argument is of the wrong type.
     """
@@ -163,6 +167,7 @@ class Solver:
         check_loss(model)
         self.model = model
         self.data = {part: labelled(model, data, part) for part in ("train", "validation")}
+        self.weights = example_weights(model, data, len(self.data["train"][0]))
         self.optimizer = optimizer
         self.schedule = schedule
         self.batch_size = as_count(batch_size, "batch_size")
@@ -240,7 +245,7 @@ class Solver:
     @functools.cached_property
     def data_sums(self) -> dict[str, str]:
         """Shape, dtype and checksum of each array of the data."""
-        return data_sums(self.data)
+        return data_sums(self.data, self.weights)
 
     @property
     def best_params(self) -> dict[str, FloatArray]:
@@ -343,13 +348,14 @@ class Solver:
         self.state.shuffle(self.epoch)
         chosen = self.state.order[position * self.batch_size : (position + 1) * self.batch_size]
         x, labels = self._minibatch(chosen)
+        weights = {} if self.weights is None else {"weights": self.weights[chosen]}
         if self.augmentation is not None:
             x = self._augment(x, self.augmentation)
         factor = 1.0 if self.schedule is None else self.schedule(self.iteration / self.iterations_per_epoch)
         self.optimizer.rate_factor = as_number(factor, "the schedule's factor", at_least=0)
         # What overflows is found by the loss, and reported below in one sentence instead of in NumPy's many.
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.model.train_step(x, labels, self.optimizer, self._workspace)
+            loss = self.model.train_step(x, labels, self.optimizer, self._workspace, **weights)
             if not np.isfinite(loss):
                 self._diverged(x, f"the loss of iteration {self.iteration + 1} is {loss}")
         return loss

@@ -1,13 +1,29 @@
 """The training step, and whose the gradients are."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
 from cases import small_batch, small_convnet1
 from guarded import on, using
 
-from convnet import SGD, Adam, Affine, ConvNet1, Momentum, ReLU, RMSProp, Sequential, Workspace, _kernels
+from convnet import (
+    SGD,
+    Adam,
+    Affine,
+    ConvNet1,
+    Momentum,
+    ReLU,
+    RMSProp,
+    Sequential,
+    Workspace,
+    _kernels,
+    binary_loss,
+    gradient_error,
+    softmax_loss,
+    svm_loss,
+)
 
 
 def test_gradients_are_fresh_arrays(rng):
@@ -139,3 +155,43 @@ def test_gradients_of_loss_are_the_callers_own(rng):
         model.loss(2 * x, labels)
     for name, grad in grads.items():
         np.testing.assert_array_equal(grad, kept[name])
+
+
+@pytest.mark.parametrize("loss", [softmax_loss, partial(softmax_loss, smoothing=0.2), binary_loss])
+def test_weights_of_examples_reach_the_loss(rng, loss):
+    model = Sequential([Affine(6, 4, rng=rng, dtype=np.float64)], (6,), loss=loss)
+    x, weights = rng.standard_normal((5, 6)), np.array([0.5, 0, 1, 2, 3])
+    labels = rng.integers(0, 2, (5, 4)) if loss is binary_loss else rng.integers(0, 4, 5)
+    value, grads = model.loss(x, labels, weights=weights)
+    assert value == loss(model.scores(x), labels, weights=weights)[0]
+    for name, param in model.params.items():
+        assert gradient_error(lambda: model.loss(x, labels, weights=weights)[0], param, grads[name], rng=rng) < 1e-6
+    twin = copy.deepcopy(model)
+    assert model.train_step(x, labels, SGD(0.1), weights=weights) == value
+    for name, param in model.params.items():
+        np.testing.assert_allclose(param, twin.params[name] - 0.1 * grads[name], rtol=1e-12, atol=1e-15)
+
+
+def test_weights_reach_a_subclasses_own_loss(rng):
+    class Doubled(Sequential):
+        def loss(self, x, labels, *, weights=None):
+            loss, grads = super().loss(x, labels, weights=weights)
+            return 2 * loss, grads
+
+    model, twin = (kind([Affine(6, 4, rng=np.random.default_rng(0))], (6,)) for kind in (Doubled, Sequential))
+    x, labels, weights = rng.standard_normal((3, 6)), [0, 1, 3], [1, 2, 3]
+    loss = model.train_step(x, labels, SGD(0.1), weights=weights)
+    assert loss == 2 * twin.train_step(x, labels, SGD(0.1), weights=weights)
+
+
+def plain_loss(scores, labels):
+    return softmax_loss(scores, labels)
+
+
+@pytest.mark.parametrize("loss", [svm_loss, partial(svm_loss, margin=2.0), plain_loss])
+def test_weights_for_a_loss_that_takes_none_are_refused_before_anything_changes(rng, loss):
+    model = Sequential([Affine(6, 4, rng=rng)], (6,), loss=loss)
+    before = model.params["affine1.weight"].copy()
+    with pytest.raises(ValueError, match="Sequential: expected no weights, because the loss takes none"):
+        model.train_step(rng.standard_normal((3, 6)), [0, 1, 2], SGD(0.1), weights=[1, 2, 3])
+    np.testing.assert_array_equal(model.params["affine1.weight"], before)
