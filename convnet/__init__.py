@@ -62,6 +62,7 @@ from convnet.plotting import (
 )
 from convnet.training import (
     SGD,
+    Adadelta,
     Adam,
     Callback,
     Checkpoint,
@@ -80,6 +81,7 @@ from convnet.training import (
 
 __all__ = [
     "SGD",
+    "Adadelta",
     "Adam",
     "Affine",
     "Augmentation",

@@ -217,7 +217,7 @@ def svm_loss(scores: _Float, labels: _Int, margin: float, dscores: _Float) -> fl
 def warp(x: _Float, maps: npt.NDArray[np.float64], y: _Float) -> None: ...
 
 # Updates of parameters.
-_RuleKind = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam"]
+_RuleKind = Literal["sgd", "momentum", "nesterov", "rmsprop", "adadelta", "adam"]
 RULES: dict[_RuleKind, int]
 
 class Rule:

@@ -2,7 +2,7 @@
 
 cdef extern from "simd.h" nogil:
     ctypedef enum simd_rule_kind:
-        SIMD_SGD, SIMD_MOMENTUM, SIMD_NESTEROV, SIMD_RMSPROP, SIMD_ADAM
+        SIMD_SGD, SIMD_MOMENTUM, SIMD_NESTEROV, SIMD_RMSPROP, SIMD_ADADELTA, SIMD_ADAM
     ctypedef struct simd_rule:               # how an optimizer updates a parameter
         simd_rule_kind kind
         double rate, decay1, decay2, epsilon, correction, shrink, l2

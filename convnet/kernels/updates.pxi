@@ -5,6 +5,7 @@ RULES = {
     "momentum": SIMD_MOMENTUM,
     "nesterov": SIMD_NESTEROV,
     "rmsprop": SIMD_RMSPROP,
+    "adadelta": SIMD_ADADELTA,
     "adam": SIMD_ADAM,
 }
 
@@ -16,6 +17,9 @@ cdef class Rule:
     - ``momentum``: ``first = decay1 * first + g``; ``param -= rate * first``;
     - ``nesterov``: the same, but ``param -= rate * (decay1 * first + g)``;
     - ``rmsprop``: ``first = decay1 * first + (1 - decay1) * g ** 2``; ``param -= rate * g / (sqrt(first) + epsilon)``;
+    - ``adadelta``: ``first = decay1 * first + (1 - decay1) * g ** 2``;
+      ``step = sqrt(second + epsilon) / sqrt(first + epsilon) * g``;
+      ``second = decay1 * second + (1 - decay1) * step ** 2``; ``param -= rate * step``;
     - ``adam``: ``first = decay1 * first + (1 - decay1) * g``; ``second = decay2 * second + (1 - decay2) * g ** 2``;
       ``param = shrink * param - rate * first / (sqrt(second) / correction + epsilon)``.
     """
@@ -46,7 +50,7 @@ cdef inline void apply_rule(
     cdef floating rate = <floating>r.rate, l2 = <floating>r.l2, shrink = <floating>r.shrink
     cdef floating epsilon = <floating>r.epsilon, scale = <floating>(1 / r.correction)
     cdef floating old1 = <floating>r.decay1, new1 = <floating>(1 - r.decay1)
-    cdef floating old2 = <floating>r.decay2, new2 = <floating>(1 - r.decay2), gradient
+    cdef floating old2 = <floating>r.decay2, new2 = <floating>(1 - r.decay2), gradient, step
     cdef simd_rule_kind kind = r.kind
     cdef Py_ssize_t i
     if floating is float:
@@ -66,6 +70,11 @@ cdef inline void apply_rule(
         elif kind == SIMD_RMSPROP:
             first[i] = old1 * first[i] + new1 * gradient * gradient
             param[i] -= rate * gradient / (root(first[i]) + epsilon)
+        elif kind == SIMD_ADADELTA:
+            first[i] = old1 * first[i] + new1 * gradient * gradient
+            step = root(second[i] + epsilon) / root(first[i] + epsilon) * gradient
+            second[i] = old1 * second[i] + new1 * step * step
+            param[i] -= rate * step
         else:
             first[i] = old1 * first[i] + new1 * gradient
             second[i] = old2 * second[i] + new2 * gradient * gradient

@@ -41,7 +41,7 @@ typedef struct {
 } simd_product;
 
 /* How an optimizer updates a parameter; see tiles/updates.h. */
-typedef enum { SIMD_SGD, SIMD_MOMENTUM, SIMD_NESTEROV, SIMD_RMSPROP, SIMD_ADAM } simd_rule_kind;
+typedef enum { SIMD_SGD, SIMD_MOMENTUM, SIMD_NESTEROV, SIMD_RMSPROP, SIMD_ADADELTA, SIMD_ADAM } simd_rule_kind;
 
 typedef struct {
     simd_rule_kind kind;

@@ -6,12 +6,13 @@ webpage.
 
 from convnet.training.callbacks import EarlyStopping, ProgressBar
 from convnet.training.checkpointing import Checkpoint
-from convnet.training.optimizers import SGD, Adam, Momentum, Optimizer, RMSProp
+from convnet.training.optimizers import SGD, Adadelta, Adam, Momentum, Optimizer, RMSProp
 from convnet.training.schedules import Constant, CosineDecay, EpochDecay, OneCycle, StepDecay
 from convnet.training.solver import Callback, Solver
 
 __all__ = [
     "SGD",
+    "Adadelta",
     "Adam",
     "Callback",
     "Checkpoint",

@@ -13,7 +13,7 @@ from convnet.core.checks import NATIVE, FloatArray, as_flag, as_number
 from convnet.core.threads import elementwise
 from convnet.layers.stage import Update
 
-__all__ = ["SGD", "Adam", "Momentum", "Optimizer", "RMSProp"]
+__all__ = ["SGD", "Adadelta", "Adam", "Momentum", "Optimizer", "RMSProp"]
 
 # The one entry of a state that is not an array like the parameter: how often it was updated.
 STEPS = "steps"
@@ -382,6 +382,48 @@ class RMSProp(Optimizer):
         return _kernels.Rule("rmsprop", rate, decay1=self.decay, epsilon=self.epsilon, l2=l2)
 
 
+class Adadelta(Optimizer):
+    """Adadelta: each element's step is as large as its steps were lately, relative to the size that its gradients had.
+
+    ``mean_square = decay * mean_square + (1 - decay) * grad**2``, from 0;
+    ``step = sqrt(mean_square_step + epsilon) / sqrt(mean_square + epsilon) * grad``;
+    ``mean_square_step = decay * mean_square_step + (1 - decay) * step**2``, from 0; ``param -= learning_rate * step``.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above 0; 1 is the published rule.
+    decay : float
+        In [0, 1).
+    epsilon : float
+        At least the smallest normal number of float32, about 1.2e-38. The first step of an element is about
+        ``sqrt(epsilon / (1 - decay))`` long.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a hyper-parameter is not a number of its range.
+
+    Notes
+    -----
+    M. D. Zeiler, "ADADELTA: an adaptive learning rate method", 2012, algorithm 1, with PyTorch's learning rate and
+    default values.
+    """
+
+    state_names = ("mean_square", "mean_square_step")
+
+    def __init__(self, learning_rate: float = 1.0, *, decay: float = 0.9, epsilon: float = 1e-6) -> None:
+        super().__init__(learning_rate)
+        self.decay = as_number(decay, "decay", at_least=0, below=1)
+        self.epsilon = as_number(epsilon, "epsilon", at_least=SMALLEST)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"decay": self.decay, "epsilon": self.epsilon}
+
+    def rule(self, name: str, steps: int, rate: float, l2: float = 0.0) -> _kernels.Rule:
+        return _kernels.Rule("adadelta", rate, decay1=self.decay, epsilon=self.epsilon, l2=l2)
+
+
 class Adam(Optimizer):
     """Adaptive moment estimation, bias-corrected, with decoupled weight decay (AdamW) as an option.
 
@@ -447,4 +489,4 @@ class Adam(Optimizer):
 
 
 # Optimizers of exactly these classes update by their rule; a subclass may have an `update_param` of its own.
-WITH_RULES = (SGD, Momentum, RMSProp, Adam)
+WITH_RULES = (SGD, Momentum, RMSProp, Adadelta, Adam)

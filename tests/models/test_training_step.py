@@ -10,6 +10,7 @@ from guarded import on, using
 
 from convnet import (
     SGD,
+    Adadelta,
     Adam,
     Affine,
     ConvNet1,
@@ -42,6 +43,7 @@ OPTIMIZERS = [
     Momentum(0.01),
     Momentum(0.01, nesterov=True),
     RMSProp(1e-3, epsilon=1e-3),
+    Adadelta(0.5, epsilon=1e-4),
     Adam(1e-3, epsilon=1e-3, weight_decay=0.1),
 ]
 

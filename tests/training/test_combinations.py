@@ -8,6 +8,7 @@ import pytest
 
 from convnet import (
     SGD,
+    Adadelta,
     Adam,
     AveragePool2D,
     ConvNet1,
@@ -26,6 +27,7 @@ OPTIMIZERS = {
     "SGD": lambda: SGD(0.05),
     "Momentum": lambda: Momentum(0.01),
     "RMSProp": lambda: RMSProp(1e-3),
+    "Adadelta": lambda: Adadelta(2.0),
     "Adam": lambda: Adam(2e-3),
 }
 

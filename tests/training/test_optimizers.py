@@ -5,14 +5,16 @@ import io
 
 import numpy as np
 import pytest
+from guarded import using
 
-from convnet import SGD, Adam, Momentum, Optimizer, RMSProp
+from convnet import SGD, Adadelta, Adam, Momentum, Optimizer, RMSProp, _kernels
 
 OPTIMIZERS = {
     "SGD": lambda: SGD(0.02),
     "Momentum": lambda: Momentum(0.02, 0.8),
     "Nesterov": lambda: Momentum(0.02, 0.9, nesterov=True),
     "RMSProp": lambda: RMSProp(0.01, decay=0.95, epsilon=1e-6),
+    "Adadelta": lambda: Adadelta(0.5, decay=0.8, epsilon=1e-3),
     "Adam": lambda: Adam(0.01, beta1=0.85, beta2=0.99),
     "Adam with weight decay": lambda: Adam(0.02, weight_decay=0.1),
 }
@@ -46,7 +48,7 @@ def train(optimizer, params, steps):
 
 def by_formula(kind, param, grads, rates):
     """Return the parameter after some updates by the published formulas, written with sums over all past gradients."""
-    param = param.copy()
+    param, steps = param.copy(), []
     for t, rate in enumerate(rates, 1):
         past = np.array(grads[:t])
         ages = np.arange(t - 1, -1, -1).reshape(-1, *[1] * param.ndim)
@@ -58,6 +60,11 @@ def by_formula(kind, param, grads, rates):
             param -= rate * ((0.9 ** (ages + 1) * past).sum(axis=0) + past[-1])
         elif kind == "RMSProp":
             param -= rate * past[-1] / (np.sqrt((0.05 * 0.95**ages * past**2).sum(axis=0)) + 1e-6)
+        elif kind == "Adadelta":
+            square = (0.2 * 0.8**ages * past**2).sum(axis=0)
+            own = sum((0.2 * 0.8 ** (t - 2 - i) * step**2 for i, step in enumerate(steps)), np.zeros(param.shape))
+            steps.append(np.sqrt(own + 1e-3) / np.sqrt(square + 1e-3) * past[-1])
+            param -= rate * steps[-1]
         else:
             mean = (0.15 * 0.85**ages * past).sum(axis=0) / (1 - 0.85**t)
             square = (0.01 * 0.99**ages * past**2).sum(axis=0) / (1 - 0.99**t)
@@ -65,7 +72,10 @@ def by_formula(kind, param, grads, rates):
     return param
 
 
-@pytest.mark.parametrize("kind", ["SGD", "Momentum", "Nesterov", "RMSProp", "Adam"])
+KINDS = [kind for kind in OPTIMIZERS if kind != "Adam with weight decay"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_updates_follow_the_formulas(rng, dtype, kind):
     optimizer, start = OPTIMIZERS[kind](), rng.standard_normal((3, 5)).astype(dtype)
     grads = [rng.standard_normal((3, 5)).astype(dtype) for _ in range(8)]
@@ -81,6 +91,29 @@ def test_updates_follow_the_formulas(rng, dtype, kind):
     np.testing.assert_allclose(params["weight"], expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("instruction_set", _kernels.INSTRUCTION_SETS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_updates_follow_the_formulas_at_every_instruction_set(rng, kind, instruction_set):
+    # As many elements as fill vectors, and some more.
+    optimizer, start = OPTIMIZERS[kind](), rng.standard_normal(37).astype(np.float32)
+    grads, params = [rng.standard_normal(37).astype(np.float32) for _ in range(4)], {"weight": start.copy()}
+    with using(instruction_set):
+        for grad in grads:
+            optimizer.update(params, {"weight": grad})
+    expected = by_formula(kind, start.astype(float), np.array(grads, float), [optimizer.learning_rate] * 4)
+    np.testing.assert_allclose(params["weight"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_adadeltas_first_steps_by_hand():
+    optimizer, params = Adadelta(), {"weight": np.zeros(2)}
+    optimizer.update(params, {"weight": np.array([1.0, -100.0])})
+    first = np.sqrt(1e-6) / np.sqrt(0.1 * np.array([1, 1e4]) + 1e-6) * [1, -100]
+    np.testing.assert_allclose(params["weight"], -first, rtol=1e-14)
+    optimizer.update(params, {"weight": np.array([2.0, 0.0])})
+    second = np.sqrt(0.1 * first[0] ** 2 + 1e-6) / np.sqrt(0.1 * 0.9 + 0.1 * 4 + 1e-6) * 2
+    np.testing.assert_allclose(params["weight"], [-first[0] - second, -first[1]], rtol=1e-14)
+
+
 def torch_optimizer(torch, kind, params):
     weights, biases = ([p for name, p in params.items() if end in name] for end in ("weight", "bias"))
     every = weights + biases
@@ -92,6 +125,8 @@ def torch_optimizer(torch, kind, params):
         return torch.optim.SGD(every, lr=0.02, momentum=0.9, nesterov=True)
     if kind == "RMSProp":
         return torch.optim.RMSprop(every, lr=0.01, alpha=0.95, eps=1e-6)
+    if kind == "Adadelta":
+        return torch.optim.Adadelta(every, lr=0.5, rho=0.8, eps=1e-3)
     if kind == "Adam":
         return torch.optim.Adam(every, lr=0.01, betas=(0.85, 0.99))
     groups = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
@@ -251,6 +286,7 @@ def test_repr_shows_the_hyperparameters():
     assert repr(SGD(0.1)) == "SGD(0.1)"
     assert repr(Momentum(0.1, nesterov=True)) == "Momentum(0.1, momentum=0.9, nesterov=True)"
     assert repr(RMSProp()) == "RMSProp(0.001, decay=0.99, epsilon=1e-08)"
+    assert repr(Adadelta()) == "Adadelta(1.0, decay=0.9, epsilon=1e-06)"
     assert repr(Adam(weight_decay=0.1)) == "Adam(0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.1)"
 
 
@@ -288,7 +324,7 @@ def test_other_arrays_are_refused_before_anything_changes(wrong):
     assert not params["a"].any()
 
 
-@pytest.mark.parametrize("optimizer", [SGD, Momentum, RMSProp, Adam])
+@pytest.mark.parametrize("optimizer", [SGD, Momentum, RMSProp, Adadelta, Adam])
 @pytest.mark.parametrize("rate", [0, -1, np.nan, np.inf])
 def test_learning_rate_has_to_be_finite_and_above_0(optimizer, rate):
     with pytest.raises(ValueError, match="learning_rate: expected a finite number above 0"):
@@ -304,6 +340,8 @@ def test_learning_rate_has_to_be_finite_and_above_0(optimizer, rate):
         (lambda: Momentum(0.1, nesterov=2), TypeError, "nesterov: expected True or False, got 2"),
         (lambda: RMSProp(decay=1.0), ValueError, "decay: .* got 1.0"),
         (lambda: RMSProp(epsilon=0), ValueError, "epsilon: expected a finite number of at least .*, got 0"),
+        (lambda: Adadelta(decay=-0.1), ValueError, "decay: .* got -0.1"),
+        (lambda: Adadelta(epsilon=0), ValueError, "epsilon: expected a finite number of at least .*, got 0"),
         (lambda: Adam(epsilon=1e-50), ValueError, "epsilon: expected a finite number of at least .*, got 1e-50"),
         (lambda: Adam(beta1=1), ValueError, "beta1: .* got 1"),
         (lambda: Adam(beta2=np.nan), ValueError, "beta2: .* got nan"),

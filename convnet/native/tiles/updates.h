@@ -30,6 +30,15 @@ SIMD_TARGET static void SIMD_NAME(update)(const simd_rule *r, ptrdiff_t size, co
             param[i] -= rate * gradient / (sqrtf(first[i]) + epsilon);
         }
         break;
+    case SIMD_ADADELTA:
+        for (ptrdiff_t i = 0; i < size; i++) {
+            const float gradient = grad[i] + l2 * param[i];
+            first[i] = old1 * first[i] + new1 * gradient * gradient;
+            const float step = sqrtf(second[i] + epsilon) / sqrtf(first[i] + epsilon) * gradient;
+            second[i] = old1 * second[i] + new1 * step * step;
+            param[i] -= rate * step;
+        }
+        break;
     case SIMD_ADAM:
         for (ptrdiff_t i = 0; i < size; i++) {
             const float gradient = grad[i] + l2 * param[i];
