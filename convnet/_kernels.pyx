@@ -16,7 +16,7 @@ kernels/, one idea a file:
     dropout.pxi           the random mask of a dropout, and its use
     losses.pxi            the SVM loss
     warping.pxi           affine maps of images
-    updates.pxi           the optimizers' updates of parameters
+    updates.pxi           the optimizers' updates of parameters, and sums of squares
 
 Every kernel is one body for float32 and float64 (a fused convolution is for float32 alone). It works on C-contiguous
 arrays that its caller in this package has checked and allocated, releases the GIL, and neither raises nor allocates.

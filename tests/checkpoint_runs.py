@@ -8,6 +8,7 @@ OPTIMIZERS = {
     "SGD": lambda: convnet.SGD(0.05),
     "Momentum": lambda: convnet.Momentum(0.02, nesterov=True),
     "RMSProp": lambda: convnet.RMSProp(1e-3),
+    "clipped": lambda: convnet.Momentum(0.02, clip_norm=0.5),
     "Adadelta": lambda: convnet.Adadelta(),
     "Adam": lambda: convnet.Adam(1e-3, weight_decay=0.01),
 }

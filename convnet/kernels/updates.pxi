@@ -1,4 +1,4 @@
-"""The optimizers' updates of parameters, and L2 regularisation."""
+"""The optimizers' updates of parameters, L2 regularisation, and sums of squares."""
 
 RULES = {
     "sgd": SIMD_SGD,
@@ -110,3 +110,23 @@ def add_l2(
             squares += <double>weight[i] * weight[i]
             dweight[i] += a * weight[i]
     return 0.5 * l2 * squares
+
+
+def sum_of_squares(
+    const floating[::1] x not None,          # IN (M,)
+):
+    """Return sum(x ** 2), in float64 and in the same order at every instruction set."""
+    cdef Py_ssize_t size = x.shape[0], i, j
+    cdef double total = 0.0
+    cdef double[8] sums
+    for j in range(8):
+        sums[j] = 0.0
+    with nogil:
+        for i in range(0, size - 7, 8):
+            for j in range(8):               # eight sums, so that none waits for the addition before
+                sums[j] += <double>x[i + j] * x[i + j]
+        for i in range(size - size % 8, size):
+            total += <double>x[i] * x[i]
+        for j in range(8):
+            total += sums[j]
+    return total

@@ -282,7 +282,8 @@ class Sequential:
     ) -> float:
         """Update the parameters once, as `loss` followed by ``optimizer.update`` does, within rounding.
 
-        With an optimizer of the library the weights of Affine layers are updated while their gradients are computed.
+        With an optimizer of the library that does not clip gradients, the weights of Affine layers are updated while
+        their gradients are computed.
 
         Parameters
         ----------

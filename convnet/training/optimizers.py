@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Set
 from functools import partial
-from math import sqrt
+from math import inf, sqrt
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from convnet import _kernels
 from convnet.core.checks import NATIVE, FloatArray, as_flag, as_number
 from convnet.core.threads import elementwise
 from convnet.layers.stage import Update
+from convnet.training.clipping import total_norm
 
 __all__ = ["SGD", "Adadelta", "Adam", "Momentum", "Optimizer", "RMSProp"]
 
@@ -34,11 +35,16 @@ class Optimizer:
     ----------
     learning_rate : float
         Above 0.
+    clip_norm : float, optional
+        Above 0. If the norm of all gradients together, the square root of the sum of the squares of all their elements,
+        is larger, they are multiplied by ``clip_norm / norm`` before they are used. The gradient of L2 is part of them;
+        Adam's weight decay is not. Gradients whose norm is not finite are left as they are. All optimizers take it.
 
     Attributes
     ----------
     learning_rate : float
         Base rate.
+    clip_norm : float or None
     rate_factor : float
         Factor on it, 1 unless a `Solver` sets it from its schedule before each step.
     regularised : frozenset of str or None
@@ -50,6 +56,11 @@ class Optimizer:
     state : dict of str to dict of str to ndarray
         By the parameter's name, then by `state_names`; filled by the first update. A copy of it (`copy.deepcopy`),
         given to `load_state`, lets another optimizer go on from there.
+
+    Notes
+    -----
+    Clipping: R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks", 2013,
+    algorithm 1. With it no weight is updated while its gradient is computed, which takes a little longer.
 
     Examples
     --------
@@ -69,19 +80,22 @@ class Optimizer:
 
     state_names: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, learning_rate: float, *, clip_norm: float | None = None) -> None:
         self.learning_rate = as_number(learning_rate, "learning_rate", above=0)
+        self.clip_norm = None if clip_norm is None else as_number(clip_norm, "clip_norm", above=0)
         self.rate_factor = 1.0
         self.regularised: frozenset[str] | None = None
         self.state: dict[str, State] = {}
         self._updated: set[str] = set()  # in this step, while their gradients were computed
+        self._clipped: dict[np.dtype, FloatArray] = {}  # memory for a clipped gradient
 
     def hyperparameters(self) -> dict[str, Any]:
-        """Return the constructor's arguments but for the learning rate."""
+        """Return the constructor's arguments but for the learning rate and `clip_norm`."""
         return {}
 
     def __repr__(self) -> str:
-        options = "".join(f", {name}={value!r}" for name, value in self.hyperparameters().items())
+        values = self.hyperparameters() | ({} if self.clip_norm is None else {"clip_norm": self.clip_norm})
+        options = "".join(f", {name}={value!r}" for name, value in values.items())
         return f"{type(self).__name__}({self.learning_rate!r}{options})"
 
     def load_state(self, state: Mapping[str, Mapping[str, npt.ArrayLike]]) -> None:
@@ -146,9 +160,22 @@ class Optimizer:
             self._check(name, param, grads[name])
         self.check_params(params)
         rate = self.learning_rate * self.rate_factor
+        factor = 1.0
+        if self.clip_norm is not None and self.clip_norm < (norm := total_norm(grads.values())) < inf:
+            factor = self.clip_norm / norm
         for name, param in params.items():
-            kept = self._next_state(name, param)
-            self.update_param(name, param.reshape(-1), np.ascontiguousarray(grads[name]).reshape(-1), kept, rate)
+            kept, grad = self._next_state(name, param), np.ascontiguousarray(grads[name]).reshape(-1)
+            if factor != 1:
+                grad = self._multiplied(grad, factor)
+            self.update_param(name, param.reshape(-1), grad, kept, rate)
+
+    def _multiplied(self, grad: FloatArray, factor: float) -> FloatArray:
+        """Return a gradient times a factor, in memory that the next call uses again."""
+        memory = self._clipped.get(grad.dtype)
+        if memory is None or memory.size < grad.size:
+            memory = self._clipped[grad.dtype] = np.empty_like(grad)
+        elementwise(lambda part, out: np.multiply(part, factor, out=out), grad, memory[: grad.size])
+        return memory[: grad.size]
 
     def begin(self, params: Mapping[str, FloatArray], l2: float) -> Callable[[str], Update] | None:
         """Check the parameters of a step, and say how weights are updated while their gradients are computed.
@@ -164,7 +191,8 @@ class Optimizer:
         -------
         callable or None
             ``updates(name)`` counts the update of a weight and says how it is done; `update` then gets the gradients
-            of the other parameters. None if the class has an `update_param` of its own: `update` then gets all.
+            of the other parameters. None if the class has an `update_param` of its own, or gradients are clipped, which
+            needs all of them first: `update` then gets all.
 
         Raises
         ------
@@ -172,7 +200,7 @@ class Optimizer:
             If a parameter is not contiguous and writeable or not float32 or float64, or the state is another model's.
         """
         self.check_params(params)
-        if type(self) not in WITH_RULES or vars(self).keys() & {"update_param", "rule"}:
+        if self.clip_norm is not None or type(self) not in WITH_RULES or vars(self).keys() & {"update_param", "rule"}:
             return None
         self._updated = set()
         self._check_names(params.keys())
@@ -285,6 +313,8 @@ class SGD(Optimizer):
     ----------
     learning_rate : float
         Above 0.
+    clip_norm : float, optional
+        As for `Optimizer`.
 
     Raises
     ------
@@ -315,6 +345,8 @@ class Momentum(Optimizer):
         In [0, 1).
     nesterov : bool
         Whether the gradient counts as if it had been taken one step of the velocity ahead.
+    clip_norm : float, optional
+        As for `Optimizer`.
 
     Raises
     ------
@@ -330,8 +362,10 @@ class Momentum(Optimizer):
 
     state_names = ("velocity",)
 
-    def __init__(self, learning_rate: float, momentum: float = 0.9, *, nesterov: bool = False) -> None:
-        super().__init__(learning_rate)
+    def __init__(
+        self, learning_rate: float, momentum: float = 0.9, *, nesterov: bool = False, clip_norm: float | None = None
+    ) -> None:
+        super().__init__(learning_rate, clip_norm=clip_norm)
         self.momentum = as_number(momentum, "momentum", at_least=0, below=1)
         self.nesterov = as_flag(nesterov, "nesterov")
 
@@ -356,6 +390,8 @@ class RMSProp(Optimizer):
         In [0, 1).
     epsilon : float
         At least the smallest normal number of float32, about 1.2e-38.
+    clip_norm : float, optional
+        As for `Optimizer`.
 
     Raises
     ------
@@ -370,8 +406,10 @@ class RMSProp(Optimizer):
 
     state_names = ("mean_square",)
 
-    def __init__(self, learning_rate: float = 1e-3, *, decay: float = 0.99, epsilon: float = 1e-8) -> None:
-        super().__init__(learning_rate)
+    def __init__(
+        self, learning_rate: float = 1e-3, *, decay: float = 0.99, epsilon: float = 1e-8, clip_norm: float | None = None
+    ) -> None:
+        super().__init__(learning_rate, clip_norm=clip_norm)
         self.decay = as_number(decay, "decay", at_least=0, below=1)
         self.epsilon = as_number(epsilon, "epsilon", at_least=SMALLEST)
 
@@ -398,6 +436,8 @@ class Adadelta(Optimizer):
     epsilon : float
         At least the smallest normal number of float32, about 1.2e-38. The first step of an element is about
         ``sqrt(epsilon / (1 - decay))`` long.
+    clip_norm : float, optional
+        As for `Optimizer`.
 
     Raises
     ------
@@ -412,8 +452,10 @@ class Adadelta(Optimizer):
 
     state_names = ("mean_square", "mean_square_step")
 
-    def __init__(self, learning_rate: float = 1.0, *, decay: float = 0.9, epsilon: float = 1e-6) -> None:
-        super().__init__(learning_rate)
+    def __init__(
+        self, learning_rate: float = 1.0, *, decay: float = 0.9, epsilon: float = 1e-6, clip_norm: float | None = None
+    ) -> None:
+        super().__init__(learning_rate, clip_norm=clip_norm)
         self.decay = as_number(decay, "decay", at_least=0, below=1)
         self.epsilon = as_number(epsilon, "epsilon", at_least=SMALLEST)
 
@@ -442,6 +484,8 @@ class Adam(Optimizer):
         At least the smallest normal number of float32, about 1.2e-38.
     weight_decay : float
         At least 0.
+    clip_norm : float, optional
+        As for `Optimizer`.
 
     Raises
     ------
@@ -464,8 +508,9 @@ class Adam(Optimizer):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
+        clip_norm: float | None = None,
     ) -> None:
-        super().__init__(learning_rate)
+        super().__init__(learning_rate, clip_norm=clip_norm)
         self.beta1 = as_number(beta1, "beta1", at_least=0, below=1)
         self.beta2 = as_number(beta2, "beta2", at_least=0, below=1)
         self.epsilon = as_number(epsilon, "epsilon", at_least=SMALLEST)

@@ -1,5 +1,6 @@
 """What training allocates, and that nothing of it stays."""
 
+import copy
 import gc
 import resource
 import tracemalloc
@@ -24,13 +25,15 @@ OPTIONS = {
     "float64": {"dtype": np.float64, "dropout": convnet.Dropout(0.5)},
 }
 
+OPTIMIZERS = [convnet.SGD(0.01), convnet.Momentum(0.01), convnet.Adam(1e-4), convnet.SGD(0.01, clip_norm=1e-3)]
 
-@pytest.mark.parametrize("optimizer", [convnet.SGD(0.01), convnet.Momentum(0.01), convnet.Adam(1e-4)], ids=repr)
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_after_its_first_step_a_solver_allocates_nothing_large(mnist, options, optimizer):
     images, labels = mnist[0][:350, None].astype(np.float32) / 128 - 1, mnist[1][:350]
     data = {"x_train": images, "y_train": labels, "x_validation": images[:9], "y_validation": labels[:9]}
-    optimizer = type(optimizer)(optimizer.learning_rate)
+    optimizer = copy.deepcopy(optimizer)
     statistics = convnet.Statistics((1, 28, 28), False, mean=images.mean(axis=0), std=None)
     # In float64 NumPy's own buffer for the broadcast mean takes 64 KiB.
     augmentation = convnet.Augmentation(statistics=None if options.get("dtype") is np.float64 else statistics)
