@@ -9,6 +9,7 @@ writing, start a process, connect to the network or load a library. The same ran
 """
 
 import argparse
+import functools
 import gzip
 import io
 import json
@@ -189,7 +190,10 @@ class ModelFile:
         affine = convnet.Affine(9, 2, rng=np.random.default_rng(0))
         layers = [convnet.AveragePool2D(2), convnet.LeakyReLU(0.1), convnet.Sigmoid(), convnet.Dropout(0.5), affine]
         pooled = convnet.Sequential(layers, (1, 6, 6), loss=convnet.svm_loss)
-        return [written(lambda path, model=model: convnet.save_model(model, path)) for model in (model, pooled)]
+        loss = functools.partial(convnet.softmax_loss, smoothing=0.1, class_weights=[1.0, 0.5])
+        weighted = convnet.Sequential([convnet.Affine(3, 2, rng=np.random.default_rng(0))], (3,), loss=loss)
+        models = (model, pooled, weighted)
+        return [written(lambda path, model=model: convnet.save_model(model, path)) for model in models]
 
     def read(self, path):
         """Load a model, and predict with it if its input is small."""

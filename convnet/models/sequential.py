@@ -60,7 +60,8 @@ class Sequential:
     input_shape : tuple of ints
         Shape of one example: (C, H, W) for images.
     loss : callable
-        ``loss(scores, labels) -> (loss, dscores)``; the scores are read-only.
+        ``loss(scores, labels) -> (loss, dscores)``; the scores are read-only. To be trained with weights of examples it
+        takes ``weights=``, too.
     l2 : float
         Regularisation strength: the loss includes ``0.5 * l2 * sum(weight ** 2)`` over the parameters that the layers
         say are `regularised`: weights, not biases.
