@@ -13,8 +13,7 @@ in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from itertools import product
-from math import cosh, exp, floor, log, sqrt, tanh
-from math import cosh, exp, floor, log, log1p, tanh
+from math import cosh, exp, floor, log, log1p, sqrt, tanh
 from typing import Any
 
 import numpy as np

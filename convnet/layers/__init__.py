@@ -11,9 +11,8 @@ from convnet.layers.convolution import Conv2D
 from convnet.layers.dropout import Dropout
 from convnet.layers.gradient_check import gradient_error
 from convnet.layers.initializers import he_normal
-from convnet.layers.losses import softmax_loss, svm_loss
-from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.losses import binary_loss, softmax_loss, svm_loss
+from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
 
 __all__ = [
