@@ -31,6 +31,7 @@ from convnet.datasets import (
     save_prepared,
 )
 from convnet.layers import (
+    GELU,
     Affine,
     AveragePool2D,
     BatchNorm2D,
@@ -41,6 +42,7 @@ from convnet.layers import (
     MaxPool2D,
     ReLU,
     Sigmoid,
+    SiLU,
     Tanh,
     binary_loss,
     gradient_error,
@@ -80,6 +82,7 @@ from convnet.training import (
 )
 
 __all__ = [
+    "GELU",
     "SGD",
     "Adadelta",
     "Adam",
@@ -107,6 +110,7 @@ __all__ = [
     "RMSProp",
     "ReLU",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Solver",
     "Statistics",

@@ -25,6 +25,7 @@ from convnet.layers.affine import affine_backward, affine_forward, affine_update
 from convnet.layers.convolution import can_fuse, conv2d_backward, conv2d_forward, conv_output_shape
 from convnet.layers.dropout import dropout_backward, dropout_forward
 from convnet.layers.fused_convolution import conv_relu_pool_backward, conv_relu_pool_forward
+from convnet.layers.gated_activations import gelu_backward, gelu_forward, silu_backward, silu_forward
 from convnet.layers.losses import softmax
 from convnet.layers.normalization import batch_norm2d_backward, batch_norm2d_forward
 from convnet.layers.pooling import (
@@ -52,6 +53,8 @@ __all__ = [
     "conv_relu_pool_forward",
     "dropout_backward",
     "dropout_forward",
+    "gelu_backward",
+    "gelu_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "max_pool2d_backward",
@@ -61,6 +64,8 @@ __all__ = [
     "relu_forward",
     "sigmoid_backward",
     "sigmoid_forward",
+    "silu_backward",
+    "silu_forward",
     "softmax",
     "tanh_backward",
     "tanh_forward",

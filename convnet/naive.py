@@ -13,7 +13,7 @@ in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from itertools import product
-from math import cosh, exp, floor, log, log1p, sqrt, tanh
+from math import cosh, erfc, exp, floor, log, log1p, pi, sqrt, tanh
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ __all__ = [
     "conv2d_forward",
     "dropout_backward",
     "dropout_forward",
+    "gelu_backward",
+    "gelu_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "max_pool2d_backward",
@@ -40,6 +42,8 @@ __all__ = [
     "relu_forward",
     "sigmoid_backward",
     "sigmoid_forward",
+    "silu_backward",
+    "silu_forward",
     "softmax_loss",
     "svm_loss",
     "tanh_backward",
@@ -566,6 +570,107 @@ def tanh_backward(dy: Array, x: Array) -> Array:
         # for it.
         dx[index] = float(dy[index]) * (0.0 if abs(value) > 350 else 1 / cosh(value) ** 2)
     return dx
+
+
+def silu_forward(x: Array) -> Array:
+    """Sigmoid-weighted linear unit: ``y = x * s``, where s is the sigmoid of x.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+    """
+    y, s = np.zeros(x.shape), sigmoid_forward(x)
+    for index in np.ndindex(x.shape):
+        y[index] = _times(float(s[index]), float(x[index]))
+    return y
+
+
+def silu_backward(dy: Array, x: Array) -> Array:
+    """Gradient of `silu_forward`: ``dx = dy * (s + x * s * (1 - s))``, where ``1 - s`` is the sigmoid of -x.
+
+    Parameters
+    ----------
+    dy : ndarray, any shape
+        Gradient of the loss with respect to the output.
+    x : ndarray, of the shape of dy
+        Input of the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+    """
+    dx, s, one_minus_s = np.zeros(dy.shape), sigmoid_forward(x), sigmoid_forward(-x)
+    for index in np.ndindex(dy.shape):
+        dx[index] = float(dy[index]) * (s[index] + _times(float(s[index] * one_minus_s[index]), float(x[index])))
+    return dx
+
+
+def gelu_forward(x: Array, approximate: bool = False) -> Array:
+    """Gaussian error linear unit: ``y = x * gate``.
+
+    The gate is the probability that a standard normal number is below x, ``0.5 * erfc(-x / sqrt(2))``. The approximate
+    gate is ``0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))``.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+    approximate : bool
+
+    Returns
+    -------
+    ndarray, of the shape of x
+    """
+    y = np.zeros(x.shape)
+    for index in np.ndindex(x.shape):
+        value = float(x[index])
+        y[index] = _times(_gelu_gate(value, approximate), value)
+    return y
+
+
+def gelu_backward(dy: Array, x: Array, approximate: bool = False) -> Array:
+    """Gradient of `gelu_forward`: ``dx = dy * (gate + x * slope)``, with the slope of the gate.
+
+    That is the density of the standard normal distribution, ``exp(-x**2 / 2) / sqrt(2 * pi)``. The slope of the
+    approximate gate is ``0.5 * (1 - t**2) * sqrt(2 / pi) * (1 + 3 * 0.044715 * x**2)``, where t is its tanh.
+
+    Parameters
+    ----------
+    dy : ndarray, any shape
+        Gradient of the loss with respect to the output.
+    x : ndarray, of the shape of dy
+        Input of the forward pass.
+    approximate : bool
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+    """
+    dx = np.zeros(dy.shape)
+    for index in np.ndindex(dy.shape):
+        value = float(x[index])
+        gate = _gelu_gate(value, approximate)
+        if approximate:
+            t = 2 * gate - 1
+            slope = _times(0.5 * (1 - t * t), sqrt(2 / pi) * (1 + 3 * 0.044715 * value * value))
+        else:
+            slope = exp(-value * value / 2) / sqrt(2 * pi)
+        dx[index] = float(dy[index]) * (gate + _times(slope, value))
+    return dx
+
+
+def _gelu_gate(value: float, approximate: bool) -> float:
+    if approximate:
+        return 0.5 * (1 + tanh(sqrt(2 / pi) * (value + 0.044715 * value * value * value)))
+    return 0.5 * erfc(-value / sqrt(2))
+
+
+def _times(small: float, large: float) -> float:
+    """Return the product, and 0 where the first factor is 0: it goes to 0 faster than the other to infinity."""
+    return 0.0 if small == 0 else small * large
 
 
 # ---------------------------------------------------------------------------------------------- dropout

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from convnet import (
+    GELU,
     Affine,
     AveragePool2D,
     BatchNorm2D,
@@ -22,6 +23,7 @@ from convnet import (
     ReLU,
     Sequential,
     Sigmoid,
+    SiLU,
     Tanh,
     naive,
 )
@@ -196,6 +198,11 @@ CASES = [
     activation("sigmoid", Sigmoid, naive.sigmoid_forward, naive.sigmoid_backward),
     activation("tanh", Tanh, naive.tanh_forward, naive.tanh_backward),
     activation("tanh of vectors", Tanh, naive.tanh_forward, naive.tanh_backward, (13,)),
+    activation("gelu", GELU, naive.gelu_forward, naive.gelu_backward),
+    activation("gelu of vectors", GELU, naive.gelu_forward, naive.gelu_backward, (13,)),
+    activation("approximate gelu", GELU, naive.gelu_forward, naive.gelu_backward, approximate=True),
+    activation("silu", SiLU, naive.silu_forward, naive.silu_backward),
+    activation("silu of vectors", SiLU, naive.silu_forward, naive.silu_backward, (13,)),
     dropout("dropout", IMAGE, 0.4),
     dropout("dropout of nothing", (13,), 0),
     batch_norm("batch norm", IMAGE),

@@ -476,6 +476,42 @@ def test_sigmoid_from_exponentials_has_numpys_bits(rng, dtype, size, is_in_place
 
 
 @pytest.mark.parametrize("size", [1, 7, 1001])
+@pytest.mark.parametrize("is_in_place", [False, True])
+def test_gates_from_exponentials_of_elementwise_functions(rng, dtype, size, is_in_place):
+    x, dy = (at_the_end_of_memory(a) for a in (numbers(rng, size, dtype), rng.standard_normal(size).astype(dtype)))
+    close = {"rtol": 1e-5 if dtype == np.float32 else 1e-13}
+    for linear, cubic in ((1, 0), (1.5, 0.25)):
+        u, slope = linear * x, np.full_like(x, linear)
+        if cubic:
+            with np.errstate(over="ignore"):
+                u, slope = u + cubic * x**3, slope + 3 * cubic * x**2
+            found = at_the_end_of_memory(np.zeros_like(x))
+            _kernels.minus_abs_of_cubic(linear, cubic, x, found)
+            np.testing.assert_allclose(found, -np.abs(u), **close)
+        e = np.exp(-np.abs(u))
+        gate = np.where(x >= 0, dtype(1), e) / (1 + e)
+        y = at_the_end_of_memory(e if is_in_place else np.full_like(x, 7))
+        _kernels.gated_from_exp(x, y if is_in_place else e, y)
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.testing.assert_allclose(y, np.where(gate == 0, 0, x * gate), **close)
+            expected = dy * (gate + np.where(e == 0, 0, x * slope * e / np.square(1 + e)))
+        dx = at_the_end_of_memory(e if is_in_place else np.full_like(x, 7))
+        _kernels.gated_gradient_from_exp(linear, cubic, dy, x, dx if is_in_place else e, dx)
+        np.testing.assert_allclose(dx, expected, atol=1e-6 if dtype == np.float32 else 1e-14, **close)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1001])
+def test_gelu_equals_its_formula(rng, dtype, size):
+    x, dy = (at_the_end_of_memory(a) for a in (numbers(rng, size, dtype), rng.standard_normal(size).astype(dtype)))
+    y, dx = (at_the_end_of_memory(np.full_like(x, 7)) for _ in range(2))
+    _kernels.gelu_forward(x, y)
+    _kernels.gelu_backward(dy, x, dx)
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-13, "atol": 1e-15}
+    np.testing.assert_allclose(y, naive.gelu_forward(x), **close)
+    np.testing.assert_allclose(dx, naive.gelu_backward(dy, x), **close)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1001])
 @pytest.mark.parametrize("rate", [0, 0.1, 0.75])
 def test_dropout_scale_has_numpys_bits(rng, dtype, size, rate):
     x, kept = numbers(rng, size, dtype), rng.random(size) < 0.5

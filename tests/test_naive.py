@@ -137,6 +137,29 @@ def test_sigmoid_by_hand(rng):
     np.testing.assert_array_equal(naive.sigmoid_forward(np.array([-1e5, 1e5])), [0, 1])
 
 
+def test_gelu_by_hand():
+    x, ones = np.array([[-1.0, 0.0, 1.0, 2.0]]), np.ones((1, 4))
+    # Phi(1) and Phi(2) of tables of the normal distribution; its density at 1 is 0.2419707, at 2 it is 0.0539910.
+    y = [[-0.1586552539, 0, 0.8413447461, 2 * 0.9772498681]]
+    np.testing.assert_allclose(naive.gelu_forward(x), y, atol=1e-9)
+    dx = [[0.1586552539 - 0.2419707245, 0.5, 0.8413447461 + 0.2419707245, 0.9772498681 + 2 * 0.0539909665]]
+    np.testing.assert_allclose(naive.gelu_backward(ones, x), dx, atol=1e-9)
+    np.testing.assert_allclose(naive.gelu_forward(x, approximate=True), y, atol=5e-4)
+    np.testing.assert_allclose(naive.gelu_backward(ones, x, approximate=True), dx, atol=2e-3)
+    # sqrt(2 / pi) * 1.044715 = 0.8335620
+    assert naive.gelu_forward(x, approximate=True)[0, 2] == pytest.approx(0.5 * (1 + np.tanh(0.8335620)), abs=1e-7)
+
+
+def test_silu_by_hand():
+    x = np.log([[3.0, 1.0, 1 / 9]])
+    np.testing.assert_allclose(naive.silu_forward(x), x * [[0.75, 0.5, 0.1]], rtol=1e-14)
+    np.testing.assert_allclose(
+        naive.silu_backward(np.ones((1, 3)), x), [[0.75, 0.5, 0.1]] + x * [[0.1875, 0.25, 0.09]], rtol=1e-14
+    )
+    for forward in (naive.silu_forward, naive.gelu_forward):
+        np.testing.assert_array_equal(forward(np.array([-np.inf, -1e5, 1e5, np.inf])), [0, 0, 1e5, np.inf])
+
+
 # The known answers that the authors of Philox publish with their code (Random123, kat_vectors): all bits 0, all bits 1,
 # the digits of pi.
 PHILOX_ANSWERS = [

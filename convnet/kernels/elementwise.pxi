@@ -84,3 +84,102 @@ def sigmoid_gradient_from_exp(
             exponential = e[i]
             divisor = one + exponential
             dx[i] = scale * (exponential / (divisor * divisor) * dy[i])
+
+
+def minus_abs_of_cubic(
+    double linear,
+    double cubic,
+    const floating[::1] x not None,      # IN (M,)
+    floating[::1] y not None,            # OUT (M,)
+):
+    """y = -abs(linear * x + cubic * x ** 3), which is minus infinity where that overflows; both factors are above 0."""
+    cdef Py_ssize_t i
+    cdef floating a = <floating>linear, b = <floating>cubic, value
+    with nogil:
+        for i in range(x.shape[0]):
+            value = x[i]
+            value = value * (a + b * (value * value))
+            y[i] = -value if value >= 0 else value
+
+
+def gated_from_exp(
+    const floating[::1] x not None,      # IN (M,)
+    const floating[::1] e not None,      # IN (M,), exp(-abs(u)) of an u with the sign of x
+    floating[::1] y not None,            # OUT (M,), may be e
+):
+    """y = x * s, where s is the logistic sigmoid of u; 0 where s is 0, though x be minus infinity."""
+    cdef Py_ssize_t i
+    cdef floating one = 1, exponential, gate, value
+    with nogil:
+        for i in range(x.shape[0]):
+            value = x[i]
+            exponential = e[i]
+            gate = (one if value >= 0 else exponential) / (one + exponential)
+            value = value * gate
+            y[i] = 0 if gate == 0 else value
+
+
+def gated_gradient_from_exp(
+    double linear,
+    double cubic,
+    const floating[::1] dy not None,     # IN (M,)
+    const floating[::1] x not None,      # IN (M,), of gated_from_exp
+    const floating[::1] e not None,      # IN (M,), exp(-abs(u)) with u = linear * x + cubic * x ** 3
+    floating[::1] dx not None,           # OUT (M,), may be e
+):
+    """dx = dy * (s + x * e / (1 + e) ** 2 * (linear + 3 * cubic * x ** 2)), where s is the logistic sigmoid of u."""
+    cdef Py_ssize_t i
+    cdef floating a = <floating>linear, b = <floating>(3 * cubic), one = 1, exponential, divisor, gate, part, value
+    with nogil:
+        for i in range(x.shape[0]):
+            value = x[i]
+            exponential = e[i]
+            divisor = one + exponential
+            gate = (one if value >= 0 else exponential) / divisor
+            part = exponential / (divisor * divisor) * (value * (a + b * (value * value)))
+            part = 0 if exponential == 0 else part               # 0 * infinity, where x is large
+            dx[i] = dy[i] * (gate + part)
+
+
+cdef inline floating normal_distribution(floating value) noexcept nogil:
+    """Return the distribution function of the standard normal distribution, precise where it is close to 0 too."""
+    if floating is float:
+        return <float>0.5 * erfcf(-value * <float>M_SQRT1_2)
+    else:
+        return 0.5 * erfc(-value * M_SQRT1_2)
+
+
+cdef inline floating normal_density(floating value) noexcept nogil:
+    """Return the density of the standard normal distribution."""
+    if floating is float:
+        return <float>(M_SQRT1_2 * M_2_SQRTPI / 2) * expf(<float>-0.5 * value * value)
+    else:
+        return M_SQRT1_2 * M_2_SQRTPI / 2 * exp(-0.5 * value * value)
+
+
+def gelu_forward(
+    const floating[::1] x not None,      # IN (M,)
+    floating[::1] y not None,            # OUT (M,)
+):
+    """y = x * Phi(x), and 0 where Phi(x) is 0, though x be minus infinity."""
+    cdef Py_ssize_t i
+    cdef floating gate
+    with nogil:
+        for i in range(x.shape[0]):
+            gate = normal_distribution(x[i])
+            y[i] = 0 if gate == 0 else x[i] * gate
+
+
+def gelu_backward(
+    const floating[::1] dy not None,     # IN (M,)
+    const floating[::1] x not None,      # IN (M,), of gelu_forward
+    floating[::1] dx not None,           # OUT (M,)
+):
+    """dx = dy * (Phi(x) + x * phi(x)); the product is 0 where the density phi(x) is 0, though x be infinite."""
+    cdef Py_ssize_t i
+    cdef floating density, part
+    with nogil:
+        for i in range(x.shape[0]):
+            density = normal_density(x[i])
+            part = 0 if density == 0 else x[i] * density
+            dx[i] = dy[i] * (normal_distribution(x[i]) + part)

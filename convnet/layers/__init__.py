@@ -9,6 +9,7 @@ from convnet.layers.affine import Affine
 from convnet.layers.base import Layer
 from convnet.layers.convolution import Conv2D
 from convnet.layers.dropout import Dropout
+from convnet.layers.gated_activations import GELU, SiLU
 from convnet.layers.gradient_check import gradient_error
 from convnet.layers.initializers import he_normal
 from convnet.layers.losses import binary_loss, softmax_loss, svm_loss
@@ -16,6 +17,7 @@ from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
 
 __all__ = [
+    "GELU",
     "LAYERS",
     "Affine",
     "AveragePool2D",
@@ -26,6 +28,7 @@ __all__ = [
     "LeakyReLU",
     "MaxPool2D",
     "ReLU",
+    "SiLU",
     "Sigmoid",
     "Tanh",
     "binary_loss",
@@ -47,6 +50,8 @@ LAYERS: dict[str, type[Layer]] = {
         LeakyReLU,
         Sigmoid,
         Tanh,
+        GELU,
+        SiLU,
         Dropout,
         BatchNorm2D,
     )

@@ -1,4 +1,7 @@
-"""Activation functions, which act on each element alone: the functions, the layers and their stage."""
+"""Activation functions, which act on each element alone: the functions, the layers and their stage.
+
+GELU and SiLU are in gated_activations.py.
+"""
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
@@ -43,7 +46,7 @@ class Activation(Layer):
     """
 
     reads_output: ClassVar[bool] = False
-    work: ClassVar[int] = 1
+    work: int = 1
 
     def compute(self, x: FloatArray, y: FloatArray) -> None:
         """Write the output of x to y, both flat."""
@@ -278,11 +281,11 @@ class Sigmoid(Activation):
     work = 8
 
     def compute(self, x: FloatArray, y: FloatArray) -> None:
-        _exp_of_minus_abs(x, y)
+        exp_of_minus_abs(x, y)
         _kernels.sigmoid_from_exp(x, y, y)
 
     def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
-        _exp_of_minus_abs(kept, dx)
+        exp_of_minus_abs(kept, dx)
         _kernels.sigmoid_gradient_from_exp(1.0, dy, dx, dx)
 
 
@@ -340,7 +343,8 @@ def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
     return Sigmoid().backward(dy, x)[0]
 
 
-def _exp_of_minus_abs(x: FloatArray, out: FloatArray) -> FloatArray:
+def exp_of_minus_abs(x: FloatArray, out: FloatArray) -> FloatArray:
+    """Write exp(-abs(x)) to `out`, and return it."""
     np.abs(x, out=out)
     np.negative(out, out=out)
     return np.exp(out, out=out)

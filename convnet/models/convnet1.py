@@ -36,7 +36,7 @@ class ConvNet1(Sequential):
         (C, H, W) of one image.
     num_filters, kernel_size, stride, padding
         Number and size of the convolution's filters, the step between windows, and the zeros added on each side.
-    activation : ReLU, LeakyReLU, Sigmoid, Tanh, or an object of one of them
+    activation : ReLU, LeakyReLU, Sigmoid, Tanh, GELU, SiLU, or an object of one of them
         Applied after the convolution and after the first Affine layer.
     pooling : MaxPool2D, AveragePool2D, or an object of one of them
         A class is instantiated with `pool_size` and `pool_stride`; an instance keeps its own sizes.

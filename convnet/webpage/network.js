@@ -89,6 +89,30 @@ function batch_norm2d_forward(x, weight, bias, mean, variance, epsilon) {
   };
 }
 
+/** y = x / (1 + exp(-x)). */
+function silu_forward(x) {
+  return { shape: x.shape, data: x.data.map((value) => value / (1 + Math.exp(-value))) };
+}
+
+/** y = x times the probability that a standard normal number is below x, or, approximately, times a sigmoid. */
+function gelu_forward(x, approximate) {
+  const factor = 2 * Math.sqrt(2 / Math.PI);
+  const sigmoid = (value) => 1 / (1 + Math.exp(-factor * (value + 0.044715 * value ** 3)));
+  const gate = approximate ? sigmoid : normal_distribution;
+  return { shape: x.shape, data: x.data.map((value) => value * gate(value)) };
+}
+
+/** The probability that a standard normal number is below x: 1/2 + density * (x + x^3 / 3 + x^5 / (3 * 5) + ...). */
+function normal_distribution(x) {
+  if (Math.abs(x) > 9) return x > 0 ? 1 : 0; // within 1e-18
+  let sum = 0;
+  for (let term = x, odd = 3; sum + term !== sum; odd += 2) {
+    sum += term;
+    term *= (x * x) / odd;
+  }
+  return 0.5 + (sum * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI);
+}
+
 /** Calls of `pool(image, width, rows, columns)`, which gives the value of a window, for every output. */
 function pool2d_forward(x, kernel_size, stride, padding, pool) {
   const [c, h, w] = x.shape;
@@ -147,6 +171,8 @@ const ACTIVATIONS = {
   LeakyReLU: (x, layer) => leaky_relu_forward(x, layer.slope),
   Sigmoid: sigmoid_forward,
   Tanh: tanh_forward,
+  GELU: (x, layer) => gelu_forward(x, layer.approximate),
+  SiLU: silu_forward,
 };
 
 /** What each class of layer makes of x, as for prediction; `layer` has its parameters and hyper-parameters. */

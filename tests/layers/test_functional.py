@@ -14,6 +14,7 @@ def test_numbers_are_arrays_of_no_axes():
         assert function(0.5).shape == ()
     assert functional.sigmoid_backward(1.0, 0.0) == 0.25
     assert functional.tanh_backward(3.0, 0.0) == 3
+    assert functional.gelu_backward(2.0, 0.0) == functional.silu_backward(2.0, 0.0) == 1
     assert functional.leaky_relu_forward(-2.0, 0.25) == -0.5
     y, kept = functional.dropout_forward(3.0, 0.0, np.random.default_rng(0))
     assert isinstance(kept, np.ndarray)
@@ -37,6 +38,10 @@ CALLS = {
     "leaky_relu_backward": lambda a: functional.leaky_relu_backward(a(3, 4), a(3, 4), 0.1),
     "tanh_forward": lambda a: functional.tanh_forward(a(3, 4)),
     "tanh_backward": lambda a: functional.tanh_backward(a(3, 4), a(3, 4)),
+    "gelu_forward": lambda a: functional.gelu_forward(a(3, 4)),
+    "gelu_backward": lambda a: functional.gelu_backward(a(3, 4), a(3, 4), approximate=True),
+    "silu_forward": lambda a: functional.silu_forward(a(3, 4)),
+    "silu_backward": lambda a: functional.silu_backward(a(3, 4), a(3, 4)),
     "dropout_forward": lambda a: functional.dropout_forward(a(3, 4), 0.5, np.random.default_rng(0))[0],
     "dropout_backward": lambda a: functional.dropout_backward(a(3, 4), np.eye(3, 4, dtype=bool), 0.5),
     "warp": lambda a: functional.warp(a(2, 1, 4, 5), a(2, 2, 3)),

@@ -124,9 +124,15 @@ def test_activations(data):
         same(functional.leaky_relu_forward(x, slope), naive.leaky_relu_forward(plain(x), slope))
         same(functional.leaky_relu_backward(dy, x, slope), naive.leaky_relu_backward(plain(dy), plain(x), slope))
         same(functional.tanh_forward(x), naive.tanh_forward(plain(x)))
+        same(functional.silu_forward(x), naive.silu_forward(plain(x)))
+        approximate = data.draw(st.booleans())
+        same(functional.gelu_forward(x, approximate), naive.gelu_forward(plain(x), approximate))
         if np.isfinite(plain(x)).all():
             same(functional.sigmoid_backward(dy, x), naive.sigmoid_backward(plain(dy), plain(x)))
             same(functional.tanh_backward(dy, x), naive.tanh_backward(plain(dy), plain(x)))
+            same(functional.silu_backward(dy, x), naive.silu_backward(plain(dy), plain(x)))
+            expected = naive.gelu_backward(plain(dy), plain(x), approximate)
+            same(functional.gelu_backward(dy, x, approximate), expected)
 
 
 @given(st.data())
@@ -250,6 +256,8 @@ def test_wrong_shapes_are_one_clear_error(data):
         lambda: functional.sigmoid_backward(x, weight),
         lambda: functional.leaky_relu_backward(x, weight),
         lambda: functional.tanh_backward(x, weight),
+        lambda: functional.gelu_backward(x, weight),
+        lambda: functional.silu_backward(x, weight),
         lambda: functional.warp(x, weight),
         lambda: functional.batch_norm2d_forward(x, weight, bias),
         lambda: functional.batch_norm2d_backward(x, x, weight, bias, bias),

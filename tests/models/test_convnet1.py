@@ -129,17 +129,17 @@ def test_same_seed_same_bytes(dtype):
         (
             lambda: ConvNet1(activation="relu"),
             TypeError,
-            "activation to be ReLU or LeakyReLU or Sigmoid or Tanh,.* got 'relu'",
+            "activation to be ReLU or LeakyReLU or Sigmoid or Tanh or GELU or SiLU,.* got 'relu'",
         ),
         (
             lambda: ConvNet1(activation=MaxPool2D),
             TypeError,
-            "activation to be ReLU or LeakyReLU or Sigmoid or Tanh",
+            "activation to be ReLU or LeakyReLU or Sigmoid or Tanh or GELU or SiLU",
         ),
         (
             lambda: ConvNet1(activation=Dropout(0.5)),
             TypeError,
-            "activation to be ReLU or LeakyReLU or Sigmoid or Tanh",
+            "activation to be ReLU or LeakyReLU or Sigmoid or Tanh or GELU or SiLU",
         ),
         (lambda: ConvNet1(pooling="max"), TypeError, "expected pooling to be MaxPool2D or AveragePool2D"),
         (lambda: ConvNet1(pooling=ReLU), TypeError, "expected pooling to be MaxPool2D or AveragePool2D"),

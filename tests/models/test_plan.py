@@ -10,6 +10,7 @@ from layer_cases import ROWS, model_of
 
 import convnet
 from convnet import (
+    GELU,
     SGD,
     Affine,
     AveragePool2D,
@@ -22,6 +23,7 @@ from convnet import (
     ReLU,
     Sequential,
     Sigmoid,
+    SiLU,
     Tanh,
     Workspace,
     _kernels,
@@ -233,10 +235,10 @@ def check(model, dtype, n):
 
 # ------------------------------------------------------------------------------------- against the reference plan
 
-ACTIVATIONS = [ReLU, LeakyReLU(0.2), Sigmoid, Tanh]
+ACTIVATIONS = [ReLU, LeakyReLU(0.2), Sigmoid, Tanh, GELU, SiLU]
 OPTIONS = [
     {"activation": activation, "pooling": pooling, "dropout": Dropout(0.3) if dropout else None}
-    for (activation, pooling), dropout in zip(product(ACTIVATIONS, [MaxPool2D, AveragePool2D]), 4 * (0, 1), strict=True)
+    for (activation, pooling), dropout in zip(product(ACTIVATIONS, [MaxPool2D, AveragePool2D]), 6 * (0, 1), strict=True)
 ] + [
     {"dropout": Dropout(0.5), "loss": svm_loss},
     {"stride": 2, "kernel_size": (4, 3), "padding": (2, 1)},

@@ -1,0 +1,206 @@
+"""Activation functions that multiply x by a gate, a smooth step from 0 to 1: the functions and the layers."""
+
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
+
+from math import pi, sqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet import _kernels
+from convnet.core.checks import FloatArray, as_flag
+from convnet.layers.activations import Activation, exp_of_minus_abs
+
+__all__ = ["GELU", "SiLU", "gelu_backward", "gelu_forward", "silu_backward", "silu_forward"]
+
+# The gate of the approximate GELU is the logistic sigmoid of LINEAR * x + CUBIC * x**3.
+LINEAR = 2 * sqrt(2 / pi)
+CUBIC = LINEAR * 0.044715
+
+
+# --------------------------------------------------------------------------------------------------- GELU
+
+
+class GELU(Activation):
+    """Gaussian error linear unit ``y = x * Phi(x)``, for inputs of any shape; see `functional.gelu_forward`.
+
+    Phi is the distribution function of the standard normal distribution.
+
+    Parameters
+    ----------
+    approximate : bool
+        If True, the gate is ``0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))`` instead of Phi(x).
+
+    Raises
+    ------
+    TypeError
+        If `approximate` is neither True nor False.
+
+    Notes
+    -----
+    D. Hendrycks, K. Gimpel, "Gaussian error linear units (GELUs)", 2016.
+    """
+
+    kind = "gelu"
+
+    def __init__(self, approximate: bool = False) -> None:
+        super().__init__()
+        self.approximate = as_flag(approximate, "GELU: approximate")
+        self.work = 12 if self.approximate else 100
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"approximate": self.approximate}
+
+    def compute(self, x: FloatArray, y: FloatArray) -> None:
+        if self.approximate:
+            _kernels.minus_abs_of_cubic(LINEAR, CUBIC, x, y)
+            np.exp(y, out=y)
+            _kernels.gated_from_exp(x, y, y)
+        else:
+            _kernels.gelu_forward(x, y)
+
+    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
+        if self.approximate:
+            _kernels.minus_abs_of_cubic(LINEAR, CUBIC, kept, dx)
+            np.exp(dx, out=dx)
+            _kernels.gated_gradient_from_exp(LINEAR, CUBIC, dy, kept, dx, dx)
+        else:
+            _kernels.gelu_backward(dy, kept, dx)
+
+
+def gelu_forward(x: npt.ArrayLike, approximate: bool = False) -> FloatArray:
+    """Gaussian error linear unit: ``y = x * Phi(x)``.
+
+    ``Phi(x) = 0.5 * (1 + erf(x / sqrt(2)))`` is the distribution function of the standard normal distribution. It is
+    computed as ``0.5 * erfc(-x / sqrt(2))``, which keeps its precision where Phi is close to 0.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+    approximate : bool
+        If True, the gate is ``0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))`` instead of Phi(x). It is faster,
+        and y differs by less than 0.0005.
+
+    Returns
+    -------
+    ndarray, of the shape of x
+        0 where x is minus infinity, and NaN where x is NaN.
+
+    Raises
+    ------
+    TypeError
+        If x does not hold real numbers, or `approximate` is neither True nor False.
+
+    Notes
+    -----
+    D. Hendrycks, K. Gimpel, "Gaussian error linear units (GELUs)", 2016, section 2.
+    """
+    return GELU(approximate)(x)
+
+
+def gelu_backward(dy: npt.ArrayLike, x: npt.ArrayLike, approximate: bool = False) -> FloatArray:
+    """Gradient of `gelu_forward`: ``dx = dy * (Phi(x) + x * exp(-x**2 / 2) / sqrt(2 * pi))``.
+
+    With `approximate` it is ``dx = dy * (s + x * s * (1 - s) * 2 * sqrt(2 / pi) * (1 + 3 * 0.044715 * x**2))``, where
+    s is the gate of the forward pass.
+
+    Parameters
+    ----------
+    dy : array_like, any shape
+        Gradient of the loss with respect to the output.
+    x : array_like, of the shape of dy
+        Input of the forward pass.
+    approximate : bool
+        As in the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    TypeError
+        If an array does not hold real numbers, or `approximate` is neither True nor False.
+    """
+    return GELU(approximate).backward(dy, x)[0]
+
+
+# --------------------------------------------------------------------------------------------------- SiLU
+
+
+class SiLU(Activation):
+    """Sigmoid-weighted linear unit ``y = x / (1 + exp(-x))``, for inputs of any shape; see `functional.silu_forward`.
+
+    Notes
+    -----
+    S. Elfwing, E. Uchibe, K. Doya, "Sigmoid-weighted linear units for neural network function approximation in
+    reinforcement learning", 2018. It is also called Swish.
+    """
+
+    kind = "silu"
+    work = 12
+
+    def compute(self, x: FloatArray, y: FloatArray) -> None:
+        exp_of_minus_abs(x, y)
+        _kernels.gated_from_exp(x, y, y)
+
+    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
+        exp_of_minus_abs(kept, dx)
+        _kernels.gated_gradient_from_exp(1.0, 0.0, dy, kept, dx, dx)
+
+
+def silu_forward(x: npt.ArrayLike) -> FloatArray:
+    """Sigmoid-weighted linear unit: ``y = x * sigmoid(x) = x / (1 + exp(-x))``.
+
+    Computed from ``exp(-abs(x))``, which never overflows.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+        0 where x is minus infinity, and NaN where x is NaN.
+
+    Raises
+    ------
+    TypeError
+        If x does not hold real numbers.
+
+    Notes
+    -----
+    S. Elfwing, E. Uchibe, K. Doya, "Sigmoid-weighted linear units for neural network function approximation in
+    reinforcement learning", 2018. It is also called Swish.
+    """
+    return SiLU()(x)
+
+
+def silu_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
+    """Gradient of `silu_forward`: ``dx = dy * (s + x * s * (1 - s))``, where s is the sigmoid of x.
+
+    ``s * (1 - s)`` is computed as ``e / (1 + e)**2``, e = exp(-abs(x)). This form keeps its precision where s rounds to
+    1: there ``1 - s`` would be 0.
+
+    Parameters
+    ----------
+    dy : array_like, any shape
+        Gradient of the loss with respect to the output.
+    x : array_like, of the shape of dy
+        Input of the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    return SiLU().backward(dy, x)[0]
