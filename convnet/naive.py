@@ -33,6 +33,8 @@ __all__ = [
     "dropout_forward",
     "gelu_backward",
     "gelu_forward",
+    "global_average_pool_backward",
+    "global_average_pool_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "max_pool2d_backward",
@@ -274,6 +276,45 @@ def average_pool2d_backward(
         count = kh * kw if count_padding else len(rows) * len(columns)
         for h, w in product(rows, columns):
             dx[n, c, h, w] += float(dy[n, c, oh, ow]) / count
+    return dx
+
+
+def global_average_pool_forward(x: Array) -> Array:
+    """Mean of all pixels of each channel.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, C, H, W)
+
+    Returns
+    -------
+    ndarray, shape (N, C)
+    """
+    n_images, channels, height, width = x.shape
+    y = np.zeros((n_images, channels))
+    for n, c in np.ndindex(y.shape):
+        y[n, c] = sum(float(value) for value in x[n, c].flat) / (height * width)
+    return y
+
+
+def global_average_pool_backward(dy: Array, input_shape: tuple[int, ...]) -> Array:
+    """Gradient of `global_average_pool_forward`: every pixel moves the mean by 1 / (H * W), so each gets that share.
+
+    Parameters
+    ----------
+    dy : ndarray, shape (N, C)
+        Gradient of the loss with respect to the output.
+    input_shape : tuple
+        (N, C, H, W)
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W)
+    """
+    dx = np.zeros(input_shape)
+    height, width = input_shape[2:]
+    for n, c, h, w in np.ndindex(*input_shape):
+        dx[n, c, h, w] = float(dy[n, c]) / (height * width)
     return dx
 
 

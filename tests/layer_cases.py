@@ -17,6 +17,7 @@ from convnet import (
     BatchNorm2D,
     Conv2D,
     Dropout,
+    GlobalAveragePool,
     Layer,
     LeakyReLU,
     MaxPool2D,
@@ -129,6 +130,16 @@ def average_pooling(name, input_shape, kernel_size, **options):
     )
 
 
+def global_pooling(name, input_shape):
+    return Case(
+        name,
+        lambda dtype: GlobalAveragePool(),
+        input_shape,
+        lambda layer, x, rng: (naive.global_average_pool_forward(x), x.shape),
+        lambda layer, dy, shape: (naive.global_average_pool_backward(dy, shape), {}),
+    )
+
+
 def activation(name, layer_class, forward, backward, input_shape=IMAGE, **options):
     """Return the row of an activation function, whose loops compute both from the input x."""
     return Case(
@@ -190,6 +201,9 @@ CASES = [
     max_pooling("max pool of overlapping windows", IMAGE, 3, stride=1, padding=1),
     average_pooling("average pool", IMAGE, (2, 3), stride=2, padding=(1, 0)),
     average_pooling("average pool, padding not counted", IMAGE, 3, stride=1, padding=1, count_padding=False),
+    global_pooling("global average pool", IMAGE),
+    global_pooling("global average pool of many channels", (33, 2, 6)),
+    global_pooling("global average pool of one pixel", (2, 1, 1)),
     activation("relu", ReLU, naive.relu_forward, naive.relu_backward),
     activation("relu of vectors", ReLU, naive.relu_forward, naive.relu_backward, (13,)),
     activation("leaky relu", LeakyReLU, naive.leaky_relu_forward, naive.leaky_relu_backward),

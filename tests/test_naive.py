@@ -137,6 +137,13 @@ def test_sigmoid_by_hand(rng):
     np.testing.assert_array_equal(naive.sigmoid_forward(np.array([-1e5, 1e5])), [0, 1])
 
 
+def test_global_average_pooling_by_hand():
+    x = np.array([[[[1.0, 2, 3], [4, 5, 9]], [[0, 0, 0], [0, 0, -3]]]])
+    np.testing.assert_array_equal(naive.global_average_pool_forward(x), [[4, -0.5]])
+    dx = naive.global_average_pool_backward(np.array([[12.0, -3]]), x.shape)
+    np.testing.assert_array_equal(dx, [[np.full((2, 3), 2), np.full((2, 3), -0.5)]])
+
+
 def test_gelu_by_hand():
     x, ones = np.array([[-1.0, 0.0, 1.0, 2.0]]), np.ones((1, 4))
     # Phi(1) and Phi(2) of tables of the normal distribution; its density at 1 is 0.2419707, at 2 it is 0.0539910.

@@ -1,4 +1,4 @@
-"""Average pooling on the walk over windows that max pooling has."""
+"""Average pooling on the walk over windows that max pooling has, and global average pooling."""
 
 
 cdef inline bint is_two_by_two(windows s) noexcept nogil:
@@ -64,3 +64,37 @@ def average_pool2d_backward(
                         row[2 * ow] = row[2 * ow + 1] = below[2 * ow] = below[2 * ow + 1] = shares[p, oh, ow]
                     continue
                 walk_row(ADD_OUTPUTS, &w, &dx[p, 0, 0], &shares[p, oh, 0], NULL, oh)
+
+
+cdef enum:
+    CHANNELS_AT_ONCE = 16                    # channels whose sums are formed at once: a cache line of float32
+
+
+def global_average_pool_forward(
+    const floating[:, :, ::1] x not None,    # IN (P, Q, C): images in NCHW are (N * C, H * W, 1), else (N, H * W, C)
+    floating[:, ::1] y not None,             # OUT (P, C)
+):
+    """y[p, c] = the mean of x[p, q, c] over the pixels q, of which there is one at least; the sum is of float64."""
+    cdef Py_ssize_t p, q, c, block, first, count, pixels = x.shape[1], channels = x.shape[2]
+    cdef double[CHANNELS_AT_ONCE] sums
+    cdef double total
+    cdef const floating* row
+    with nogil:
+        for p in range(x.shape[0]):
+            if channels == 1:
+                row, total = &x[p, 0, 0], 0
+                for q in range(pixels):
+                    total += row[q]
+                y[p, 0] = <floating>(total / pixels)
+                continue
+            for block in range((channels + CHANNELS_AT_ONCE - 1) // CHANNELS_AT_ONCE):
+                first = block * CHANNELS_AT_ONCE
+                count = min(CHANNELS_AT_ONCE, channels - first)
+                for c in range(count):
+                    sums[c] = 0
+                for q in range(pixels):
+                    row = &x[p, q, first]
+                    for c in range(count):
+                        sums[c] += row[c]
+                for c in range(count):
+                    y[p, first + c] = <floating>(sums[c] / pixels)

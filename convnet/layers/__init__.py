@@ -10,6 +10,7 @@ from convnet.layers.base import Layer
 from convnet.layers.convolution import Conv2D
 from convnet.layers.dropout import Dropout
 from convnet.layers.gated_activations import GELU, SiLU
+from convnet.layers.global_pooling import GlobalAveragePool
 from convnet.layers.gradient_check import gradient_error
 from convnet.layers.initializers import he_normal
 from convnet.layers.losses import binary_loss, softmax_loss, svm_loss
@@ -24,6 +25,7 @@ __all__ = [
     "BatchNorm2D",
     "Conv2D",
     "Dropout",
+    "GlobalAveragePool",
     "Layer",
     "LeakyReLU",
     "MaxPool2D",
@@ -46,6 +48,7 @@ LAYERS: dict[str, type[Layer]] = {
         Affine,
         MaxPool2D,
         AveragePool2D,
+        GlobalAveragePool,
         ReLU,
         LeakyReLU,
         Sigmoid,

@@ -85,7 +85,8 @@ class Stage:
     layouts : str
         The layouts of images, the order of their axes, that it takes: ``NCHW`` alone; ``same``: either, and it gives
         that of its input; ``any input``: either, and it gives NCHW, or channels last where its input is; ``any``:
-        either, and it gives either. `convnet.core.workspace.Layout` is something else:
+        either, and it gives either. Vectors are the same in both, so that a stage that makes vectors of images in
+        either says ``any`` too. `convnet.core.workspace.Layout` is something else:
         offsets in a block of memory.
     input_layout, output_layout : str
         ``NCHW``, or ``NHWC``, channels last. The plan says so, by `set_layouts`.

@@ -157,6 +157,14 @@ function average_pool2d_forward(x, kernel_size, stride, padding, count_padding) 
   });
 }
 
+/** The mean of each channel. */
+function global_average_pool_forward(x) {
+  const [c, h, w] = x.shape;
+  const y = zeros([c]);
+  for (let i = 0; i < x.data.length; i++) y.data[Math.floor(i / (h * w))] += x.data[i] / (h * w);
+  return y;
+}
+
 /** exp(scores) / sum(exp(scores)), for numbers of any size. */
 function softmax(scores) {
   const largest = scores.data.reduce((a, b) => Math.max(a, b));
@@ -183,6 +191,7 @@ const LAYERS = {
   MaxPool2D: (x, layer) => max_pool2d_forward(x, layer.kernel_size, layer.stride, layer.padding),
   AveragePool2D: (x, layer) =>
     average_pool2d_forward(x, layer.kernel_size, layer.stride, layer.padding, layer.count_padding),
+  GlobalAveragePool: global_average_pool_forward,
   Dropout: (x) => x,
   BatchNorm2D: (x, layer) =>
     batch_norm2d_forward(x, layer.weight, layer.bias, layer.running_mean, layer.running_variance, layer.epsilon),

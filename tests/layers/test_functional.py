@@ -32,6 +32,8 @@ CALLS = {
     ),
     "average_pool2d_forward": lambda a: functional.average_pool2d_forward(a(2, 3, 6, 5), 3, padding=1),
     "average_pool2d_backward": lambda a: functional.average_pool2d_backward(a(2, 3, 3, 2), (2, 3, 6, 5), 2),
+    "global_average_pool_forward": lambda a: functional.global_average_pool_forward(a(2, 3, 6, 5)),
+    "global_average_pool_backward": lambda a: functional.global_average_pool_backward(a(2, 3), (2, 3, 6, 5)),
     "sigmoid_forward": lambda a: functional.sigmoid_forward(a(3, 4)),
     "sigmoid_backward": lambda a: functional.sigmoid_backward(a(3, 4), a(3, 4)),
     "leaky_relu_forward": lambda a: functional.leaky_relu_forward(a(3, 4), 0.1),
@@ -133,6 +135,7 @@ def broadcast(*shape):
             np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1), int), (1, 1, 2**20, 2**20)
         ),
         lambda: functional.average_pool2d_backward(np.zeros((1, 1, 1, 1)), (1, 1, LARGEST, LARGEST), 2),
+        lambda: functional.global_average_pool_backward(np.zeros((1, 1)), (1, 1, LARGEST, LARGEST)),
         lambda: functional.affine_forward(np.zeros((0, 2**40)), broadcast(2**20, 2**40), np.zeros(3)),
         lambda: convnet.Conv2D(LARGEST, LARGEST, LARGEST, rng=np.random.default_rng(0)),
         lambda: convnet.ConvNet1((1, LARGEST, LARGEST)),

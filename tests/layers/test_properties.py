@@ -97,6 +97,14 @@ def test_pooling(data, kind):
 
 
 @given(st.data())
+def test_global_pooling(data):
+    shape = data.draw(windows())[0]
+    x, dy = data.draw(arrays(shape)), data.draw(arrays(shape[:2]))
+    same(functional.global_average_pool_forward(x), naive.global_average_pool_forward(plain(x)))
+    same(functional.global_average_pool_backward(dy, shape), naive.global_average_pool_backward(plain(dy), shape))
+
+
+@given(st.data())
 def test_affine(data):
     n, m = data.draw(st.integers(0, 20)), data.draw(st.integers(1, 500))
     shape = (n, *data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
@@ -252,6 +260,8 @@ def test_wrong_shapes_are_one_clear_error(data):
         lambda: functional.max_pool2d_forward(x, 2),
         lambda: functional.average_pool2d_forward(x, 2),
         lambda: functional.max_pool2d_backward(x, np.zeros(other, int), shape),
+        lambda: functional.global_average_pool_forward(x),
+        lambda: functional.global_average_pool_backward(x, other),
         lambda: functional.relu_backward(x, weight),
         lambda: functional.sigmoid_backward(x, weight),
         lambda: functional.leaky_relu_backward(x, weight),

@@ -17,6 +17,7 @@ from convnet import (
     Conv2D,
     ConvNet1,
     Dropout,
+    GlobalAveragePool,
     Layer,
     LeakyReLU,
     MaxPool2D,
@@ -129,6 +130,15 @@ STACKS = {
         Sigmoid(),
         Conv2D(17, 4, 3, padding=1, rng=rng, dtype=dtype),
         ReLU(),
+    ],
+    "global average pooling": lambda rng, dtype: [
+        Conv2D(2, 9, 3, padding=1, rng=rng, dtype=dtype),
+        SiLU(),
+        Conv2D(9, 17, 3, padding=1, rng=rng, dtype=dtype),
+        GELU(),
+        GlobalAveragePool(),
+        Affine(17, 6, rng=rng, dtype=dtype),
+        Tanh(),
     ],
     "nothing to learn at first": lambda rng, dtype: [
         Dropout(0.2),
@@ -436,6 +446,12 @@ def test_images_stay_channels_last_between_stages_that_take_them_so():
         (n, *sizes), _ = stage.arrays(5, 1, True)["y"]
         channels, *pixels = stage.output_shape
         assert (n, sizes) == (5, [*pixels, channels])
+    pooled = stack("global average pooling").plan().stages
+    assert [(stage.input_layout, stage.output_layout) for stage in pooled[2:5]] == [
+        ("NHWC", "NHWC"),
+        ("NHWC", "NHWC"),
+        ("NHWC", "NCHW"),
+    ]
     assert {stage.output_layout for stage in stack("channels last", np.float64).plan().stages} == {"NCHW"}
 
 
