@@ -12,7 +12,7 @@ from convnet.layers.dropout import Dropout
 from convnet.layers.gated_activations import GELU, SiLU
 from convnet.layers.global_pooling import GlobalAveragePool
 from convnet.layers.gradient_check import gradient_error
-from convnet.layers.initializers import he_normal
+from convnet.layers.initializers import glorot_normal, glorot_uniform, he_normal, he_uniform
 from convnet.layers.losses import binary_loss, softmax_loss, svm_loss
 from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
@@ -34,8 +34,11 @@ __all__ = [
     "Sigmoid",
     "Tanh",
     "binary_loss",
+    "glorot_normal",
+    "glorot_uniform",
     "gradient_error",
     "he_normal",
+    "he_uniform",
     "softmax_loss",
     "svm_loss",
 ]

@@ -16,7 +16,7 @@ from convnet.core.threads import elementwise
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.activations import ReLU
 from convnet.layers.base import Layer
-from convnet.layers.initializers import he_normal
+from convnet.layers.initializers import Initializer, he_normal, initial_weight
 from convnet.layers.stage import Grads, Options, Shape, Stage, Update
 
 __all__ = ["Affine", "affine_backward", "affine_forward", "affine_update", "can_update"]
@@ -201,9 +201,12 @@ class Affine(Layer):
     in_features, out_features : int
         Number of elements of one example: D in the input, M in the output.
     rng : numpy.random.Generator
-        Draws the initial weights: He normal with ``fan_in = D``. Biases start at 0.
+        Draws the initial weights. Biases start at 0.
     dtype : float32 or float64
         Dtype of the parameters, and so of the computation.
+    initializer : callable
+        `he_normal`, `he_uniform`, `glorot_normal`, `glorot_uniform`, or a function of your own: the initial weights are
+        ``initializer(shape, fan_in, rng, dtype, fan_out=fan_out)`` with ``fan_in = D`` and ``fan_out = M``.
 
     Attributes
     ----------
@@ -213,17 +216,24 @@ class Affine(Layer):
     Raises
     ------
     ValueError, TypeError
-        If a size is not an integer of at least 1.
+        If a size is not an integer of at least 1, or `initializer` is not a function that returns real numbers of the
+        weight's shape.
     """
 
     kind = "affine"
 
     def __init__(
-        self, in_features: int, out_features: int, *, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        rng: np.random.Generator,
+        dtype: npt.DTypeLike = np.float32,
+        initializer: Initializer = he_normal,
     ) -> None:
         super().__init__()
         d, m = as_count(in_features, "Affine: in_features"), as_count(out_features, "Affine: out_features")
-        weight = he_normal((d, m), d, rng, dtype)
+        weight = initial_weight(initializer, (d, m), d, m, rng, dtype, "Affine")
         self.params = {"weight": weight, "bias": np.zeros(m, weight.dtype)}
 
     def _describe(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from convnet.core.checks import (
 from convnet.core.threads import get_num_threads
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
-from convnet.layers.initializers import he_normal
+from convnet.layers.initializers import Initializer, he_normal, initial_weight
 from convnet.layers.stage import Grads, Options, Shape, Stage
 
 __all__ = [
@@ -248,9 +248,13 @@ class Conv2D(Layer):
     bias : bool
         Whether there is a bias. In front of a `BatchNorm2D`, which subtracts the mean, it has no use.
     rng : numpy.random.Generator
-        Draws the initial weights: He normal with ``fan_in = C * KH * KW``. Biases start at 0.
+        Draws the initial weights. Biases start at 0.
     dtype : float32 or float64
         Dtype of the parameters, and so of the computation.
+    initializer : callable
+        `he_normal`, `he_uniform`, `glorot_normal`, `glorot_uniform`, or a function of your own: the initial weights are
+        ``initializer(shape, fan_in, rng, dtype, fan_out=fan_out)`` with ``fan_in = C * KH * KW`` and
+        ``fan_out = F * KH * KW``.
 
     Attributes
     ----------
@@ -260,7 +264,8 @@ class Conv2D(Layer):
     Raises
     ------
     ValueError, TypeError
-        If a size, the stride or the padding is not an integer (or pair) of the right range.
+        If a size, the stride or the padding is not an integer (or pair) of the right range, or `initializer` is not a
+        function that returns real numbers of the weight's shape.
     """
 
     kind = "conv"
@@ -276,12 +281,14 @@ class Conv2D(Layer):
         bias: bool = True,
         rng: np.random.Generator,
         dtype: npt.DTypeLike = np.float32,
+        initializer: Initializer = he_normal,
     ) -> None:
         super().__init__()
         c, f = as_count(in_channels, "Conv2D: in_channels"), as_count(out_channels, "Conv2D: out_channels")
         kernel = as_pair(kernel_size, "Conv2D: kernel_size", 1)
         self.stride, self.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
-        weight = he_normal((f, c, *kernel), c * kernel[0] * kernel[1], rng, dtype)
+        area = kernel[0] * kernel[1]
+        weight = initial_weight(initializer, (f, c, *kernel), c * area, f * area, rng, dtype, "Conv2D")
         self.params = {"weight": weight}
         if as_flag(bias, "Conv2D: bias"):
             self.params["bias"] = np.zeros(f, weight.dtype)

@@ -17,6 +17,7 @@ from convnet.layers.affine import Affine
 from convnet.layers.base import Layer
 from convnet.layers.convolution import Conv2D
 from convnet.layers.dropout import Dropout
+from convnet.layers.initializers import Initializer, he_normal
 from convnet.layers.losses import Loss, softmax_loss
 from convnet.layers.pooling import MaxPool2D, Pool2D
 from convnet.models.sequential import Sequential
@@ -53,17 +54,20 @@ class ConvNet1(Sequential):
     l2 : float
         Regularisation strength, see `Sequential`.
     seed : int
-        Random seed of the initial weights, which are He normal, and of dropout.
+        Random seed of the initial weights, and of dropout.
     dtype : float32 or float64
         Dtype of the parameters, and so of the computation.
+    initializer : callable
+        Draws the initial weights, see `Conv2D` and `Affine`: `he_normal`, `he_uniform`, `glorot_normal`,
+        `glorot_uniform`, or a function of your own.
     fuse, winograd : bool
         See `Sequential`.
 
     Raises
     ------
     ValueError, TypeError
-        If a size is out of range, sizes do not fit together, or an activation, pooling, dropout or loss is of the wrong
-        type.
+        If a size is out of range, sizes do not fit together, or an activation, pooling, dropout, loss or initializer is
+        of the wrong type.
 
     Notes
     -----
@@ -90,6 +94,7 @@ class ConvNet1(Sequential):
         l2: float = 1e-4,
         seed: int = 0,
         dtype: npt.DTypeLike = np.float32,
+        initializer: Initializer = he_normal,
         fuse: bool = True,
         winograd: bool = True,
     ) -> None:
@@ -100,17 +105,18 @@ class ConvNet1(Sequential):
         if type(dropout) not in (Dropout, NoneType):
             raise TypeError(f"ConvNet1: expected dropout to be None or such as Dropout(0.5), got {dropout!r:.60}")
         pool_options = {"kernel_size": 2 if pool_size is None else pool_size, "stride": pool_stride}
+        drawn: dict[str, Any] = {"rng": rng, "dtype": dtype, "initializer": initializer}
         features = [
-            Conv2D(input_shape[0], num_filters, kernel_size, stride=stride, padding=padding, rng=rng, dtype=dtype),
+            Conv2D(input_shape[0], num_filters, kernel_size, stride=stride, padding=padding, **drawn),
             _chosen(activation, Activation, "activation"),
             _chosen(pooling, Pool2D, "pooling", **pool_options),
         ]
         *_, pooled = chain_shapes(name_layers(features), input_shape).values()
         classifier = [
-            Affine(prod(pooled), hidden_size, rng=rng, dtype=dtype),
+            Affine(prod(pooled), hidden_size, **drawn),
             _chosen(activation, Activation, "activation"),
             *([] if dropout is None else [Dropout(dropout.rate)]),
-            Affine(hidden_size, num_classes, rng=rng, dtype=dtype),
+            Affine(hidden_size, num_classes, **drawn),
         ]
         super().__init__(features + classifier, input_shape, loss=loss, l2=l2, rng=rng, fuse=fuse, winograd=winograd)
 
