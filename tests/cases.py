@@ -156,6 +156,17 @@ def normal(rng, shape, dtype):
     return rng.standard_normal(shape).astype(dtype)
 
 
+# Numbers that formulas have to take too.
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30]
+
+
+def numbers(rng, size, dtype):
+    """Return random numbers, and among them those that are special."""
+    x = (3 * rng.standard_normal(size)).astype(dtype)
+    x[: len(SPECIAL)] = SPECIAL[:size]
+    return x
+
+
 def small_convnet1(dtype=np.float64, l2=0.0, seed=3):
     """Return a ConvNet1 of a few hundred parameters, with nothing square."""
     return ConvNet1(

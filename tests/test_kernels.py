@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CONVOLUTIONS, tolerance
+from cases import CONVOLUTIONS, numbers, tolerance
 from guarded import at_the_end_of_memory, on, scratch, using
 
 import convnet
@@ -438,16 +438,6 @@ def test_affine_backward_adds_rows_to_the_bias_in_order(rng, dtype, m):
     assert dbias.tobytes() == np.add.reduce(dy, axis=0).tobytes()
 
 
-SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30]
-
-
-def numbers(rng, size, dtype):
-    """Return random numbers, and among them those that are special."""
-    x = (3 * rng.standard_normal(size)).astype(dtype)
-    x[: len(SPECIAL)] = SPECIAL[:size]
-    return x
-
-
 @pytest.mark.parametrize("size", [1, 7, 1001])
 @pytest.mark.parametrize("slope", [0, 0.01, 0.5, 2])
 def test_leaky_relu_equals_its_formula(rng, dtype, size, slope):
@@ -473,42 +463,6 @@ def test_sigmoid_from_exponentials_has_numpys_bits(rng, dtype, size, is_in_place
         dx = e.copy() if is_in_place else np.empty_like(x)
         _kernels.sigmoid_gradient_from_exp(factor, dy, dx if is_in_place else e, dx)
         np.testing.assert_array_equal(dx, factor * (e / np.square(1 + e) * dy))
-
-
-@pytest.mark.parametrize("size", [1, 7, 1001])
-@pytest.mark.parametrize("is_in_place", [False, True])
-def test_gates_from_exponentials_of_elementwise_functions(rng, dtype, size, is_in_place):
-    x, dy = (at_the_end_of_memory(a) for a in (numbers(rng, size, dtype), rng.standard_normal(size).astype(dtype)))
-    close = {"rtol": 1e-5 if dtype == np.float32 else 1e-13}
-    for linear, cubic in ((1, 0), (1.5, 0.25)):
-        u, slope = linear * x, np.full_like(x, linear)
-        if cubic:
-            with np.errstate(over="ignore"):
-                u, slope = u + cubic * x**3, slope + 3 * cubic * x**2
-            found = at_the_end_of_memory(np.zeros_like(x))
-            _kernels.minus_abs_of_cubic(linear, cubic, x, found)
-            np.testing.assert_allclose(found, -np.abs(u), **close)
-        e = np.exp(-np.abs(u))
-        gate = np.where(x >= 0, dtype(1), e) / (1 + e)
-        y = at_the_end_of_memory(e if is_in_place else np.full_like(x, 7))
-        _kernels.gated_from_exp(x, y if is_in_place else e, y)
-        with np.errstate(invalid="ignore", over="ignore"):
-            np.testing.assert_allclose(y, np.where(gate == 0, 0, x * gate), **close)
-            expected = dy * (gate + np.where(e == 0, 0, x * slope * e / np.square(1 + e)))
-        dx = at_the_end_of_memory(e if is_in_place else np.full_like(x, 7))
-        _kernels.gated_gradient_from_exp(linear, cubic, dy, x, dx if is_in_place else e, dx)
-        np.testing.assert_allclose(dx, expected, atol=1e-6 if dtype == np.float32 else 1e-14, **close)
-
-
-@pytest.mark.parametrize("size", [1, 7, 1001])
-def test_gelu_equals_its_formula(rng, dtype, size):
-    x, dy = (at_the_end_of_memory(a) for a in (numbers(rng, size, dtype), rng.standard_normal(size).astype(dtype)))
-    y, dx = (at_the_end_of_memory(np.full_like(x, 7)) for _ in range(2))
-    _kernels.gelu_forward(x, y)
-    _kernels.gelu_backward(dy, x, dx)
-    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-13, "atol": 1e-15}
-    np.testing.assert_allclose(y, naive.gelu_forward(x), **close)
-    np.testing.assert_allclose(dx, naive.gelu_backward(dy, x), **close)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1001])
