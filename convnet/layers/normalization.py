@@ -14,7 +14,7 @@ from convnet.core.checks import FloatArray, as_count, as_number, as_real, check_
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.activations import LeakyReLU, ReLU
 from convnet.layers.base import Layer
-from convnet.layers.stage import Grads, Options, Shape, Stage
+from convnet.layers.stage import LEAST_CHANNELS, Grads, Options, Shape, Stage
 
 __all__ = ["BatchNorm2D", "BatchNormStage", "batch_norm2d_backward", "batch_norm2d_forward"]
 
@@ -299,9 +299,6 @@ class BatchNorm2D(Layer):
 class BatchNormStage(Stage):
     """A batch normalization, and in the same pass a ReLU or LeakyReLU, if one follows."""
 
-    algorithm = "loops"
-    layouts = "same"
-
     def __init__(
         self,
         names: tuple[str, ...],
@@ -317,6 +314,7 @@ class BatchNormStage(Stage):
         for layer in rest:
             self.slope = layer.slope if isinstance(layer, LeakyReLU) else 0.0
             self.fused = (type(layer).__name__,)
+        self.layouts = "same" if input_shape[0] >= LEAST_CHANNELS else "NCHW"
         self.set_layouts("NCHW", "NCHW")
 
     def set_layouts(self, input_layout: str, output_layout: str) -> None:

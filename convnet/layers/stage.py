@@ -17,9 +17,11 @@ from convnet import _kernels
 from convnet.core.checks import FloatArray, as_real
 from convnet.core.workspace import ArraySpec, Memory
 
-__all__ = ["Grads", "LayerStage", "Options", "ParameterlessStage", "Shape", "Stage", "Update"]
+__all__ = ["LEAST_CHANNELS", "Grads", "LayerStage", "Options", "ParameterlessStage", "Shape", "Stage", "Update"]
 
 Shape = tuple[int, ...]
+# Channels with which poolings and normalizations are faster channels last: fewer leave vectors empty.
+LEAST_CHANNELS = 8
 # Gradients by the full names of the parameters, such as "conv1.weight".
 Grads = dict[str, FloatArray]
 
