@@ -104,6 +104,12 @@ cdef inline void norm_moments(const norm_job* j, const floating* x, floating* to
                 start += NORM_PIECE * NORM_PIECE
 
 
+cdef inline floating norm_activated(floating value, floating x, floating slope) noexcept nogil:
+    """Return `value` where x is positive or NaN, elsewhere `slope` times it, and 0 for slope 0 whatever it is."""
+    cdef floating zero = 0
+    return (zero if slope == 0 else slope * value) if x <= 0 else value
+
+
 cdef inline void norm_write(
     const norm_job* j, const floating* x, floating* y, const floating* scale, const floating* mean,
     const floating* bias, Py_ssize_t first, Py_ssize_t end,
@@ -123,21 +129,21 @@ cdef inline void norm_write(
             row, to = x + p * j.c, y + p * j.c
             for c in range(j.c):
                 value = (row[c] - mean[c]) * scale[c] + bias[c]
-                to[c] = slope * value if value <= 0 else value
+                to[c] = norm_activated(value, value, slope)
             continue
         for c in range(j.c):
             row, to = x + (p * j.c + c) * j.q, y + (p * j.c + c) * j.q
             factor, centre, shift = scale[c], mean[c], bias[c]
             for i in range(j.q):
                 value = (row[i] - centre) * factor + shift
-                to[i] = slope * value if value <= 0 else value
+                to[i] = norm_activated(value, value, slope)
 
 
 cdef inline floating norm_gradient(
     floating dy, floating x, floating scale, floating mean, floating bias, floating slope,
 ) noexcept nogil:
     """Return the gradient with respect to what the activation was given."""
-    return slope * dy if (x - mean) * scale + bias <= 0 else dy
+    return norm_activated(dy, (x - mean) * scale + bias, slope)
 
 
 cdef inline void norm_sums(

@@ -219,6 +219,7 @@ class FoldedConvolutionStage(FusedConvolutionStage):
         conv, norm, *rest = layers
         assert isinstance(norm, BatchNorm2D)
         norm.output_shape(conv.output_shape(input_shape))
+        check_shape(norm.params["bias"].shape, norm.params["weight"].shape, f"{names[1]}: bias")
         super().__init__(names, (conv, *rest), input_shape, dtype, options)
         position = int(self.has_bias)
         self.norm, self.fused = norm, (*self.fused[:position], "BatchNorm2D", *self.fused[position:])
@@ -229,8 +230,8 @@ class FoldedConvolutionStage(FusedConvolutionStage):
         return FusedConvolutionStage.fits((conv, *rest), input_shape)
 
     def _sources(self) -> list[FloatArray]:
-        params, state = self.norm.params, self.norm.state
-        return [self.weight, self.bias, params["weight"], params["bias"], *state.values()]
+        params = self.norm.params
+        return [self.weight, self.bias, params["weight"], params["bias"], *self.norm.statistics()]
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
         copies = {f"copy {i}": ((array.nbytes,), np.uint8) for i, array in enumerate(self._sources())}

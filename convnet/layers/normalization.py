@@ -260,12 +260,18 @@ class BatchNorm2D(Layer):
         layer._set_up(own["weight"], own["bias"], epsilon, decay)
         return layer
 
+    def statistics(self) -> tuple[FloatArray, FloatArray]:
+        """Return the running mean and variance, after checking what someone may have put there."""
+        weight = self.params["weight"]
+        mean, variance = self.state["running_mean"], self.state["running_variance"]
+        return _of_channels(mean, weight, "running_mean"), _of_channels(variance, weight, "running_variance")
+
     def output_shape(self, input_shape: Shape) -> Shape:
         _check_example(input_shape, len(self.params["weight"]))
         return input_shape
 
     def __call__(self, x: npt.ArrayLike) -> FloatArray:
-        mean, variance = self.state["running_mean"], self.state["running_variance"]
+        mean, variance = self.statistics()
         return batch_norm2d_forward(x, **self.params, mean=mean, variance=variance, epsilon=self.epsilon)[0]
 
     def forward(
@@ -311,6 +317,7 @@ class BatchNormStage(Stage):
         norm, *rest = layers
         assert isinstance(norm, BatchNorm2D)
         self.layer, self.slope = norm, 1.0
+        check_shape(norm.params["bias"].shape, norm.params["weight"].shape, f"{names[0]}: bias")
         for layer in rest:
             self.slope = layer.slope if isinstance(layer, LeakyReLU) else 0.0
             self.fused = (type(layer).__name__,)
@@ -355,7 +362,7 @@ class BatchNormStage(Stage):
         return memory["y"]
 
     def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
-        return self._write(x, self.layer.state["running_mean"], self.layer.state["running_variance"], memory)
+        return self._write(x, *self.layer.statistics(), memory)
 
     def forward(
         self, x: FloatArray, memory: Memory, rng: np.random.Generator

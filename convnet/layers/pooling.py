@@ -301,7 +301,8 @@ def _window_counts(
     return counts
 
 
-# The kernels work on planes (N * C, H, W), which are dealt out to the threads. A pixel takes as long as WORK additions.
+# The kernels work on planes (N * C, H, W), which are dealt out to the threads. Max pooling takes WORK additions for a
+# pixel, average pooling for an output.
 WORK = 8
 
 
@@ -335,7 +336,7 @@ def _average_forward(geometry: _kernels.Pooling, x: FloatArray, counts: FloatArr
     def task(part: slice, _: int) -> None:
         _kernels.average_pool2d_forward(geometry, images[part], counts, outputs[part])
 
-    in_parts(task, len(images), WORK * x.size)
+    in_parts(task, len(images), WORK * y.size)
 
 
 def _average_backward(
@@ -346,7 +347,7 @@ def _average_backward(
     def task(part: slice, _: int) -> None:
         _kernels.average_pool2d_backward(geometry, gradients[part], counts, scratch[part], images[part])
 
-    in_parts(task, len(images), WORK * dx.size)
+    in_parts(task, len(images), WORK * dy.size)
 
 
 def is_two_by_two(layer: Pool2D) -> bool:

@@ -448,7 +448,16 @@ class Sequential:
         Only a model with the softmax loss estimates probabilities so. With `binary_loss` they are the sigmoid of the
         scores.
         """
+        self.check_one_class("probabilities")
         return softmax(self.scores(x))
+
+    def check_one_class(self, what: str) -> None:
+        """Raise if the loss gives an example several labels, or a single score: the highest score says nothing then."""
+        if takes_binary_labels(self.loss_function):
+            raise ValueError(
+                f"{what}: expected a loss of one class an example, got binary_loss; its labels are "
+                "model.scores(x) > 0, and their probabilities 1 / (1 + exp(-scores))"
+            )
 
     def predict(self, x: npt.ArrayLike) -> IntArray:
         """Return the label (N,) with the highest score for each prepared input of x (N, *input_shape).
@@ -456,10 +465,11 @@ class Sequential:
         Raises
         ------
         ValueError
-            If the shape is wrong, or a score is NaN: none is the highest then.
+            If the shape is wrong, a score is NaN, so that none is the highest, or the loss is `binary_loss`.
         TypeError
             If x does not hold real numbers.
         """
+        self.check_one_class("predict")
         scores = self.scores(x)
         unknown = np.isnan(scores)
         if unknown.any():

@@ -65,8 +65,9 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         If a layer or the statistics are not of this library, the model is of a class that computes scores in its own
         way, or the samples are not of the dtypes said above.
     ValueError
-        If a parameter is NaN or infinite, the statistics or class names do not fit the model, the samples' shapes do
-        not fit, a score of theirs is NaN, or there are neither samples nor an input that can be drawn.
+        If a parameter or the state is NaN or infinite, the statistics or class names do not fit the model, the
+        samples' shapes do not fit, a score of theirs is NaN, there are neither samples nor an input that can be drawn,
+        or the loss is `binary_loss`, with which an example has no single class.
     OSError
         If the file cannot be written; what was there before is still there.
 
@@ -85,7 +86,11 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         and model.input_shape[0] == 1
         and min(model.input_shape[1:]) >= LEAST_SIDE
     )
+    model.check_one_class("export")
     params = {name: _halves(array, name) for name, array in model.params.items()}
+    for name, array in model.state.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"export: expected finite state, got NaN or infinity in {name}")
     offered: list[dict[str, Any]] = []
     cost = "The parameters are in half precision."
     has_digits = names == list("0123456789")

@@ -104,7 +104,7 @@ function gelu_forward(x, approximate) {
 
 /** The probability that a standard normal number is below x: 1/2 + density * (x + x^3 / 3 + x^5 / (3 * 5) + ...). */
 function normal_distribution(x) {
-  if (Math.abs(x) > 9) return x > 0 ? 1 : 0; // within 1e-18
+  if (!(Math.abs(x) <= 9)) return x > 0 ? 1 : x < 0 ? 0 : NaN; // within 1e-18
   let sum = 0;
   for (let term = x, odd = 3; sum + term !== sum; odd += 2) {
     sum += term;

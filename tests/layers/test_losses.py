@@ -402,5 +402,14 @@ def test_page_says_which_losses_give_no_probabilities(tmp_path, rng):
         assert not is_denied(loss)
     for loss in (svm_loss, partial(svm_loss, margin=2.0), lambda scores, labels: softmax_loss(scores, labels)):
         assert is_denied(loss)
-    for loss in (binary_loss, partial(softmax_loss, class_weights=np.arange(10))):
-        assert is_denied(loss)
+    assert is_denied(partial(softmax_loss, class_weights=np.arange(10)))
+
+
+@pytest.mark.parametrize("call", ["predict", "probabilities", "export"])
+def test_what_asks_for_one_class_refuses_binary_loss(tmp_path, rng, call):
+    model, x = Sequential([Affine(64, 10, rng=rng)], (1, 8, 8), loss=binary_loss), np.zeros((1, 1, 8, 8))
+    ask = partial(webpage.export, model, tmp_path / "page.html") if call == "export" else getattr(model, call)
+    message = r"expected a loss of one class an example, got binary_loss; .*scores\(x\) > 0"
+    with pytest.raises(ValueError, match=message):
+        ask((x, [0]) if call == "export" else x)
+    assert not (tmp_path / "page.html").exists()

@@ -14,6 +14,7 @@ from convnet import (
     ReLU,
     Sequential,
     Workspace,
+    _kernels,
     functional,
     get_num_threads,
     load_model,
@@ -118,10 +119,10 @@ def test_an_activation_in_the_same_pass(rng, activation, layout, dtype):
     shape = (3, 9, 11)
     rng_of = np.random.default_rng
     layers = {
-        "conv1": Conv2D(3, 6, 3, rng=rng_of(1), dtype=dtype),
-        "norm1": trained(BatchNorm2D(6, dtype=dtype), rng, (5, 6, 7, 9)),
+        "conv1": Conv2D(3, 9, 3, rng=rng_of(1), dtype=dtype),
+        "norm1": trained(BatchNorm2D(9, dtype=dtype), rng, (5, 9, 7, 9)),
         "relu1": activation(),
-        "conv2": Conv2D(6, 8, 3, rng=rng_of(2), dtype=dtype),
+        "conv2": Conv2D(9, 8, 3, rng=rng_of(2), dtype=dtype),
     }
     plan, reference = (Plan(layers, shape, np.dtype(dtype), reference=r) for r in (False, True))
     stage = plan.stages[1]
@@ -130,6 +131,8 @@ def test_an_activation_in_the_same_pass(rng, activation, layout, dtype):
     if layout == "NCHW":
         for one in plan.stages:
             one.set_layouts("NCHW", "NCHW")
+    can_be_last = dtype == np.float32 and _kernels.instruction_set() != "none"
+    assert stage.input_layout == (layout if can_be_last else "NCHW")
     x = rng.standard_normal((5, *shape)).astype(dtype)
     results = []
     for one in (plan, reference):
@@ -195,9 +198,35 @@ def test_a_model_learns_and_its_files_hold_the_statistics(rng, tmp_path, dtype):
     assert loaded.scores(x).tobytes() == model.scores(x).tobytes()
 
 
+def with_state(name, array):
+    """Return the scores of a model in whose normalization an array was replaced."""
+    norm = BatchNorm2D(3)
+    norm.state[name] = array
+    rng = np.random.default_rng(0)
+    return Sequential([Conv2D(3, 3, 1, rng=rng), norm, Affine(48, 2, rng=rng)], (3, 4, 4)).scores(X)
+
+
+def with_bias(array):
+    norm = BatchNorm2D(3)
+    norm.params["bias"] = array
+    rng = np.random.default_rng(0)
+    return Sequential([norm, Affine(48, 2, rng=rng)], (3, 4, 4)).scores(X)
+
+
+@pytest.mark.parametrize("channels", [7, 8])
+def test_few_channels_stay_nchw(channels):
+    rng = np.random.default_rng(0)
+    layers = [Conv2D(1, channels, 3, rng=rng), BatchNorm2D(channels), MaxPool2D(2), Affine(9 * channels, 2, rng=rng)]
+    stages = Sequential(layers, (1, 8, 8)).plan().stages
+    is_last = channels == 8 and _kernels.instruction_set() != "none"
+    assert [stage.input_layout for stage in stages[1:3]] == ["NHWC" if is_last else "NCHW"] * 2
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: with_state("running_mean", ONES[:1]), ValueError, "BatchNorm2D: running_mean: expected shape"),
+        (lambda: with_bias(ONES[:1]), ValueError, "norm1: bias: expected shape"),
         (lambda: BatchNorm2D(0), ValueError, "BatchNorm2D: channels: expected at least 1, got 0"),
         (lambda: BatchNorm2D(3, epsilon=0), ValueError, "BatchNorm2D: epsilon"),
         (lambda: BatchNorm2D(3, decay=1.5), ValueError, "BatchNorm2D: decay"),

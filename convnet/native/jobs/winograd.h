@@ -189,9 +189,11 @@ static ptrdiff_t simd_winograd_sums(const simd_convolution_job *j) {
     return simd_in_lines((simd_positions(j) * s->channels + 2) * s->filters + SIMD_LINE);
 }
 
-/* Whether there are so few tiles that they make one group, whose sums are not large either. */
+/* Whether there are so few tiles that they make one group, and sums that are not large either. */
 static int simd_winograd_is_small(const simd_convolution_job *j) {
-    return j->groups == 1 && 2 * simd_winograd_sums(j) * (ptrdiff_t)sizeof(float) <= WINOGRAD_GROUPS_BYTES;
+    const ptrdiff_t tiles = j->convolution->n * j->strips * j->tiles;
+    const ptrdiff_t size = simd_winograd_sums(j) * (ptrdiff_t)sizeof(float);
+    return tiles < 2 * WINOGRAD_GROUP_TILES && 2 * size <= WINOGRAD_GROUPS_BYTES;
 }
 
 /* Form a group's sums, on so many threads; the memory is that of the slot. */
