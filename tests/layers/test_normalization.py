@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cases import needs_fusion
 
 from convnet import (
     SGD,
@@ -153,6 +154,7 @@ def test_an_activation_in_the_same_pass(rng, activation, layout, dtype):
 FOLLOWED = [(), (ReLU(),), (LeakyReLU(0.1), MaxPool2D(2)), (ReLU(), AveragePool2D(2)), (MaxPool2D(2),)]
 
 
+@needs_fusion
 @pytest.mark.parametrize("rest", FOLLOWED)
 def test_prediction_folds_it_into_the_convolution(rng, rest):
     conv = Conv2D(4, 9, 3, padding=1, rng=rng)
