@@ -85,7 +85,7 @@ cdef inline int best_of(
 
 
 cdef inline double columns_cost(windows s, bint is_fused, double cost, double more) noexcept nogil:
-    """Return the cost of im2col, which cannot be fused with what follows, for so many outputs more than there are."""
+    """Return the cost of im2col with `more` outputs than there are: infinite with what it cannot be fused with."""
     return INFINITY if is_fused else cost * (s.out_h * s.out_w + more) * s.kernel_h * s.kernel_w
 
 

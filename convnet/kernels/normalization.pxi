@@ -1,12 +1,12 @@
 """Batch normalization, with an activation in the same pass.
 
 An array is (P, C, Q): images in NCHW are (N, C, H * W); images channels last, and vectors, are (P, C, 1). A channel's
-P * Q elements are normalised together. Their sums are formed by groups, in which a piece of at most NORM_PIECE elements
-is summed in the array's precision, and pieces and groups are added in float64, in order.
+P * Q elements are normalised together. The rows p are divided into groups, and a group's elements of a channel into
+pieces. A piece is summed in the array's precision; pieces and groups are added in float64, in order.
 """
 
 cdef enum:
-    NORM_PIECE = 64                          # rows of a piece where Q is 1; NORM_PIECE ** 2 elements of a longer row
+    NORM_PIECE = 64                          # elements of a piece where Q is 1; otherwise there are NORM_PIECE ** 2
     NORM_GROUPS = 16                         # groups, at most
     NORM_PART = 1 << 14                      # elements of a group, at least, and of a task that writes
 
@@ -205,7 +205,7 @@ cdef inline void norm_write_dx(
 ) noexcept nogil:
     """dx = scale * dy + of_x * (x - mean) + constant for some of the P rows, with dy behind the activation."""
     cdef Py_ssize_t p, c, i, at
-    cdef floating slope = <floating>j.slope, gradient, factor, centre, shift, slant, level
+    cdef floating slope = <floating>j.slope, gradient, factor, centre, shift, slant, added
     cdef const floating* row
     cdef const floating* gradients
     cdef floating* to
@@ -224,10 +224,10 @@ cdef inline void norm_write_dx(
         for c in range(j.c):
             at = (p * j.c + c) * j.q
             row, gradients, to = x + at, dy + at, dx + at
-            factor, centre, shift, slant, level = scale[c], mean[c], bias[c], of_x[c], constant[c]
+            factor, centre, shift, slant, added = scale[c], mean[c], bias[c], of_x[c], constant[c]
             for i in range(j.q):
                 gradient = norm_gradient(gradients[i], row[i], factor, centre, shift, slope)
-                to[i] = factor * gradient + slant * (row[i] - centre) + level
+                to[i] = factor * gradient + slant * (row[i] - centre) + added
 
 
 # What the pool calls.

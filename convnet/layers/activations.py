@@ -29,6 +29,7 @@ __all__ = [
     "relu_forward",
     "sigmoid_backward",
     "sigmoid_forward",
+    "slope_of",
     "tanh_backward",
     "tanh_forward",
 ]
@@ -264,6 +265,11 @@ def leaky_relu_backward(dy: npt.ArrayLike, x: npt.ArrayLike, slope: float = 0.01
         If an array does not hold real numbers, or `slope` is not a number.
     """
     return LeakyReLU(slope).backward(dy, x)[0]
+
+
+def slope_of(layer: Layer) -> float:
+    """Return what a ReLU or LeakyReLU multiplies numbers with that are not positive."""
+    return layer.slope if isinstance(layer, LeakyReLU) else 0.0
 
 
 # ------------------------------------------------------------------------------------------------ Sigmoid

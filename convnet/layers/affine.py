@@ -17,7 +17,7 @@ from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.activations import ReLU
 from convnet.layers.base import Layer
 from convnet.layers.initializers import Initializer, he_normal, initial_weight
-from convnet.layers.stage import Grads, Options, Shape, Stage, Update
+from convnet.layers.stage import Grads, Options, Shape, Stage, Update, has_instruction_set
 
 __all__ = ["Affine", "affine_backward", "affine_forward", "affine_update", "can_update"]
 
@@ -339,7 +339,7 @@ class AffineStage(Stage):
         if update.rule is None:
             decay = 1 - update.rate * update.l2
             dx, dbias, squares = self._gradients(dy, cache, memory, self.weight, decay, update.rate)
-        elif self.dtype == np.float32 and _kernels.instruction_set() != "none" and len(cache):
+        elif has_instruction_set(self.dtype) and len(cache):
             dx, dbias, squares = self._update(update.rule, update.arrays, dy, cache, memory)
         else:
             dweight = memory["dweight"]

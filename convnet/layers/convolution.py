@@ -27,7 +27,7 @@ from convnet.core.threads import get_num_threads
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
 from convnet.layers.initializers import Initializer, he_normal, initial_weight
-from convnet.layers.stage import Grads, Options, Shape, Stage
+from convnet.layers.stage import Grads, Options, Shape, Stage, has_instruction_set
 
 __all__ = [
     "Conv2D",
@@ -354,7 +354,7 @@ def can_fuse(weight: npt.NDArray[Any]) -> bool:
     weight : ndarray, shape (F, C, KH, KW)
     """
     weight = np.asarray(weight)
-    return _kernels.instruction_set() != "none" and weight.ndim == 4 and weight.dtype == np.float32
+    return weight.ndim == 4 and has_instruction_set(weight.dtype)
 
 
 def can_fuse_layer(layer: Conv2D, input_shape: Shape) -> bool:

@@ -11,7 +11,7 @@ from convnet import _kernels
 from convnet.core.checks import FloatArray, Pair, as_plain, as_real, check_shape
 from convnet.core.threads import get_num_threads
 from convnet.core.workspace import ArraySpec, Memory
-from convnet.layers.activations import LeakyReLU, ReLU
+from convnet.layers.activations import LeakyReLU, ReLU, slope_of
 from convnet.layers.base import Layer
 from convnet.layers.convolution import (
     Conv2D,
@@ -179,12 +179,9 @@ class FusedConvolutionStage(ConvolutionStage):
         shape, slope, pool, fused = conv.output_shape(input_shape), 1.0, None, list[str]()
         for layer in rest:
             shape = layer.output_shape(shape)
-            if isinstance(layer, LeakyReLU):
-                slope = layer.slope
-                fused.append("LeakyReLU")
-            elif isinstance(layer, ReLU):
-                slope = 0.0
-                fused.append("ReLU")
+            if isinstance(layer, (ReLU, LeakyReLU)):
+                slope = slope_of(layer)
+                fused.append(type(layer).__name__)
             else:
                 pool = "max" if isinstance(layer, MaxPool2D) else "average"
                 fused.append(f"2x2 {pool} pooling")

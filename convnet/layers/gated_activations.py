@@ -30,7 +30,8 @@ class GELU(Activation):
     Parameters
     ----------
     approximate : bool
-        If True, the gate is ``0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))`` instead of Phi(x).
+        If True, the gate is ``0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))`` instead of Phi(x), which takes
+        several times as long.
 
     Raises
     ------

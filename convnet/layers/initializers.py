@@ -7,6 +7,7 @@ take in an input: for an Affine layer these are D and M, for a convolution C * K
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
+import inspect
 from math import sqrt
 from typing import Protocol
 
@@ -76,10 +77,17 @@ def initial_weight(
     ValueError
         If the array is of another shape.
     TypeError
-        If `initializer` is not a function, or the array does not hold real numbers.
+        If `initializer` is not a function that can be called so, or the array does not hold real numbers.
     """
     if isinstance(initializer, type) or not callable(initializer):
         raise TypeError(f"{what}: initializer: expected a function such as he_normal, got {initializer!r:.60}")
+    try:
+        inspect.signature(initializer).bind(shape, fan_in, rng, dtype, fan_out=fan_out)
+    except TypeError as error:
+        raise TypeError(
+            f"{what}: initializer: expected a function that is called as initializer(shape, fan_in, rng, dtype, "
+            f"fan_out=...), got {initializer!r:.60}: {error}"
+        ) from None
     wanted = parameter_dtype(dtype)
     weight = as_real(initializer(shape, fan_in, rng, wanted, fan_out=fan_out), f"{what}: initializer", wanted)
     check_shape(weight.shape, shape, f"{what}: initializer")

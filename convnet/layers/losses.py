@@ -26,6 +26,7 @@ __all__ = [
     "SOFTMAX_LOSSES",
     "Loss",
     "binary_loss",
+    "check_one_class",
     "gives_probabilities",
     "softmax",
     "softmax_loss",
@@ -55,8 +56,8 @@ def softmax_loss(
     ``t[n, k] = (1 - smoothing) * (k == labels[n]) + smoothing / K``. With ``S = sum over n of (v[n] * c[labels[n]])``
     ``loss = sum over n, k of (-v[n] * c[k] * t[n, k] * log(p[n, k])) / S`` and
     ``dscores[n, k] = v[n] * (p[n, k] * sum over j of (c[j] * t[n, j]) - c[k] * t[n, k]) / S``.
-    So a class weight applies to every term of its class, the smoothed ones too, but the mean counts each example by the
-    weight of its label alone. An example of weight 2 counts as two, one of weight 0 as none; if all of them count as
+    A class weight so multiplies every term of its class, those of smoothing too. The mean divides by the weights of the
+    labels alone. An example of weight 2 counts as two, one of weight 0 as none; if all of them count as
     none, the loss and its gradient are 0.
 
     Parameters
@@ -70,7 +71,7 @@ def softmax_loss(
         ``functools.partial(softmax_loss, smoothing=0.1)``.
     class_weights : array_like, shape (K,), optional
         Weights of the classes, at least 0; for a model, fixed as `smoothing` is. With them the softmax of the scores
-        estimates the probabilities for data in which each class is as many times as frequent as its weight says.
+        estimates the probabilities for other data, in which a class of weight 2 is twice as frequent.
     weights : array_like, shape (N,), optional
         Weights of the examples, at least 0.
 
@@ -324,6 +325,15 @@ def takes_binary_labels(loss: Loss) -> bool:
         A loss function, or a ``functools.partial`` of one that fixes its options.
     """
     return (loss.func if isinstance(loss, partial) else loss) in BINARY_LOSSES
+
+
+def check_one_class(loss: Loss, what: str) -> None:
+    """Raise a ValueError if a loss gives an example several labels, or a single score: none is then the highest."""
+    if takes_binary_labels(loss):
+        raise ValueError(
+            f"{what}: expected a loss of one class an example, got binary_loss; its labels are model.scores(x) > 0, "
+            "and their probabilities 1 / (1 + exp(-scores))"
+        )
 
 
 def gives_probabilities(loss: Loss) -> bool:

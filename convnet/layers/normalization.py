@@ -12,9 +12,9 @@ import numpy.typing as npt
 from convnet import _kernels
 from convnet.core.checks import FloatArray, as_count, as_number, as_real, check_shape, join_sizes
 from convnet.core.workspace import ArraySpec, Memory
-from convnet.layers.activations import LeakyReLU, ReLU
+from convnet.layers.activations import slope_of
 from convnet.layers.base import Layer
-from convnet.layers.stage import LEAST_CHANNELS, Grads, Options, Shape, Stage
+from convnet.layers.stage import LEAST_CHANNELS, Grads, Options, Shape, Stage, has_instruction_set
 
 __all__ = ["BatchNorm2D", "BatchNormStage", "batch_norm2d_backward", "batch_norm2d_forward"]
 
@@ -187,8 +187,9 @@ class BatchNorm2D(Layer):
     """Batch normalization of images (N, C, H, W), or of vectors (N, C), as behind an Affine.
 
     Training normalises each channel with its mean and variance in the minibatch, and keeps running averages of both in
-    `state`; prediction uses these. So a single example of a minibatch teaches nothing where it is a vector: its
-    deviation from the mean is 0. See `functional.batch_norm2d_forward`.
+    `state`; prediction uses these. A plan computes it together with a ReLU or LeakyReLU behind it, and for prediction
+    makes it a part of the convolution in front of it. A minibatch of a single vector teaches nothing: its deviation
+    from the mean is 0. See `functional.batch_norm2d_forward`.
 
     Parameters
     ----------
@@ -319,7 +320,7 @@ class BatchNormStage(Stage):
         self.layer, self.slope = norm, 1.0
         check_shape(norm.params["bias"].shape, norm.params["weight"].shape, f"{names[0]}: bias")
         for layer in rest:
-            self.slope = layer.slope if isinstance(layer, LeakyReLU) else 0.0
+            self.slope = slope_of(layer)
             self.fused = (type(layer).__name__,)
         self.layouts = "same" if input_shape[0] >= LEAST_CHANNELS else "NCHW"
         self.set_layouts("NCHW", "NCHW")
@@ -327,13 +328,12 @@ class BatchNormStage(Stage):
     def set_layouts(self, input_layout: str, output_layout: str) -> None:
         super().set_layouts(input_layout, output_layout)
         has_rows = input_layout == "NHWC" or len(self.input_shape) == 1
-        has_set = self.dtype == np.float32 and _kernels.instruction_set() != "none"
-        self.algorithm = "vectors" if has_rows and has_set else "loops"
+        self.algorithm = "vectors" if has_rows and has_instruction_set(self.dtype) else "loops"
 
     @staticmethod
     def fits(layers: tuple[Any, ...], input_shape: Shape) -> bool:
         """Return whether such layers can be computed in one pass: all can."""
-        return all(isinstance(layer, (BatchNorm2D, ReLU, LeakyReLU)) for layer in layers)
+        return True
 
     def _planes(self, array: FloatArray) -> FloatArray:
         """Return an array in the stage's layout as (P, C, Q)."""

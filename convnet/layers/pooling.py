@@ -25,7 +25,7 @@ from convnet.core.checks import (
 from convnet.core.threads import in_parts
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
-from convnet.layers.stage import LEAST_CHANNELS, Options, ParameterlessStage, Shape, Stage
+from convnet.layers.stage import LEAST_CHANNELS, Options, ParameterlessStage, Shape, Stage, has_instruction_set
 
 __all__ = [
     "AveragePool2D",
@@ -472,8 +472,7 @@ class PoolStage(ParameterlessStage):
         super().__init__((name,), input_shape, layer.output_shape(input_shape), dtype)
         _, h, w = input_shape
         self.geometry = _kernels.Pooling(h, w, *layer.kernel_size, *layer.stride, *layer.padding)
-        has_set = dtype == np.float32 and _kernels.instruction_set() != "none"
-        if has_set and is_two_by_two(layer) and input_shape[0] >= LEAST_CHANNELS:
+        if has_instruction_set(dtype) and is_two_by_two(layer) and input_shape[0] >= LEAST_CHANNELS:
             self.layouts = "any input"
 
     def set_layouts(self, input_layout: str, output_layout: str) -> None:

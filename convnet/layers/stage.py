@@ -17,13 +17,28 @@ from convnet import _kernels
 from convnet.core.checks import FloatArray, as_real
 from convnet.core.workspace import ArraySpec, Memory
 
-__all__ = ["LEAST_CHANNELS", "Grads", "LayerStage", "Options", "ParameterlessStage", "Shape", "Stage", "Update"]
+__all__ = [
+    "LEAST_CHANNELS",
+    "Grads",
+    "LayerStage",
+    "Options",
+    "ParameterlessStage",
+    "Shape",
+    "Stage",
+    "Update",
+    "has_instruction_set",
+]
 
 Shape = tuple[int, ...]
 # Channels with which poolings and normalizations are faster channels last: fewer leave vectors empty.
 LEAST_CHANNELS = 8
 # Gradients by the full names of the parameters, such as "conv1.weight".
 Grads = dict[str, FloatArray]
+
+
+def has_instruction_set(dtype: npt.DTypeLike) -> bool:
+    """Return whether an instruction set computes in this dtype: in float32, unless it is ``none``."""
+    return bool(np.dtype(dtype) == np.float32 and _kernels.instruction_set() != "none")
 
 
 class Options(NamedTuple):
@@ -85,11 +100,10 @@ class Stage:
     algorithm : str
         What computes it, such as ``direct`` or ``im2col``; see docs/architecture.md.
     layouts : str
-        The layouts of images, the order of their axes, that it takes: ``NCHW`` alone; ``same``: either, and it gives
-        that of its input; ``any input``: either, and it gives NCHW, or channels last where its input is; ``any``:
-        either, and it gives either. Vectors are the same in both, so that a stage that makes vectors of images in
-        either says ``any`` too. `convnet.core.workspace.Layout` is something else:
-        offsets in a block of memory.
+        The layouts of images, the order of their axes, that it takes and gives. ``NCHW``: that alone. ``same``: takes
+        either, and gives that of its input. ``any input``: takes either; of images channels last it gives either, of
+        others NCHW. ``any``: takes either and gives either; so do stages that make vectors of images. A layout has
+        nothing to do with `convnet.core.workspace.Layout`, which are offsets in a block of memory.
     input_layout, output_layout : str
         ``NCHW``, or ``NHWC``, channels last. The plan says so, by `set_layouts`.
     fused : tuple of str

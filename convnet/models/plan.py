@@ -115,9 +115,8 @@ class Plan:
         self.may_update = not any(np.may_share_memory(first, second) for first, second in pairs)
         options, fuse = Options(winograd=winograd), fuse and not reference
         self.stages = self._compile(layers, options, GROUPS if fuse else (), reference)
-        self.prediction_stages = self.stages
-        if fuse and any(isinstance(layer, BatchNorm2D) for layer in layers.values()):
-            self.prediction_stages = self._compile(layers, options, PREDICTION_GROUPS, reference)
+        fewer = self._compile(layers, options, PREDICTION_GROUPS if fuse else (), reference)
+        self.prediction_stages = fewer if len(fewer) < len(self.stages) else self.stages
         # Stages of the library copy what they need of a layer; a layer stage asks the layer each time.
         own = {name for stage in self.stages if not isinstance(stage, LayerStage) for name in stage.names}
         self._made_of = [(layer, layer._changes if name in own else None) for name, layer in layers.items()]

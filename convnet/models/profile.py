@@ -74,7 +74,7 @@ class Profile:
             part = (stage.forward + stage.backward) / (total.forward + total.backward)
             rows.append((stage.name, stage.algorithm, *cells, f"{part:.0%}"))
         peak = f"peak {self.peak / 1e9:,.0f} GFLOP/s" if self.peak else "peak not known"
-        return f"{self.title}; {self.threads} threads, {peak}\n{format_table(rows, '<<>>>>>')}"
+        return f"{self.title}; {self.threads} thread{'s' * (self.threads > 1)}, {peak}\n{format_table(rows, '<<>>>>>')}"
 
     def _share(self, seconds: float, flop: int) -> str:
         share = self.share_of_peak(seconds, flop)

@@ -18,7 +18,14 @@ from convnet.core.tables import format_table
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
-from convnet.layers.losses import Loss, softmax, softmax_loss, takes_binary_labels, takes_weights
+from convnet.layers.losses import (
+    Loss,
+    check_one_class,
+    softmax,
+    softmax_loss,
+    takes_binary_labels,
+    takes_weights,
+)
 from convnet.layers.stage import Grads, Update
 from convnet.models.plan import Plan, Step
 from convnet.models.stack import chain_shapes, name_layers
@@ -290,7 +297,7 @@ class Sequential:
         ----------
         x : array_like, shape (N, *input_shape)
             N at least 1.
-        labels : array_like of int, shape (N,)
+        labels : array_like
             As for `loss`.
         optimizer : Optimizer
         workspace : Workspace, optional
@@ -448,16 +455,8 @@ class Sequential:
         Only a model with the softmax loss estimates probabilities so. With `binary_loss` they are the sigmoid of the
         scores.
         """
-        self.check_one_class("probabilities")
+        check_one_class(self.loss_function, "probabilities")
         return softmax(self.scores(x))
-
-    def check_one_class(self, what: str) -> None:
-        """Raise if the loss gives an example several labels, or a single score: the highest score says nothing then."""
-        if takes_binary_labels(self.loss_function):
-            raise ValueError(
-                f"{what}: expected a loss of one class an example, got binary_loss; its labels are "
-                "model.scores(x) > 0, and their probabilities 1 / (1 + exp(-scores))"
-            )
 
     def predict(self, x: npt.ArrayLike) -> IntArray:
         """Return the label (N,) with the highest score for each prepared input of x (N, *input_shape).
@@ -469,7 +468,7 @@ class Sequential:
         TypeError
             If x does not hold real numbers.
         """
-        self.check_one_class("predict")
+        check_one_class(self.loss_function, "predict")
         scores = self.scores(x)
         unknown = np.isnan(scores)
         if unknown.any():

@@ -89,6 +89,9 @@ class Optimizer:
         self._updated: set[str] = set()  # in this step, while their gradients were computed
         self._clipped: dict[np.dtype, FloatArray] = {}  # memory for a clipped gradient
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_clipped": {}}  # its content is meaningless
+
     def hyperparameters(self) -> dict[str, Any]:
         """Return the constructor's arguments but for the learning rate and `clip_norm`."""
         return {}

@@ -20,7 +20,7 @@ from convnet.datasets.digits import LEAST_SIDE
 from convnet.datasets.mnist import load_mnist
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.files import PathLike, replace_file
-from convnet.layers.losses import gives_probabilities
+from convnet.layers.losses import check_one_class, gives_probabilities
 from convnet.models.files import check_parts
 from convnet.models.sequential import Sequential
 
@@ -86,7 +86,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         and model.input_shape[0] == 1
         and min(model.input_shape[1:]) >= LEAST_SIDE
     )
-    model.check_one_class("export")
+    check_one_class(model.loss_function, "export")
     params = {name: _halves(array, name) for name, array in model.params.items()}
     for name, array in model.state.items():
         if not np.isfinite(array).all():

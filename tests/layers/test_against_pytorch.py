@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 
-from convnet import AveragePool2D, BatchNorm2D, Conv2D, LeakyReLU, MaxPool2D, ReLU, Sigmoid, Tanh, functional
+from convnet import (
+    GELU,
+    AveragePool2D,
+    BatchNorm2D,
+    Conv2D,
+    GlobalAveragePool,
+    LeakyReLU,
+    MaxPool2D,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Tanh,
+    functional,
+)
 
 torch = pytest.importorskip("torch")
 CONFIGURATIONS = 500
@@ -60,7 +73,7 @@ def batch_norm(rng, dtype):
     return layer, cls(x.shape[1], eps=epsilon, momentum=part), x
 
 
-def activation(ours, theirs):
+def without_parameters(ours, theirs):
     return lambda rng, dtype: (ours(), theirs(), images(rng, dtype))
 
 
@@ -69,10 +82,16 @@ CASES = {
     "max pooling": max_pooling,
     "average pooling": average_pooling,
     "batch norm": batch_norm,
-    "relu": activation(ReLU, torch.nn.ReLU),
-    "leaky relu": activation(LeakyReLU, torch.nn.LeakyReLU),
-    "sigmoid": activation(Sigmoid, torch.nn.Sigmoid),
-    "tanh": activation(Tanh, torch.nn.Tanh),
+    "relu": without_parameters(ReLU, torch.nn.ReLU),
+    "leaky relu": without_parameters(LeakyReLU, torch.nn.LeakyReLU),
+    "sigmoid": without_parameters(Sigmoid, torch.nn.Sigmoid),
+    "tanh": without_parameters(Tanh, torch.nn.Tanh),
+    "silu": without_parameters(SiLU, torch.nn.SiLU),
+    "gelu": without_parameters(GELU, torch.nn.GELU),
+    "approximate gelu": without_parameters(lambda: GELU(True), lambda: torch.nn.GELU("tanh")),
+    "global average pooling": without_parameters(
+        GlobalAveragePool, lambda: torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    ),
 }
 
 

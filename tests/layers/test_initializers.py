@@ -143,6 +143,11 @@ RNG = np.random.default_rng(0)
             TypeError,
             "Affine: initializer: expected real numbers",
         ),
+        (
+            lambda: Affine(2, 3, rng=RNG, initializer=lambda shape, fan_in, rng, dtype: np.ones(shape)),
+            TypeError,
+            r"Affine: initializer: expected a function that is called as initializer\(.*fan_out=...\), got .*'fan_out'",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(call, error, message):

@@ -1,6 +1,7 @@
 """Gradients that are clipped by their norm."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -160,3 +161,12 @@ def test_clip_norm_is_shown_and_checked(make):
             make(clip_norm=wrong)
     with pytest.raises(TypeError, match="clip_norm: expected a real number, got 'small'"):
         make(clip_norm="small")
+
+
+def test_a_pickled_optimizer_holds_no_clipped_gradient(rng):
+    optimizer, param = SGD(0.1, clip_norm=0.5), np.zeros(100_000, np.float32)
+    optimizer.update({"a": param}, {"a": rng.standard_normal(param.shape).astype(np.float32)})
+    data = pickle.dumps(optimizer)
+    assert len(data) < 10_000
+    again = pickle.loads(data)
+    again.update({"a": param}, {"a": np.ones_like(param)})

@@ -1,7 +1,7 @@
 /* Pooling of 2x2 windows alone, of images channels last, on the threads of the pool. A task takes an image.
  *
- * The outputs are those of a convolution that is not there: their height, width and filters are those of the images,
- * the bias is 0 and the slope 1. They are written channels last, or as NCHW.
+ * It is what follows a convolution, without the convolution: `simd_outputs` has the height, width and channels of the
+ * images, a bias of 0 and a slope of 1. The result is written channels last, or as NCHW.
  */
 
 typedef struct {

@@ -35,10 +35,10 @@ typedef struct {
     ptrdiff_t rows, strips;         /* output rows of a strip, and strips of an image */
     ptrdiff_t x_rows, x_columns;    /* of the padded input under a strip */
     ptrdiff_t group, tasks;         /* strips that are taken together, and tasks */
-    ptrdiff_t groups, slices;       /* of images, and of filters or channels, of which a task is one */
+    ptrdiff_t groups, slices;       /* of images or strips, and of filters or channels; a task is one of each */
     simd_winograd winograd;
     ptrdiff_t tiles;                /* side by side in a strip */
-    /* The first strip of the group of Winograd's gradient, the first one of those in hand, and how many these are. */
+    /* Of Winograd's gradient: the first strip of the group, the first strip of the chunk, and how many a chunk has. */
     ptrdiff_t start, chunk, chunk_strips;
     /* Memory: of all threads, and of each one, `slot_size` floats apart. */
     float *packed, *dweights, *v, *m, *of_slots;

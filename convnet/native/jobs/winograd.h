@@ -6,8 +6,8 @@
  * The gradient of the weights is summed by groups of strips, and the groups are added in order. A group's strips are
  * transformed a chunk at a time, and the products with a chunk are added up for each position. Where the groups divide
  * evenly among the threads, each thread has groups of its own: what one core writes, another one may read slowly.
- * Otherwise the threads share the work within a group, first the strips and then positions and channels; so it is where
- * the sums are so large that there is one group. Each sum is formed in the same order either way.
+ * Otherwise, and where the sums are so large that there is a single group, the threads share the work within a group:
+ * first its strips, then positions and channels. Each sum is formed in the same order either way.
  */
 
 /* Tiles whose products a task makes at a time, about, and at least: four register tiles of AVX-512, and one. */
