@@ -22,6 +22,7 @@ from convnet import (
     LeakyReLU,
     MaxPool2D,
     ReLU,
+    Residual,
     Sequential,
     Sigmoid,
     SiLU,
@@ -186,6 +187,56 @@ def batch_norm(name, input_shape, **options):
     return Case(name, make, input_shape, forward, backward, predict)
 
 
+def residual(name, rows, shortcut=()):
+    """Return the row of a residual connection of the layers of other rows, whose loops it is made of."""
+    cases = {"layers": rows} | ({"shortcut": shortcut} if shortcut else {})
+
+    def make(dtype):
+        made = {branch: [case.make(dtype) for case in row] for branch, row in cases.items()}
+        return Residual(made["layers"], made.get("shortcut"))
+
+    def through(layer, x, step):
+        """Return x, or what the shortcut makes of it, plus what the layers make of it."""
+        total = 0 if shortcut else x
+        for branch, row in cases.items():
+            y = x
+            for case, inner in zip(row, layer.branches[branch].values(), strict=True):
+                y = step(branch, case, inner, y)
+            total = total + y
+        return total
+
+    def forward(layer, x, rng):
+        caches = {branch: [] for branch in cases}
+
+        def step(branch, case, inner, x):
+            y, cache = case.forward(inner, x, rng)
+            caches[branch].append(cache)
+            return y
+
+        return through(layer, x, step), caches
+
+    def predict(layer, x):
+        return through(layer, x, lambda _, case, inner, x: (case.predict or outputs_of(case))(inner, x))
+
+    def backward(layer, dy, caches):
+        total, grads = (0 if shortcut else dy), {}
+        for branch, row in cases.items():
+            dx = dy
+            inner = list(layer.branches[branch].items())
+            for position in reversed(range(len(row))):
+                key, part = inner[position]
+                dx, own = row[position].backward(part, dx, caches[branch][position])
+                grads |= {f"{branch}.{key}.{name}": grad for name, grad in own.items()}
+            total = total + dx
+        return total, grads
+
+    return Case(name, make, rows[0].input_shape, forward, backward, predict)
+
+
+def outputs_of(case):
+    return lambda layer, x: case.forward(layer, x, generator())[0]
+
+
 CASES = [
     convolution("conv", IMAGE, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
     convolution("conv of the same size", IMAGE, 5, 3, padding=1),
@@ -222,6 +273,24 @@ CASES = [
     batch_norm("batch norm", IMAGE),
     batch_norm("batch norm of vectors", (13,), epsilon=0.1, decay=0.5),
     batch_norm("batch norm of many channels", (33, 5, 4)),
+    residual("residual", [convolution("", IMAGE, 3, 3, padding=1, bias=False), batch_norm("", IMAGE)]),
+    residual(
+        "residual with a shortcut",
+        [
+            convolution("", (9, 7, 5), 10, 3, stride=2, padding=1, bias=False),
+            batch_norm("", (10, 4, 3)),
+            activation("", Tanh, naive.tanh_forward, naive.tanh_backward, (10, 4, 3)),
+        ],
+        [convolution("", (9, 7, 5), 10, 1, stride=2, bias=False), batch_norm("", (10, 4, 3))],
+    ),
+    residual("residual of vectors", [affine("", (13,), 13), dropout("", (13,), 0.4)]),
+    residual(
+        "residual within a residual",
+        [
+            convolution("", (8, 6, 5), 8, 3, padding=1),
+            residual("", [batch_norm("", (8, 6, 5)), convolution("", (8, 6, 5), 8, 1)]),
+        ],
+    ),
 ]
 ROWS = [pytest.param(case, id=case.name) for case in CASES]
 

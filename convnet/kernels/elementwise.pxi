@@ -183,3 +183,26 @@ def gelu_backward(
             density = normal_density(x[i])
             part = 0 if density == 0 else x[i] * density
             dx[i] = dy[i] * (normal_distribution(x[i]) + part)
+
+
+def sum_forward(
+    const floating[::1] a not None,      # IN (M,)
+    const floating[::1] b not None,      # IN (M,)
+    double slope,                        # 1 for the sum alone, 0 for ReLU behind it
+    floating[::1] y not None,            # OUT (M,)
+):
+    """y = a + b where that is positive or NaN, slope * (a + b) elsewhere."""
+    cdef Py_ssize_t i
+    cdef floating factor = <floating>slope, value
+    with nogil:
+        if slope == 1:
+            for i in range(a.shape[0]):
+                y[i] = a[i] + b[i]
+        elif slope == 0:                     # not 0 * minus infinity
+            for i in range(a.shape[0]):
+                value = a[i] + b[i]
+                y[i] = 0 if value < 0 else value
+        else:
+            for i in range(a.shape[0]):
+                value = a[i] + b[i]
+                y[i] = factor * value if value <= 0 else value

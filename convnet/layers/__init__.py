@@ -16,6 +16,7 @@ from convnet.layers.initializers import glorot_normal, glorot_uniform, he_normal
 from convnet.layers.losses import binary_loss, softmax_loss, svm_loss
 from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
+from convnet.layers.residual import Residual
 
 __all__ = [
     "GELU",
@@ -30,6 +31,7 @@ __all__ = [
     "LeakyReLU",
     "MaxPool2D",
     "ReLU",
+    "Residual",
     "SiLU",
     "Sigmoid",
     "Tanh",
@@ -60,5 +62,6 @@ LAYERS: dict[str, type[Layer]] = {
         SiLU,
         Dropout,
         BatchNorm2D,
+        Residual,
     )
 }

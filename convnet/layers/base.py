@@ -37,6 +37,9 @@ class Layer:
     regularised : frozenset of str
         The names in `params` that L2 and weight decay apply to: those called ``weight``, unless a subclass says
         otherwise.
+    branches : mapping of str to mapping of str to Layer
+        The layers that it holds, in rows by the name of the constructor's argument, each by its name; empty but for
+        layers such as `Residual`. Model files, the page and `Sequential.summary` follow it.
     kind : str
         What a model calls layers of this class, with a running number: ``conv1``, ``affine2``.
 
@@ -67,6 +70,7 @@ class Layer:
     params: dict[str, FloatArray]
     # The class has an empty one, for layers of a user's that do without `super().__init__()`.
     state: dict[str, npt.NDArray[Any]] = NOTHING  # type: ignore[assignment]
+    branches: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     # How often an attribute was set, by which a plan knows that it was made of the layer as it is.
     _changes: int = 0
@@ -96,7 +100,7 @@ class Layer:
         return frozenset(name for name in self.params if name.rpartition(".")[2] == "weight")
 
     def hyperparameters(self) -> dict[str, Any]:
-        """Return, as JSON types, the keyword arguments that `from_params` needs beside the parameters."""
+        """Return, as JSON types, the keyword arguments that `from_params` needs beside parameters and branches."""
         return {}
 
     @classmethod

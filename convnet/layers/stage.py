@@ -90,7 +90,7 @@ class Stage:
     Parameters
     ----------
     names : sequence of str
-        Names of the layers that it computes, in order.
+        Full names of the layers that it computes, in order.
     input_shape, output_shape : tuple of ints
         Shapes of one example.
     dtype : float32 or float64
@@ -186,6 +186,28 @@ class Stage:
 
     def update_state(self, cache: Any) -> None:
         """Update the layers' state after the forward pass of a training step."""
+
+    # A plan keeps a list of values. A stage takes the last and puts its result there; one at which branches of a
+    # network part or meet does more.
+
+    def predict_last(self, values: list[FloatArray], memory: Memory) -> None:
+        """Put the output in the place of the last value, as for prediction."""
+        values[-1] = self.predict(values[-1], memory)
+
+    def forward_last(self, values: list[FloatArray], memory: Memory, rng: np.random.Generator) -> Any:
+        """Put the output in the place of the last value, as for training, and return the cache."""
+        values[-1], cache = self.forward(values[-1], memory, rng)
+        return cache
+
+    def backward_last(self, values: list[Any], cache: Any, memory: Memory) -> Grads:
+        """Put the input's gradient in the place of the last value, the output's, and return the parameters'."""
+        values[-1], grads = self.backward(values[-1], cache, memory)
+        return grads
+
+    @property
+    def label(self) -> str:
+        """What tables call the stage."""
+        return " + ".join(self.names)
 
 
 def _laid_out(shape: Shape, layout: str) -> Shape:

@@ -20,8 +20,8 @@ from convnet.layers.dropout import Dropout
 from convnet.layers.initializers import Initializer, he_normal
 from convnet.layers.losses import Loss, softmax_loss
 from convnet.layers.pooling import MaxPool2D, Pool2D
+from convnet.layers.stack import chain_shapes, name_layers
 from convnet.models.sequential import Sequential
-from convnet.models.stack import chain_shapes, name_layers
 
 __all__ = ["ConvNet1"]
 

@@ -8,7 +8,8 @@ such as ``conv1.weight``, what else belongs to the layers as ``state.*``, and, i
 - ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
 - ``loss``: a name in `convnet.layers.losses.LOSSES`; ``loss_arguments``: an object of numbers and of lists of numbers,
   such as ``{"margin": 2.0}`` or ``{"class_weights": [1.0, 3.0]}``, and empty where it is missing;
-- ``layers``: in order, objects of ``name``, ``class`` and ``hyperparameters``;
+- ``layers``: in order, objects of ``name``, ``class``, ``hyperparameters`` and, for a layer that holds others,
+  ``branches``: an object of such lists;
 - ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
 """
 
@@ -29,6 +30,7 @@ from convnet.formats.files import PathLike
 from convnet.layers import LAYERS
 from convnet.layers.base import Layer
 from convnet.layers.losses import LOSSES, Loss
+from convnet.layers.stack import walk
 from convnet.models.convnet1 import ConvNet1
 from convnet.models.sequential import Sequential
 
@@ -83,10 +85,7 @@ def save_model(model: Sequential, path: PathLike) -> None:
         "l2": as_number(model.l2, "save_model: l2", at_least=0),
         "loss": loss.__name__,
         "loss_arguments": _plain_arguments(loss_arguments),
-        "layers": [
-            {"name": name, "class": type(layer).__name__, "hyperparameters": layer.hyperparameters()}
-            for name, layer in model.layers.items()
-        ],
+        "layers": _described(model.layers),
         "statistics": statistics,
         "class_names": None if model.class_names is None else list(model.class_names),
     }
@@ -143,7 +142,7 @@ def check_parts(model: Sequential, what: str) -> Statistics | None:
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"{what}: expected a model such as ConvNet1(), got {model!r:.60}")
-    for name, layer in model.layers.items():
+    for name, layer in walk(model.layers):
         _require(type(layer), LAYERS, f"{what}: expected the layer {name}")
     _check_class_names(model, what)
     statistics = model.statistics
@@ -168,8 +167,8 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Se
         if not name.startswith("state.") and array.dtype.newbyteorder("=") not in NATIVE:
             raise ValueError(f"{name}: expected real numbers in float32 or float64, got {array.dtype}")
     model_class = MODELS[header["model"]]
-    if len(header["layers"]) > MOST_LAYERS:
-        raise ValueError(f"expected at most {MOST_LAYERS:,} layers, got {len(header['layers']):,}")
+    if (count := _count(header["layers"])) > MOST_LAYERS:
+        raise ValueError(f"expected at most {MOST_LAYERS:,} layers, got {count:,}")
     stack = [_build_layer(entry, arrays) for entry in header["layers"]]
     classes = tuple(header["input_shape"])
     for layer in stack:
@@ -189,12 +188,37 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Se
     return model
 
 
+def _described(layers: Mapping[str, Layer]) -> list[dict[str, Any]]:
+    """Return layers as a file's header has them."""
+    described = []
+    for name, layer in layers.items():
+        entry: dict[str, Any] = {
+            "name": name,
+            "class": type(layer).__name__,
+            "hyperparameters": layer.hyperparameters(),
+        }
+        if layer.branches:
+            entry["branches"] = {branch: _described(inner) for branch, inner in layer.branches.items()}
+        described.append(entry)
+    return described
+
+
+def _count(entries: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many layers there are in the entries, with those that layers hold."""
+    return len(entries) + sum(_count(inner) for entry in entries for inner in entry.get("branches", {}).values())
+
+
 def _build_layer(entry: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Layer:
     """Return the layer of an entry of ``layers``; what is wrong with it is an error that names it."""
     name = entry["name"]
     cls, params = LAYERS[entry["class"]], _with_prefix(arrays, name)
+    branches = {
+        branch: [_build_layer(inner, _with_prefix(params, branch)) for inner in entries]
+        for branch, entries in entry.get("branches", {}).items()
+    }
+    own = {key: array for key, array in params.items() if key.partition(".")[0] not in branches}
     try:
-        return cls.from_params(params, **entry["hyperparameters"])
+        return cls.from_params(own, **branches, **entry["hyperparameters"])
     except ValueError as error:
         raise ValueError(f"layer {name:.40}: {error}") from None
 

@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from operator import is_
 from time import perf_counter
@@ -21,28 +21,16 @@ from convnet.core.checks import FloatArray, as_number, as_real, check_shape
 from convnet.core.tables import format_table
 from convnet.core.threads import get_num_threads
 from convnet.core.workspace import Layout, Memory, Workspace
-from convnet.layers import LAYERS
-from convnet.layers.activations import LeakyReLU, ReLU
-from convnet.layers.affine import Affine, AffineStage
 from convnet.layers.base import Layer
-from convnet.layers.fused_convolution import FOLDED, FUSED, FoldedConvolutionStage, FusedConvolutionStage
+from convnet.layers.fused_convolution import FoldedConvolutionStage
 from convnet.layers.losses import Loss
-from convnet.layers.normalization import BatchNorm2D, BatchNormStage
-from convnet.layers.stage import Grads, LayerStage, Options, Shape, Stage, Update
+from convnet.layers.stack import walk
+from convnet.layers.stage import Grads, LayerStage, Options, Shape, Update
+from convnet.models.compiler import GROUPS, PREDICTION_GROUPS, Compiler
 from convnet.models.profile import Profile, StageTime, measured_peak, median_times
 
 __all__ = ["Plan", "Step"]
 
-# Layers in a row that one stage computes, and that stage; the first that fits is taken.
-Group = tuple[tuple[type[Layer], ...], Any]
-GROUPS: tuple[Group, ...] = (
-    *((classes, FusedConvolutionStage) for classes in FUSED),
-    ((Affine, ReLU), AffineStage),
-    ((BatchNorm2D, ReLU), BatchNormStage),
-    ((BatchNorm2D, LeakyReLU), BatchNormStage),
-)
-# What a prediction can do besides.
-PREDICTION_GROUPS = (*((classes, FoldedConvolutionStage) for classes in FOLDED), *GROUPS)
 # Layouts that a plan remembers, one for each number of examples and of threads.
 MOST_LAYOUTS = 64
 # A plan keeps at most MOST_SPARE workspaces, of at most SPARE_SIZE bytes each, for the next predictions.
@@ -105,7 +93,8 @@ class Plan:
         winograd: bool = True,
         reference: bool = False,
     ) -> None:
-        self.layers, self.input_shape, self.dtype = dict(layers), input_shape, dtype
+        everything = dict(walk(layers))
+        self.layers, self.input_shape, self.dtype = everything, input_shape, dtype
         self.loss, self.options = loss, (loss, fuse, winograd)
         self.instruction_set = _kernels.instruction_set()
         self.params = {f"{name}.{key}": param for name, layer in layers.items() for key, param in layer.params.items()}
@@ -113,53 +102,28 @@ class Plan:
         # A weight that several layers share may not change before all of its gradients are computed.
         pairs = combinations(self.params.values(), 2)
         self.may_update = not any(np.may_share_memory(first, second) for first, second in pairs)
-        options, fuse = Options(winograd=winograd), fuse and not reference
-        self.stages = self._compile(layers, options, GROUPS if fuse else (), reference)
-        fewer = self._compile(layers, options, PREDICTION_GROUPS if fuse else (), reference)
+        fuse = fuse and not reference
+        compiler = Compiler(dtype, Options(winograd=winograd), GROUPS if fuse else (), reference)
+        self.stages = compiler.stages(layers, input_shape)
+        fewer = compiler._replace(groups=PREDICTION_GROUPS if fuse else ()).stages(layers, input_shape)
         self.prediction_stages = fewer if len(fewer) < len(self.stages) else self.stages
         # Stages of the library copy what they need of a layer; a layer stage asks the layer each time.
         own = {name for stage in self.stages if not isinstance(stage, LayerStage) for name in stage.names}
-        self._made_of = [(layer, layer._changes if name in own else None) for name, layer in layers.items()]
-        with_params = [bool(any(layers[name].params for name in stage.names)) for stage in self.stages]
+        self._made_of = [(layer, layer._changes if name in own else None) for name, layer in everything.items()]
+        with_params = [bool(any(everything[name].params for name in stage.names)) for stage in self.stages]
         # What lies before the first parameters has no use for a gradient.
         self.first = with_params.index(True) if any(with_params) else len(self.stages)
         for position, stage in enumerate(self.stages):
             stage.need_dx = position > self.first
-        for stages in (self.stages, self.prediction_stages):
-            _choose_layouts(stages)
         self._layouts: dict[tuple[int, int, bool], Layout] = {}
         self._spare: list[Workspace] = []
 
-    def _compile(
-        self, layers: Mapping[str, Layer], options: Options, groups: Sequence[Group], reference: bool
-    ) -> list[Stage]:
-        """Return the stages: a group where one fits, else each library layer's own stage, else a layer stage."""
-        names, stages, shape, start = list(layers), list[Stage](), self.input_shape, 0
-        while start < len(names):
-            for classes, stage_class in groups:
-                chosen = tuple(names[start : start + len(classes)])
-                group = tuple(layers[name] for name in chosen)
-                is_match = tuple(type(layer) for layer in group) == classes
-                is_match = is_match and all(_is_of_library(layer) and _is_plain(layer, self.dtype) for layer in group)
-                if is_match and stage_class.fits(group, shape):
-                    stages.append(stage_class(chosen, group, shape, self.dtype, options))
-                    break
-            else:
-                layer, arguments = layers[names[start]], (names[start], shape, self.dtype, options)
-                is_own = _is_of_library(layer) and _is_plain(layer, self.dtype) and not reference
-                stage = layer.stage(*arguments) if is_own else Layer.stage(layer, *arguments)
-                if layer.state and type(stage).update_state is Stage.update_state:  # an inherited stage without state
-                    stage = Layer.stage(layer, *arguments)
-                stages.append(stage)
-            start += len(stages[-1].names)
-            shape = stages[-1].output_shape
-        return stages
-
     def is_current(self, layers: Mapping[str, Layer]) -> bool:
         """Return whether the plan is of the instruction set in use, and of these layers and arrays as they are."""
-        if self.instruction_set != _kernels.instruction_set() or len(layers) != len(self._made_of):
+        found = [layer for _, layer in walk(layers)]
+        if self.instruction_set != _kernels.instruction_set() or len(found) != len(self._made_of):
             return False
-        for layer, (own, changes) in zip(layers.values(), self._made_of, strict=True):
+        for layer, (own, changes) in zip(found, self._made_of, strict=True):
             if layer is not own or changes not in (None, layer._changes):
                 return False
         arrays = [param for layer in layers.values() for param in layer.params.values()]
@@ -173,17 +137,16 @@ class Plan:
         It may lie in the workspace, where the next call overwrites it.
         """
         memories = workspace.memories(self.layout(len(x), False))
+        values = [x]
         for stage, memory in zip(self.prediction_stages, memories, strict=True):
-            x = stage.predict(x, memory)
-        return x
+            stage.predict_last(values, memory)
+        return values[0]
 
     def forward(self, x: FloatArray, workspace: Workspace, rng: np.random.Generator) -> Step:
         """Return the output for x (N, *input_shape), as for training, and what `backward` needs."""
-        memories, caches = workspace.memories(self.layout(len(x), True)), []
-        for stage, memory in zip(self.stages, memories, strict=True):
-            x, cache = stage.forward(x, memory, rng)
-            caches.append(cache)
-        return Step(self, x, caches, memories)
+        memories, values = workspace.memories(self.layout(len(x), True)), [x]
+        caches = [stage.forward_last(values, memory, rng) for stage, memory in zip(self.stages, memories, strict=True)]
+        return Step(self, values[0], caches, memories)
 
     def backward(
         self, dy: FloatArray, step: Step, updates: Callable[[str], Update] | None = None
@@ -210,15 +173,14 @@ class Plan:
         dscores = as_real(dy, "dscores", self.dtype)
         if dscores.shape != step.y.shape:
             raise ValueError(f"the loss: expected dscores of shape {step.y.shape}, got {dscores.shape}")
-        dx: FloatArray | None = dscores
+        values: list[Any] = [dscores]
         for position in reversed(range(self.first, len(self.stages))):
             stage, penalty = self.stages[position], 0.0
             cache, memory = step.caches[position], step.memories[position]
-            assert dx is not None
             if updates is not None and self.may_update and stage.updated is not None:
-                dx, grads, penalty = stage.update(dx, cache, memory, updates(stage.updated))
+                values[-1], grads, penalty = stage.update(values[-1], cache, memory, updates(stage.updated))
             else:
-                dx, grads = stage.backward(dx, cache, memory)
+                grads = stage.backward_last(values, cache, memory)
             yield grads, penalty
 
     def borrow_workspace(self) -> Workspace:
@@ -267,7 +229,7 @@ class Plan:
             shape = str(stage.output_shape)
             fused = ", ".join(stage.fused) or "-"
             order = " to ".join(dict.fromkeys((stage.input_layout, stage.output_layout)))
-            rows.append((" + ".join(stage.names), stage.algorithm, order, fused, shape, _readable(size)))
+            rows.append((stage.label, stage.algorithm, order, fused, shape, _readable(size)))
         rows.append(("total", "", "", "", "", _readable(layout.size)))
         title = (
             f"Plan for examples of shape {self.input_shape} in {self.dtype}, instruction set {self.instruction_set}; "
@@ -322,20 +284,19 @@ class Plan:
 
         def run() -> list[float]:
             memories, rng = workspace.memories(self.layout(len(x), training)), np.random.default_rng(0)
-            y, caches, times = x, list[Any](), list[float]()
+            values, caches, times = [x], list[Any](), list[float]()
             start = perf_counter()
             for stage, memory in zip(stages, memories, strict=True):
                 if training:
-                    y, cache = stage.forward(y, memory, rng)
-                    caches.append(cache)
+                    caches.append(stage.forward_last(values, memory, rng))
                 else:
-                    y = stage.predict(y, memory)
+                    stage.predict_last(values, memory)
                 start, before = perf_counter(), start
                 times.append(start - before)
             if loss is None:
                 return times
-            _, dscores = loss(y, targets)
-            gradients = self.backward(dscores, Step(self, y, caches, memories))
+            _, dscores = loss(values[0], targets)
+            gradients = self.backward(dscores, Step(self, values[0], caches, memories))
             backward = [0.0] * len(stages)
             for position in reversed(range(self.first, len(stages))):
                 start = perf_counter()
@@ -346,42 +307,19 @@ class Plan:
         times = median_times(run, seconds)
         rows = []
         for position, stage in enumerate(stages):
-            flop = 2 * len(x) * self.layers[stage.names[0]].multiply_adds(stage.input_shape)
+            first = self.layers[stage.names[0]] if stage.names else None
+            flop = 0 if first is None else 2 * len(x) * first.multiply_adds(stage.input_shape)
             backward = times[len(stages) + position] if training else 0.0
             # As many operations for the gradient of the weight, and for that of the input.
             times_of = (1 + stage.need_dx) if backward else 0
             row = (times[position], backward, flop, flop * times_of)
-            rows.append(StageTime(" + ".join(stage.names), stage.algorithm, *row))
+            rows.append(StageTime(stage.label, stage.algorithm, *row))
         threads = get_num_threads()
         peak = measured_peak(threads) if self.dtype == np.float32 else 0.0
         what = "training step" if training else "prediction"
         return Profile(
             rows, len(x), threads, peak, f"{what} of {len(x)} examples, instruction set {self.instruction_set}"
         )
-
-
-def _choose_layouts(stages: list[Stage]) -> None:
-    """Keep images channels last between stages that take them so; the first input and the last output are NCHW."""
-    takes = [False]  # whether each stage takes channels last, from behind the last stage to the first
-    for stage in reversed(stages):
-        takes.append(stage.layouts in ("any", "any input") or (stage.layouts == "same" and takes[-1]))
-    layout = "NCHW"
-    for stage, is_taken in zip(stages, takes[-2::-1], strict=True):
-        gives = stage.layouts == "any" or (stage.layouts != "NCHW" and layout == "NHWC")
-        before, layout = layout, "NHWC" if gives and is_taken else "NCHW"
-        stage.set_layouts(before, layout)
-
-
-def _is_of_library(layer: Layer) -> bool:
-    """Return whether a layer computes what its class in the table LAYERS does: no method of it was replaced."""
-    own = type(layer)
-    replaced = any(callable(value) and hasattr(own, name) for name, value in vars(layer).items())
-    return LAYERS.get(own.__name__) is own and not replaced
-
-
-def _is_plain(layer: Layer, dtype: np.dtype) -> bool:
-    """Return whether the kernels can read the layer's parameters where they lie in memory."""
-    return all(param.dtype == dtype and as_real(param, "") is param for param in layer.params.values())
 
 
 def _readable(size: int) -> str:

@@ -26,9 +26,9 @@ from convnet.layers.losses import (
     takes_binary_labels,
     takes_weights,
 )
+from convnet.layers.stack import chain_shapes, name_layers
 from convnet.layers.stage import Grads, Update
 from convnet.models.plan import Plan, Step
-from convnet.models.stack import chain_shapes, name_layers
 
 __all__ = ["Sequential"]
 
@@ -177,16 +177,26 @@ class Sequential:
         return "\n".join([f"{type(self).__name__}, input {self.input_shape}, l2 {self.l2:g}", *lines])
 
     def summary(self) -> str:
-        """Return a table: each layer's output shape, parameters, and multiply-adds for one example."""
+        """Return a table: each layer's output shape, parameters, and multiply-adds for one example.
+
+        The layers that a layer holds stand below it, indented, and are counted in it.
+        """
         rows: list[tuple[str, ...]] = [("layer", "class", "output shape", "parameters", "multiply-adds")]
         rows.append(("input", "", str(self.input_shape), "0", "0"))
         totals = [0, 0]
-        shape = self.input_shape
-        for name, layer in self.layers.items():
-            counts = [sum(param.size for param in layer.params.values()), layer.multiply_adds(shape)]
-            totals = [total + count for total, count in zip(totals, counts, strict=True)]
-            shape = self.output_shapes[name]
-            rows.append((name, type(layer).__name__, str(shape), *(f"{count:,}" for count in counts)))
+
+        def add(layers: Mapping[str, Layer], shape: tuple[int, ...], indent: str, prefix: str) -> None:
+            for name, layer in layers.items():
+                given, shape = shape, layer.output_shape(shape)
+                counts = [sum(param.size for param in layer.params.values()), layer.multiply_adds(given)]
+                if not indent:
+                    totals[:] = [total + count for total, count in zip(totals, counts, strict=True)]
+                what = indent + prefix + name, type(layer).__name__, str(shape)
+                rows.append((*what, *(f"{count:,}" for count in counts)))
+                for branch, inner in layer.branches.items():
+                    add(inner, given, indent + "  ", f"{branch}.")
+
+        add(self.layers, self.input_shape, "", "")
         rows.append(("total", "", "", *(f"{total:,}" for total in totals)))
         return format_table(rows, "<<<>>")
 

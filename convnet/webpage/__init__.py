@@ -8,6 +8,7 @@ import copy
 import json
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from math import frexp
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from convnet.datasets.digits import LEAST_SIDE
 from convnet.datasets.mnist import load_mnist
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.files import PathLike, replace_file
+from convnet.layers.base import Layer
 from convnet.layers.losses import check_one_class, gives_probabilities
 from convnet.models.files import check_parts
 from convnet.models.sequential import Sequential
@@ -126,12 +128,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     content = {
         "input_shape": model.input_shape,
         "output_shapes": list(model.output_shapes.values()),
-        "layers": [
-            {"name": name, "class": type(layer).__name__, **layer.hyperparameters()}
-            | {key: _encoded(params[f"{name}.{key}"][0], "float16", params[f"{name}.{key}"][1]) for key in layer.params}
-            | {key: _encoded(array, "float32") for key, array in layer.state.items()}
-            for name, layer in model.layers.items()
-        ],
+        "layers": _layers(model.layers, params),
         "statistics": None
         if statistics is None
         else {"divide_by_255": statistics.divide_by_255}
@@ -149,6 +146,25 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     title = "Draw a digit" if drawable and has_digits else "Inside a network"
     with replace_file(path) as file:
         file.write(_page(title, content).encode())
+
+
+def _layers(
+    layers: Mapping[str, Layer], params: Mapping[str, tuple[npt.NDArray[np.float16], float]], prefix: str = ""
+) -> list[dict[str, Any]]:
+    """Return layers as network.js takes them: name, class, arrays, hyper-parameters, and the layers that they hold."""
+    described = []
+    for name, layer in layers.items():
+        entry: dict[str, Any] = {"name": name, "class": type(layer).__name__, **layer.hyperparameters()}
+        if layer.branches:
+            for branch, inner in layer.branches.items():
+                entry[branch] = _layers(inner, params, f"{prefix}{name}.{branch}.")
+        else:
+            for key in layer.params:
+                halves, scale = params[f"{prefix}{name}.{key}"]
+                entry[key] = _encoded(halves, "float16", scale)
+            entry |= {key: _encoded(array, "float32") for key, array in layer.state.items()}
+        described.append(entry)
+    return described
 
 
 def _page(title: str, content: dict[str, Any]) -> str:

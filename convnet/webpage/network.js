@@ -195,7 +195,18 @@ const LAYERS = {
   Dropout: (x) => x,
   BatchNorm2D: (x, layer) =>
     batch_norm2d_forward(x, layer.weight, layer.bias, layer.running_mean, layer.running_variance, layer.epsilon),
+  Residual: (x, layer) => sum(run(x, layer.layers), layer.shortcut ? run(x, layer.shortcut) : x),
 };
+
+/** The output of layers in a row. */
+function run(x, layers) {
+  return layers.reduce((y, layer) => LAYERS[layer.class](y, layer), x);
+}
+
+/** The sum of two arrays of one shape. */
+function sum(first, second) {
+  return { shape: first.shape, data: first.data.map((value, i) => value + second.data[i]) };
+}
 
 /** A stack of layers, given as objects of name, class, parameters and hyper-parameters. */
 class Sequential {

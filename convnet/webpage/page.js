@@ -5,12 +5,16 @@ const element = (id) => document.getElementById(id);
 const context_of = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
-const model = new Sequential(
-  page.layers.map((layer) =>
-    // Parameters and state are objects with data; the rest are hyper-parameters.
-    Object.fromEntries(Object.entries(layer).map(([key, value]) => [key, value?.data ? decode_array(value) : value])),
-  ),
-);
+/** A layer with its arrays decoded: objects with data. Objects of a class are layers that it holds. */
+function decode_layer(layer) {
+  const decode = (value) => {
+    if (value?.data) return decode_array(value);
+    return Array.isArray(value) && value[0]?.class ? value.map(decode_layer) : value;
+  };
+  return Object.fromEntries(Object.entries(layer).map(([key, value]) => [key, decode(value)]));
+}
+
+const model = new Sequential(page.layers.map(decode_layer));
 const statistics = page.statistics && {
   ...page.statistics,
   mean: page.statistics.mean && decode_array(page.statistics.mean),
@@ -175,17 +179,23 @@ if (bars.length > 15) element("bars").tabIndex = 0; // it is scrolled then
 
 /** The rows and columns of the input that position (i, j) of a layer's output sees, not cut off at its border. */
 function receptive_field(index, i, j) {
-  const range = [[i, i], [j, j]];
-  for (let k = index; k >= 0; k--) {
-    const layer = model.layers[k];
+  return seen_by(model.layers.slice(0, index + 1), [[i, i], [j, j]]);
+}
+
+/** The rows and columns of their input that layers in a row see for those of their output. */
+function seen_by(layers, range) {
+  return layers.reduceRight((seen, layer) => {
+    if (layer.class === "Residual") {
+      const [first, second] = [layer.layers, layer.shortcut ?? []].map((row) => seen_by(row, seen));
+      return first.map((ends, axis) => [Math.min(ends[0], second[axis][0]), Math.max(ends[1], second[axis][1])]);
+    }
     const kernel = layer.class === "Conv2D" ? layer.weight.shape.slice(2) : layer.kernel_size;
-    if (!kernel) continue; // element by element
-    range.forEach((ends, axis) => {
-      ends[0] = ends[0] * layer.stride[axis] - layer.padding[axis];
-      ends[1] = ends[1] * layer.stride[axis] - layer.padding[axis] + kernel[axis] - 1;
+    if (!kernel) return seen; // element by element
+    return seen.map(([first, last], axis) => {
+      const start = (end) => end * layer.stride[axis] - layer.padding[axis];
+      return [start(first), start(last) + kernel[axis] - 1];
     });
-  }
-  return range;
+  }, range);
 }
 
 /** The rows and the columns of the input that a position of a layer's output sees, or null where that is padding alone. */

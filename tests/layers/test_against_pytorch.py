@@ -1,5 +1,7 @@
 """The layers against PyTorch's, where it is installed: outputs and gradients over 500 random configurations each."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from convnet import (
     LeakyReLU,
     MaxPool2D,
     ReLU,
+    Residual,
     Sigmoid,
     SiLU,
     Tanh,
@@ -73,6 +76,32 @@ def batch_norm(rng, dtype):
     return layer, cls(x.shape[1], eps=epsilon, momentum=part), x
 
 
+class TorchResidual(torch.nn.Module):
+    """A residual connection whose parameters have our names."""
+
+    def __init__(self, layers, shortcut):
+        super().__init__()
+        self.layers = torch.nn.Sequential(OrderedDict(layers))
+        self.shortcut = torch.nn.Sequential(OrderedDict(shortcut))
+
+    def forward(self, x):
+        return self.layers(x) + self.shortcut(x)
+
+
+def residual(rng, dtype):
+    x = images(rng, dtype, (3, 3))
+    c, f = x.shape[1], x.shape[1] if (is_plain := bool(rng.integers(2))) else sizes(rng, 1, 1, 12)[0]
+    first, last = (Conv2D(channels, f, 3, padding=1, rng=rng, dtype=dtype) for channels in (c, f))
+    shortcut = None if is_plain else Conv2D(c, f, 1, rng=rng, dtype=dtype)
+    layers = {
+        "conv1": torch.nn.Conv2d(c, f, 3, padding=1),
+        "tanh1": torch.nn.Tanh(),
+        "conv2": torch.nn.Conv2d(f, f, 3, padding=1),
+    }
+    other = TorchResidual(layers, {} if is_plain else {"conv1": torch.nn.Conv2d(c, f, 1)})
+    return Residual([first, Tanh(), last], shortcut), other, x
+
+
 def without_parameters(ours, theirs):
     return lambda rng, dtype: (ours(), theirs(), images(rng, dtype))
 
@@ -82,6 +111,7 @@ CASES = {
     "max pooling": max_pooling,
     "average pooling": average_pooling,
     "batch norm": batch_norm,
+    "residual": residual,
     "relu": without_parameters(ReLU, torch.nn.ReLU),
     "leaky relu": without_parameters(LeakyReLU, torch.nn.LeakyReLU),
     "sigmoid": without_parameters(Sigmoid, torch.nn.Sigmoid),
@@ -110,7 +140,7 @@ def test_layers_agree(dtype, name):
         layer, other, x = CASES[name](rng, dtype)
         other = other.to(torch.float32 if dtype == np.float32 else torch.float64).train()
         for key, param in layer.params.items():
-            getattr(other, key).data[...] = torch.from_numpy(param.copy())
+            other.get_parameter(key).data[...] = torch.from_numpy(param.copy())
         theirs = torch.from_numpy(x.copy()).requires_grad_()
         y, cache = layer.forward(x)
         expected = other(theirs)
@@ -120,7 +150,7 @@ def test_layers_agree(dtype, name):
         dx, grads = layer.backward(dy, cache)
         close(dx, theirs.grad, dtype, (name, seed, layer))
         for key, grad in grads.items():
-            close(grad, getattr(other, key).grad, dtype, (name, seed, layer, key))
+            close(grad, other.get_parameter(key).grad, dtype, (name, seed, layer, key))
         layer.update_state(cache)
         for key, theirs_key in (("running_mean", "running_mean"), ("running_variance", "running_var")):
             if key in layer.state:

@@ -13,6 +13,7 @@ from convnet import (
     Dropout,
     MaxPool2D,
     ReLU,
+    Residual,
     Sequential,
     Sigmoid,
     Statistics,
@@ -205,3 +206,15 @@ def test_preparation_equals_prepare_digit(open_page, page_file, rng, mnist):
             else:
                 assert np.abs(np.array(found) - expected).max() <= 1
     assert refused >= 4  # sheets of noise
+
+
+def test_what_a_residual_connection_sees(open_page, tmp_path, rng):
+    layers = [
+        Residual([Conv2D(1, 1, 3, padding=1, rng=rng)]),
+        Residual([Conv2D(1, 1, 1, rng=rng)], [Conv2D(1, 1, (5, 1), padding=(2, 0), rng=rng)]),
+        Affine(72, 10, rng=rng),
+    ]
+    model = Sequential(layers, (1, 8, 9))
+    webpage.export(model, tmp_path / "page.html", (rng.standard_normal((20, 1, 8, 9)), np.arange(20) % 10))
+    found = open_page(tmp_path / "page.html").evaluate("() => [receptive_field(0, 4, 5), receptive_field(1, 4, 5)]")
+    assert found == [[[3, 5], [4, 6]], [[1, 7], [4, 6]]]
