@@ -24,6 +24,8 @@ arrays that its caller in this package has checked and allocated, releases the G
 come in geometry objects (Convolution, Pooling), which are made once and tell both how much memory is needed and how the
 work goes. float64, and the instruction set "none", take the loops written here; the others have theirs in native/.
 `run_tasks` alone touches Python objects: it calls a Python function on the threads of the pool.
+
+This file is long because it holds the whole convolution by im2col, from one window to the gradients.
 """
 
 import contextvars
@@ -100,7 +102,10 @@ cdef inline void unfold(
     floating* phases,                        # SCRATCH (phases_total(s),)
     floating* cols,                          # OUT (C * KH * KW, OH * OW)
 ) noexcept nogil:
-    """cols[(c, i, j), (oh, ow)] = x[c, oh * stride_h + i - padding_h, ow * stride_w + j - padding_w], 0 outside x."""
+    """cols[(c, i, j), (oh, ow)] = x[c, h, w], or 0 outside x.
+
+    With h = oh * stride_h + i * dilation_h - padding_h, w = ow * stride_w + j * dilation_w - padding_w.
+    """
     cdef Py_ssize_t c, i, j, step = s.phases_w * s.columns
     cdef const floating* source
     for c in range(channels):
@@ -121,16 +126,17 @@ cdef inline void fold(
 ) noexcept nogil:
     """Add every element of cols to the element of x that unfold copies it from."""
     cdef Py_ssize_t c, i, j, pixels = s.out_h * s.out_w
+    cdef Py_ssize_t step = s.stride_w if s.dilation_w == 1 else s.kernel_w
     cdef floating* target
     for c in range(channels):
         target = x + (c * s.height - s.padding_h) * s.width if s.is_plain else phases
         if not s.is_plain:
             memset(phases, 0, phases_total(s) * sizeof(floating))
         for i in range(s.kernel_h):
-            # The columns of the kernel that are a stride apart: in a phase, each a pixel beside the one before.
-            for j in range(s.phases_w):
+            # The columns of the kernel that are `step` apart: in a phase, each a pixel beside the one before.
+            for j in range(min(step, s.kernel_w)):
                 accumulate(
-                    level, cols + j * pixels, s.stride_w * pixels, (s.kernel_w - 1 - j) // s.stride_w + 1,
+                    level, cols + j * pixels, step * pixels, (s.kernel_w - 1 - j) // step + 1,
                     target + first_pixel(s, i, j), s.phases_w * s.columns, s.out_h, s.out_w,
                 )
             cols += s.kernel_w * pixels
@@ -149,7 +155,7 @@ def im2col(
     floating[:, :, ::1] cols not None,               # OUT (N, C * KH * KW, OH * OW)
     uint8_t[::1] scratch not None,                   # SCRATCH (s.im2col_scratch(),)
 ):
-    """cols[n, (c, i, j), (oh, ow)] = x[n, c, oh * stride_h + i - padding_h, ow * stride_w + j - padding_w], or 0."""
+    """cols[n, (c, i, j), (oh, ow)] = x[n, c, h, w], or 0 outside x; unfold says what h and w are."""
     cdef const convolution* g = &s.s
     cdef const floating* pixels = start_of(x)
     cdef floating* phases = <floating*>at_line(&scratch[0])
@@ -183,10 +189,15 @@ cdef enum:
     FINISH_ROWS = 64
 
 
+cdef inline Py_ssize_t finish_parts(const convolution* s) noexcept nogil:
+    """Return how many such tasks there are for each group of filters."""
+    return (taps_of(s) + FINISH_ROWS - 1) // FINISH_ROWS
+
+
 cdef struct convolution_job:                 # of im2col
     const convolution* s
     memory_plan plan
-    Py_ssize_t n, groups
+    Py_ssize_t n, batches
     const void* x
     const void* weight
     const void* bias
@@ -194,8 +205,8 @@ cdef struct convolution_job:                 # of im2col
     void* y
     void* dx                                 # may be NULL
     void* dweight                            # may be NULL
-    uint8_t* dweights                        # (groups, dweight)
-    uint8_t* dbiases                         # (groups, dbias)
+    uint8_t* dweights                        # (batches, dweight)
+    uint8_t* dbiases                         # (batches, dbias)
     uint8_t* of_threads                      # (threads, phases + cols)
 
 
@@ -205,16 +216,16 @@ cdef inline convolution_job job_of(
     """Return a job with its scratch memory divided, and without its arrays."""
     cdef convolution_job job
     memset(&job, 0, sizeof(job))
-    job.s, job.plan, job.n, job.groups = s, plan_of(s, need_dweight), n, groups_of(s, n, need_dweight)
+    job.s, job.plan, job.n, job.batches = s, plan_of(s, need_dweight), n, batches_of(s, n, need_dweight)
     job.dweights = at_line(scratch)
-    job.dbiases = job.dweights + job.groups * job.plan.dweight
-    job.of_threads = job.dbiases + job.groups * job.plan.dbias
+    job.dbiases = job.dweights + job.batches * job.plan.dweight
+    job.of_threads = job.dbiases + job.batches * job.plan.dbias
     return job
 
 
 cdef inline double work_of(const convolution* s, Py_ssize_t n) noexcept nogil:
     """Return how many multiplications the convolution of n images takes."""
-    return <double>n * s.filters * s.channels * s.w.kernel_h * s.w.kernel_w * s.w.out_h * s.w.out_w
+    return <double>n * s.filters * taps_of(s) * s.w.out_h * s.w.out_w
 
 
 cdef inline void forward_image(
@@ -224,8 +235,8 @@ cdef inline void forward_image(
     """y[n] = weight @ im2col(x[n]) + bias, a block of the image's output rows at a time."""
     cdef const convolution* s = j.s
     cdef windows whole = s.w, w
-    cdef Py_ssize_t f, o, row = 0, pixels = whole.out_h * whole.out_w
-    cdef Py_ssize_t size = s.channels * whole.kernel_h * whole.kernel_w
+    cdef Py_ssize_t f, o, g, columns, row = 0, pixels = whole.out_h * whole.out_w
+    cdef Py_ssize_t taps = taps_of(s), filters = s.filters // s.groups
     cdef uint8_t* memory = j.of_threads + slot * (j.plan.phases + j.plan.cols)
     cdef floating* phases = <floating*>memory
     cdef floating* cols = <floating*>(memory + j.plan.phases)
@@ -236,40 +247,43 @@ cdef inline void forward_image(
             y[f * pixels + o] = bias[f]
     while row < whole.out_h:
         w = block_of(whole, row, min(row + s.block, whole.out_h))
+        columns = w.out_h * w.out_w
         unfold(s.level, w, s.channels, x, phases, cols)
-        product_of_blocks(
-            s.level, 1, s.filters, size, w.out_h * w.out_w, weight, size, <const floating*>cols, w.out_h * w.out_w,
-            y + row * whole.out_w, pixels, False, False, 1, 1, NULL,
-        )
+        for g in range(s.groups):
+            product_of_blocks(
+                s.level, 1, filters, taps, columns, weight + g * filters * taps, taps,
+                <const floating*>cols + g * taps * columns, columns, y + g * filters * pixels + row * whole.out_w,
+                pixels, False, False, 1, 1, NULL,
+            )
         row += s.block
 
 
-cdef inline void backward_group(
+cdef inline void backward_batch(
     const convolution_job* j, const floating* dys, const floating* xs, const floating* weight, floating* dxs,
-    Py_ssize_t group, int slot,
+    Py_ssize_t batch, int slot,
 ) noexcept nogil:
-    """Sum a group's images: dweight = im2col(x[n]) @ dy[n].T, dbias; and dx[n] = col2im(weight.T @ dy[n])."""
+    """Sum a batch's images: dweight = im2col(x[n]) @ dy[n].T, dbias; and dx[n] = col2im(weight.T @ dy[n])."""
     cdef const convolution* s = j.s
     cdef windows whole = s.w, w
-    cdef Py_ssize_t n, f, o, row, columns, pixels = whole.out_h * whole.out_w, filters = s.filters
-    cdef Py_ssize_t size = s.channels * whole.kernel_h * whole.kernel_w, image = s.channels * whole.height * whole.width
+    cdef Py_ssize_t n, f, o, g, row, columns, pixels = whole.out_h * whole.out_w, filters = s.filters // s.groups
+    cdef Py_ssize_t taps = taps_of(s), image = s.channels * whole.height * whole.width
     cdef uint8_t* memory = j.of_threads + slot * (j.plan.phases + j.plan.cols)
     cdef floating* phases = <floating*>memory
     cdef floating* cols = <floating*>(memory + j.plan.phases)
-    cdef floating* dweight = <floating*>(j.dweights + group * j.plan.dweight)
-    cdef floating* dbias = <floating*>(j.dbiases + group * j.plan.dbias)
+    cdef floating* dweight = <floating*>(j.dweights + batch * j.plan.dweight)
+    cdef floating* dbias = <floating*>(j.dbiases + batch * j.plan.dbias)
     cdef const floating* dy
     cdef const floating* x
     cdef floating* dx
     cdef double total
     cdef bint need_dx = dxs != NULL, need_dweight = j.dweight != NULL
     if need_dweight:
-        memset(dweight, 0, size * filters * sizeof(floating))
-        memset(dbias, 0, filters * sizeof(floating))
-    for n in range(j.n * group // j.groups, j.n * (group + 1) // j.groups):
-        dy, x, dx = dys + n * filters * pixels, xs + n * image, dxs + n * image if need_dx else NULL
+        memset(dweight, 0, taps * s.filters * sizeof(floating))
+        memset(dbias, 0, s.filters * sizeof(floating))
+    for n in range(j.n * batch // j.batches, j.n * (batch + 1) // j.batches):
+        dy, x, dx = dys + n * s.filters * pixels, xs + n * image, dxs + n * image if need_dx else NULL
         if need_dweight:
-            for f in range(filters):
+            for f in range(s.filters):
                 total = 0
                 for o in range(pixels):
                     total += dy[f * pixels + o]
@@ -282,28 +296,34 @@ cdef inline void backward_group(
             columns = w.out_h * w.out_w
             if need_dweight:
                 unfold(s.level, w, s.channels, x, phases, cols)
-                product_of_blocks(
-                    s.level, 1, size, columns, filters, <const floating*>cols, columns, dy + row * whole.out_w, pixels,
-                    dweight, filters, False, True, 1, 1, NULL,
-                )
+                for g in range(s.groups):
+                    product_of_blocks(
+                        s.level, 1, taps, columns, filters, <const floating*>cols + g * taps * columns, columns,
+                        dy + g * filters * pixels + row * whole.out_w, pixels, dweight + g * taps * filters, filters,
+                        False, True, 1, 1, NULL,
+                    )
             if need_dx:
-                product_of_blocks(
-                    s.level, 1, size, filters, columns, weight, size, dy + row * whole.out_w, pixels, cols, columns,
-                    True, False, 1, 0, NULL,
-                )
+                for g in range(s.groups):
+                    product_of_blocks(
+                        s.level, 1, taps, filters, columns, weight + g * filters * taps, taps,
+                        dy + g * filters * pixels + row * whole.out_w, pixels, cols + g * taps * columns, columns,
+                        True, False, 1, 0, NULL,
+                    )
                 fold(s.level, w, s.channels, <const floating*>cols, phases, dx)
             row += s.block
 
 
 cdef inline void finish_rows(const convolution_job* j, floating* dweight, Py_ssize_t part) noexcept nogil:
-    """Add the groups' sums of some rows (c, i, j) to the first group's, in order, and transpose these to dweight."""
+    """Add the batches' sums of some rows (c, i, j) to the first batch's, in order, and transpose these to dweight."""
     cdef const convolution* s = j.s
-    cdef Py_ssize_t size = s.channels * s.w.kernel_h * s.w.kernel_w, filters = s.filters
-    cdef Py_ssize_t first = part * FINISH_ROWS, end = min(first + FINISH_ROWS, size), group, i, f
-    cdef floating* total = <floating*>j.dweights
+    cdef Py_ssize_t size = taps_of(s), filters = s.filters // s.groups, parts = finish_parts(s)
+    cdef Py_ssize_t first = part % parts * FINISH_ROWS, end = min(first + FINISH_ROWS, size), batch, i, f
+    cdef Py_ssize_t start = part // parts * size * filters       # of a group of filters
+    cdef floating* total = <floating*>j.dweights + start
     cdef const floating* sums
-    for group in range(1, j.groups):
-        sums = <const floating*>(j.dweights + group * j.plan.dweight)
+    dweight += start
+    for batch in range(1, j.batches):
+        sums = <const floating*>(j.dweights + batch * j.plan.dweight) + start
         for i in range(first * filters, end * filters):
             total[i] += sums[i]
     if floating is float:
@@ -325,14 +345,14 @@ cdef void forward_double(void* job, Py_ssize_t n, int slot) noexcept nogil:
     forward_image(j, <const double*>j.x, <const double*>j.weight, <const double*>j.bias, <double*>j.y, n, slot)
 
 
-cdef void backward_float(void* job, Py_ssize_t group, int slot) noexcept nogil:
+cdef void backward_float(void* job, Py_ssize_t batch, int slot) noexcept nogil:
     cdef convolution_job* j = <convolution_job*>job
-    backward_group(j, <const float*>j.dy, <const float*>j.x, <const float*>j.weight, <float*>j.dx, group, slot)
+    backward_batch(j, <const float*>j.dy, <const float*>j.x, <const float*>j.weight, <float*>j.dx, batch, slot)
 
 
-cdef void backward_double(void* job, Py_ssize_t group, int slot) noexcept nogil:
+cdef void backward_double(void* job, Py_ssize_t batch, int slot) noexcept nogil:
     cdef convolution_job* j = <convolution_job*>job
-    backward_group(j, <const double*>j.dy, <const double*>j.x, <const double*>j.weight, <double*>j.dx, group, slot)
+    backward_batch(j, <const double*>j.dy, <const double*>j.x, <const double*>j.weight, <double*>j.dx, batch, slot)
 
 
 cdef void finish_float(void* job, Py_ssize_t part, int slot) noexcept nogil:
@@ -346,7 +366,7 @@ cdef void finish_double(void* job, Py_ssize_t part, int slot) noexcept nogil:
 def conv2d_forward(
     Convolution s not None,
     const floating[:, :, :, ::1] x not None,         # IN (N, C, H, W)
-    const floating[:, :, :, ::1] weight not None,    # IN (F, C, KH, KW)
+    const floating[:, :, :, ::1] weight not None,    # IN (F, C / groups, KH, KW)
     const floating[::1] bias not None,               # IN (F,)
     floating[:, :, :, ::1] y not None,               # OUT (N, F, OH, OW)
     uint8_t[::1] scratch not None,                   # SCRATCH (s.forward_scratch(N, threads),)
@@ -386,8 +406,8 @@ def conv2d_backward(
     Convolution s not None,
     const floating[:, :, :, ::1] dy not None,        # IN (N, F, OH, OW)
     const floating[:, :, :, ::1] x not None,         # IN (N, C, H, W)
-    const floating[:, :, :, ::1] weight not None,    # IN (F, C, KH, KW)
-    floating[:, :, :, ::1] dweight,                  # OUT (F, C, KH, KW), or None
+    const floating[:, :, :, ::1] weight not None,    # IN (F, C / groups, KH, KW)
+    floating[:, :, :, ::1] dweight,                  # OUT (F, C / groups, KH, KW), or None
     floating[::1] dbias,                             # OUT (F,), or None with dweight
     floating[:, :, :, ::1] dx,                       # OUT (N, C, H, W), or None
     uint8_t[::1] scratch not None,                   # SCRATCH (s.backward_scratch(N, threads, dx is not None),)
@@ -399,7 +419,7 @@ def conv2d_backward(
 
     If the convolution is fused, dy is behind activation and pooling; y and codes are those of the forward pass.
 
-    By im2col, a group of images is a task, and the groups' sums are added in order, whatever the threads.
+    By im2col, a batch of images is a task, and the batches' sums are added in order, whatever the threads.
     """
     cdef const convolution* g = &s.s
     cdef bint need_dx = dx is not None and dx.shape[0] and dx.shape[1] and dx.shape[2] and dx.shape[3]
@@ -408,7 +428,7 @@ def conv2d_backward(
     cdef simd_convolution native
     cdef pool_function task = <pool_function>(backward_float if floating is float else backward_double)
     cdef pool_function finish = <pool_function>(finish_float if floating is float else finish_double)
-    cdef Py_ssize_t size = g.channels * g.w.kernel_h * g.w.kernel_w, group, f
+    cdef Py_ssize_t batch, f
     cdef const floating* sums
     cdef const float* gradients
     cdef float* outputs
@@ -426,16 +446,16 @@ def conv2d_backward(
         if need_dx and g.input == IM2COL:
             job.dx = &dx[0, 0, 0, 0]
         with nogil:
-            pool_run(task, &job, job.groups, threads if work_of(g, job.n) >= SIMD_ALONE else 1)
+            pool_run(task, &job, job.batches, threads if work_of(g, job.n) >= SIMD_ALONE else 1)
             if job.dweight != NULL:
                 pool_run(
-                    finish, &job, (size + FINISH_ROWS - 1) // FINISH_ROWS,
-                    threads if job.groups * size * g.filters >= SIMD_ALONE else 1,
+                    finish, &job, g.groups * finish_parts(g),
+                    threads if job.batches * taps_of(g) * g.filters >= SIMD_ALONE else 1,
                 )
                 for f in range(g.filters):
                     dbias[f] = (<const floating*>job.dbiases)[f]
-                for group in range(1, job.groups):
-                    sums = <const floating*>(job.dbiases + group * job.plan.dbias)
+                for batch in range(1, job.batches):
+                    sums = <const floating*>(job.dbiases + batch * job.plan.dbias)
                     for f in range(g.filters):
                         dbias[f] += sums[f]
     if floating is float:

@@ -64,43 +64,62 @@ def _pair(value: Pair) -> tuple[int, int]:
 # ------------------------------------------------------------------------------------------ convolution
 
 
-def conv2d_forward(x: Array, weight: Array, bias: Array | None = None, *, stride: Pair = 1, padding: Pair = 0) -> Array:
+def conv2d_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Array:
     """Convolution (cross-correlation): slide every filter over the image, multiply and add.
 
     ``y[n, f, oh, ow] = bias[f] + sum over c, i, j of
-    weight[f, c, i, j] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``, with 0 outside of x.
+    weight[f, c, i, j] * x[n, c, oh * stride + i * dilation - padding, ow * stride + j * dilation - padding]``, with 0
+    outside of x. With `groups`, a filter sees the channels of its own group alone.
 
     Parameters
     ----------
     x : ndarray, shape (N, C, H, W)
-    weight : ndarray, shape (F, C, KH, KW)
+    weight : ndarray, shape (F, C / groups, KH, KW)
     bias : ndarray, shape (F,), optional
         0 unless it is given.
-    stride, padding : int or pair of ints
+    stride, padding, dilation : int or pair of ints
+    groups : int
 
     Returns
     -------
     ndarray, shape (N, F, OH, OW)
     """
-    (sh, sw), (ph, pw) = _pair(stride), _pair(padding)
-    n_images, channels, height, width = x.shape
-    filters, _, kh, kw = weight.shape
-    out_h = (height + 2 * ph - kh) // sh + 1
-    out_w = (width + 2 * pw - kw) // sw + 1
+    (sh, sw), (ph, pw), (dh, dw) = _pair(stride), _pair(padding), _pair(dilation)
+    n_images, _, height, width = x.shape
+    filters, channels, kh, kw = weight.shape
+    out_h = (height + 2 * ph - (kh - 1) * dh - 1) // sh + 1
+    out_w = (width + 2 * pw - (kw - 1) * dw - 1) // sw + 1
     y = np.zeros((n_images, filters, out_h, out_w))
     for n, f, oh, ow in product(range(n_images), range(filters), range(out_h), range(out_w)):
         total = 0.0 if bias is None else float(bias[f])
+        first = f // (filters // groups) * channels  # of the filter's group
         for c, i, j in product(range(channels), range(kh), range(kw)):
-            h = oh * sh + i - ph
-            w = ow * sw + j - pw
+            h = oh * sh + i * dh - ph
+            w = ow * sw + j * dw - pw
             if 0 <= h < height and 0 <= w < width:
-                total += float(weight[f, c, i, j]) * float(x[n, c, h, w])
+                total += float(weight[f, c, i, j]) * float(x[n, first + c, h, w])
         y[n, f, oh, ow] = total
     return y
 
 
 def conv2d_backward(
-    dy: Array, x: Array, weight: Array, *, stride: Pair = 1, padding: Pair = 0
+    dy: Array,
+    x: Array,
+    weight: Array,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
 ) -> tuple[Array, Array, Array]:
     """Gradients of `conv2d_forward`.
 
@@ -112,28 +131,30 @@ def conv2d_backward(
     dy : ndarray, shape (N, F, OH, OW)
         Gradient of the loss with respect to the output.
     x : ndarray, shape (N, C, H, W)
-    weight : ndarray, shape (F, C, KH, KW)
-    stride, padding : int or pair of ints
+    weight : ndarray, shape (F, C / groups, KH, KW)
+    stride, padding, dilation : int or pair of ints
+    groups : int
 
     Returns
     -------
     dx : ndarray, shape (N, C, H, W)
-    dweight : ndarray, shape (F, C, KH, KW)
+    dweight : ndarray, shape (F, C / groups, KH, KW)
     dbias : ndarray, shape (F,)
     """
-    (sh, sw), (ph, pw) = _pair(stride), _pair(padding)
-    _, channels, height, width = x.shape
-    _, _, kh, kw = weight.shape
+    (sh, sw), (ph, pw), (dh, dw) = _pair(stride), _pair(padding), _pair(dilation)
+    _, _, height, width = x.shape
+    filters, channels, kh, kw = weight.shape
     dx, dweight, dbias = np.zeros(x.shape), np.zeros(weight.shape), np.zeros(len(weight))
     for n, f, oh, ow in np.ndindex(dy.shape):
         g = float(dy[n, f, oh, ow])
         dbias[f] += g
+        first = f // (filters // groups) * channels  # of the filter's group
         for c, i, j in product(range(channels), range(kh), range(kw)):
-            h = oh * sh + i - ph
-            w = ow * sw + j - pw
+            h = oh * sh + i * dh - ph
+            w = ow * sw + j * dw - pw
             if 0 <= h < height and 0 <= w < width:
-                dweight[f, c, i, j] += g * float(x[n, c, h, w])
-                dx[n, c, h, w] += g * float(weight[f, c, i, j])
+                dweight[f, c, i, j] += g * float(x[n, first + c, h, w])
+                dx[n, first + c, h, w] += g * float(weight[f, c, i, j])
     return dx, dweight, dbias
 
 

@@ -79,7 +79,7 @@ def convolution(name, input_shape, filters, kernel_size, **options):
         return with_bias(layer) if "bias" in layer.params else layer
 
     def sizes(layer):
-        return {"stride": layer.stride, "padding": layer.padding}
+        return {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
 
     def backward(layer, dy, x):
         dx, grads = by_name(naive.conv2d_backward(dy, x, layer.params["weight"], **sizes(layer)))
@@ -244,6 +244,12 @@ CASES = [
     convolution("conv without bias", (5, 6, 7), 9, 3, padding=1, bias=False),
     convolution("conv of the image's size", IMAGE, 3, (7, 5)),
     convolution("conv of many channels", (17, 6, 9), 18, 3, padding=(0, 2)),
+    convolution("conv of groups", (6, 7, 5), 9, 3, padding=1, groups=3),
+    convolution(
+        "conv of groups, dilated", (8, 9, 8), 8, (2, 3), stride=(2, 3), padding=(1, 2), dilation=(3, 2), groups=2
+    ),
+    convolution("depthwise conv", (9, 7, 5), 18, 3, stride=2, padding=1, groups=9, bias=False),
+    convolution("dilated conv", (8, 9, 8), 9, 3, padding=2, dilation=2),
     affine("affine", IMAGE, 4),
     affine("affine of vectors", (13,), 33),
     affine("affine of one number", (1,), 1),

@@ -39,6 +39,18 @@ def test_pooling_pads_with_minus_infinity():
     np.testing.assert_array_equal(argmax.ravel(), [0, 1, 2, 3])
 
 
+def test_groups_and_dilation_by_hand():
+    x = np.arange(18.0).reshape(1, 2, 3, 3)
+    weight = np.array([[[[1.0, 10.0]]], [[[2.0, 0.0]]]])
+    # The first filter sees the first channel, the second one the second; two columns apart.
+    y = naive.conv2d_forward(x, weight, dilation=(1, 2), groups=2)
+    np.testing.assert_array_equal(y, [[[[20.0], [53.0], [86.0]], [[18.0], [24.0], [30.0]]]])
+    dx, dweight, dbias = naive.conv2d_backward(np.ones_like(y), x, weight, dilation=(1, 2), groups=2)
+    np.testing.assert_array_equal(dx[0], [[[1, 0, 10]] * 3, [[2, 0, 0]] * 3])
+    np.testing.assert_array_equal(dweight, [[[[9.0, 15.0]]], [[[36.0, 42.0]]]])
+    np.testing.assert_array_equal(dbias, [3.0, 3.0])
+
+
 def test_softmax_loss_by_hand():
     loss, dscores = naive.softmax_loss(np.log([[1.0, 3.0], [1.0, 1.0]]), np.array([1, 0]))
     assert loss == pytest.approx((np.log(4 / 3) + np.log(2)) / 2)

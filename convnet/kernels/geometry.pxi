@@ -12,6 +12,8 @@
 
 cdef struct windows:
     Py_ssize_t height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, out_h, out_w
+    Py_ssize_t dilation_h, dilation_w                # pixels from one row or column of the kernel to the next
+    Py_ssize_t extent_h, extent_w                    # pixels from the first to the last, both counted
     Py_ssize_t phases_h, phases_w, rows, columns     # how many phases along each axis, and the size of each
     bint is_plain                                    # the only phase is rows of the channel itself
 
@@ -19,21 +21,24 @@ cdef struct windows:
 cdef inline windows windows_of(
     Py_ssize_t height, Py_ssize_t width, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h=1, Py_ssize_t dilation_w=1,
 ) noexcept nogil:
     cdef windows s
+    s.dilation_h, s.dilation_w = dilation_h, dilation_w
+    s.extent_h, s.extent_w = (kernel_h - 1) * dilation_h + 1, (kernel_w - 1) * dilation_w + 1
     s.height, s.width, s.kernel_h, s.kernel_w = height, width, kernel_h, kernel_w
     s.stride_h, s.stride_w, s.padding_h, s.padding_w = stride_h, stride_w, padding_h, padding_w
-    s.out_h = (height + 2 * padding_h - kernel_h) // stride_h + 1
-    s.out_w = (width + 2 * padding_w - kernel_w) // stride_w + 1
-    s.phases_h, s.phases_w = min(kernel_h, stride_h), min(kernel_w, stride_w)
-    s.rows, s.columns = s.out_h + (kernel_h - 1) // stride_h, s.out_w + (kernel_w - 1) // stride_w
+    s.out_h = (height + 2 * padding_h - s.extent_h) // stride_h + 1
+    s.out_w = (width + 2 * padding_w - s.extent_w) // stride_w + 1
+    s.phases_h, s.phases_w = min(s.extent_h, stride_h), min(s.extent_w, stride_w)
+    s.rows, s.columns = s.out_h + (s.extent_h - 1) // stride_h, s.out_w + (s.extent_w - 1) // stride_w
     s.is_plain = stride_h == stride_w == 1 and padding_h == padding_w == 0
     return s
 
 
 cdef inline windows block_of(windows s, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
     """Return the windows of the output rows from first to end - 1 alone; their padding above may be negative."""
-    s.out_h, s.rows = end - first, end - first + (s.kernel_h - 1) // s.stride_h
+    s.out_h, s.rows = end - first, end - first + (s.extent_h - 1) // s.stride_h
     s.padding_h -= first * s.stride_h
     return s
 
@@ -62,6 +67,7 @@ cdef inline Py_ssize_t phases_total(windows s) noexcept nogil:
 
 cdef inline Py_ssize_t first_pixel(windows s, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
     """Return the offset in the phases of the pixel that row i, column j of the first window's kernel lies on."""
+    i, j = i * s.dilation_h, j * s.dilation_w
     return ((i % s.stride_h * s.rows + i // s.stride_h) * s.phases_w + j % s.stride_w) * s.columns + j // s.stride_w
 
 
@@ -89,11 +95,13 @@ cdef class Pooling:
 
 # --------------------------------------------------------------------------------------------- convolution
 #
+# A convolution of groups of channels is as many convolutions side by side, and by im2col alone.
+#
 # By im2col, a convolution goes through its output a block of rows at a time, as so many convolutions of fewer output
 # rows. `cols` then stays in the second-level cache, however large the images are. A block has as many rows as give
 # `cols` at most BLOCK_SIZE elements, but at least BLOCK_COLUMNS columns, which count where windows are large.
 #
-# The weight gradient is summed in groups of images, each on a thread, and the groups are added in order: the bits are
+# The weight gradient is summed in batches of images, each on a thread, and the batches are added in order: the bits are
 # the same for any number of threads. There are at most SIMD_GROUPS, and at most as many as take SIMD_GROUPS_BYTES
 # together.
 
@@ -123,6 +131,7 @@ cdef inline uint8_t* at_line(uint8_t* memory) noexcept nogil:
 cdef struct convolution:
     const simd_level* level                  # NULL: the loops in Cython
     Py_ssize_t itemsize, channels, filters
+    Py_ssize_t groups                        # of channels and of filters: each filter sees one group of channels
     windows w
     Py_ssize_t block                         # output rows at a time, by im2col
     int forward, weight, input               # the algorithms of the passes
@@ -134,7 +143,12 @@ cdef struct convolution:
 
 cdef struct memory_plan:                     # of im2col: bytes, each of whole cache lines
     Py_ssize_t phases, cols                  # of each thread
-    Py_ssize_t dweight, dbias                # of each group: (C * KH * KW, F) and (F,)
+    Py_ssize_t dweight, dbias                # of each batch: (groups, taps, F / groups) and (F,)
+
+
+cdef inline Py_ssize_t taps_of(const convolution* s) noexcept nogil:
+    """Return how many weights a filter has: C / groups * KH * KW."""
+    return s.channels // s.groups * s.w.kernel_h * s.w.kernel_w
 
 
 cdef memory_plan plan_of(const convolution* s, bint need_dweight) noexcept nogil:
@@ -145,21 +159,22 @@ cdef memory_plan plan_of(const convolution* s, bint need_dweight) noexcept nogil
     plan.cols = in_lines(size * s.block * s.w.out_w * s.itemsize)
     plan.dweight = plan.dbias = 0
     if need_dweight:
-        plan.dweight, plan.dbias = in_lines(size * s.filters * s.itemsize), in_lines(s.filters * s.itemsize)
+        plan.dweight = in_lines(taps_of(s) * s.filters * s.itemsize)
+        plan.dbias = in_lines(s.filters * s.itemsize)
     return plan
 
 
-cdef inline Py_ssize_t groups_of(const convolution* s, Py_ssize_t n, bint need_dweight) noexcept nogil:
-    """Return in how many groups of images im2col sums the weight gradient; without it, an image is a group."""
-    cdef Py_ssize_t size = s.filters * s.channels * s.w.kernel_h * s.w.kernel_w * s.itemsize
+cdef inline Py_ssize_t batches_of(const convolution* s, Py_ssize_t n, bint need_dweight) noexcept nogil:
+    """Return in how many batches of images im2col sums the weight gradient; without it, an image is a batch."""
+    cdef Py_ssize_t size = s.filters * taps_of(s) * s.itemsize
     return max(1, min(SIMD_GROUPS, n, SIMD_GROUPS_BYTES // size)) if need_dweight else n
 
 
 cdef Py_ssize_t columns_scratch(const convolution* s, Py_ssize_t n, int threads, bint need_dweight) noexcept nogil:
     """Return how many bytes of scratch memory the gradients by im2col need."""
     cdef memory_plan plan = plan_of(s, need_dweight)
-    cdef Py_ssize_t groups = groups_of(s, n, need_dweight)
-    return LINE + groups * (plan.dweight + plan.dbias) + min(threads, groups) * (plan.phases + plan.cols)
+    cdef Py_ssize_t batches = batches_of(s, n, need_dweight)
+    return LINE + batches * (plan.dweight + plan.dbias) + min(threads, batches) * (plan.phases + plan.cols)
 
 
 # What is computed: the output, the gradients of weight and bias, or the gradient of the input.
@@ -193,7 +208,8 @@ POOLS = {None: SIMD_POOL_NONE, "max": SIMD_POOL_MAX, "average": SIMD_POOL_AVERAG
 cdef class Convolution:
     """The geometry of a convolution, for the instruction set in use when it is made.
 
-    The algorithms are chosen by kernels/algorithms.pxi, without Winograd's if `winograd` is False. For tests and
+    With `groups` or a dilation it is computed by im2col. Otherwise the algorithms are chosen by
+    kernels/algorithms.pxi, without Winograd's if `winograd` is False. For tests and
     benchmarks `algorithm` forces one where it is possible, and `block_rows` how many output rows im2col does at a time.
 
     A fused convolution computes more in the same pass. What is not positive is multiplied by `slope`, so that 0 is
@@ -207,11 +223,16 @@ cdef class Convolution:
     def __cinit__(
         self, bint is_float, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width, Py_ssize_t filters,
         Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride_h, Py_ssize_t stride_w,
-        Py_ssize_t padding_h, Py_ssize_t padding_w, *, bint winograd=True, str algorithm=None, Py_ssize_t block_rows=0,
+        Py_ssize_t padding_h, Py_ssize_t padding_w, *, Py_ssize_t dilation_h=1, Py_ssize_t dilation_w=1,
+        Py_ssize_t groups=1, bint winograd=True, str algorithm=None, Py_ssize_t block_rows=0,
         bint x_channels_last=False, bint y_channels_last=False, double slope=1, str pool=None,
     ):
         cdef const simd_level* level = level_in_use if is_float else NULL
-        cdef windows w = windows_of(height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w)
+        cdef windows w = windows_of(
+            height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w
+        )
+        cdef bint is_plain = groups == dilation_h == dilation_w == 1
+        self.s.groups = groups
         self.s.level, self.s.itemsize = level, sizeof(float) if is_float else sizeof(double)
         self.s.channels, self.s.filters, self.s.w = channels, filters, w
         self.s.block = min(block_rows, w.out_h) if block_rows else even_block(
@@ -220,13 +241,16 @@ cdef class Convolution:
         cdef bint is_fused = x_channels_last or y_channels_last or slope != 1 or pool is not None
         self.s.x_channels_last, self.s.y_channels_last = x_channels_last, y_channels_last
         self.s.slope, self.s.pool = slope, POOLS[pool]
-        if is_fused and (level == NULL or height * width == 0):
+        if is_fused and (level == NULL or height * width == 0 or not is_plain):
             raise ValueError(
-                "Convolution: expected float32, an instruction set and images of at least one pixel for a fused "
-                f"convolution, got {'float32' if is_float else 'float64'}, {instruction_set()} and {height}x{width} "
-                "pixels; compute activation and pooling by their own functions"
+                "Convolution: expected float32, an instruction set, images of at least one pixel, one group and no "
+                f"dilation for a fused convolution, got {'float32' if is_float else 'float64'}, {instruction_set()}, "
+                f"{height}x{width} pixels, {groups} groups and the dilation ({dilation_h}, {dilation_w}); compute "
+                "activation and pooling by their own functions"
             )
-        if algorithm is None:
+        if not is_plain:
+            self.s.forward = self.s.weight = self.s.input = IM2COL
+        elif algorithm is None:
             self.s.forward = forward_algorithm(level, w, channels, filters, winograd, is_fused)
             self.s.weight = weight_algorithm(level, w, channels, filters, winograd, is_fused, self.s.pool, slope)
             self.s.input = input_algorithm(level, w, channels, filters, winograd, is_fused)

@@ -4,7 +4,7 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,37 @@ __all__ = [
 LEAST_PACKED = 1 << 12
 
 
+class Windows(NamedTuple):
+    """Where a convolution's windows lie, and which channels a filter sees: options of a convolution, checked."""
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    @classmethod
+    def of(cls, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1) -> Self:
+        """Return the options after checking them."""
+        return cls(
+            as_pair(stride, "Conv2D: stride", 1),
+            as_pair(padding, "Conv2D: padding", 0),
+            as_pair(dilation, "Conv2D: dilation", 1),
+            as_count(groups, "Conv2D: groups"),
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the kernels that fuse take it: stride 1, and neither dilation nor groups."""
+        return self.stride == self.dilation == (1, 1) and self.groups == 1
+
+
 def conv_output_shape(
-    input_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair = 1,
+    groups: int = 1,
 ) -> tuple[int, int, int]:
     """Return the shape (F, OH, OW) of a convolution's output for one image.
 
@@ -54,28 +83,26 @@ def conv_output_shape(
     input_shape : tuple
         (C, H, W).
     weight_shape : tuple
-        (F, C, KH, KW).
-    stride, padding : pair of ints
+        (F, C / groups, KH, KW).
+    stride, padding, dilation : int or pair of ints
         Along the height and the width.
+    groups : int
 
     Raises
     ------
     ValueError
         If the channels differ, the weight is not of four axes, or an output size is below 1.
     TypeError
-        If a size is not an integer, or stride or padding not a pair of ints.
+        If a size is not an integer, or an option not an int or a pair of ints.
     """
     input_shape = as_shape(input_shape, "Conv2D: input_shape (C, H, W)", axes=3, minimum=0)
-    weight_shape = as_shape(weight_shape, "Conv2D: weight_shape (F, C, KH, KW)", axes=4)
-    stride, padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
-    return conv_outputs((0, *input_shape), weight_shape, stride, padding)
+    weight_shape = as_shape(weight_shape, "Conv2D: weight_shape (F, C / groups, KH, KW)", axes=4)
+    return conv_outputs((0, *input_shape), weight_shape, Windows.of(stride, padding, dilation, groups))
 
 
 # Cached, because every call asks this again, with the same shapes each time.
 @functools.lru_cache(1024)
-def conv_outputs(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
-) -> tuple[int, int, int]:
+def conv_outputs(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], windows: Windows) -> tuple[int, int, int]:
     """Return the shape (F, OH, OW) of a convolution's output for one image of x; raise if there is none."""
     check_shape(weight_shape, ("F", "C", "KH", "KW"), "Conv2D: weight")
     f, c, kh, kw = weight_shape
@@ -83,36 +110,46 @@ def conv_outputs(
         raise ValueError(f"Conv2D: weight: expected no empty axis, got shape {weight_shape}")
     check_shape(x_shape, ("N", "C", "H", "W"), "Conv2D: x")
     _, channels, height, width = x_shape
-    if channels != c:
-        raise ValueError(f"Conv2D: weight expects {c} input channels, got x of shape (N, {join_sizes(x_shape[1:])})")
+    stride, padding, dilation, groups = windows
+    if channels != c * groups:
+        of_groups = f" ({groups} groups of {c})" if groups > 1 else ""
+        raise ValueError(
+            f"Conv2D: weight expects {c * groups} input channels{of_groups}, "
+            f"got x of shape (N, {join_sizes(x_shape[1:])})"
+        )
+    if f % groups:
+        raise ValueError(f"Conv2D: expected a number of filters that {groups} groups can share evenly, got {f}")
     check_pixels(height + 2 * padding[0], width + 2 * padding[1], "Conv2D")
+    kh, kw = (kh - 1) * dilation[0] + 1, (kw - 1) * dilation[1] + 1
     oh = output_size(height, kh, stride[0], padding[0], "Conv2D: output height")
     ow = output_size(width, kw, stride[1], padding[1], "Conv2D: output width")
     return f, oh, ow
 
 
 def conv_arguments(
-    x: npt.ArrayLike, weight: npt.ArrayLike, stride: Pair, padding: Pair
-) -> tuple[FloatArray, FloatArray, tuple[int, int], tuple[int, int], tuple[int, int, int]]:
-    """Return checked arguments of a convolution, and the shape of its output for one image."""
+    x: npt.ArrayLike, weight: npt.ArrayLike, windows: Windows
+) -> tuple[FloatArray, FloatArray, tuple[int, int, int]]:
+    """Return checked arrays of a convolution, and the shape of its output for one image."""
     weight = as_real(weight, "Conv2D: weight")
     x = as_real(x, "Conv2D: x", weight.dtype)
-    stride, padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
-    return x, weight, stride, padding, conv_outputs(x.shape, weight.shape, stride, padding)
+    return x, weight, conv_outputs(x.shape, weight.shape, windows)
 
 
 def geometry_of(
-    image_shape: Shape,
-    weight: FloatArray,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    winograd: bool,
-    **fused: Any,
+    image_shape: Shape, weight: FloatArray, windows: Windows, winograd: bool, **fused: Any
 ) -> _kernels.Convolution:
     """Return the geometry of a convolution of images (C, H, W), which decides the kernels' algorithms."""
     (c, h, w), (f, _, kh, kw) = image_shape, weight.shape
-    sizes = c, h, w, f, kh, kw, *stride, *padding
-    return _kernels.Convolution(weight.dtype == np.float32, *sizes, winograd=winograd, **fused)
+    stride, padding, (dilation_h, dilation_w), groups = windows
+    return _kernels.Convolution(
+        weight.dtype == np.float32,
+        *(c, h, w, f, kh, kw, *stride, *padding),
+        dilation_h=dilation_h,
+        dilation_w=dilation_w,
+        groups=groups,
+        winograd=winograd,
+        **fused,
+    )
 
 
 def conv2d_forward(
@@ -122,24 +159,32 @@ def conv2d_forward(
     *,
     stride: Pair = 1,
     padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
     winograd: bool = True,
 ) -> FloatArray:
     """Convolution (cross-correlation) of images with filters.
 
     ``y[n, f, oh, ow] = bias[f] + sum over c, i, j of
-    weight[f, c, i, j] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``, with 0 outside of x. If
-    a weight is not finite, an output whose window reaches outside of x may or may not be NaN.
+    weight[f, c, i, j] * x[n, c, oh * stride + i * dilation - padding, ow * stride + j * dilation - padding]``, with 0
+    outside of x. With `groups`, channels and filters are split into so many groups, in order, and c goes over the
+    channels of the filter's own group. If a weight is not finite, an output whose window reaches outside of x may or
+    may not be NaN.
 
     Parameters
     ----------
     x : array_like, shape (N, C, H, W)
         Images.
-    weight : array_like, shape (F, C, KH, KW)
+    weight : array_like, shape (F, C / groups, KH, KW)
         Filters.
     bias : array_like, shape (F,), optional
         Added to each filter's output.
     stride, padding : int or pair of ints
         Step between windows, and zeros added on each side, along the height and the width.
+    dilation : int or pair of ints
+        Pixels from one row or column of a filter to the next.
+    groups : int
+        Divides C and F. With C groups, a convolution is called depthwise.
     winograd : bool
         If False, sums are not rearranged by Winograd's algorithm, which computes 3x3 convolutions of stride 1 with a
         quarter of the multiplications where that is faster, in float32. Its error is a few times as large; tests hold
@@ -155,7 +200,7 @@ def conv2d_forward(
     ValueError
         If shapes do not fit together or an output size is below 1.
     TypeError
-        If an array does not hold real numbers, or stride or padding is not an int or a pair of ints.
+        If an array does not hold real numbers, or an option is not an int or a pair of ints.
 
     Notes
     -----
@@ -164,10 +209,11 @@ def conv2d_forward(
     performance convolutional neural networks for document processing", 2006. A. Lavin, S. Gray, "Fast algorithms for
     convolutional neural networks", 2016.
     """
-    x, weight, stride, padding, outputs = conv_arguments(x, weight, stride, padding)
+    windows = Windows.of(stride, padding, dilation, groups)
+    x, weight, outputs = conv_arguments(x, weight, windows)
     bias = np.zeros(outputs[:1], weight.dtype) if bias is None else as_real(bias, "Conv2D: bias", weight.dtype)
     check_shape(bias.shape, outputs[:1], "Conv2D: bias")
-    geometry = geometry_of(x.shape[1:], weight, stride, padding, as_flag(winograd, "Conv2D: winograd"))
+    geometry = geometry_of(x.shape[1:], weight, windows, as_flag(winograd, "Conv2D: winograd"))
     threads = get_num_threads()
     y = np.empty((len(x), *outputs), weight.dtype)
     scratch = np.empty(geometry.forward_scratch(len(x), threads), np.uint8)
@@ -182,13 +228,15 @@ def conv2d_backward(
     *,
     stride: Pair = 1,
     padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
     need_dx: bool = True,
     winograd: bool = True,
 ) -> tuple[FloatArray | None, FloatArray, FloatArray]:
     """Gradients of `conv2d_forward`.
 
     ``dweight[f, c, i, j] = sum over n, oh, ow of
-    dy[n, f, oh, ow] * x[n, c, oh * stride + i - padding, ow * stride + j - padding]``;
+    dy[n, f, oh, ow] * x[n, c, oh * stride + i * dilation - padding, ow * stride + j * dilation - padding]``;
     ``dbias[f] = sum over n, oh, ow of dy[n, f, oh, ow]``; each product
     ``weight[f, c, i, j] * dy[n, f, oh, ow]`` is added to the element of ``dx`` where the weight met x. If a weight is
     not finite, other elements of dx may be NaN too. If an element of dy is not finite, elements of dweight may be NaN
@@ -200,9 +248,11 @@ def conv2d_backward(
         Gradient of the loss with respect to the output.
     x : array_like, shape (N, C, H, W)
         Images given to the forward pass.
-    weight : array_like, shape (F, C, KH, KW)
+    weight : array_like, shape (F, C / groups, KH, KW)
         Filters.
-    stride, padding : int or pair of ints
+    stride, padding, dilation : int or pair of ints
+        As in the forward pass.
+    groups : int
         As in the forward pass.
     need_dx : bool
         False leaves out the gradient with respect to x, which a network's first layer has no use for.
@@ -212,7 +262,7 @@ def conv2d_backward(
     Returns
     -------
     dx : ndarray, shape (N, C, H, W), or None without `need_dx`
-    dweight : ndarray, shape (F, C, KH, KW)
+    dweight : ndarray, shape (F, C / groups, KH, KW)
     dbias : ndarray, shape (F,)
 
     Raises
@@ -220,12 +270,13 @@ def conv2d_backward(
     ValueError
         If shapes do not fit together.
     TypeError
-        If an array does not hold real numbers, or stride or padding is not an int or a pair of ints.
+        If an array does not hold real numbers, or an option is not an int or a pair of ints.
     """
-    x, weight, stride, padding, outputs = conv_arguments(x, weight, stride, padding)
+    windows = Windows.of(stride, padding, dilation, groups)
+    x, weight, outputs = conv_arguments(x, weight, windows)
     dy = as_real(dy, "Conv2D: dy", weight.dtype)
     check_shape(dy.shape, (len(x), *outputs), "Conv2D: dy")
-    geometry = geometry_of(x.shape[1:], weight, stride, padding, as_flag(winograd, "Conv2D: winograd"))
+    geometry = geometry_of(x.shape[1:], weight, windows, as_flag(winograd, "Conv2D: winograd"))
     threads = get_num_threads()
     dx = np.empty_like(x) if need_dx else None
     dweight, dbias = np.empty_like(weight), np.empty(len(weight), weight.dtype)
@@ -245,6 +296,11 @@ class Conv2D(Layer):
         Height and width of the filters.
     stride, padding : int or pair of ints
         Step between windows, and zeros added on each side.
+    dilation : int or pair of ints
+        Pixels from one row or column of a filter to the next.
+    groups : int
+        Into how many groups channels and filters are split, of which each sees its own channels alone. It divides both.
+        With `in_channels` groups, a convolution is called depthwise.
     bias : bool
         Whether there is a bias. In front of a `BatchNorm2D`, which subtracts the mean, it has no use.
     rng : numpy.random.Generator
@@ -253,22 +309,25 @@ class Conv2D(Layer):
         Dtype of the parameters, and so of the computation.
     initializer : callable
         `he_normal`, `he_uniform`, `glorot_normal`, `glorot_uniform`, or a function of your own: the initial weights are
-        ``initializer(shape, fan_in, rng, dtype, fan_out=fan_out)`` with ``fan_in = C * KH * KW`` and
-        ``fan_out = F * KH * KW``.
+        ``initializer(shape, fan_in, rng, dtype, fan_out=fan_out)`` with ``fan_in = C / groups * KH * KW`` and
+        ``fan_out = F / groups * KH * KW``.
 
     Attributes
     ----------
     params : dict
-        ``weight`` (F, C, KH, KW) and, if there is one, ``bias`` (F,).
+        ``weight`` (F, C / groups, KH, KW) and, if there is one, ``bias`` (F,).
 
     Raises
     ------
     ValueError, TypeError
-        If a size, the stride or the padding is not an integer (or pair) of the right range, or `initializer` is not a
-        function that returns real numbers of the weight's shape.
+        If a size or an option is not an integer (or pair) of the right range, `groups` does not divide the channels and
+        the filters, or `initializer` is not a function that returns real numbers of the weight's shape.
     """
 
     kind = "conv"
+    # As in pickles of 0.1, which have neither.
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
 
     def __init__(
         self,
@@ -278,6 +337,8 @@ class Conv2D(Layer):
         *,
         stride: Pair = 1,
         padding: Pair = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
         bias: bool = True,
         rng: np.random.Generator,
         dtype: npt.DTypeLike = np.float32,
@@ -286,16 +347,19 @@ class Conv2D(Layer):
         super().__init__()
         c, f = as_count(in_channels, "Conv2D: in_channels"), as_count(out_channels, "Conv2D: out_channels")
         kernel = as_pair(kernel_size, "Conv2D: kernel_size", 1)
-        self.stride, self.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
-        area = kernel[0] * kernel[1]
-        weight = initial_weight(initializer, (f, c, *kernel), c * area, f * area, rng, dtype, "Conv2D")
+        self.stride, self.padding, self.dilation, self.groups = Windows.of(stride, padding, dilation, groups)
+        for what, count in (("in_channels", c), ("out_channels", f)):
+            if count % self.groups:
+                raise ValueError(f"Conv2D: expected {what} to be a multiple of groups, {groups}, got {count}")
+        c, of_group, area = c // self.groups, f // self.groups, kernel[0] * kernel[1]
+        weight = initial_weight(initializer, (f, c, *kernel), c * area, of_group * area, rng, dtype, "Conv2D")
         self.params = {"weight": weight}
         if as_flag(bias, "Conv2D: bias"):
             self.params["bias"] = np.zeros(f, weight.dtype)
 
     def _describe(self) -> dict[str, Any]:
         f, c, *kernel = self.params["weight"].shape
-        return {"in_channels": c, "out_channels": f, "kernel_size": tuple(kernel)} | super()._describe()
+        return {"in_channels": c * self.groups, "out_channels": f, "kernel_size": tuple(kernel)} | super()._describe()
 
     @property
     def bias(self) -> FloatArray:
@@ -303,18 +367,25 @@ class Conv2D(Layer):
         weight = self.params["weight"]
         return self.params["bias"] if "bias" in self.params else np.zeros(len(weight), weight.dtype)
 
+    @property
+    def windows(self) -> Windows:
+        """Stride, padding, dilation and groups."""
+        return Windows(self.stride, self.padding, self.dilation, self.groups)
+
     def hyperparameters(self) -> dict[str, Any]:
-        sizes: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
-        return sizes if "bias" in self.params else sizes | {"bias": False}
+        options: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
+        if self.dilation != (1, 1):
+            options["dilation"] = self.dilation
+        if self.groups != 1:
+            options["groups"] = self.groups
+        return options if "bias" in self.params else options | {"bias": False}
 
     @classmethod
-    def from_params(  # type: ignore[override]
-        cls, params: Mapping[str, npt.ArrayLike], *, stride: Pair = 1, padding: Pair = 0, bias: bool = True
-    ) -> Self:
+    def from_params(cls, params: Mapping[str, npt.ArrayLike], *, bias: bool = True, **options: Any) -> Self:
         layer = cls.__new__(cls)
         expected = {"weight": 4, "bias": 1} if as_flag(bias, "Conv2D: bias") else {"weight": 4}
         layer.params, layer.state = cls._copy_params(params, expected), {}
-        layer.stride, layer.padding = as_pair(stride, "Conv2D: stride", 1), as_pair(padding, "Conv2D: padding", 0)
+        layer.stride, layer.padding, layer.dilation, layer.groups = Windows.of(**options)
         if layer.bias.shape != layer.params["weight"].shape[:1]:
             raise ValueError(
                 f"Conv2D: expected a bias for each filter of weight {layer.params['weight'].shape}, "
@@ -323,20 +394,20 @@ class Conv2D(Layer):
         return layer
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        return conv_output_shape(input_shape, self.params["weight"].shape, self.stride, self.padding)
+        return conv_output_shape(input_shape, self.params["weight"].shape, *self.windows)
 
     def multiply_adds(self, input_shape: Shape) -> int:
         _, oh, ow = self.output_shape(input_shape)
         return self.params["weight"].size * oh * ow
 
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, npt.ArrayLike]:
-        return conv2d_forward(x, self.params["weight"], self.bias, stride=self.stride, padding=self.padding), x
+        return conv2d_forward(x, self.params["weight"], self.bias, **self.windows._asdict()), x
 
     def backward(
         self, dy: npt.ArrayLike, cache: npt.ArrayLike, need_dx: bool = True
     ) -> tuple[FloatArray | None, dict[str, FloatArray]]:
         dx, dweight, dbias = conv2d_backward(
-            dy, cache, self.params["weight"], stride=self.stride, padding=self.padding, need_dx=need_dx
+            dy, cache, self.params["weight"], **self.windows._asdict(), need_dx=need_dx
         )
         return dx, {"weight": dweight, "bias": dbias} if "bias" in self.params else {"weight": dweight}
 
@@ -358,8 +429,8 @@ def can_fuse(weight: npt.NDArray[Any]) -> bool:
 
 
 def can_fuse_layer(layer: Conv2D, input_shape: Shape) -> bool:
-    """Return whether a layer can be computed in one pass with what follows: its stride is 1, and images have pixels."""
-    return can_fuse(layer.params["weight"]) and layer.stride == (1, 1) and 0 not in input_shape
+    """Return whether a layer can be computed in one pass with what follows: images have pixels, windows are plain."""
+    return can_fuse(layer.params["weight"]) and layer.windows.is_plain and 0 not in input_shape
 
 
 def is_kept(what: str, sources: Sequence[FloatArray], copies: Sequence[npt.NDArray[np.uint8]], memory: Memory) -> bool:
@@ -407,7 +478,7 @@ class ConvolutionStage(Stage):
         super().__init__(names, input_shape, output_shape, dtype)
         self.weight, self.bias, self.has_bias = layer.params["weight"], layer.bias, "bias" in layer.params
         check_shape(self.bias.shape, (len(self.weight),), f"{names[0]}: bias")
-        self.stride, self.padding, self.winograd = layer.stride, layer.padding, options.winograd
+        self.windows, self.winograd = layer.windows, options.winograd
         self.slope, self.pool, self.fused = slope, pool, (*["bias"] * self.has_bias, *fused)
         if can_fuse_layer(layer, input_shape):
             self.layouts = "any"
@@ -417,7 +488,7 @@ class ConvolutionStage(Stage):
         super().set_layouts(input_layout, output_layout)
         fused: dict[str, Any] = {"slope": self.slope, "pool": self.pool}
         fused |= {"x_channels_last": input_layout == "NHWC", "y_channels_last": output_layout == "NHWC"}
-        self.geometry = geometry_of(self.input_shape, self.weight, self.stride, self.padding, self.winograd, **fused)
+        self.geometry = geometry_of(self.input_shape, self.weight, self.windows, self.winograd, **fused)
         self.algorithm = " / ".join(dict.fromkeys(self.geometry.algorithms()))
 
     def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:

@@ -16,6 +16,7 @@ from convnet.layers.base import Layer
 from convnet.layers.convolution import (
     Conv2D,
     ConvolutionStage,
+    Windows,
     can_fuse,
     can_fuse_layer,
     conv_arguments,
@@ -148,7 +149,8 @@ def _fused_arguments(
     x: npt.ArrayLike, weight: npt.ArrayLike, padding: Pair
 ) -> tuple[FloatArray, FloatArray, Shape, _kernels.Convolution]:
     """Return checked arguments, the shape of an image's output, and the geometry."""
-    x, weight, _, padding, shape = conv_arguments(x, weight, (1, 1), padding)
+    windows = Windows.of(padding=padding)
+    x, weight, shape = conv_arguments(x, weight, windows)
     if not can_fuse(weight):
         raise ValueError(
             f"Conv2D: expected filters that can_fuse accepts, float32 with an instruction set, got {weight.dtype} of "
@@ -157,7 +159,7 @@ def _fused_arguments(
     if 0 in x.shape[2:]:
         raise ValueError(f"Conv2D: expected images of at least one pixel, got x of shape {x.shape}")
     outputs = pool_output_shape(shape, (2, 2), (2, 2), (0, 0), "MaxPool2D")
-    return x, weight, outputs, geometry_of(x.shape[1:], weight, (1, 1), padding, True, slope=0, pool="max")
+    return x, weight, outputs, geometry_of(x.shape[1:], weight, windows, True, slope=0, pool="max")
 
 
 class FusedConvolutionStage(ConvolutionStage):

@@ -11,30 +11,40 @@ function output_size(size, kernel, stride, padding) {
   return [0, 1].map((axis) => Math.floor((size[axis] + 2 * padding[axis] - kernel[axis]) / stride[axis]) + 1);
 }
 
+/** Height and width of what a kernel sees: from its first to its last row and column. */
+function extent_of(layer) {
+  if (layer.class !== "Conv2D") return layer.kernel_size;
+  const dilation = layer.dilation ?? [1, 1];
+  return [0, 1].map((axis) => (layer.weight.shape[2 + axis] - 1) * dilation[axis] + 1);
+}
+
 /** The first and last position of a window along an axis, within the image. */
 function window_range(start, kernel, size) {
   return [Math.max(start, 0), Math.min(start + kernel, size)];
 }
 
-/** y[f, i, j] = bias[f] + sum over c, k, l of weight[f, c, k, l] * x[c, i * stride + k - padding, ...]. */
-function conv2d_forward(x, weight, bias, stride, padding) {
-  const [c, h, w] = x.shape;
-  const [f, , kh, kw] = weight.shape;
-  const [oh, ow] = output_size([h, w], [kh, kw], stride, padding);
+/** y[f, i, j] = bias[f] + sum over c, k, l of weight[f, c, k, l] * x[c, i * stride + k * dilation - padding, ...]. */
+function conv2d_forward(x, layer) {
+  const { weight, bias, stride, padding, dilation = [1, 1], groups = 1 } = layer;
+  const [, h, w] = x.shape;
+  const [f, c, kh, kw] = weight.shape;
+  const [oh, ow] = output_size([h, w], extent_of(layer), stride, padding);
   const y = zeros([f, oh, ow]);
   for (let filter = 0; filter < f; filter++) {
     const plane = y.data.subarray(filter * oh * ow, (filter + 1) * oh * ow);
     if (bias) plane.fill(bias.data[filter]);
+    const first_channel = Math.floor(filter / (f / groups)) * c;
     for (let channel = 0; channel < c; channel++) {
       for (let k = 0; k < kh; k++) {
         for (let l = 0; l < kw; l++) {
           const factor = weight.data[((filter * c + channel) * kh + k) * kw + l];
           for (let i = 0; i < oh; i++) {
-            const row = i * stride[0] + k - padding[0];
+            const row = i * stride[0] + k * dilation[0] - padding[0];
             if (row < 0 || row >= h) continue;
-            const start = (channel * h + row) * w + l - padding[1];
-            const first = Math.max(0, Math.ceil((padding[1] - l) / stride[1]));
-            const end = Math.min(ow, Math.floor((w - 1 + padding[1] - l) / stride[1]) + 1);
+            const column = l * dilation[1] - padding[1]; // of the first window
+            const start = ((first_channel + channel) * h + row) * w + column;
+            const first = Math.max(0, Math.ceil(-column / stride[1]));
+            const end = Math.min(ow, Math.floor((w - 1 - column) / stride[1]) + 1);
             for (let j = first; j < end; j++) plane[i * ow + j] += factor * x.data[start + j * stride[1]];
           }
         }
@@ -186,7 +196,7 @@ const ACTIVATIONS = {
 /** What each class of layer makes of x, as for prediction; `layer` has its parameters and hyper-parameters. */
 const LAYERS = {
   ...ACTIVATIONS,
-  Conv2D: (x, layer) => conv2d_forward(x, layer.weight, layer.bias, layer.stride, layer.padding),
+  Conv2D: conv2d_forward,
   Affine: (x, layer) => affine_forward(x, layer.weight, layer.bias),
   MaxPool2D: (x, layer) => max_pool2d_forward(x, layer.kernel_size, layer.stride, layer.padding),
   AveragePool2D: (x, layer) =>

@@ -189,11 +189,11 @@ function seen_by(layers, range) {
       const [first, second] = [layer.layers, layer.shortcut ?? []].map((row) => seen_by(row, seen));
       return first.map((ends, axis) => [Math.min(ends[0], second[axis][0]), Math.max(ends[1], second[axis][1])]);
     }
-    const kernel = layer.class === "Conv2D" ? layer.weight.shape.slice(2) : layer.kernel_size;
-    if (!kernel) return seen; // element by element
+    const extent = extent_of(layer);
+    if (!extent) return seen; // element by element
     return seen.map(([first, last], axis) => {
       const start = (end) => end * layer.stride[axis] - layer.padding[axis];
-      return [start(first), start(last) + kernel[axis] - 1];
+      return [start(first), start(last) + extent[axis] - 1];
     });
   }, range);
 }

@@ -1,6 +1,7 @@
 """The layers against PyTorch's, where it is installed: outputs and gradients over 500 random configurations each."""
 
 from collections import OrderedDict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -40,11 +41,14 @@ def images(rng, dtype, kernel=(1, 1), channels=None):
     return ((rng.permutation(count) - count // 2 + 0.5) / max(count // 4, 1)).reshape(shape).astype(dtype)
 
 
-def convolution(rng, dtype):
+def convolution(rng, dtype, is_special=False):
     kernel, padding, bias = sizes(rng, 2, 1, 4), sizes(rng, 2, 0, 3), bool(rng.integers(2))
-    x = images(rng, dtype, kernel)
+    dilation, groups = (sizes(rng, 2, 1, 3), sizes(rng, 1, 1, 4)[0]) if is_special else ((1, 1), 1)
+    extent = [(size - 1) * step + 1 for size, step in zip(kernel, dilation, strict=True)]
+    x = images(rng, dtype, extent, groups * sizes(rng, 1)[0])
     options = {"stride": tuple(sizes(rng, 2, 1, 3)), "padding": tuple(padding), "bias": bias}
-    layer = Conv2D(x.shape[1], sizes(rng, 1, 1, 20)[0], kernel, rng=rng, dtype=dtype, **options)
+    options |= {"dilation": tuple(dilation), "groups": groups}
+    layer = Conv2D(x.shape[1], groups * sizes(rng, 1, 1, 20 // groups)[0], kernel, rng=rng, dtype=dtype, **options)
     if bias:
         layer.params["bias"][...] = rng.standard_normal(layer.params["bias"].shape)
     other = torch.nn.Conv2d(x.shape[1], len(layer.params["weight"]), kernel, **options)
@@ -108,6 +112,7 @@ def without_parameters(ours, theirs):
 
 CASES = {
     "convolution": convolution,
+    "convolution of groups, dilated": partial(convolution, is_special=True),
     "max pooling": max_pooling,
     "average pooling": average_pooling,
     "batch norm": batch_norm,

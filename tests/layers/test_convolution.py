@@ -131,6 +131,21 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
         (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), padding="same"), TypeError, "got 'same'"),
         (lambda: functional.conv2d_backward(X, X, W[:, :1]), ValueError, r"dy: expected shape \(8, 4, 24, 24\), got"),
         (
+            lambda: functional.conv2d_forward(X, W, groups=2),
+            ValueError,
+            r"weight expects 6 input channels \(2 groups of 3\), got x of shape \(N, 1, 28, 28\)",
+        ),
+        (
+            lambda: functional.conv2d_forward(np.ones((1, 9, 28, 28)), W, groups=3),
+            ValueError,
+            "a number of filters that 3 groups can share evenly, got 4",
+        ),
+        (
+            lambda: functional.conv2d_forward(X, W[:, :1], dilation=14),
+            ValueError,
+            r"output height = floor\(\(28 \+ 2\*0 - .*expected at least 1",
+        ),
+        (
             lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), padding=2**70),
             ValueError,
             "from 0 to 2147483647",
@@ -154,6 +169,14 @@ RNG = np.random.default_rng(0)
         (lambda: Conv2D(1, 4, 3, stride=None, rng=RNG), TypeError, "stride: .* got None"),
         (lambda: Conv2D(1, 4, 3, rng=0), TypeError, "rng: expected a numpy.random.Generator"),
         (lambda: Conv2D(1, 4, 3, rng=RNG, dtype=np.float16), TypeError, "expected float32 or float64, got float16"),
+        (
+            lambda: Conv2D(6, 4, 3, groups=3, rng=RNG),
+            ValueError,
+            "expected out_channels to be a multiple of groups, 3, got 4",
+        ),
+        (lambda: Conv2D(5, 6, 3, groups=3, rng=RNG), ValueError, "expected in_channels to be a multiple of groups"),
+        (lambda: Conv2D(4, 4, 3, dilation=0, rng=RNG), ValueError, "Conv2D: dilation: .* got 0"),
+        (lambda: Conv2D(4, 4, 3, groups=2.0, rng=RNG), TypeError, "Conv2D: groups: expected an integer, got 2.0"),
         (lambda: Conv2D.from_params({"weight": np.ones((2, 3)), "bias": np.ones(2)}), ValueError, "expected 4 axes"),
     ],
 )

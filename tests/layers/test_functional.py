@@ -160,7 +160,9 @@ def test_lists_and_other_shapes_are_taken_or_named(rng):
         functional.affine_update([[1.0]], [[1.0]], [[1.0]], rate=0.1, l2=0)
     with pytest.raises(TypeError, match="Affine: rate: expected a real number, got 'a'"):
         functional.affine_update([[1.0]], [[1.0]], np.ones((1, 1)), rate="a", l2=0)
-    with pytest.raises(ValueError, match=r"weight_shape \(F, C, KH, KW\): expected a shape of 4 axes, got \(1, 1, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"weight_shape \(F, C / groups, KH, KW\): expected a shape of 4 axes, got \(1, 1, 1\)"
+    ):
         functional.conv_output_shape((1, 5, 5), (1, 1, 1), (1, 1), (0, 0))
     with pytest.raises(TypeError, match="Conv2D: stride: expected an int or a pair of ints"):
         functional.conv_output_shape((1, 5, 5), (1, 1, 1, 1), "a", (0, 0))

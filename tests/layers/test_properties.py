@@ -58,19 +58,22 @@ def plain(array):
 
 @given(st.data())
 def test_convolution(data):
-    shape, kernel, stride, padding = data.draw(windows())
-    filters = data.draw(SIZES)
+    (n, of_group, *size), kernel, stride, padding = data.draw(windows())
+    dilation, groups = (data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))), data.draw(st.integers(1, 3))
+    size = [s + (k - 1) * (d - 1) for s, k, d in zip(size, kernel, dilation, strict=True)]
+    shape, filters = (n, of_group * groups, *size), data.draw(SIZES) * groups
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     # A NaN of a filter makes NaN of the zeros around an image; the loops leave these out.
-    x, weight = data.draw(arrays(shape)), data.draw(arrays((filters, shape[1], *kernel), special=NUMBERS))
+    x, weight = data.draw(arrays(shape)), data.draw(arrays((filters, of_group, *kernel), special=NUMBERS))
     bias = data.draw(arrays((filters,)))
     with np.errstate(invalid="ignore"):
-        y = functional.conv2d_forward(x, weight, bias, stride=stride, padding=padding)
-        true = naive.conv2d_forward(plain(x), plain(weight), plain(bias), stride=stride, padding=padding)
+        y = functional.conv2d_forward(x, weight, bias, **options)
+        true = naive.conv2d_forward(plain(x), plain(weight), plain(bias), **options)
         same(y, true)
         dy = data.draw(arrays(y.shape, special=NUMBERS))
         same(
-            functional.conv2d_backward(dy, x, weight, stride=stride, padding=padding),
-            naive.conv2d_backward(plain(dy), plain(x), plain(weight), stride=stride, padding=padding),
+            functional.conv2d_backward(dy, x, weight, **options),
+            naive.conv2d_backward(plain(dy), plain(x), plain(weight), **options),
         )
 
 
