@@ -22,6 +22,8 @@ from convnet.core.version import __version__ as __version__
 from convnet.core.workspace import Workspace
 from convnet.datasets import (
     Augmentation,
+    Mixture,
+    Mixup,
     Statistics,
     load_mnist,
     load_prepared,
@@ -109,6 +111,8 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "MaxPool2D",
+    "Mixture",
+    "Mixup",
     "Momentum",
     "OneCycle",
     "Optimizer",

@@ -226,6 +226,24 @@ def svm_loss(scores: _Float, labels: _Int, margin: float, dscores: _Float) -> fl
 # Warping.
 def warp(x: _Float, maps: npt.NDArray[np.float64], y: _Float) -> None: ...
 
+# Preparation and augmentation of images.
+def prepare(x: _Bytes, unit: float, mean: _Float, std: _Float, y: _Float) -> None: ...
+def augment(
+    x: _Bytes | _Float,
+    moves: _Int,
+    maps: npt.NDArray[np.float64] | None,
+    reflect: bool,
+    has_ground: bool,
+    ground: float,
+    tones: npt.NDArray[np.float64],
+    cuts: _Int,
+    unit: float,
+    mean: _Float,
+    std: _Float,
+    y: _Float,
+) -> None: ...
+def mix_pairs(x: _Float, first: int, end: int, factor: float) -> None: ...
+
 # Updates of parameters.
 _RuleKind = Literal["sgd", "momentum", "nesterov", "rmsprop", "adadelta", "adam"]
 RULES: dict[_RuleKind, int]

@@ -15,7 +15,7 @@ kernels/, one idea a file:
     normalization.pxi     batch normalization
     dropout.pxi           the random mask of a dropout, and its use
     losses.pxi            the SVM loss
-    warping.pxi           affine maps of images
+    warping.pxi           affine maps of images; augmentation.pxi moves, changes and prepares training images
     updates.pxi           the optimizers' updates of parameters, and sums of squares
 
 Every kernel is one body for float32 and float64 (a fused convolution is for float32 alone). It works on C-contiguous
@@ -32,7 +32,7 @@ import contextvars
 import sys
 
 from cython cimport floating
-from libc.math cimport INFINITY, M_2_SQRTPI, M_SQRT1_2, erfc, erfcf, exp, expf, floor, log, sqrt, sqrtf
+from libc.math cimport INFINITY, M_2_SQRTPI, M_SQRT1_2, erfc, erfcf, exp, expf, fabs, floor, log, sqrt, sqrtf
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -617,3 +617,4 @@ include "kernels/normalization.pxi"
 include "kernels/dropout.pxi"
 include "kernels/losses.pxi"
 include "kernels/warping.pxi"
+include "kernels/augmentation.pxi"

@@ -17,6 +17,7 @@ WITH_EXAMPLES = {
     "convnet",
     "convnet.datasets.augmentation",
     "convnet.datasets.digits",
+    "convnet.datasets.mixup",
     "convnet.layers.base",
     "convnet.layers.gradient_check",
     "convnet.training.optimizers",

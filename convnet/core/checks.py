@@ -195,17 +195,21 @@ def check_shape(shape: tuple[int, ...], expected: tuple[int | str, ...], what: s
         raise ValueError(f"{what}: expected shape ({wanted}), got {shape}")
 
 
-def check_out(out: FloatArray, x: FloatArray, what: str) -> None:
-    """Raise a ValueError unless `out` can hold a result of the shape and dtype of x without overwriting x."""
+def check_out(out: FloatArray, x: npt.NDArray[Any], what: str, dtype: npt.DTypeLike | None = None) -> None:
+    """Raise a ValueError unless `out` can hold a result of the shape of x, and of its dtype or the given one.
+
+    It must not overwrite x.
+    """
+    wanted = x.dtype if dtype is None else np.dtype(dtype)
     if not (
         isinstance(out, np.ndarray)
-        and (out.shape, out.dtype) == (x.shape, x.dtype)
+        and (out.shape, out.dtype) == (x.shape, wanted)
         and out.flags.c_contiguous
         and out.flags.writeable
         and not np.may_share_memory(out, x)
     ):
         raise ValueError(
-            f"{what}: expected out to be another array of {x.dtype} of shape {x.shape} in C order, got {out!r:.60}"
+            f"{what}: expected out to be another array of {wanted} of shape {x.shape} in C order, got {out!r:.60}"
         )
 
 

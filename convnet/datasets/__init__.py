@@ -3,15 +3,18 @@
 This package contains what makes or changes images and labels before a model sees them. It must not import layers.
 """
 
-from convnet.datasets.augmentation import Augmentation
+from convnet.datasets.augmentation import Augmentation, Mixture
 from convnet.datasets.digits import prepare_digit
 from convnet.datasets.idx import read_idx
+from convnet.datasets.mixup import Mixup
 from convnet.datasets.mnist import load_mnist
 from convnet.datasets.prepared import load_prepared, save_prepared
 from convnet.datasets.preprocessing import Statistics, preprocess
 
 __all__ = [
     "Augmentation",
+    "Mixture",
+    "Mixup",
     "Statistics",
     "load_mnist",
     "load_prepared",

@@ -8,7 +8,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, as_count
+from convnet import _kernels
+from convnet.core.checks import FloatArray, as_count, as_flag, as_plain, check_out, join_sizes
+from convnet.core.threads import in_parts
 
 __all__ = ["Statistics", "fingerprint", "preprocess"]
 
@@ -67,14 +69,60 @@ class Statistics:
             raise ValueError(
                 f"expected images of shape (N, {h}, {w}{f', {c}' if c > 1 else ''}), got {np.shape(images)}"
             )
-        prepared = planes.astype(np.float32, order="C")
-        if self.divide_by_255:
-            prepared /= 255
-        if self.mean is not None:
-            prepared -= self.mean
-        if self.std is not None:
-            prepared /= self.std
-        return prepared
+        return self.prepare(planes)
+
+    def prepare(self, x: npt.ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
+        """Do what `apply` does with raw images whose channels come first already.
+
+        Parameters
+        ----------
+        x : array_like of uint8, shape (N, C, H, W)
+            Such as the images of ``preprocess(..., keep_uint8=True)``.
+        out : ndarray of float32, shape (N, C, H, W), optional
+            Where the result is written, in C order; by default a new array.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, C, H, W)
+
+        Raises
+        ------
+        TypeError
+            If the images are not uint8.
+        ValueError
+            If their shape is not that of the training images, or `out` does not fit.
+        """
+        array = np.asarray(x)
+        if array.dtype != np.uint8:
+            raise TypeError(f"expected images of dtype uint8, got {array.dtype}")
+        if array.ndim != 4 or array.shape[1:] != self.image_shape:
+            raise ValueError(f"expected images of shape (N, {join_sizes(self.image_shape)}), got {array.shape}")
+        y: FloatArray = np.empty(array.shape, np.float32) if out is None else out
+        check_out(y, array, "Statistics.prepare", np.float32)
+        if y.size:
+            raw, prepared = as_plain(array, np.uint8).reshape(len(array), -1), y.reshape(len(array), -1)
+            mean, std = self.flat(np.float32)
+            in_parts(
+                lambda part, _: _kernels.prepare(raw[part], self.unit, mean, std, prepared[part]),
+                len(raw),
+                8 * raw.size,
+            )
+        return y
+
+    @property
+    def unit(self) -> float:
+        """What pixels are divided by first: 255 or 1."""
+        return 255.0 if self.divide_by_255 else 1.0
+
+    def flat(self, dtype: npt.DTypeLike) -> tuple[FloatArray, FloatArray]:
+        """Return mean and std as the kernels take them: one number, one for each pixel, or none, on one axis."""
+        mean, std = (
+            np.empty(0, dtype)
+            if array is None
+            else as_plain(array if array.size == 1 else np.broadcast_to(array, self.image_shape), dtype).reshape(-1)
+            for array in (self.mean, self.std)
+        )
+        return mean, std
 
     def __repr__(self) -> str:
         mean, std = (None if array is None else f"<{fingerprint(array)}>" for array in (self.mean, self.std))
@@ -136,6 +184,7 @@ def preprocess(
     subtract_mean: bool = True,
     divide_by_std: bool = True,
     per_pixel_std: bool = False,
+    keep_uint8: bool = False,
 ) -> tuple[dict[str, npt.NDArray[Any]], Statistics]:
     """Split off a validation set, normalise, and put the channels first.
 
@@ -158,12 +207,17 @@ def preprocess(
     per_pixel_std : bool
         Divide by each pixel's own standard deviation instead, where one below 1/255 (a single grey level) counts as
         1: some pixels hardly ever vary.
+    keep_uint8 : bool
+        Split the images and put the channels first, but leave their pixels as they are. They take a quarter of the
+        memory, or none where the channels are first already: 50,000 images of CIFAR take 154 MB instead of 614. A
+        model with these `statistics` prepares them itself, each minibatch when it is used, with the same results:
+        ``model.statistics = statistics``.
 
     Returns
     -------
     data : dict of str to ndarray
-        ``x_train``, ``x_validation``, ``x_test`` of float32 (N, C, H, W) and ``y_train``, ``y_validation``,
-        ``y_test`` of int64 (N,).
+        ``x_train``, ``x_validation``, ``x_test`` of float32, or of uint8 with `keep_uint8`, (N, C, H, W), and
+        ``y_train``, ``y_validation``, ``y_test`` of int64 (N,).
     statistics : Statistics
         Taken from the training part alone, without the validation images; ``statistics.apply`` takes the same steps
         with new images.
@@ -202,13 +256,13 @@ def preprocess(
         mean=(mean / unit).astype(np.float32) if subtract_mean else None,
         std=np.asarray(std, np.float32) if divide_by_std else None,
     )
-    images, test_images = np.asarray(x_train), np.asarray(x_test)
+    make = np.ascontiguousarray if as_flag(keep_uint8, "keep_uint8") else statistics.prepare
     data = {
-        "x_train": statistics.apply(images[:kept]),
+        "x_train": make(train[:kept]),
         "y_train": train_labels[:kept],
-        "x_validation": statistics.apply(images[kept:]),
+        "x_validation": make(train[kept:]),
         "y_validation": train_labels[kept:],
-        "x_test": statistics.apply(test_images[:tested]),
+        "x_test": make(test[:tested]),
         "y_test": test_labels[:tested],
     }
     return data, statistics

@@ -32,6 +32,7 @@ __all__ = [
     "softmax_loss",
     "svm_loss",
     "takes_binary_labels",
+    "takes_keyword",
     "takes_weights",
 ]
 
@@ -360,11 +361,16 @@ def takes_weights(loss: Callable[..., Any]) -> bool:
     loss : callable
         A loss function, or a ``functools.partial`` of one that fixes its options.
     """
+    return takes_keyword(loss, "weights")
+
+
+def takes_keyword(function: Callable[..., Any], name: str) -> bool:
+    """Return whether a function can be called with an argument of this name."""
     try:
-        parameters = inspect.signature(loss).parameters
+        parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):  # a function without a signature, such as one of C
         return False
-    named = parameters.get("weights")
+    named = parameters.get(name)
     if named is not None and named.kind is not inspect.Parameter.POSITIONAL_ONLY:
         return True
     return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())

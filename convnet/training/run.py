@@ -8,11 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import FloatArray, as_labels, as_weights
-from convnet.datasets.preprocessing import fingerprint
+from convnet.datasets.mixup import Mixup
+from convnet.datasets.preprocessing import Statistics, fingerprint
 from convnet.layers.losses import takes_binary_labels, takes_weights
 from convnet.models.sequential import Sequential
 
-__all__ = ["check_loss", "data_sums", "described", "described_model", "example_weights", "labelled"]
+__all__ = [
+    "check_loss",
+    "data_sums",
+    "described",
+    "described_model",
+    "example_weights",
+    "labelled",
+    "raw_statistics",
+]
 
 
 def check_loss(model: Sequential) -> None:
@@ -56,15 +65,22 @@ def described_model(model: Sequential) -> dict[str, Any]:
 
 
 def data_sums(
-    data: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], weights: FloatArray | None
+    data: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], weights: FloatArray | None, statistics: object
 ) -> dict[str, str]:
-    """Return shape, dtype and checksum of each array of a Solver's data, and of the weights, if there are any."""
+    """Return shape, dtype and checksum of each array of a Solver's data, and of the weights, if there are any.
+
+    With raw images, the statistics that prepare them belong to the data.
+    """
     sums = {
         f"{name}_{part}": fingerprint(array)
         for part, pair in data.items()
         for name, array in zip("xy", pair, strict=True)
     }
-    return sums if weights is None else {**sums, "weights_train": fingerprint(weights)}
+    if weights is not None:
+        sums["weights_train"] = fingerprint(weights)
+    if any(x.dtype == np.uint8 for x, _ in data.values()):
+        sums["statistics"] = repr(statistics)
+    return sums
 
 
 def described(thing: Any) -> str | None:
@@ -75,6 +91,8 @@ def described(thing: Any) -> str | None:
         arrays = {name: value.tolist() for name, value in thing.keywords.items() if isinstance(value, np.ndarray)}
         # The text of a long array would leave out its middle, that of its list does not.
         return f"{described(thing.func)} with {thing.args!r} {thing.keywords | arrays!r}"
+    if isinstance(thing, Mixup):
+        return f"Mixup({thing.alpha!r}) after {described(thing.augmentation)}"
     if hasattr(thing, "__qualname__"):
         return f"{thing.__module__}.{thing.__qualname__}"
     has_repr = any("__repr__" in vars(cls) for cls in type(thing).__mro__[:-1])  # another than object's
@@ -94,4 +112,25 @@ def labelled(
             f"Solver: expected x_{part} of shape (N, {', '.join(map(str, model.input_shape))}), N at least 1, "
             f"got {x.shape}"
         )
+    raw_statistics(model, x, f"x_{part}")
     return x, as_labels(labels, f"Solver: y_{part}", len(x), model.num_classes)
+
+
+def raw_statistics(model: Sequential, x: npt.NDArray[Any], name: str) -> Statistics | None:
+    """Return the statistics that prepare raw images, of uint8, or None for prepared inputs.
+
+    Raises
+    ------
+    ValueError
+        If the model has no statistics for raw images, or those of images of another shape.
+    """
+    if x.dtype != np.uint8:
+        return None
+    statistics = model.statistics
+    if not isinstance(statistics, Statistics) or statistics.image_shape != model.input_shape:
+        found = "none" if statistics is None else f"{statistics!r:.60}"
+        raise ValueError(
+            f"Solver: {name} holds raw images, of uint8: expected model.statistics that prepare them, got {found}; set "
+            f"them to what preprocess returned, or prepare the images before, {name}.astype(numpy.float32) at least"
+        )
+    return statistics

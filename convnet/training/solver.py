@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, IntArray, all_finite, as_count, as_flag, as_labels, as_number, as_real
+from convnet.core.checks import FloatArray, IntArray, all_finite, as_count, as_flag, as_labels, as_number
 from convnet.core.workspace import Workspace
-from convnet.datasets.augmentation import Augment, Augmentation
+from convnet.datasets.augmentation import Augment
 from convnet.formats.archives import Arrays
 from convnet.formats.files import PathLike
 from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
 from convnet.training.interrupts import interrupts_held_back
+from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
 from convnet.training.run import check_loss, data_sums, described, described_model, example_weights, labelled
 from convnet.training.schedules import Schedule
@@ -71,7 +72,9 @@ class Solver:
     data : mapping of str to ndarray
         ``x_train``, ``y_train``, ``x_validation``, ``y_validation`` as `preprocess` returns them; other keys are
         ignored, but for ``weights_train`` (N,): weights of the training examples, which go to the loss as
-        ``weights=``. Each minibatch's loss is divided by the sum of its own; accuracies do not count them.
+        ``weights=``. Each minibatch's loss is divided by the sum of its own; accuracies do not count them. Inputs may
+        be raw images, uint8 of shape (N, C, H, W), in memory or mapped from a file: ``model.statistics`` then prepare
+        each minibatch when it is used, with the results of images that were prepared before.
     optimizer : Optimizer
         The update rule, used by this Solver alone and without the state of earlier training. To continue from a saved
         optimizer state, create the Solver first, then call ``optimizer.load_state``.
@@ -87,7 +90,8 @@ class Solver:
     callbacks : sequence of Callback
         Called in order, those with `runs_last` after the others.
     augmentation : callable, optional
-        ``augmentation(x, rng) -> x`` for the inputs of each minibatch, such as an `Augmentation`.
+        ``augmentation(x, rng) -> x`` for the prepared inputs of each minibatch, such as an `Augmentation`, or `Mixup`,
+        which mixes labels too. An `Augmentation` takes raw images as they are, and prepares them itself.
     restore_best : bool
         If True, the model ends with the parameters of the best validation accuracy; otherwise with the last ones. The
         last ones are usually better with a schedule that lowers the learning rate to 0.
@@ -119,7 +123,8 @@ class Solver:
     Raises
     ------
     ValueError
-        If a data array is missing or empty, shapes, labels or weights do not fit the model, its loss takes labels of
+        If a data array is missing or empty, shapes, labels or weights do not fit the model, there are raw images and
+        ``model.statistics`` do not prepare them, the loss takes labels of
         several classes an example, or no weights where there are some, a number is out of range, or the optimizer has a
         state.
     TypeError
@@ -181,8 +186,7 @@ class Solver:
         self.iterations_per_epoch = -(-count // self.batch_size)
         self.state = TrainingState(model, count, self.seed)
         self._workspace = Workspace()
-        # Memory for the inputs of a minibatch, by what is done to them.
-        self._inputs: dict[str, npt.NDArray[Any]] = {}
+        self._minibatches = Minibatches(model, *self.data["train"], self.weights, self.batch_size)
         self._begin()
 
     def reset(self) -> None:
@@ -244,8 +248,8 @@ class Solver:
 
     @functools.cached_property
     def data_sums(self) -> dict[str, str]:
-        """Shape, dtype and checksum of each array of the data."""
-        return data_sums(self.data, self.weights)
+        """Shape, dtype and checksum of each array of the data, and the statistics that prepare raw images."""
+        return data_sums(self.data, self.weights, self.model.statistics)
 
     @property
     def best_params(self) -> dict[str, FloatArray]:
@@ -347,48 +351,15 @@ class Solver:
         position = self.iteration % self.iterations_per_epoch
         self.state.shuffle(self.epoch)
         chosen = self.state.order[position * self.batch_size : (position + 1) * self.batch_size]
-        x, labels = self._minibatch(chosen)
-        weights = {} if self.weights is None else {"weights": self.weights[chosen]}
-        if self.augmentation is not None:
-            x = self._augment(x, self.augmentation)
+        x, labels, options = self._minibatches.take(chosen, self.augmentation, self.state.augmenting)
         factor = 1.0 if self.schedule is None else self.schedule(self.iteration / self.iterations_per_epoch)
         self.optimizer.rate_factor = as_number(factor, "the schedule's factor", at_least=0)
         # What overflows is found by the loss, and reported below in one sentence instead of in NumPy's many.
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.model.train_step(x, labels, self.optimizer, self._workspace, **weights)
+            loss = self.model.train_step(x, labels, self.optimizer, self._workspace, **options)
             if not np.isfinite(loss):
                 self._diverged(x, f"the loss of iteration {self.iteration + 1} is {loss}")
         return loss
-
-    def _minibatch(self, chosen: IntArray) -> tuple[FloatArray, IntArray]:
-        """Return the inputs and labels of the chosen training examples, in memory that each step uses again."""
-        x, labels = self.data["train"]
-        taken = self._input("taken", len(chosen), x.dtype)
-        np.take(x, chosen, axis=0, out=taken, mode="clip")  # any other mode makes a copy first
-        dtype = next((param.dtype for param in self.model.params.values()), x.dtype)
-        if x.dtype.kind == "f" and x.dtype != dtype:
-            converted = self._input("converted", len(chosen), dtype)
-            converted[...] = taken
-            taken = converted
-        return taken, labels[chosen]
-
-    def _input(self, name: str, count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return memory for the inputs of a minibatch."""
-        kept = self._inputs.get(name)
-        if kept is None or kept.dtype != dtype:
-            x = self.data["train"][0]
-            kept = self._inputs[name] = np.empty((min(self.batch_size, len(x)), *x.shape[1:]), dtype)
-        return kept[:count]
-
-    def _augment(self, x: FloatArray, augmentation: Augment) -> FloatArray:
-        """Return the augmented inputs, after checking their shape."""
-        if isinstance(augmentation, Augmentation):
-            x = as_real(x, "augmentation: x")
-            return augmentation(x, self.state.augmenting, out=self._input("augmented", len(x), x.dtype))
-        augmented = augmentation(x, self.state.augmenting)
-        if np.shape(augmented) != x.shape:
-            raise ValueError(f"augmentation: expected x of shape {x.shape}, got {np.shape(augmented)}")
-        return augmented
 
     def _check_if_due(self) -> bool:
         """At the start and after an epoch, once: append the accuracies, and keep the parameters if they are the best.
