@@ -465,9 +465,9 @@ class Sequential:
             Memory that each call uses again. Without it, a small prediction reuses the model's spare memory; a large
             one allocates new memory.
         flips : bool
-            Return the mean of the scores of each image and of its mirror image, left to right. That is often a little
-            better for photographs, in twice the time, but not for digits or text. Probabilities and labels are then
-            those of the mean scores.
+            Return the mean of the scores of each prepared image and of its mirror image, left to right. That is often a
+            little better for photographs, in twice the time, but not for digits or text. Probabilities and labels are
+            then those of the mean scores.
 
         Returns
         -------
