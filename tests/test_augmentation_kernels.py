@@ -80,7 +80,7 @@ def augment(
     x = at_the_end_of_memory(x)
     given = [array if own is None else own for array, own in zip(neutral(len(x)), (moves, tones, cuts), strict=True)]
     moves, tones, cuts = (at_the_end_of_memory(np.asarray(array)) for array in given)
-    mean, std = factors or (np.empty(0), np.empty(0))
+    mean, std = factors or (np.zeros(1), np.ones(1))
     mean, std = (at_the_end_of_memory(np.asarray(array).astype(dtype).reshape(-1)) for array in (mean, std))
     y = at_the_end_of_memory(np.full(x.shape, np.nan, dtype))
     maps = None if maps is None else at_the_end_of_memory(maps)
@@ -137,15 +137,14 @@ def test_tones_statistics_and_cuts(rng, shape, pixel_type, dtype, unit):
     tones[:1, 0] = 1  # brightness alone
     tones[1:2, 1] = 0  # contrast alone
     cuts = np.stack([np.sort(rng.integers(0, size + 1, (count, 2))) for size in image[1:]], axis=1).reshape(count, 4)
-    means = [[], [0.4], rng.uniform(0, 1, image)]
-    stds = [[], [0.3], rng.uniform(0.1, 1, image)]
+    means = [[0.4], rng.uniform(0, 1, image)]
+    stds = [[0.3], rng.uniform(0.1, 1, image)]
     for mean, std in [(mean, std) for mean in means for std in stds]:
         y = augment(x, dtype, tones=tones, cuts=cuts, unit=unit, factors=(mean, std))
         for n in range(count):
             expected = x[n] / unit
             expected = tones[n, 0] * (expected - expected.mean()) + expected.mean() + tones[n, 1]
-            expected = expected - (mean if len(mean) else 0)
-            expected = np.divide(expected, std if len(std) else 1)
+            expected = (expected - mean) / std
             expected[:, cuts[n, 0] : cuts[n, 1], cuts[n, 2] : cuts[n, 3]] = 0
             np.testing.assert_allclose(y[n], expected, rtol=1e-4, atol=1e-4 * 255 / unit)
 
@@ -154,12 +153,10 @@ def test_tones_statistics_and_cuts(rng, shape, pixel_type, dtype, unit):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_prepare_has_the_bits_of_plain_arithmetic_and_augment_has_them_too(rng, shape, unit):
     x, image = pixels(rng, shape, np.uint8), shape[1:]
-    means = [np.empty(0), np.array([0.4]), rng.uniform(0, 1, image)]
-    stds = [np.empty(0), np.array([0.3]), rng.uniform(0.1, 1, image)]
+    means = [np.zeros(1), np.array([0.4]), rng.uniform(0, 1, image)]
+    stds = [np.ones(1), np.array([0.3]), rng.uniform(0.1, 1, image)]
     for mean, std in [(mean.astype(np.float32), std.astype(np.float32)) for mean in means for std in stds]:
-        expected = x.astype(np.float32) / np.float32(unit)
-        expected = expected - mean if mean.size else expected
-        expected = expected / std if std.size else expected
+        expected = (x.astype(np.float32) / np.float32(unit) - mean) / std
         y = at_the_end_of_memory(np.full((len(x), math.prod(image)), np.nan, np.float32))
         flat = at_the_end_of_memory(x.reshape(y.shape))
         _kernels.prepare(flat, unit, *(at_the_end_of_memory(array.reshape(-1)) for array in (mean, std)), y)

@@ -239,15 +239,13 @@ class Augmentation:
 
     def _draw(self, count: int, size: tuple[int, ...], rng: np.random.Generator) -> Amounts:
         """Draw the amounts for so many images of a height and a width; what is off draws nothing."""
-        moves, tones, cuts = np.zeros((count, 4), np.intp), np.ones((count, 2)), np.zeros((count, 4), np.intp)
+        moves, tones, cuts = np.zeros((count, 4), np.intp), np.zeros((count, 2)), np.zeros((count, 4), np.intp)
         moves[:, :2] = rng.integers(-self.shift, self.shift, (count, 2), endpoint=True)
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation, count))
         for axis, is_wanted in enumerate((self.flip_vertically, self.flip)):
             if is_wanted:
                 moves[:, 2 + axis] = rng.integers(0, 2, count)
-        tones[:, 1] = 0
-        if self.contrast:
-            tones[:, 0] = rng.uniform(1 - self.contrast, 1 + self.contrast, count)
+        tones[:, 0] = rng.uniform(1 - self.contrast, 1 + self.contrast, count) if self.contrast else 1
         if self.brightness:
             tones[:, 1] = rng.uniform(-self.brightness, self.brightness, count)
         if self.cutout:
@@ -269,7 +267,7 @@ class Augmentation:
         is_raw, moves, maps, tones, cuts = x.dtype == np.uint8, *amounts
         # What a pixel is divided by first, and how far it is then from black to white.
         unit, white = 1.0, 255.0 if is_raw else 1.0
-        mean = std = np.empty(0, y.dtype)
+        mean, std = np.zeros(1, y.dtype), np.ones(1, y.dtype)
         if statistics is not None:
             mean, std = statistics.flat(y.dtype)
             unit, white = (statistics.unit if is_raw else 1.0), 255 / statistics.unit

@@ -115,12 +115,12 @@ class Statistics:
         return 255.0 if self.divide_by_255 else 1.0
 
     def flat(self, dtype: npt.DTypeLike) -> tuple[FloatArray, FloatArray]:
-        """Return mean and std as the kernels take them: one number, one for each pixel, or none, on one axis."""
+        """Return mean and std as the kernels take them: on one axis, one number, 0 and 1 for none, or one a pixel."""
         mean, std = (
-            np.empty(0, dtype)
+            np.full(1, neutral, dtype)
             if array is None
             else as_plain(array if array.size == 1 else np.broadcast_to(array, self.image_shape), dtype).reshape(-1)
-            for array in (self.mean, self.std)
+            for array, neutral in ((self.mean, 0), (self.std, 1))
         )
         return mean, std
 

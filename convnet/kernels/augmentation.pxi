@@ -74,44 +74,40 @@ cdef inline double mean_pixel(const pixel* x, Py_ssize_t size) noexcept nogil:
 cdef inline void prepare_image(
     floating* y, Py_ssize_t size,                # INOUT (size,)
     floating unit,
-    const floating* mean, Py_ssize_t means,      # IN (means,): none, one, or `size` of them
+    const floating* mean, Py_ssize_t means,      # IN (means,): one, or `size` of them
     const floating* std, Py_ssize_t stds,        # IN (stds,): the same
 ) noexcept nogil:
     """y = (y / unit - mean) / std."""
     cdef Py_ssize_t i
-    if unit != 1:
+    cdef floating one_mean = mean[0], one_std = std[0]
+    if means == 1 and stds == 1:
         for i in range(size):
-            y[i] /= unit
-    if means == 1:
+            y[i] = (y[i] / unit - one_mean) / one_std
+    elif stds == 1:
         for i in range(size):
-            y[i] -= mean[0]
+            y[i] = (y[i] / unit - mean[i]) / one_std
+    elif means == 1:
+        for i in range(size):
+            y[i] = (y[i] / unit - one_mean) / std[i]
     else:
-        for i in range(means):
-            y[i] -= mean[i]
-    if stds == 1:
         for i in range(size):
-            y[i] /= std[0]
-    else:
-        for i in range(stds):
-            y[i] /= std[i]
+            y[i] = (y[i] / unit - mean[i]) / std[i]
 
 
 def prepare(
     const uint8_t[:, ::1] x not None,            # IN (N, M)
     double unit,
-    const floating[::1] mean not None,           # IN (M,), (1,) for all pixels, or (0,) for none
+    const floating[::1] mean not None,           # IN (M,), or (1,) for all pixels
     const floating[::1] std not None,            # IN, the same
     floating[:, ::1] y not None,                 # OUT (N, M)
 ):
     """y = (x / unit - mean) / std, for raw images."""
     cdef Py_ssize_t n, i, size = x.shape[1]
-    cdef const floating* means = &mean[0] if mean.shape[0] else NULL
-    cdef const floating* stds = &std[0] if std.shape[0] else NULL
     with nogil:
         for n in range(x.shape[0]):
             for i in range(size):
                 y[n, i] = <floating>x[n, i]
-            prepare_image(&y[n, 0], size, <floating>unit, means, mean.shape[0], stds, std.shape[0])
+            prepare_image(&y[n, 0], size, <floating>unit, &mean[0], mean.shape[0], &std[0], std.shape[0])
 
 
 def augment(
@@ -124,7 +120,7 @@ def augment(
     const double[:, ::1] tones not None,         # IN (N, 2): factor about the image's mean, and what is added
     const Py_ssize_t[:, ::1] cuts not None,      # IN (N, 4): the rows [0] to [1] and columns [2] to [3] are cut out
     double unit,
-    const floating[::1] mean not None,           # IN (C * H * W,), (1,) for all pixels, or (0,) for none
+    const floating[::1] mean not None,           # IN (C * H * W,), or (1,) for all pixels
     const floating[::1] std not None,            # IN, the same
     floating[:, :, :, ::1] y not None,           # OUT (N, C, H, W)
 ):
@@ -135,11 +131,9 @@ def augment(
     cdef Py_ssize_t n, c, h, w, i, channels = x.shape[1], height = x.shape[2], width = x.shape[3]
     cdef Py_ssize_t size = channels * height * width
     cdef bint is_warped = maps is not None
-    cdef const floating* means = &mean[0] if mean.shape[0] else NULL
-    cdef const floating* stds = &std[0] if std.shape[0] else NULL
     cdef const pixel* source
     cdef floating* target
-    cdef floating gain, addend
+    cdef floating gain, addend, first
     with nogil:
         for n in range(x.shape[0]):
             source, target = &x[n, 0, 0, 0], &y[n, 0, 0, 0]
@@ -151,15 +145,14 @@ def augment(
                 move_image(
                     source, channels, height, width, &moves[n, 0], reflect, has_ground, <floating>ground, target,
                 )
-            if tones[n, 0] == 1 and tones[n, 1] == 0:
-                prepare_image(target, size, <floating>unit, means, mean.shape[0], stds, std.shape[0])
-            else:
-                gain, addend = <floating>(tones[n, 0] / unit), <floating>tones[n, 1]
+            first = <floating>unit
+            if tones[n, 0] != 1 or tones[n, 1] != 0:
+                gain, addend, first = <floating>(tones[n, 0] / unit), <floating>tones[n, 1], 1
                 if tones[n, 0] != 1:
                     addend = <floating>(tones[n, 1] + (1 - tones[n, 0]) * mean_pixel(source, size) / unit)
                 for i in range(size):
                     target[i] = gain * target[i] + addend
-                prepare_image(target, size, <floating>1, means, mean.shape[0], stds, std.shape[0])
+            prepare_image(target, size, first, &mean[0], mean.shape[0], &std[0], std.shape[0])
             for c in range(channels):
                 for h in range(cuts[n, 0], cuts[n, 1]):
                     for w in range(cuts[n, 2], cuts[n, 3]):
