@@ -27,7 +27,7 @@ from convnet.layers.dropout import dropout_backward, dropout_forward
 from convnet.layers.fused_convolution import conv_relu_pool_backward, conv_relu_pool_forward
 from convnet.layers.gated_activations import gelu_backward, gelu_forward, silu_backward, silu_forward
 from convnet.layers.global_pooling import global_average_pool_backward, global_average_pool_forward
-from convnet.layers.losses import softmax
+from convnet.layers.labels import softmax
 from convnet.layers.normalization import batch_norm2d_backward, batch_norm2d_forward
 from convnet.layers.pooling import (
     average_pool2d_backward,

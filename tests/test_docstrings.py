@@ -20,6 +20,7 @@ WITH_EXAMPLES = {
     "convnet.datasets.mixup",
     "convnet.layers.base",
     "convnet.layers.gradient_check",
+    "convnet.layers.labels",
     "convnet.training.optimizers",
     "convnet.webpage",
 }

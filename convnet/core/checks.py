@@ -4,8 +4,9 @@ The `as_*` functions return the argument in the form that the kernels need. The 
 """
 
 import functools
+import inspect
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf, isfinite
 from typing import Any
 
@@ -33,6 +34,7 @@ __all__ = [
     "check_shape",
     "join_sizes",
     "output_size",
+    "takes_keyword",
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -234,3 +236,15 @@ def output_size(size: int, kernel: int, stride: int, padding: int, what: str) ->
             f"{what} = floor(({size} + 2*{padding} - {kernel}) / {stride}) + 1 = {output}, expected at least 1"
         )
     return output
+
+
+def takes_keyword(function: Callable[..., Any], name: str) -> bool:
+    """Return whether a function can be called with the keyword argument `name`."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a function without a signature, such as one of C
+        return False
+    named = parameters.get(name)
+    if named is not None and named.kind is not inspect.Parameter.POSITIONAL_ONLY:
+        return True
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())

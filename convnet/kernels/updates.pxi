@@ -1,4 +1,4 @@
-"""The optimizers' updates of parameters, L2 regularisation, and sums of squares."""
+"""The optimizers' updates of parameters, moving averages of them, L2 regularisation, and sums of squares."""
 
 RULES = {
     "sgd": SIMD_SGD,
@@ -94,6 +94,19 @@ def update(
         return
     with nogil:
         apply_rule(level, &rule.r, grad, param, first, second)
+
+
+def move_average(
+    double share,                            # in [0, 1]
+    const floating[::1] x not None,          # IN (M,)
+    floating[::1] average not None,          # INOUT (M,)
+):
+    """average = (1 - share) * average + share * x; exactly x where share is 1 and the average finite."""
+    cdef Py_ssize_t i
+    cdef floating new = <floating>share, old = <floating>(1 - share)
+    with nogil:
+        for i in range(average.shape[0]):
+            average[i] = old * average[i] + new * x[i]
 
 
 def add_l2(

@@ -13,6 +13,7 @@ from convnet.layers.gated_activations import GELU, SiLU
 from convnet.layers.global_pooling import GlobalAveragePool
 from convnet.layers.gradient_check import gradient_error
 from convnet.layers.initializers import glorot_normal, glorot_uniform, he_normal, he_uniform
+from convnet.layers.labels import BinaryLabels, ClassLabels, Labels, RealLabels, takes_labels
 from convnet.layers.losses import binary_loss, softmax_loss, svm_loss
 from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
@@ -24,13 +25,17 @@ __all__ = [
     "Affine",
     "AveragePool2D",
     "BatchNorm2D",
+    "BinaryLabels",
+    "ClassLabels",
     "Conv2D",
     "Dropout",
     "GlobalAveragePool",
+    "Labels",
     "Layer",
     "LeakyReLU",
     "MaxPool2D",
     "ReLU",
+    "RealLabels",
     "Residual",
     "SiLU",
     "Sigmoid",
@@ -43,6 +48,7 @@ __all__ = [
     "he_uniform",
     "softmax_loss",
     "svm_loss",
+    "takes_labels",
 ]
 
 # The library's layers by name.

@@ -1,6 +1,5 @@
-"""Loss functions, from class scores and labels to a number and its gradient; and the softmax."""
+"""Loss functions, from class scores and labels to a number and its gradient."""
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,27 +11,22 @@ from convnet import _kernels
 from convnet.core.checks import (
     FloatArray,
     IntArray,
-    as_array,
     as_labels,
     as_number,
     as_real,
     as_weights,
-    check_shape,
+    takes_keyword,
 )
+from convnet.layers.labels import BinaryLabels, takes_labels
 
 __all__ = [
-    "BINARY_LOSSES",
     "LOSSES",
     "SOFTMAX_LOSSES",
     "Loss",
     "binary_loss",
-    "check_one_class",
     "gives_probabilities",
-    "softmax",
     "softmax_loss",
     "svm_loss",
-    "takes_binary_labels",
-    "takes_keyword",
     "takes_weights",
 ]
 
@@ -187,6 +181,7 @@ def svm_loss(scores: npt.ArrayLike, labels: npt.ArrayLike, margin: float = 1.0) 
     return _kernels.svm_loss(scores, labels, margin, dscores), dscores
 
 
+@takes_labels(BinaryLabels())
 def binary_loss(
     scores: npt.ArrayLike,
     labels: npt.ArrayLike,
@@ -232,15 +227,14 @@ def binary_loss(
 
     Notes
     -----
-    A model with it is trained by `Sequential.train_step`. Its probabilities are ``functional.sigmoid_forward(scores)``,
-    its answers ``scores > 0``; the methods `probabilities` and `predict` of a model are for one class an example.
+    What a model with it predicts, its probabilities and its accuracy stand in `BinaryLabels`.
 
     D. R. Cox, "The regression analysis of binary sequences", 1958. Without weights of examples it is PyTorch's
     ``binary_cross_entropy_with_logits`` with ``pos_weight``; with them, PyTorch divides by ``N * K`` all the same.
     """
     scores = _checked_scores(scores, "binary_loss")
     n, k = scores.shape
-    targets = _as_binary_labels(labels, scores.shape, "binary_loss")
+    targets = BinaryLabels().check(labels, "binary_loss", n, k).astype(np.float64)
     per_class = (
         np.ones(k) if positive_weights is None else as_weights(positive_weights, "binary_loss: positive_weights", k)
     )
@@ -268,73 +262,10 @@ def _checked_scores(scores: npt.ArrayLike, what: str) -> FloatArray:
     return scores
 
 
-def _as_binary_labels(labels: npt.ArrayLike, shape: tuple[int, ...], what: str) -> FloatArray:
-    """Return labels in [0, 1] of the shape of the scores, in float64."""
-    array = as_array(labels, f"{what}: labels")
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{what}: expected labels of numbers or truth values, got dtype {array.dtype}")
-    if array.shape != shape and not (shape[1] == 1 and array.shape == shape[:1]):
-        wanted = f"{shape} or {shape[:1]}" if shape[1] == 1 else f"{shape}, one for each class"
-        raise ValueError(f"{what}: expected labels of shape {wanted}, got shape {array.shape}")
-    valid = (array >= 0) & (array <= 1)
-    if not valid.all():
-        raise ValueError(f"{what}: expected labels in [0, 1], got {array[~valid][0]}")
-    return array.astype(np.float64).reshape(shape)
-
-
-def softmax(scores: npt.ArrayLike) -> FloatArray:
-    """Probabilities of the classes: ``exp(scores[n, k]) / sum over j of exp(scores[n, j])``.
-
-    Parameters
-    ----------
-    scores : array_like, shape (N, K)
-
-    Returns
-    -------
-    ndarray, shape (N, K)
-        Each row sums to 1.
-
-    Raises
-    ------
-    ValueError
-        If `scores` is not of two axes.
-    TypeError
-        If `scores` does not hold real numbers.
-    """
-    scores = as_real(scores, "softmax: scores")
-    check_shape(scores.shape, ("N", "K"), "softmax: scores")
-    with np.errstate(invalid="ignore", over="ignore"):  # an infinite score gives NaN
-        exponentials: FloatArray = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
-        exponentials /= exponentials.sum(axis=1, keepdims=True)
-    return exponentials
-
-
 # LOSSES: losses by their name in model files. SOFTMAX_LOSSES: those that make softmax(scores) estimate the classes'
-# probabilities, with any values of their options but `class_weights`. BINARY_LOSSES: those whose labels say yes or no
-# for every class.
+# probabilities, with any values of their options but `class_weights`.
 LOSSES: dict[str, Loss] = {function.__name__: function for function in (softmax_loss, svm_loss, binary_loss)}
 SOFTMAX_LOSSES: tuple[Loss, ...] = (softmax_loss,)
-BINARY_LOSSES: tuple[Loss, ...] = (binary_loss,)
-
-
-def takes_binary_labels(loss: Loss) -> bool:
-    """Return whether a loss takes labels (N, K), yes or no for every class, and not one class an example.
-
-    Parameters
-    ----------
-    loss : callable
-        A loss function, or a ``functools.partial`` of one that fixes its options.
-    """
-    return (loss.func if isinstance(loss, partial) else loss) in BINARY_LOSSES
-
-
-def check_one_class(loss: Loss, what: str) -> None:
-    """Raise a ValueError if a loss gives an example several labels, or a single score: none is then the highest."""
-    if takes_binary_labels(loss):
-        raise ValueError(
-            f"{what}: expected a loss of one class an example, got binary_loss; its labels are model.scores(x) > 0, "
-            "and their probabilities 1 / (1 + exp(-scores))"
-        )
 
 
 def gives_probabilities(loss: Loss) -> bool:
@@ -362,15 +293,3 @@ def takes_weights(loss: Callable[..., Any]) -> bool:
         A loss function, or a ``functools.partial`` of one that fixes its options.
     """
     return takes_keyword(loss, "weights")
-
-
-def takes_keyword(function: Callable[..., Any], name: str) -> bool:
-    """Return whether a function can be called with an argument of this name."""
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a function without a signature, such as one of C
-        return False
-    named = parameters.get(name)
-    if named is not None and named.kind is not inspect.Parameter.POSITIONAL_ONLY:
-        return True
-    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())

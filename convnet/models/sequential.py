@@ -13,20 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, IntArray, as_array, as_flag, as_number, as_real, as_shape
+from convnet.core.checks import FloatArray, as_array, as_flag, as_number, as_real, as_shape, takes_keyword
 from convnet.core.tables import format_table
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
-from convnet.layers.losses import (
-    Loss,
-    check_one_class,
-    softmax,
-    softmax_loss,
-    takes_binary_labels,
-    takes_keyword,
-    takes_weights,
-)
+from convnet.layers.labels import labels_of
+from convnet.layers.losses import Loss, softmax_loss, takes_weights
 from convnet.layers.mixed_loss import Mixed, mixed_loss
 from convnet.layers.stack import chain_shapes, name_layers
 from convnet.layers.stage import Grads, Update
@@ -71,7 +64,7 @@ class Sequential:
         Shape of one example: (C, H, W) for images.
     loss : callable
         ``loss(scores, labels) -> (loss, dscores)``; the scores are read-only. To be trained with weights of examples it
-        takes ``weights=``, too.
+        takes ``weights=``, too. Other labels than one class an example are declared with `takes_labels`.
     l2 : float
         Regularisation strength: the loss includes ``0.5 * l2 * sum(weight ** 2)`` over the parameters that the layers
         say are `regularised`: weights, not biases.
@@ -276,7 +269,7 @@ class Sequential:
         x : array_like, shape (N, *input_shape)
             N at least 1.
         labels : array_like of int, shape (N,)
-            In [0, K); of shape (N, K) for a `binary_loss`.
+            In [0, K); of shape (N, K) for a `binary_loss`, and what else a loss of other labels takes.
         weights : array_like, shape (N,), optional
             Weights of the examples, at least 0, for a loss function that takes them.
         mixed : (partners, factor), optional
@@ -503,38 +496,46 @@ class Sequential:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def probabilities(self, x: npt.ArrayLike, *, flips: bool = False) -> FloatArray:
-        """Return the class probabilities (N, K) of prepared inputs x: the softmax of their scores, with `flips` too.
+        """Return the probabilities (N, K) of prepared inputs x.
 
-        Only a model with the softmax loss estimates probabilities so. With `binary_loss` they are the sigmoid of the
-        scores.
-        """
-        check_one_class(self.loss_function, "probabilities")
-        return softmax(self.scores(x, flips=True) if flips else self.scores(x))
-
-    def predict(self, x: npt.ArrayLike, *, flips: bool = False) -> IntArray:
-        """Return the label (N,) with the highest score for each prepared input of x (N, *input_shape).
+        With one class an example they are the softmax of the scores, which estimates probabilities only where the
+        model was trained with the softmax loss; with `BinaryLabels` they are the sigmoid of the scores.
 
         `flips` is that of `scores`.
 
         Raises
         ------
         ValueError
-            If the shape is wrong, a score is NaN, so that none is the highest, or the loss is `binary_loss`.
+            If the shape is wrong, or the labels of the loss have no probabilities.
         TypeError
             If x does not hold real numbers.
         """
-        check_one_class(self.loss_function, "predict")
         scores = self.scores(x, flips=True) if flips else self.scores(x)  # a subclass's may have no `flips`
+        return labels_of(self.loss_function).probabilities(scores)
+
+    def predict(self, x: npt.ArrayLike, *, flips: bool = False) -> npt.NDArray[Any]:
+        """Return the label (N,) with the highest score for each prepared input of x (N, *input_shape).
+
+        With a loss of other labels: 0 or 1 for every class (N, K) with `BinaryLabels`, where K is 1 too; the scores
+        (N, K) with `RealLabels`. `flips` is that of `scores`.
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong, or a score is NaN, so that none is the highest.
+        TypeError
+            If x does not hold real numbers.
+        """
+        scores = self.scores(x, flips=True) if flips else self.scores(x)
         unknown = np.isnan(scores)
         if unknown.any():
             n = int(unknown.any(axis=1).argmax())
             where = self.first_non_finite(np.asarray(x)[n : n + 1], training=False)
             found = "" if where is None else f": {where} is the first that is not finite"
             raise ValueError(f"predict: expected scores, got NaN for x[{n}]{found}")
-        labels: IntArray = scores.argmax(axis=1)
-        return labels
+        return labels_of(self.loss_function).predict(scores)
 
-    def predict_images(self, images: npt.ArrayLike, *, flips: bool = False) -> IntArray:
+    def predict_images(self, images: npt.ArrayLike, *, flips: bool = False) -> npt.NDArray[Any]:
         """Predict the labels of raw images, which `statistics` preprocesses first.
 
         Parameters
@@ -546,6 +547,7 @@ class Sequential:
         Returns
         -------
         ndarray of int, shape (N,)
+            Or as `predict` returns it with a loss of other labels.
 
         Raises
         ------
@@ -585,14 +587,15 @@ def _check_loss(loss: Loss, num_classes: int, what: str) -> None:
 
     What the loss itself finds wrong with its arguments, such as a margin below 0, stays the ValueError that it is.
     """
-    labels = np.zeros((1, num_classes) if takes_binary_labels(loss) else 1, np.intp)
+    labels = labels_of(loss)
     try:
-        value, dscores = loss(np.zeros((1, num_classes)), labels)
+        value, dscores = loss(np.zeros((1, num_classes)), labels.example(num_classes))
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
     except Exception as error:
         raise TypeError(
-            f"{what}: expected a function such as softmax_loss, got {loss!r:.60}, which raised {error!r:.200}"
+            f"{what}: expected a function such as softmax_loss, got {loss!r:.60}, which raised {error!r:.200} with "
+            f"labels of {labels!r}; see takes_labels for losses of other labels"
         ) from error
     try:
         as_number(value, "loss")

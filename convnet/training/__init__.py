@@ -7,7 +7,7 @@ webpage.
 from convnet.training.callbacks import EarlyStopping, ProgressBar
 from convnet.training.checkpointing import Checkpoint
 from convnet.training.optimizers import SGD, Adadelta, Adam, Momentum, Optimizer, RMSProp
-from convnet.training.schedules import Constant, CosineDecay, EpochDecay, OneCycle, StepDecay
+from convnet.training.schedules import Constant, CosineDecay, EpochDecay, OneCycle, PlateauDecay, StepDecay
 from convnet.training.solver import Callback, Solver
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Momentum",
     "OneCycle",
     "Optimizer",
+    "PlateauDecay",
     "ProgressBar",
     "RMSProp",
     "Solver",

@@ -3,7 +3,8 @@
 A checkpoint is an archive (see `convnet.formats.archives`) of the kind ``checkpoint``. Its arrays are, by the names of
 the model's parameters and of its state, ``model.*`` and, where they are others, ``best.*``, ``checked.*`` and
 ``last.*``: those of the best validation accuracy, of the last accuracy check, and of the last iteration where the model
-has the best ones; then ``optimizer.*``, the histories, the ``order`` of the epoch's examples, and what callbacks keep.
+has the best ones; ``averages.*``, where there are moving averages; then ``optimizer.*``, the histories, the ``order``
+of the epoch's examples, and what callbacks keep.
 The JSON object has the counters, the states of the random generators, the name of the instruction set, and in ``run``
 what the run is made of (see `convnet.training.run`), which has to be that of the run that goes on.
 
@@ -32,7 +33,7 @@ from convnet.training.state import HISTORIES, Snapshot, TrainingState, model_arr
 __all__ = ["Parts", "checkpoints_in", "resume", "save"]
 
 KIND, VERSION = "checkpoint", 2
-SNAPSHOTS = ("best", "checked", "last")
+SNAPSHOTS = ("best", "checked", "last", "averages")
 
 
 class Keeper(Protocol):
@@ -86,7 +87,7 @@ def save(parts: Parts, path: PathLike) -> None:
             "not lead to what an undisturbed training does; resume from an earlier checkpoint, or call reset"
         )
     state.check(parts.model)
-    snapshots = {"model": model_arrays(parts.model), "best": state.best, "last": state.last}
+    snapshots = {"model": model_arrays(parts.model), "best": state.best, "last": state.last, "averages": state.averages}
     if state.checked is not state.best:
         snapshots["checked"] = state.checked
     arrays = {f"{prefix}.{name}": array for prefix, kept in snapshots.items() for name, array in kept.items()}
@@ -143,8 +144,16 @@ def resume(parts: Parts, path: PathLike) -> None:
 
 def _differences(run: dict[str, Any], own: dict[str, Any]) -> list[str]:
     """Return one text per difference between a checkpoint's run and this one."""
+    # What an earlier release did not write is None, the default of what came later.
     different = [name for name in {**own, **run} if run.get(name) != own.get(name)]
-    texts = [f"{name:.40} {run.get(name)!r:.200}, expected {own.get(name)!r:.200}" for name in different[:3]]
+
+    def shown(kept: dict[str, Any], name: str, otherwise: str) -> str:
+        return f"{kept[name]!r:.200}" if name in kept else otherwise
+
+    texts = [
+        f"{name:.40} {shown(run, name, 'is not in it')}, expected {shown(own, name, 'nothing')}"
+        for name in different[:3]
+    ]
     return texts + ([f"and {len(different) - 3} more"] if len(different) > 3 else [])
 
 
@@ -161,6 +170,8 @@ def _load(parts: Parts, header: dict[str, Any], arrays: Arrays) -> None:
     values = _values(parts, header, arrays)
     if values["best_validation_accuracy"] >= 0 and not snapshots["best"]:
         raise ValueError("the best parameters are missing")
+    if parts.state.averages and not snapshots["averages"]:
+        raise ValueError("the moving averages are missing")
     optimizer_state: dict[str, Arrays] = {name: {} for name in params} if header["optimizer_has_state"] else {}
     for key in parts.optimizer.state_names if optimizer_state else ():
         prefix = f"optimizer.{key}"

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, as_labels, as_weights
+from convnet.core.checks import FloatArray, as_weights
 from convnet.datasets.mixup import Mixup
 from convnet.datasets.preprocessing import Statistics, fingerprint
-from convnet.layers.losses import takes_binary_labels, takes_weights
+from convnet.layers.labels import labels_of
+from convnet.layers.losses import takes_weights
 from convnet.models.sequential import Sequential
+from convnet.training.optimizers import Optimizer
 
 __all__ = [
-    "check_loss",
+    "check_arguments",
     "data_sums",
     "described",
     "described_model",
@@ -24,13 +26,35 @@ __all__ = [
 ]
 
 
-def check_loss(model: Sequential) -> None:
-    """Raise a ValueError unless the model's loss takes labels whose accuracy a Solver can check."""
-    if takes_binary_labels(model.loss_function):
+def check_arguments(
+    model: Sequential,
+    data: Mapping[str, npt.NDArray[Any]],
+    optimizer: Optimizer,
+    schedule: Callable[..., float] | None,
+    augmentation: Callable[..., Any] | None,
+) -> None:
+    """Raise an error that names the first of a Solver's objects that is of the wrong kind."""
+    for name, value, kind, example in (
+        ("model", model, Sequential, "ConvNet1()"),
+        ("optimizer", optimizer, Optimizer, "SGD(0.1)"),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"Solver: expected {name} to be an object such as {example}, got {value!r:.60}")
+    for name, function, example in (
+        ("schedule", schedule, "EpochDecay(0.8)"),
+        ("augmentation", augmentation, "Augmentation()"),
+    ):
+        if function is not None and (not callable(function) or isinstance(function, type)):
+            raise TypeError(
+                f"Solver: expected {name} to be a function, or an object such as {example}, got {function!r:.60}"
+            )
+    if optimizer.state:
         raise ValueError(
-            "Solver: expected a model with a loss of one class an example, such as softmax_loss, got one with "
-            f"{described(model.loss_function):.60}, whose accuracy the Solver cannot check; use Sequential.train_step"
+            f"Solver: expected an optimizer without the state of earlier training, got {optimizer!r} with one; "
+            "make a new one, or create the Solver first and then call optimizer.load_state"
         )
+    if not isinstance(data, Mapping):
+        raise TypeError(f"Solver: expected data to be a dictionary as of preprocess, got a {type(data).__name__}")
 
 
 def example_weights(model: Sequential, data: Mapping[str, npt.NDArray[Any]], count: int) -> FloatArray | None:
@@ -88,7 +112,7 @@ def described(thing: Any) -> str | None:
     if thing is None:
         return None
     if isinstance(thing, partial):
-        arrays = {name: value.tolist() for name, value in thing.keywords.items() if isinstance(value, np.ndarray)}
+        arrays = {name: np.asarray(value).tolist() for name, value in thing.keywords.items() if _is_array(value)}
         # The text of a long array would leave out its middle, that of its list does not.
         return f"{described(thing.func)} with {thing.args!r} {thing.keywords | arrays!r}"
     if isinstance(thing, Mixup):
@@ -97,6 +121,11 @@ def described(thing: Any) -> str | None:
         return f"{thing.__module__}.{thing.__qualname__}"
     has_repr = any("__repr__" in vars(cls) for cls in type(thing).__mro__[:-1])  # another than object's
     return repr(thing) if has_repr else type(thing).__qualname__
+
+
+def _is_array(value: Any) -> bool:
+    """Return whether something is an array of NumPy's or another library's, such as a Series of pandas."""
+    return hasattr(value, "__array__") and np.ndim(value) > 0
 
 
 def labelled(
@@ -113,7 +142,7 @@ def labelled(
             f"got {x.shape}"
         )
     raw_statistics(model, x, f"x_{part}")
-    return x, as_labels(labels, f"Solver: y_{part}", len(x), model.num_classes)
+    return x, labels_of(model.loss_function).check(labels, f"Solver: y_{part}", len(x), model.num_classes)
 
 
 def raw_statistics(model: Sequential, x: npt.NDArray[Any], name: str) -> Statistics | None:

@@ -1,17 +1,36 @@
 """Learning-rate schedules: callables of the fractional epoch that return a factor on the learning rate.
 
 Any function does: ``schedule(epoch) -> factor``, where epoch is 0 before the first minibatch and 1.5 in the middle of
-the second epoch. No schedule is a constant factor of 1.
+the second epoch. No schedule is a constant factor of 1. A schedule that takes the keyword ``accuracies`` gets the
+validation accuracies so far, too: a list whose first entry is from before the training. As a function of these alone it
+has no state of its own, so that a training that resumes goes on bit for bit.
 """
 
-from collections.abc import Callable
-from math import cos, floor, pi
+from collections.abc import Callable, Sequence
+from math import cos, floor, inf, pi
 
-from convnet.core.checks import as_count, as_number
+from convnet.core.checks import as_count, as_number, takes_keyword
 
-__all__ = ["Constant", "CosineDecay", "EpochDecay", "OneCycle", "Schedule", "StepDecay"]
+__all__ = ["Constant", "CosineDecay", "EpochDecay", "OneCycle", "PlateauDecay", "Schedule", "StepDecay", "rate_factor"]
 
-Schedule = Callable[[float], float]
+Schedule = Callable[..., float]
+
+
+def rate_factor(schedule: Schedule | None, epoch: float, accuracies: Sequence[float]) -> float:
+    """Return a schedule's factor on the learning rate, after checking it; 1 without a schedule.
+
+    Parameters
+    ----------
+    schedule : callable or None
+    epoch : float
+        The fractional epoch, 0 at the start of training.
+    accuracies : sequence of float
+        The validation accuracies so far, for a schedule that takes them.
+    """
+    if schedule is None:
+        return 1.0
+    seen = {"accuracies": accuracies} if takes_keyword(schedule, "accuracies") else {}
+    return as_number(schedule(epoch, **seen), "the schedule's factor", at_least=0)
 
 
 class Constant:
@@ -159,6 +178,60 @@ class OneCycle:
 
     def __repr__(self) -> str:
         return f"OneCycle({self.epochs!r}, warmup={self.warmup!r}, first={self.first!r}, last={self.last!r})"
+
+
+class PlateauDecay:
+    """Multiply the learning rate by `decay` whenever the validation accuracy has stopped rising.
+
+    An epoch is better if its accuracy is above the best one before, from before the training on, by more than
+    `threshold`. After `patience` epochs in a row without a better one the factor is multiplied by `decay`, and the
+    epochs are counted anew.
+
+    Parameters
+    ----------
+    decay : float
+        In (0, 1).
+    patience : int
+        Epochs, at least 1.
+    threshold : float
+        At least 0; in the unit of the accuracies, which are fractions.
+    minimum : float
+        In [0, 1]: the factor is not lowered further.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a number is out of range.
+
+    Notes
+    -----
+    The rule of PyTorch's ``ReduceLROnPlateau`` with ``mode="max"`` and ``threshold_mode="abs"``, but that its patience
+    counts one epoch less.
+    """
+
+    def __init__(self, decay: float = 0.1, *, patience: int = 5, threshold: float = 0.0, minimum: float = 0.0) -> None:
+        self.decay = as_number(decay, "decay", above=0, below=1)
+        self.patience = as_count(patience, "patience")
+        self.threshold = as_number(threshold, "threshold", at_least=0)
+        self.minimum = as_number(minimum, "minimum", at_least=0, at_most=1)
+
+    def __call__(self, epoch: float, *, accuracies: Sequence[float] = ()) -> float:
+        """Return the factor after the epochs with these validation accuracies."""
+        best, waited, factor = -inf, 0, 1.0
+        for accuracy in accuracies:
+            if accuracy > best + self.threshold:
+                best, waited = accuracy, 0
+            else:
+                waited += 1
+            if waited == self.patience:
+                factor, waited = max(factor * self.decay, self.minimum), 0
+        return factor
+
+    def __repr__(self) -> str:
+        return (
+            f"PlateauDecay({self.decay!r}, patience={self.patience!r}, threshold={self.threshold!r}, "
+            f"minimum={self.minimum!r})"
+        )
 
 
 def _cosine(start: float, end: float, done: float) -> float:

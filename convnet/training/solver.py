@@ -9,18 +9,21 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, IntArray, all_finite, as_count, as_flag, as_labels, as_number
+from convnet.core.checks import FloatArray, all_finite, as_count, as_flag, as_number
 from convnet.core.workspace import Workspace
 from convnet.datasets.augmentation import Augment
 from convnet.formats.archives import Arrays
 from convnet.formats.files import PathLike
+from convnet.layers.labels import labels_of
 from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
+from convnet.training.accuracy import accuracy_of, check_scores
+from convnet.training.averaging import move_averages, share_of
 from convnet.training.interrupts import interrupts_held_back
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
-from convnet.training.run import check_loss, data_sums, described, described_model, example_weights, labelled
-from convnet.training.schedules import Schedule
+from convnet.training.run import check_arguments, data_sums, described, described_model, example_weights, labelled
+from convnet.training.schedules import Schedule, rate_factor
 from convnet.training.state import TrainingState, model_arrays, restore
 
 __all__ = ["Callback", "Solver"]
@@ -58,12 +61,12 @@ class Callback:
 
 
 class Solver:
-    """Train a classification model, and predict with it.
+    """Train a model, and predict with it.
 
     An epoch goes through the training set once, in a new random order, ``ceil(N / batch_size)`` minibatches without
     replacement, the last one the shorter rest. When `train` begins and after every epoch the accuracy is checked; the
     model with the best validation accuracy, its parameters and its state, is kept, and by default restored when
-    training ends.
+    training ends. What the labels and the accuracy are, the model's loss says; see `takes_labels`.
 
     Parameters
     ----------
@@ -79,7 +82,8 @@ class Solver:
         The update rule, used by this Solver alone and without the state of earlier training. To continue from a saved
         optimizer state, create the Solver first, then call ``optimizer.load_state``.
     schedule : callable, optional
-        ``schedule(epoch) -> factor`` on the learning rate, called with the fractional epoch before each minibatch.
+        ``schedule(epoch) -> factor`` on the learning rate, called with the fractional epoch before each minibatch, and
+        if it takes ``accuracies=``, as `PlateauDecay` does, with `validation_accuracy_history` too.
     batch_size : int
         Examples of a minibatch.
     epochs : int
@@ -93,8 +97,16 @@ class Solver:
         ``augmentation(x, rng) -> x`` for the prepared inputs of each minibatch, such as an `Augmentation`, or `Mixup`,
         which mixes labels too. An `Augmentation` takes raw images as they are, and prepares them itself.
     restore_best : bool
-        If True, the model ends with the parameters of the best validation accuracy; otherwise with the last ones. The
-        last ones are usually better with a schedule that lowers the learning rate to 0.
+        If True, the model ends with the parameters of the best validation accuracy; otherwise with the last ones.
+        Choose False with a schedule that lowers the learning rate to 0, such as `CosineDecay` or `OneCycle`: the last
+        ones are then usually better, and of the best accuracy of many a part is luck. Keep True with a constant
+        learning rate, with `EarlyStopping`, and where a training may get worse at the end.
+    average : float, optional
+        In (0, 1), such as 0.999. The accuracy checks, what is kept as the best, and what the model ends with are then
+        of an exponential moving average of its parameters and its state: of about the last ``1 / (1 - average)``
+        iterations, and at first of the last tenth of them. The initial parameters have no part in it. While the
+        training runs, for callbacks and after an error or an interrupt, the model has the parameters that are trained.
+        How it is computed says `convnet.training.averaging.share_of`.
     num_train_check : int or None
         How many training examples, drawn once, the training accuracy is checked on; None for all of them.
 
@@ -110,7 +122,8 @@ class Solver:
     loss_history : list of float
         The loss of every iteration.
     train_accuracy_history, validation_accuracy_history : list of float
-        As fractions: when `train` began, and after every epoch of it.
+        As fractions: when `train` began, and after every epoch of it. With labels of another kind than one class an
+        example, what `Labels.accuracy` of that kind says.
     is_between_iterations : bool
         False while a step runs, and after a step that failed, until `reset` or `resume`. A checkpoint can be written
         only while it is True.
@@ -124,9 +137,8 @@ class Solver:
     ------
     ValueError
         If a data array is missing or empty, shapes, labels or weights do not fit the model, there are raw images and
-        ``model.statistics`` do not prepare them, the loss takes labels of
-        several classes an example, or no weights where there are some, a number is out of range, or the optimizer has a
-        state.
+        ``model.statistics`` do not prepare them, the loss takes no weights where there are some, a number is out of
+        range, or the optimizer has a state.
     TypeError
         If an argument is of the wrong type.
     """
@@ -145,31 +157,11 @@ class Solver:
         augmentation: Augment | None = None,
         restore_best: bool = True,
         num_train_check: int | None = 1000,
+        average: float | None = None,
     ) -> None:
-        for name, value, kind, example in (
-            ("model", model, Sequential, "ConvNet1()"),
-            ("optimizer", optimizer, Optimizer, "SGD(0.1)"),
-        ):
-            if not isinstance(value, kind):
-                raise TypeError(f"Solver: expected {name} to be an object such as {example}, got {value!r:.60}")
-        for name, function, example in (
-            ("schedule", schedule, "EpochDecay(0.8)"),
-            ("augmentation", augmentation, "Augmentation()"),
-        ):
-            if function is not None and (not callable(function) or isinstance(function, type)):
-                raise TypeError(
-                    f"Solver: expected {name} to be a function, or an object such as {example}, got {function!r:.60}"
-                )
+        check_arguments(model, data, optimizer, schedule, augmentation)
         if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
             raise TypeError(f"Solver: expected callbacks to be a sequence of Callback objects, got {callbacks!r:.60}")
-        if optimizer.state:
-            raise ValueError(
-                f"Solver: expected an optimizer without the state of earlier training, got {optimizer!r} with one; "
-                "make a new one, or create the Solver first and then call optimizer.load_state"
-            )
-        if not isinstance(data, Mapping):
-            raise TypeError(f"Solver: expected data to be a dictionary as of preprocess, got a {type(data).__name__}")
-        check_loss(model)
         self.model = model
         self.data = {part: labelled(model, data, part) for part in ("train", "validation")}
         self.weights = example_weights(model, data, len(self.data["train"][0]))
@@ -182,9 +174,10 @@ class Solver:
         self.augmentation = augmentation
         self.restore_best = as_flag(restore_best, "restore_best")
         self.num_train_check = None if num_train_check is None else as_count(num_train_check, "num_train_check")
+        self.average = None if average is None else as_number(average, "average", above=0, below=1)
         count = len(self.data["train"][0])
         self.iterations_per_epoch = -(-count // self.batch_size)
-        self.state = TrainingState(model, count, self.seed)
+        self.state = TrainingState(model, count, self.seed, self.average is not None)
         self._workspace = Workspace()
         self._minibatches = Minibatches(model, *self.data["train"], self.weights, self.batch_size)
         self._begin()
@@ -302,9 +295,9 @@ class Solver:
             self._end(error)
             raise
         self._end(None)
-        if self.restore_best:
+        if self.restore_best or self.state.averages:
             self.state.keep_last(self.model)
-            restore(self.model, self.state.best)
+            restore(self.model, self.state.best if self.restore_best else self.state.averages)
 
     def _end(self, first: BaseException | None) -> None:
         """Tell the callbacks that training ends; their errors do not replace the one that it ends by."""
@@ -342,6 +335,7 @@ class Solver:
             self.state.warn_if_broken()
             is_whole, self.state.is_between_iterations = self.is_between_iterations, False
             loss = self._step()
+            self._move_averages(self.iteration + 1)
             self.loss_history.append(loss)
             self.state.iteration += 1
             self.state.is_between_iterations = is_whole
@@ -352,14 +346,21 @@ class Solver:
         self.state.shuffle(self.epoch)
         chosen = self.state.order[position * self.batch_size : (position + 1) * self.batch_size]
         x, labels, options = self._minibatches.take(chosen, self.augmentation, self.state.augmenting)
-        factor = 1.0 if self.schedule is None else self.schedule(self.iteration / self.iterations_per_epoch)
-        self.optimizer.rate_factor = as_number(factor, "the schedule's factor", at_least=0)
+        epoch = self.iteration / self.iterations_per_epoch
+        self.optimizer.rate_factor = rate_factor(self.schedule, epoch, self.validation_accuracy_history)
         # What overflows is found by the loss, and reported below in one sentence instead of in NumPy's many.
         with np.errstate(over="ignore", invalid="ignore"):
             loss = self.model.train_step(x, labels, self.optimizer, self._workspace, **options)
             if not np.isfinite(loss):
                 self._diverged(x, f"the loss of iteration {self.iteration + 1} is {loss}")
         return loss
+
+    def _move_averages(self, iteration: int) -> None:
+        """Move the averages, if there are some, towards the model after an iteration; before the first, all the way."""
+        if self.average is not None:
+            share = share_of(iteration, self.average, self.iterations_per_epoch)
+            if share:
+                move_averages(self.state.averages, model_arrays(self.model), share)
 
     def _check_if_due(self) -> bool:
         """At the start and after an epoch, once: append the accuracies, and keep the parameters if they are the best.
@@ -371,28 +372,34 @@ class Solver:
         if checked == self.iteration or (checked >= 0 and self.iteration % self.iterations_per_epoch):
             return False
         self.state.check(self.model)
+        if not self.iteration:
+            self._move_averages(0)
         x, labels = self._train_check
         with np.errstate(over="ignore", invalid="ignore"):
-            train, train_finite = self._accuracy(x, labels)
-            validation, validation_finite = self._accuracy(*self.data["validation"])
-            arrays = model_arrays(self.model).values()
-            if not (train_finite and validation_finite and all(map(all_finite, arrays))):
-                suspects = self.data["validation"][0] if train_finite else x
-                self._diverged(suspects[: self.batch_size], f"not all is finite after iteration {self.iteration}")
-        self.state.keep(self.model)
+            is_finite = all(map(all_finite, (*model_arrays(self.model).values(), *self.state.averages.values())))
+            with self.state.averaged(self.model):
+                train, train_finite = self._accuracy(x, labels)
+                validation, validation_finite = self._accuracy(*self.data["validation"])
+                is_finite = is_finite and train_finite and validation_finite
+                suspects = (self.data["validation"][0] if train_finite else x)[: self.batch_size]
+                where = None if is_finite else self.model.first_non_finite(suspects)
+                if is_finite:
+                    self.state.keep(self.model)
+            if not is_finite:
+                self._diverged(suspects, f"not all is finite after iteration {self.iteration}", where)
         self.train_accuracy_history.append(train)
         self.validation_accuracy_history.append(validation)
-        if validation > self.best_validation_accuracy:
+        if validation > self.best_validation_accuracy or not self.state.best:
             self.state.best_validation_accuracy = validation
             self.state.best = self.state.checked
         self.state.checked_iteration = self.iteration
         return True
 
-    def _diverged(self, x: FloatArray, what: str) -> None:
+    def _diverged(self, x: FloatArray, what: str, where: str | None = None) -> None:
         """Restore the last finite parameters, and raise an error that says where the first other number appears."""
-        where = self.model.first_non_finite(x)
+        where = where or self.model.first_non_finite(x)
         advice = "look at the data" if where == "the input" else "try a smaller learning rate"
-        restore(self.model, self.state.checked)
+        self.state.go_back(self.model)
         if self.iteration:  # the iterations since that check are lost
             self.state.is_between_iterations = False
         rate = self.optimizer.learning_rate * self.optimizer.rate_factor
@@ -476,6 +483,7 @@ class Solver:
             "seed": self.seed,
             "restore_best": self.restore_best,
             "num_train_check": self.num_train_check,
+            "average": self.average,
             **self.data_sums,
         }
         keepers: dict[str, Callback] = {}
@@ -491,13 +499,14 @@ class Solver:
     def check_accuracy(
         self, x: npt.ArrayLike, labels: npt.ArrayLike, num_samples: int | None = None, batch_size: int = 100
     ) -> float:
-        """Return the fraction of examples whose label the model predicts.
+        """Return the accuracy of the model's predictions: with one class an example, the fraction of right ones.
 
         Parameters
         ----------
         x : array_like, shape (N, ...)
             Prepared inputs, N at least 1.
         labels : array_like of int, shape (N,)
+            Or what else the model's loss takes.
         num_samples : int, optional
             Check on a random sample of this many examples; the same one each time, by the Solver's random seed. All
             by default, and where there are no more.
@@ -507,7 +516,7 @@ class Solver:
         Returns
         -------
         float
-            In [0, 1].
+            In [0, 1], or what `Labels.accuracy` says of labels of another kind.
 
         Raises
         ------
@@ -518,34 +527,24 @@ class Solver:
         x = np.asarray(x)
         if not x.ndim:
             raise ValueError(f"check_accuracy: expected inputs of shape (N, ...), got {x!r}")
-        labels = as_labels(labels, "check_accuracy", len(x), self.model.num_classes)
+        labels = labels_of(self.model.loss_function).check(labels, "check_accuracy", len(x), self.model.num_classes)
         if not len(x):
             raise ValueError("check_accuracy: expected at least one example, got none")
         chosen = None
         if num_samples is not None and as_count(num_samples, "num_samples") < len(x):
             chosen = np.random.default_rng(self.seed).choice(len(x), num_samples, replace=False)
             x, labels = x[chosen], labels[chosen]
-        accuracy, finite = self._accuracy(x, labels, as_count(batch_size, "batch_size"))
-        if not finite and (unknown := np.isnan(self.model.scores(x)).any(axis=1)).any():
-            n = int(unknown.argmax())
-            where = self.model.first_non_finite(x[n : n + 1])
-            found = "" if where is None else f": {where} is the first that is not finite"
-            position = n if chosen is None else chosen[n]
-            raise ValueError(f"check_accuracy: expected scores, got NaN for x[{position}]{found}")
+        accuracy, is_finite = self._accuracy(x, labels, as_count(batch_size, "batch_size"))
+        if not is_finite:
+            check_scores(self.model, x, chosen)
         return accuracy
 
     def _accuracy(self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 100) -> tuple[float, bool]:
-        """Return the fraction of right predictions, and whether all scores are finite."""
+        """Return the accuracy of the predictions, and whether all scores are finite."""
         # Within a step, where a user's loss may ask for it, the step's own arrays lie in the Solver's memory.
         workspace = self._workspace if self.is_between_iterations else Workspace()
-        right, finite = 0, True
-        for start in range(0, len(x), batch_size):
-            part = slice(start, start + batch_size)
-            scores = self.model.scores(x[part], workspace)
-            right += int((scores.argmax(axis=1) == labels[part]).sum())
-            finite = finite and all_finite(scores)
-        return right / len(x), finite
+        return accuracy_of(self.model, x, labels, batch_size, workspace)
 
-    def predict(self, x: npt.ArrayLike) -> IntArray:
-        """Return the model's label (N,) for each prepared input of x (N, ...)."""
+    def predict(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return the model's label (N,) for each prepared input of x (N, ...); see `Sequential.predict`."""
         return self.model.predict(x)

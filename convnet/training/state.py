@@ -4,12 +4,14 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convnet.models.sequential import Sequential
+from convnet.training.averaging import in_place_of
 
 __all__ = ["HISTORIES", "Snapshot", "TrainingState", "model_arrays", "restore"]
 
@@ -30,6 +32,8 @@ class TrainingState:
         Training examples.
     seed : int
         Random seed of the order of the minibatches, of the augmentation, and of the sample for the training accuracy.
+    is_averaging : bool
+        Whether there are moving averages of the model.
 
     Attributes
     ----------
@@ -45,7 +49,10 @@ class TrainingState:
     best_validation_accuracy : float
     best, checked, last : dict of str to ndarray
         Copies of the model at the best validation accuracy, at the last accuracy check, and at the last iteration while
-        the model itself has the best ones; empty where there is none.
+        the model itself has the best ones, or the averages; empty where there is none. With averages, `best` and
+        `checked` are of them.
+    averages : dict of str to ndarray
+        Moving averages of the model; empty unless `is_averaging`.
     is_between_iterations : bool
         False while a step runs, and after a step that failed, until `reset` or `take_over`. A checkpoint can be written
         only while it is True.
@@ -53,8 +60,9 @@ class TrainingState:
         Whether the training ends after the current iteration.
     """
 
-    def __init__(self, model: Sequential, count: int, seed: int) -> None:
+    def __init__(self, model: Sequential, count: int, seed: int, is_averaging: bool = False) -> None:
         self.order = np.arange(count)
+        self.is_averaging = is_averaging
         # Two buffers: one holds the best snapshot, new snapshots go into the other.
         self._copies: list[Snapshot] = []
         self.reset(model, seed)
@@ -72,6 +80,7 @@ class TrainingState:
         self.last: Snapshot = {}
         if not self._copies or _difference(self._copies[0], model_arrays(model)):
             self._copies = [_copied(model_arrays(model)) for _ in range(2)]
+        self.averages = _copied(model_arrays(model)) if self.is_averaging else {}
         self.keep(model)
         shuffling, sampling, augmenting = np.random.SeedSequence(seed).spawn(3)
         self.shuffling, self.augmenting = np.random.default_rng(shuffling), np.random.default_rng(augmenting)
@@ -92,16 +101,27 @@ class TrainingState:
         for name, array in model_arrays(model).items():
             self.checked[name][...] = array
 
+    def averaged(self, model: Sequential) -> AbstractContextManager[None]:
+        """Give the model its averages, if there are some, until the end of a block."""
+        return in_place_of(model_arrays(model), self.averages)
+
+    def go_back(self, model: Sequential) -> None:
+        """Restore the model, and its averages, to the last accuracy check."""
+        restore(model, self.checked)
+        for name, average in self.averages.items():
+            average[...] = self.checked[name]
+
     def keep_last(self, model: Sequential) -> None:
-        """Keep the model as the one of the last iteration, before it becomes the best one."""
+        """Keep the model as the one of the last iteration, before it becomes the best one, or the averages."""
         self.check(model)
-        is_checked = self.checked_iteration == self.iteration
+        is_checked = self.checked_iteration == self.iteration and not self.averages
         self.last = self.checked if is_checked else _copied(model_arrays(model))
 
     def take_back_last(self, model: Sequential) -> None:
-        """Restore the arrays of the last iteration, unless the model was changed after the best ones were restored."""
+        """Restore the arrays of the last iteration, unless the model was changed after it got the others."""
         own = model_arrays(model)
-        if self.last and all(np.array_equal(own[name], best) for name, best in self.best.items()):
+        given = [kept for kept in (self.best, self.averages) if kept]
+        if self.last and any(all(np.array_equal(own[name], kept[name]) for name in kept) for kept in given):
             restore(model, self.last)
         self.last = {}
 
@@ -135,6 +155,8 @@ class TrainingState:
         self.is_between_iterations, self._has_warned = True, False
         self.best, self.last = self._filled(0, snapshots["best"]), dict(snapshots["last"])
         self.checked = self._filled(1, snapshots["checked"]) or self.best
+        for name, average in self.averages.items():
+            average[...] = snapshots["averages"][name]
 
     def _filled(self, position: int, values: Snapshot) -> Snapshot:
         """Return one of the two copies with these values, or an empty dictionary where there are none."""

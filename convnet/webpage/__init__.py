@@ -22,7 +22,8 @@ from convnet.datasets.mnist import load_mnist
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.files import PathLike, replace_file
 from convnet.layers.base import Layer
-from convnet.layers.losses import check_one_class, gives_probabilities
+from convnet.layers.labels import ClassLabels, labels_of
+from convnet.layers.losses import gives_probabilities
 from convnet.models.files import check_parts
 from convnet.models.sequential import Sequential
 
@@ -69,7 +70,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     ValueError
         If a parameter or the state is NaN or infinite, the statistics or class names do not fit the model, the
         samples' shapes do not fit, a score of theirs is NaN, there are neither samples nor an input that can be drawn,
-        or the loss is `binary_loss`, with which an example has no single class.
+        or the loss takes other labels than `ClassLabels`, so that an example has no single class.
     OSError
         If the file cannot be written; what was there before is still there.
 
@@ -88,7 +89,11 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         and model.input_shape[0] == 1
         and min(model.input_shape[1:]) >= LEAST_SIDE
     )
-    check_one_class(model.loss_function, "export")
+    if not isinstance(kind := labels_of(model.loss_function), ClassLabels):
+        raise ValueError(
+            f"export: expected a loss of one class an example, such as softmax_loss, got one of {kind!r}; the page "
+            "shows the scores of classes of which one is right"
+        )
     params = {name: _halves(array, name) for name, array in model.params.items()}
     for name, array in model.state.items():
         if not np.isfinite(array).all():

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convnet import functional, naive
-from convnet.layers.losses import BINARY_LOSSES, LOSSES
+from convnet.layers.labels import BinaryLabels, labels_of
+from convnet.layers.losses import LOSSES
 
 settings.register_profile(
     "convnet", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -175,7 +176,7 @@ def test_losses(data, name):
             data.draw(st.lists(st.integers(0, k - 1), min_size=n, max_size=n)), data.draw(st.sampled_from("bBhiq"))
         )
     )
-    if LOSSES[name] in BINARY_LOSSES:
+    if isinstance(labels_of(LOSSES[name]), BinaryLabels):
         labels = np.asarray(labels)[:, None] > np.arange(k)
     same(LOSSES[name](scores, labels), getattr(naive, name)(plain(scores), np.asarray(labels)))
 

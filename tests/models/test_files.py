@@ -29,7 +29,8 @@ from convnet import (
     svm_loss,
 )
 from convnet.formats.archives import write_archive
-from convnet.layers.losses import BINARY_LOSSES, LOSSES
+from convnet.layers.labels import BinaryLabels, labels_of
+from convnet.layers.losses import LOSSES
 
 
 def convnet1(dtype=np.float32):
@@ -101,7 +102,7 @@ def test_every_loss_and_its_options_come_back(tmp_path, rng, name):
         key: [0.5, 1.0, 0.0, 2.5] if p.default is None else p.default / 2 or 0.125 for key, p in parameters.items()
     }
     x, labels = 3 * rng.standard_normal((6, 3)), np.arange(6) % 4
-    if LOSSES[name] in BINARY_LOSSES:
+    if isinstance(labels_of(LOSSES[name]), BinaryLabels):
         labels = rng.random((6, 4))
     for given in ({}, options, {key: np.array(value)[()] for key, value in options.items()}):
         loss = partial(LOSSES[name], **given) if given else LOSSES[name]

@@ -21,7 +21,8 @@ from convnet import (
     Solver,
     preprocess,
 )
-from convnet.layers.losses import BINARY_LOSSES, LOSSES
+from convnet.layers.labels import BinaryLabels, labels_of
+from convnet.layers.losses import LOSSES
 
 OPTIMIZERS = {
     "SGD": lambda: SGD(0.05),
@@ -32,7 +33,7 @@ OPTIMIZERS = {
 }
 
 # A Solver refuses the others.
-ONE_CLASS_LOSSES = [loss for loss in LOSSES.values() if loss not in BINARY_LOSSES]
+ONE_CLASS_LOSSES = [loss for loss in LOSSES.values() if not isinstance(labels_of(loss), BinaryLabels)]
 
 COMBINATIONS = list(
     product(OPTIMIZERS, (ReLU, Sigmoid), (MaxPool2D, AveragePool2D), ONE_CLASS_LOSSES, (0, 1e-3), (0, 0.3))

@@ -1,12 +1,11 @@
 """The Solver's bookkeeping and its errors."""
 
-from functools import partial
 from itertools import chain
 
 import numpy as np
 import pytest
 
-from convnet import SGD, Adam, Affine, Callback, EpochDecay, ReLU, Sequential, Solver, binary_loss, softmax_loss
+from convnet import SGD, Adam, Affine, Callback, EpochDecay, ReLU, Sequential, Solver, softmax_loss
 
 
 def make_data(rng, n=23, dtype=np.float32):
@@ -575,10 +574,3 @@ def test_the_first_error_at_the_end_has_the_others_as_notes(rng):
         solver.train()
     assert caught.value.__notes__ == ["on_train_end of a callback raised another error: ValueError('no terminal')"]
     assert caught.value.__context__ is None
-
-
-@pytest.mark.parametrize("loss", [binary_loss, partial(binary_loss, positive_weights=[1.0, 2.0, 3.0])])
-def test_a_loss_of_several_labels_an_example_is_refused(rng, loss):
-    model = Sequential([Affine(6, 3, rng=rng)], (6,), loss=loss)
-    with pytest.raises(ValueError, match=r"^Solver: expected a model with a loss of one class.*binary_loss.*train"):
-        Solver(model, make_data(rng), SGD(0.1))
