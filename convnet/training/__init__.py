@@ -6,6 +6,7 @@ webpage.
 
 from convnet.training.callbacks import EarlyStopping, ProgressBar
 from convnet.training.checkpointing import Checkpoint
+from convnet.training.muon import Muon
 from convnet.training.optimizers import SGD, Adadelta, Adam, Momentum, Optimizer, RMSProp
 from convnet.training.schedules import Constant, CosineDecay, EpochDecay, OneCycle, PlateauDecay, StepDecay
 from convnet.training.solver import Callback, Solver
@@ -21,6 +22,7 @@ __all__ = [
     "EarlyStopping",
     "EpochDecay",
     "Momentum",
+    "Muon",
     "OneCycle",
     "Optimizer",
     "PlateauDecay",

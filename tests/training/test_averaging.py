@@ -257,6 +257,7 @@ def test_a_second_interrupt_within_a_check_leaves_the_trained_parameters(monkeyp
 OPTIMIZERS = {
     "Momentum": lambda: Momentum(0.02, nesterov=True),
     "Adam": lambda: Adam(0.02, weight_decay=0.01, clip_norm=1.0),
+    "Muon": lambda: convnet.Muon(0.02, others=("affine1.weight",)),
 }
 
 
