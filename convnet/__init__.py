@@ -70,6 +70,7 @@ from convnet.plotting import (
     plot_errors,
     plot_examples,
     plot_filters,
+    plot_learning_rates,
     plot_predictions,
     plot_profile,
     plot_training,
@@ -84,6 +85,7 @@ from convnet.training import (
     CosineDecay,
     EarlyStopping,
     EpochDecay,
+    LearningRates,
     Momentum,
     Muon,
     OneCycle,
@@ -93,6 +95,7 @@ from convnet.training import (
     RMSProp,
     Solver,
     StepDecay,
+    find_learning_rate,
 )
 
 __all__ = [
@@ -120,6 +123,7 @@ __all__ = [
     "Labels",
     "Layer",
     "LeakyReLU",
+    "LearningRates",
     "MaxPool2D",
     "Mixture",
     "Mixup",
@@ -142,6 +146,7 @@ __all__ = [
     "Tanh",
     "Workspace",
     "binary_loss",
+    "find_learning_rate",
     "functional",
     "get_num_threads",
     "glorot_normal",
@@ -159,6 +164,7 @@ __all__ = [
     "plot_errors",
     "plot_examples",
     "plot_filters",
+    "plot_learning_rates",
     "plot_predictions",
     "plot_profile",
     "plot_training",

@@ -8,7 +8,7 @@ from convnet.plotting.animation import FilterAnimation
 from convnet.plotting.filters import plot_filters
 from convnet.plotting.predictions import plot_confusion, plot_errors, plot_examples, plot_predictions
 from convnet.plotting.profile import plot_profile
-from convnet.plotting.training import plot_curves, plot_training
+from convnet.plotting.training import plot_curves, plot_learning_rates, plot_training
 
 __all__ = [
     "FilterAnimation",
@@ -17,6 +17,7 @@ __all__ = [
     "plot_errors",
     "plot_examples",
     "plot_filters",
+    "plot_learning_rates",
     "plot_predictions",
     "plot_profile",
     "plot_training",

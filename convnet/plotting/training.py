@@ -1,4 +1,4 @@
-"""Figures of a training: losses, accuracies, and curves to compare."""
+"""Figures of a training: losses, accuracies, the search for a learning rate, and curves to compare."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from convnet.core.checks import as_real
 from convnet.plotting.figures import new_figure
+from convnet.training.rate_finder import LearningRates
 from convnet.training.solver import Solver
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_curves", "plot_training"]
+__all__ = ["plot_curves", "plot_learning_rates", "plot_training"]
 
 DOTS = "#4c72b0"
 TRAINING = "#dd8452"
@@ -77,6 +78,40 @@ def plot_training(solver: Solver) -> "Figure":
     below.legend(loc="best")
     for axes in (above, below):
         axes.grid(alpha=0.3)
+    return figure
+
+
+def plot_learning_rates(found: LearningRates) -> "Figure":
+    """Draw the search for a learning rate: the losses as dots, their moving average, and the suggestion.
+
+    Parameters
+    ----------
+    found : LearningRates
+        From `find_learning_rate`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    figure = new_figure(8, 4)
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, ".", color=DOTS, alpha=0.5, label="loss of the minibatch")
+    axes.plot(found.rates, found.smoothed, color=TRAINING, linewidth=2, label="smoothed")
+    if found.suggestion is not None:
+        axes.axvline(found.suggestion, color=VALIDATION, linestyle="--", label=f"suggestion: {found.suggestion:.2g}")
+    # Single losses may be far above all others where training diverges.
+    low, high = float(min(found.losses.min(), found.smoothed.min())), float(found.smoothed.max())
+    margin = 0.08 * (high - low) or 0.1
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_xscale("log")
+    axes.set(title="Loss while the learning rate grows", xlabel="learning rate", ylabel="loss")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best")
     return figure
 
 

@@ -8,6 +8,7 @@ from convnet.training.callbacks import EarlyStopping, ProgressBar
 from convnet.training.checkpointing import Checkpoint
 from convnet.training.muon import Muon
 from convnet.training.optimizers import SGD, Adadelta, Adam, Momentum, Optimizer, RMSProp
+from convnet.training.rate_finder import LearningRates, find_learning_rate
 from convnet.training.schedules import Constant, CosineDecay, EpochDecay, OneCycle, PlateauDecay, StepDecay
 from convnet.training.solver import Callback, Solver
 
@@ -21,6 +22,7 @@ __all__ = [
     "CosineDecay",
     "EarlyStopping",
     "EpochDecay",
+    "LearningRates",
     "Momentum",
     "Muon",
     "OneCycle",
@@ -30,4 +32,5 @@ __all__ = [
     "RMSProp",
     "Solver",
     "StepDecay",
+    "find_learning_rate",
 ]
