@@ -227,7 +227,7 @@ def _plain_arguments(arguments: Mapping[str, Any]) -> dict[str, float | list[flo
     """Return the options of a loss as JSON has them, without those that are None, their default."""
     plain: dict[str, float | list[float]] = {}
     for name, value in arguments.items():
-        if isinstance(value, (Sequence, np.ndarray)) and np.ndim(value):
+        if np.ndim(value):
             plain[name] = as_real(value, f"save_model: {name}", np.float64).tolist()
         elif value is not None:
             plain[name] = as_number(value, f"save_model: {name}")

@@ -122,6 +122,24 @@ def test_an_option_of_the_loss_that_is_none_is_not_saved(tmp_path, rng, option):
     assert getattr(load_model(tmp_path / "model.npz").loss_function, "keywords", {}) == left
 
 
+class Series:
+    """An array of another library's, as a Series of pandas is one: neither NumPy's nor a Sequence."""
+
+    ndim = 1
+
+    def __init__(self, values):
+        self.values = np.array(values)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values.astype(dtype)
+
+
+def test_weights_of_classes_may_be_an_array_of_another_library(tmp_path, rng):
+    model = Sequential([Affine(3, 4, rng=rng)], (3,), loss=partial(softmax_loss, class_weights=Series([1, 2, 0.5, 3])))
+    save_model(model, tmp_path / "model.npz")
+    assert load_model(tmp_path / "model.npz").loss_function.keywords == {"class_weights": [1.0, 2.0, 0.5, 3.0]}
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"per_pixel_std": True}, {"subtract_mean": False}, {"divide_by_std": False}, {"divide_by_255": False}],

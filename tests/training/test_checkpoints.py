@@ -410,3 +410,42 @@ def test_a_checkpoint_tells_long_weights_of_classes_apart():
     others[1500] = 2
     assert described(loss(weights)) == described(loss(weights.copy())) == described(loss(weights.tolist()))
     assert described(loss(weights)) != described(loss(others))
+
+
+class Series:
+    """An array of another library's, whose text leaves out its middle."""
+
+    ndim = 1
+
+    def __init__(self, values):
+        self.values = np.array(values)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values.astype(dtype)
+
+    def __repr__(self):
+        return "1.0, ..., 1.0"
+
+
+def test_a_checkpoint_tells_arrays_of_other_libraries_apart():
+    def loss(weights):
+        return partial(softmax_loss, class_weights=weights)
+
+    assert described(loss(Series([1.0, 2.0, 1.0]))) == described(loss([1.0, 2.0, 1.0]))
+    assert described(loss(Series([1.0, 3.0, 1.0]))) != described(loss([1.0, 2.0, 1.0]))
+    assert described(loss(np.float64(2.0))) == described(loss(np.float64(2.0)))
+
+
+def test_what_is_not_in_a_checkpoint_is_said_so(tmp_path):
+    weights = {"weights_train": np.ones(90)}
+    plain, weighted = make_solver(), make_solver(data=make_data() | weights)
+    plain.save(tmp_path / "plain.npz")
+    weighted.save(tmp_path / "weighted.npz")
+    with pytest.raises(
+        ValueError, match=r"of another run: weights_train is not in it, expected 'float64 of shape \(90,\)"
+    ):
+        weighted.resume(tmp_path / "plain.npz")
+    with pytest.raises(
+        ValueError, match=r"of another run: weights_train 'float64 of shape .*', expected nothing; make"
+    ):
+        plain.resume(tmp_path / "weighted.npz")
