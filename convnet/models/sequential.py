@@ -18,7 +18,7 @@ from convnet.core.tables import format_table
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
-from convnet.layers.labels import labels_of
+from convnet.layers.labels import ClassLabels, labels_of
 from convnet.layers.losses import Loss, softmax_loss, takes_weights
 from convnet.layers.mixed_loss import Mixed, mixed_loss
 from convnet.layers.stack import chain_shapes, name_layers
@@ -382,6 +382,11 @@ class Sequential:
                 )
             loss_function = partial(loss_function, weights=weights)
         x = self._check_input(x)
+        kind = labels_of(self.loss_function)
+        if not isinstance(
+            kind, ClassLabels
+        ):  # of a user's loss: labels (N,) would not fit scores (N, 1), but broadcast
+            labels = kind.check(labels, type(self).__name__, len(x), self.num_classes)
         step = self._plan_for(x.dtype).forward(x, workspace, self.rng)
         if self._steps is not None:
             self._steps.append(step)

@@ -200,6 +200,19 @@ def test_the_best_of_bad_regressions_is_kept(rng, tmp_path):
     solver.resume(tmp_path / "one.npz")
 
 
+def test_labels_of_a_step_without_a_solver_are_checked_too(rng):
+    x = rng.standard_normal((7, 5)).astype(np.float32)
+    model = make_model(rng, 1, squared_loss)
+    expected = model.loss(x, x[:, :1])[0]
+    assert expected == pytest.approx(np.square(model.scores(x) - x[:, :1]).mean(), rel=1e-5)
+    assert model.loss(x, x[:, 0])[0] == model.train_step(x, x[:, 0], SGD(0.1)) == expected
+    for step in (model.loss, lambda *batch: model.train_step(*batch, SGD(0.1))):
+        with pytest.raises(
+            ValueError, match=r"^Sequential: expected labels of shape \(7, 1\) or \(7,\), got shape \(6,\)"
+        ):
+            step(x, x[:6, 0])
+
+
 def test_the_accuracy_of_real_labels():
     accuracy = RealLabels().accuracy
     labels = np.array([[1.0, 5.0], [3.0, 5.5], [8.0, 7.0]])
