@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import FloatArray, as_array, as_flag, as_number, as_real, as_shape, takes_keyword
-from convnet.core.tables import format_table
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
@@ -25,6 +24,7 @@ from convnet.layers.stack import chain_shapes, name_layers
 from convnet.layers.stage import Grads, Update
 from convnet.models.inputs import as_inputs, check_examples, load_arrays
 from convnet.models.plan import Plan, Step
+from convnet.models.summary import summary_table
 
 __all__ = ["Sequential"]
 
@@ -178,24 +178,7 @@ class Sequential:
 
         The layers that a layer holds stand below it, indented, and are counted in it.
         """
-        rows: list[tuple[str, ...]] = [("layer", "class", "output shape", "parameters", "multiply-adds")]
-        rows.append(("input", "", str(self.input_shape), "0", "0"))
-        totals = [0, 0]
-
-        def add(layers: Mapping[str, Layer], shape: tuple[int, ...], indent: str, prefix: str) -> None:
-            for name, layer in layers.items():
-                given, shape = shape, layer.output_shape(shape)
-                counts = [sum(param.size for param in layer.params.values()), layer.multiply_adds(given)]
-                if not indent:
-                    totals[:] = [total + count for total, count in zip(totals, counts, strict=True)]
-                what = indent + prefix + name, type(layer).__name__, str(shape)
-                rows.append((*what, *(f"{count:,}" for count in counts)))
-                for branch, inner in layer.branches.items():
-                    add(inner, given, indent + "  ", f"{branch}.")
-
-        add(self.layers, self.input_shape, "", "")
-        rows.append(("total", "", "", *(f"{total:,}" for total in totals)))
-        return format_table(rows, "<<<>>")
+        return summary_table(self.layers, self.input_shape)
 
     @property
     def params(self) -> Mapping[str, FloatArray]:

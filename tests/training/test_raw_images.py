@@ -69,7 +69,9 @@ def test_statistics_prepare_writes_to_out_and_names_what_is_wrong(rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("augmentation", [None, noise, Mixup(0.5), Mixup(0.5, noise)], ids=repr)
+@pytest.mark.parametrize(
+    "augmentation", [None, noise, Mixup(0.5), Mixup(0.5, noise)], ids=["none", "noise", "mixup", "mixup of noise"]
+)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_training_has_the_bits_of_images_that_were_prepared_before(shape, augmentation, dtype):
     outcomes = []
