@@ -10,6 +10,7 @@ kernels/, one idea a file:
     columns.pxi           rows of im2col's columns
     algorithms.pxi        which algorithm computes a convolution
     packing.pxi           a convolution's weight as its algorithm reads it
+    depthwise.pxi         depthwise convolution at an instruction set
     average_pooling.pxi   average pooling; channels_last_pooling.pxi has that of 2x2 windows at an instruction set
     elementwise.pxi       activations
     normalization.pxi     batch normalization
@@ -54,26 +55,27 @@ cdef inline void split(
     floating* phases,                        # OUT (phases_h, rows, phases_w, columns)
 ) noexcept nogil:
     """phases[a, r, b, q] = x[r * stride_h + a - padding_h, q * stride_w + b - padding_w], 0 outside x."""
-    cdef Py_ssize_t a, b, r, q, h, offset, first, end
-    for a in range(s.phases_h):
-        for r in range(s.rows):
-            h = r * s.stride_h + a - s.padding_h
-            for b in range(s.phases_w):
-                offset = b - s.padding_w
-                first = end = s.columns
-                if 0 <= h < s.height:
-                    first = first_inside(offset, s.stride_w, s.columns)
-                    end = end_inside(offset, s.stride_w, s.width, first, s.columns)
+    cdef Py_ssize_t a, b, r, q, h, offset, first, end, inside
+    cdef floating* row
+    for b in range(s.phases_w):
+        offset = b - s.padding_w
+        first = first_inside(offset, s.stride_w, s.columns)
+        inside = end_inside(offset, s.stride_w, s.width, first, s.columns)
+        for a in range(s.phases_h):
+            row = phases + (a * s.rows * s.phases_w + b) * s.columns
+            for r in range(s.rows):
+                h = r * s.stride_h + a - s.padding_h
+                end = inside if 0 <= h < s.height else first
                 for q in range(first):
-                    phases[q] = 0
+                    row[q] = 0
                 if s.stride_w == 1 and first < end:
-                    copy_row(x + h * s.width + first + offset, phases + first, end - first)
+                    copy_row(x + h * s.width + first + offset, row + first, end - first)
                 else:
                     for q in range(first, end):
-                        phases[q] = x[h * s.width + q * s.stride_w + offset]
+                        row[q] = x[h * s.width + q * s.stride_w + offset]
                 for q in range(end, s.columns):
-                    phases[q] = 0
-                phases += s.columns
+                    row[q] = 0
+                row += s.phases_w * s.columns
 
 
 cdef inline void join(
@@ -83,17 +85,19 @@ cdef inline void join(
 ) noexcept nogil:
     """Add every element of the phases to the pixel that split copies it from."""
     cdef Py_ssize_t a, b, r, q, h, offset, first, end
-    for a in range(s.phases_h):
-        for r in range(s.rows):
-            h = r * s.stride_h + a - s.padding_h
-            for b in range(s.phases_w):
-                offset = b - s.padding_w
+    cdef const floating* row
+    for b in range(s.phases_w):
+        offset = b - s.padding_w
+        first = first_inside(offset, s.stride_w, s.columns)
+        end = end_inside(offset, s.stride_w, s.width, first, s.columns)
+        for a in range(s.phases_h):
+            row = phases + (a * s.rows * s.phases_w + b) * s.columns
+            for r in range(s.rows):
+                h = r * s.stride_h + a - s.padding_h
                 if 0 <= h < s.height:
-                    first = first_inside(offset, s.stride_w, s.columns)
-                    end = end_inside(offset, s.stride_w, s.width, first, s.columns)
                     for q in range(first, end):
-                        x[h * s.width + q * s.stride_w + offset] += phases[q]
-                phases += s.columns
+                        x[h * s.width + q * s.stride_w + offset] += row[q]
+                row += s.phases_w * s.columns
 
 
 cdef inline void unfold(
@@ -182,6 +186,8 @@ def col2im(
             fold(g.level, g.w, g.channels, &cols[n, 0, 0], phases, &x[n, 0, 0, 0])
 
 
+include "kernels/depthwise.pxi"
+
 # ------------------------------------------------------------------------------------------------ convolution
 
 # Rows of the weight gradient's sums, (c, i, j), that a task adds and transposes.
@@ -248,6 +254,11 @@ cdef inline void forward_image(
     while row < whole.out_h:
         w = block_of(whole, row, min(row + s.block, whole.out_h))
         columns = w.out_h * w.out_w
+        if floating is float:
+            if is_depthwise(s):
+                depthwise_forward(s, w, x, phases, weight, bias, y + row * whole.out_w)
+                row += s.block
+                continue
         unfold(s.level, w, s.channels, x, phases, cols)
         for g in range(s.groups):
             product_of_blocks(
@@ -294,6 +305,14 @@ cdef inline void backward_batch(
         while row < whole.out_h:
             w = block_of(whole, row, min(row + s.block, whole.out_h))
             columns = w.out_h * w.out_w
+            if floating is float:
+                if is_depthwise(s):
+                    if need_dweight:
+                        depthwise_weight_gradient(s, w, x, phases, dy + row * whole.out_w, dweight)
+                    if need_dx:
+                        depthwise_input_gradient(s, w, dy + row * whole.out_w, weight, phases, cols, dx)
+                    row += s.block
+                    continue
             if need_dweight:
                 unfold(s.level, w, s.channels, x, phases, cols)
                 for g in range(s.groups):

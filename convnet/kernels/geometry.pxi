@@ -141,6 +141,26 @@ cdef struct convolution:
     simd_pooling pool
 
 
+# Most taps of a depthwise filter that is computed without columns.
+cdef enum:
+    DEPTHWISE_TAPS = 64
+
+
+cdef inline Py_ssize_t reach(Py_ssize_t extent, Py_ssize_t stride) noexcept nogil:
+    """Return how many windows, but for the first, a pixel lies in along an axis."""
+    return (extent - 1) // stride
+
+
+cdef inline Py_ssize_t padded_step(windows s) noexcept nogil:
+    """Return the columns of the outputs' gradient with zeros on both sides, so that it reaches from every pixel."""
+    return s.out_w + 2 * reach(s.extent_w, s.stride_w)
+
+
+cdef inline Py_ssize_t padded_size(windows s) noexcept nogil:
+    """Return how many elements a channel of it has."""
+    return (s.out_h + 2 * reach(s.extent_h, s.stride_h)) * padded_step(s)
+
+
 cdef struct memory_plan:                     # of im2col: bytes, each of whole cache lines
     Py_ssize_t phases, cols                  # of each thread
     Py_ssize_t dweight, dbias                # of each batch: (groups, taps, F / groups) and (F,)
@@ -151,12 +171,19 @@ cdef inline Py_ssize_t taps_of(const convolution* s) noexcept nogil:
     return s.channels // s.groups * s.w.kernel_h * s.w.kernel_w
 
 
+cdef inline bint is_depthwise(const convolution* s) noexcept nogil:
+    """Return whether the filters see one channel each, and kernels/depthwise.pxi computes them."""
+    return s.level != NULL and s.groups == s.channels > 1 and s.w.kernel_h * s.w.kernel_w <= DEPTHWISE_TAPS
+
+
 cdef memory_plan plan_of(const convolution* s, bint need_dweight) noexcept nogil:
     """Return how the scratch memory of im2col is divided, with sums of the weights' gradient or without."""
     cdef memory_plan plan
     cdef Py_ssize_t size = s.channels * s.w.kernel_h * s.w.kernel_w
     plan.phases = in_lines(phases_total(block_of(s.w, 0, s.block)) * s.itemsize)
     plan.cols = in_lines(size * s.block * s.w.out_w * s.itemsize)
+    if is_depthwise(s):                      # without columns, but with the outputs' gradient and zeros around it
+        plan.cols = in_lines(padded_size(s.w) * s.itemsize)
     plan.dweight = plan.dbias = 0
     if need_dweight:
         plan.dweight = in_lines(taps_of(s) * s.filters * s.itemsize)
@@ -282,6 +309,8 @@ cdef class Convolution:
     def algorithms(self, n=None):
         """Return how the output, the weight's gradient and the input's are computed: of n images, None for many."""
         cdef Py_ssize_t count = 1 << 30 if n is None else max(n, 1)
+        if is_depthwise(&self.s):
+            return ("depthwise",) * 3
         return tuple([name_of(native_of(&self.s, count, what).tile) for what in (FORWARD, WEIGHT, INPUT)])
 
     def im2col_scratch(self):

@@ -14,6 +14,11 @@ cdef extern from "simd.h" nogil:
         const float* bias
         const float* of_x
         const float* constant
+    ctypedef struct simd_taps:               # where the taps of a depthwise filter find their pixels
+        Py_ssize_t count
+        const Py_ssize_t* offsets
+        const float* x
+        Py_ssize_t x_step, rows, columns
     ctypedef struct simd_level:              # an instruction set, and what was compiled for it
         const char* name
         int (*runs)() noexcept nogil
@@ -29,6 +34,9 @@ cdef extern from "simd.h" nogil:
                               float* dx) noexcept nogil
         void (*transpose)(const float* x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, float* y,
                           Py_ssize_t y_step) noexcept nogil
+        void (*depthwise)(const simd_taps* s, const float* weights, float bias, float* y,
+                          Py_ssize_t y_step) noexcept nogil
+        void (*depthwise_gradients)(const simd_taps* s, const float* dy, float* sums) noexcept nogil
         void (*copy_rows)(const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,
                           Py_ssize_t columns) noexcept nogil
         void (*accumulate)(const float* x, Py_ssize_t x_step, Py_ssize_t shifts, float* y, Py_ssize_t y_step,

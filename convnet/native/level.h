@@ -21,6 +21,7 @@
 #include "tiles/product.h"
 #include "tiles/sparse.h"
 #include "tiles/columns.h"
+#include "tiles/depthwise.h"
 #include "tiles/outputs.h"
 #include "tiles/normalization.h"
 #include "tiles/pooled.h"
@@ -64,6 +65,8 @@ static const simd_level SIMD_NAME(level) = {
     .direct = SIMD_NAME(direct),
     .direct_gradients = SIMD_NAME(direct_gradients),
     .winograd = {&SIMD_NAME(winograd_2), &SIMD_NAME(winograd_4)},
+    .depthwise = SIMD_NAME(depthwise),
+    .depthwise_gradients = SIMD_NAME(depthwise_gradients),
     .copy_rows = SIMD_NAME(copy_rows),
     .accumulate = SIMD_NAME(accumulate),
     .peak = SIMD_NAME(peak),

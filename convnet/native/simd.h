@@ -77,6 +77,16 @@ typedef struct {
     uint8_t *codes;         /* (n, rows, columns, filters), with pooling; forward it may be NULL */
 } simd_outputs;
 
+/* Where the taps of a depthwise filter find their pixels in one channel: those of output (r, q) of tap t at
+ * x[offsets[t] + r * x_step + q].
+ */
+typedef struct {
+    ptrdiff_t count;
+    const ptrdiff_t *offsets;
+    const float *x;
+    ptrdiff_t x_step, rows, columns;
+} simd_taps;
+
 /* A batch normalization of rows of channels: its factors, of each channel. */
 typedef struct {
     ptrdiff_t channels;
@@ -183,6 +193,8 @@ typedef struct simd_level {
     void (*direct)(const simd_strip *);
     void (*direct_gradients)(const simd_strip *, ptrdiff_t first, ptrdiff_t end);
     const simd_winograd_functions *winograd[2];     /* for tiles of 2 and of 4 outputs along an edge */
+    void (*depthwise)(const simd_taps *, const float *weights, float bias, float *y, ptrdiff_t y_step);
+    void (*depthwise_gradients)(const simd_taps *, const float *dy, float *sums);
     void (*copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns);
     void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
                        ptrdiff_t columns);

@@ -1,0 +1,100 @@
+"""Convolutions of groups of channels, depthwise and dilated ones, at every instruction set and any number of threads.
+
+The arrays end where the process's memory ends, so that a kernel that reads on crashes.
+"""
+
+import numpy as np
+import pytest
+from cases import tolerance
+from guarded import at_the_end_of_memory, scratch
+
+from convnet import _kernels, functional, get_num_threads, naive, set_num_threads
+
+# (N, C, H, W), filters, groups, kernel, stride, padding, dilation
+CASES = {
+    "groups": ((2, 6, 7, 5), 9, 3, (3, 2), (1, 1), (1, 0), (1, 1)),
+    "groups of a stride": ((3, 8, 9, 8), 8, 2, (2, 3), (2, 3), (1, 2), (3, 2)),
+    "dilated": ((2, 3, 9, 11), 4, 1, (3, 3), (1, 1), (2, 2), (2, 2)),
+    "dilated above the stride": ((1, 2, 12, 9), 3, 1, (2, 3), (3, 2), (0, 1), (5, 3)),
+    "depthwise": ((2, 5, 6, 7), 5, 5, (3, 3), (1, 1), (1, 1), (1, 1)),
+    "depthwise without padding": ((2, 3, 5, 6), 3, 3, (2, 3), (1, 1), (0, 0), (1, 1)),
+    "depthwise, two filters a channel": ((2, 3, 8, 9), 6, 3, (3, 3), (2, 2), (1, 1), (1, 1)),
+    "depthwise, dilated": ((2, 2, 9, 10), 4, 2, (3, 2), (1, 3), (2, 1), (2, 4)),
+    "depthwise 1x1": ((2, 4, 3, 3), 8, 4, (1, 1), (1, 1), (0, 0), (1, 1)),
+    "depthwise of the image's size": ((2, 3, 4, 5), 3, 3, (4, 5), (1, 1), (0, 0), (1, 1)),
+    "depthwise of more taps than fit": ((1, 2, 9, 9), 2, 2, (9, 8), (1, 1), (1, 0), (1, 1)),
+    "depthwise of no images": ((0, 3, 5, 5), 3, 3, (3, 3), (1, 1), (1, 1), (1, 1)),
+}
+
+
+@pytest.fixture(params=_kernels.INSTRUCTION_SETS)
+def instruction_set(request):
+    before = _kernels.instruction_set()
+    _kernels.use_instruction_set(request.param)
+    yield request.param
+    _kernels.use_instruction_set(before)
+
+
+def check(rng, dtype, x_shape, filters, groups, kernel, stride, padding, dilation, block_rows=0):
+    """Compare the kernels with the plain loops."""
+    c, h, w = x_shape[1:]
+    geometry = _kernels.Convolution(
+        dtype == np.float32,
+        *(c, h, w, filters, *kernel, *stride, *padding),
+        dilation_h=dilation[0],
+        dilation_w=dilation[1],
+        groups=groups,
+        block_rows=block_rows,
+    )
+    x, weight, bias = (
+        at_the_end_of_memory(rng.standard_normal(shape).astype(dtype))
+        for shape in (x_shape, (filters, c // groups, *kernel), (filters,))
+    )
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    true = naive.conv2d_forward(x, weight, bias, **options)
+    dy = at_the_end_of_memory(rng.standard_normal(true.shape).astype(dtype))
+    y, dx, dweight, dbias = (at_the_end_of_memory(np.full_like(like, np.nan)) for like in (dy, x, weight, bias))
+    n, threads = len(x), get_num_threads()
+    _kernels.conv2d_forward(geometry, x, weight, bias, y, scratch(geometry.forward_scratch(n, threads)), threads)
+    np.testing.assert_allclose(y, true, **tolerance(dtype, true))
+    memory = scratch(geometry.backward_scratch(n, threads, True))
+    _kernels.conv2d_backward(geometry, dy, x, weight, dweight, dbias, dx, memory, threads)
+    for found, expected in zip((dx, dweight, dbias), naive.conv2d_backward(dy, x, weight, **options), strict=True):
+        np.testing.assert_allclose(found, expected, **tolerance(dtype, expected))
+    return geometry
+
+
+@pytest.mark.parametrize("block_rows", [0, 1, 2])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.usefixtures("instruction_set")
+def test_the_kernels_compute_what_the_loops_do(rng, dtype, case, block_rows):
+    check(rng, dtype, *case, block_rows=block_rows)
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("width", [*range(1, 22), 31, 32, 33, 47])
+def test_depthwise_convolution_of_rows_of_every_width(rng, width):
+    check(rng, np.float32, (2, 3, 4, width), 3, 3, (3, 3), (1, 1), (1, 1), (1, 1))
+    check(rng, np.float32, (1, 2, 5, 2 * width), 4, 2, (3, 5), (2, 2), (1, 2), (1, 1))
+
+
+def test_depthwise_convolution_is_named(instruction_set):
+    algorithms = check(np.random.default_rng(0), np.float32, *CASES["depthwise"]).algorithms()
+    assert set(algorithms) == {"im2col" if instruction_set == "none" else "depthwise"}
+    assert set(check(np.random.default_rng(0), np.float32, *CASES["groups"]).algorithms()) == {"im2col"}
+
+
+@pytest.mark.parametrize("case", ["groups of a stride", "depthwise, two filters a channel"])
+def test_the_bits_are_the_same_for_any_number_of_threads(rng, dtype, case):
+    (n, c, h, w), filters, groups, kernel, stride, padding, dilation = CASES[case]
+    x, weight = rng.standard_normal((40 * n, 8 * c, 2 * h, 2 * w)), rng.standard_normal((8 * filters, c, *kernel))
+    x, weight = x.astype(dtype), weight[:, : c // groups].astype(dtype)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 8 * groups}
+    before, found = get_num_threads(), []
+    for threads in (1, 2, 5):
+        set_num_threads(threads)
+        y = functional.conv2d_forward(x, weight, **options)
+        found.append([y, *functional.conv2d_backward(y, x, weight, **options)])
+    set_num_threads(before)
+    for other in found[1:]:
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(found[0], other, strict=True))
