@@ -1,8 +1,8 @@
 """Depthwise convolution at an instruction set: every filter sees one channel, whose pixels are read where they lie.
 
 A channel is split into its phases, as for im2col. In a phase the pixels of a tap are rows beside each other, so that
-nothing has to be copied for each tap. The input's gradient is computed in the phases, too: each of their pixels is a sum
-of weights and of the outputs' gradient, which has zeros around it.
+nothing has to be copied for each tap. The input's gradient is computed in the phases, too: each of their pixels is a
+sum of weights times the outputs' gradient, which has zeros around it.
 """
 
 
