@@ -241,7 +241,7 @@ class Augmentation:
         """Draw the amounts for so many images of a height and a width; what is off draws nothing."""
         moves, tones, cuts = np.zeros((count, 4), np.intp), np.zeros((count, 2)), np.zeros((count, 4), np.intp)
         moves[:, :2] = rng.integers(-self.shift, self.shift, (count, 2), endpoint=True)
-        angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation, count))
+        degrees = rng.uniform(-self.rotation, self.rotation, count)
         for axis, is_wanted in enumerate((self.flip_vertically, self.flip)):
             if is_wanted:
                 moves[:, 2 + axis] = rng.integers(0, 2, count)
@@ -253,7 +253,7 @@ class Augmentation:
             first = middle - self.cutout // 2
             cuts[:, ::2] = np.clip(first, 0, size)
             cuts[:, 1::2] = np.clip(first + self.cutout, 0, size)
-        return Amounts(moves, _maps(moves, angle, size) if self.rotation else None, tones, cuts)
+        return Amounts(moves, _maps(moves, np.deg2rad(degrees), size) if self.rotation else None, tones, cuts)
 
     def _compute(
         self,
@@ -265,15 +265,16 @@ class Augmentation:
     ) -> None:
         """Write the changed images to y; in `plain` the preparation is undone first, and it may be x itself."""
         is_raw, moves, maps, tones, cuts = x.dtype == np.uint8, *amounts
-        # What a pixel is divided by first, and how far it is then from black to white.
-        unit, white = 1.0, 255.0 if is_raw else 1.0
+        # How far it is from black to white.
+        white = 255.0 if is_raw else 1.0
+        ground = 0.0 if self.ground is None else self.ground
         mean, std = np.zeros(1, y.dtype), np.ones(1, y.dtype)
+        unit = 1.0
         if statistics is not None:
             mean, std = statistics.flat(y.dtype)
-            unit, white = (statistics.unit if is_raw else 1.0), 255 / statistics.unit
-        ground = 0.0 if self.ground is None else self.ground
-        if plain is not None:
-            ground *= white / 255
+            unit = statistics.unit
+            white = 255 / unit
+            ground /= unit
         tones[:, 1] *= white
 
         def task(part: slice, _: int) -> None:
@@ -296,7 +297,7 @@ class Augmentation:
                 y[part],
             )
 
-        in_parts(task, len(x), 16 * x.size)
+        in_parts(task, len(x), (8 if maps is None else 64) * x.size)
 
     def __repr__(self) -> str:
         # An option at its default is left out, so that checkpoints from before the option still fit.

@@ -97,8 +97,13 @@ def _check_data(data: Any, what: str) -> None:
         raise ValueError(f"{what}: expected a dictionary of the arrays {', '.join(DATA_KEYS)}")
     for part in ("train", "validation", "test"):
         x, y = data[f"x_{part}"], data[f"y_{part}"]
-        for name, array, dtype, rank in ((f"x_{part}", x, np.float32, 4), (f"y_{part}", y, np.int64, 1)):
-            if getattr(array, "dtype", None) != dtype or array.ndim != rank:
-                raise ValueError(f"{what}: expected {name} to be {np.dtype(dtype)} of rank {rank}, got {array!r:.60}")
+        for name, array, dtypes, rank in (
+            (f"x_{part}", x, (np.float32, np.uint8), 4),
+            (f"y_{part}", y, (np.int64,), 1),
+        ):
+            wanted = [np.dtype(dtype) for dtype in dtypes]
+            if getattr(array, "dtype", None) not in wanted or array.ndim != rank:
+                texts = " or ".join(map(str, wanted))
+                raise ValueError(f"{what}: expected {name} to be {texts} of rank {rank}, got {array!r:.60}")
         if len(x) != len(y):
             raise ValueError(f"{what}: expected as many images as labels, got {len(x)} x_{part} and {len(y)} y_{part}")

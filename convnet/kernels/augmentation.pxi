@@ -13,17 +13,19 @@ cdef inline Py_ssize_t index_inside(Py_ssize_t index, Py_ssize_t size, bint refl
 
 
 cdef inline floating outside_pixel(
-    const pixel* row, Py_ssize_t width, Py_ssize_t column, bint flip, bint reflect, bint has_ground, floating ground,
+    const pixel* row, const floating* values, Py_ssize_t width, Py_ssize_t column, bint flip, bint reflect,
+    bint has_ground, floating ground,
 ) noexcept nogil:
     """Return what stands in a column outside a row's image."""
     if has_ground:
         return ground
     column = index_inside(column, width, reflect)
-    return <floating>row[width - 1 - column if flip else column]
+    return value_of(row[width - 1 - column if flip else column], values)
 
 
 cdef inline void move_image(
     const pixel* x,                              # IN (C, H, W)
+    const floating* values,                      # IN (256,), for raw pixels
     Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width,
     const Py_ssize_t* move,                      # IN (4,): the shifts along H and W, whether flipped along H and W
     bint reflect, bint has_ground, floating ground,
@@ -45,53 +47,47 @@ cdef inline void move_image(
                 row = index_inside(row, height, reflect)
                 source = x + (c * height + (height - 1 - row if move[2] else row)) * width
                 for w in range(first):
-                    y[w] = outside_pixel(source, width, w - across, flip, reflect, has_ground, ground)
+                    y[w] = outside_pixel(source, values, width, w - across, flip, reflect, has_ground, ground)
                 if flip:
                     for w in range(first, end):
-                        y[w] = <floating>source[width - 1 + across - w]
+                        y[w] = value_of(source[width - 1 + across - w], values)
                 else:
                     for w in range(first, end):
-                        y[w] = <floating>source[w - across]
+                        y[w] = value_of(source[w - across], values)
                 for w in range(end, width):
-                    y[w] = outside_pixel(source, width, w - across, flip, reflect, has_ground, ground)
+                    y[w] = outside_pixel(source, values, width, w - across, flip, reflect, has_ground, ground)
             y += width
 
 
-cdef inline double mean_pixel(const pixel* x, Py_ssize_t size) noexcept nogil:
+cdef inline double mean_pixel(const pixel* x, const floating* values, Py_ssize_t size) noexcept nogil:
     """Return the mean of all numbers of an image."""
-    cdef uint64_t count = 0
     cdef double total = 0
     cdef Py_ssize_t i
-    if pixel is uint8_t:
-        for i in range(size):
-            count += x[i]
-        return <double>count / size
     for i in range(size):
-        total += x[i]
+        total += value_of(x[i], values)
     return total / size
 
 
 cdef inline void prepare_image(
     floating* y, Py_ssize_t size,                # INOUT (size,)
-    floating unit,
     const floating* mean, Py_ssize_t means,      # IN (means,): one, or `size` of them
     const floating* std, Py_ssize_t stds,        # IN (stds,): the same
 ) noexcept nogil:
-    """y = (y / unit - mean) / std."""
+    """y = (y - mean) / std."""
     cdef Py_ssize_t i
     cdef floating one_mean = mean[0], one_std = std[0]
     if means == 1 and stds == 1:
         for i in range(size):
-            y[i] = (y[i] / unit - one_mean) / one_std
+            y[i] = (y[i] - one_mean) / one_std
     elif stds == 1:
         for i in range(size):
-            y[i] = (y[i] / unit - mean[i]) / one_std
+            y[i] = (y[i] - mean[i]) / one_std
     elif means == 1:
         for i in range(size):
-            y[i] = (y[i] / unit - one_mean) / std[i]
+            y[i] = (y[i] - one_mean) / std[i]
     else:
         for i in range(size):
-            y[i] = (y[i] / unit - mean[i]) / std[i]
+            y[i] = (y[i] - mean[i]) / std[i]
 
 
 def prepare(
@@ -103,11 +99,12 @@ def prepare(
 ):
     """y = (x / unit - mean) / std, for raw images."""
     cdef Py_ssize_t n, i, size = x.shape[1]
+    cdef floating divisor = <floating>unit
     with nogil:
         for n in range(x.shape[0]):
             for i in range(size):
-                y[n, i] = <floating>x[n, i]
-            prepare_image(&y[n, 0], size, <floating>unit, &mean[0], mean.shape[0], &std[0], std.shape[0])
+                y[n, i] = <floating>x[n, i] / divisor
+            prepare_image(&y[n, 0], size, &mean[0], mean.shape[0], &std[0], std.shape[0])
 
 
 def augment(
@@ -119,40 +116,44 @@ def augment(
     double ground,
     const double[:, ::1] tones not None,         # IN (N, 2): factor about the image's mean, and what is added
     const Py_ssize_t[:, ::1] cuts not None,      # IN (N, 4): the rows [0] to [1] and columns [2] to [3] are cut out
-    double unit,
+    double unit,                                 # by which raw pixels are divided first; floats are not
     const floating[::1] mean not None,           # IN (C * H * W,), or (1,) for all pixels
     const floating[::1] std not None,            # IN, the same
     floating[:, :, :, ::1] y not None,           # OUT (N, C, H, W)
 ):
-    """y = (tone(moved(x) / unit) - mean) / std, and 0 where an image is cut out.
+    """y = (tone(moved(x / unit)) - mean) / std, and 0 where an image is cut out.
 
-    The last row and column of a cut stay. What a tone adds is in the unit of x / unit.
+    The ground, and what a tone adds, are in the unit of x / unit. The last row and column of a cut stay.
     """
     cdef Py_ssize_t n, c, h, w, i, channels = x.shape[1], height = x.shape[2], width = x.shape[3]
     cdef Py_ssize_t size = channels * height * width
     cdef bint is_warped = maps is not None
     cdef const pixel* source
     cdef floating* target
-    cdef floating gain, addend, first
+    cdef floating gain, addend
+    cdef floating values[256]
     with nogil:
+        for i in range(256):
+            values[i] = <floating>i / <floating>unit
         for n in range(x.shape[0]):
             source, target = &x[n, 0, 0, 0], &y[n, 0, 0, 0]
             if is_warped:
                 warp_image(
-                    source, channels, height, width, &maps[n, 0, 0], reflect, has_ground, <floating>ground, target,
+                    source, values, channels, height, width, &maps[n, 0, 0], reflect, has_ground, <floating>ground,
+                    target,
                 )
             else:
                 move_image(
-                    source, channels, height, width, &moves[n, 0], reflect, has_ground, <floating>ground, target,
+                    source, values, channels, height, width, &moves[n, 0], reflect, has_ground, <floating>ground,
+                    target,
                 )
-            first = <floating>unit
             if tones[n, 0] != 1 or tones[n, 1] != 0:
-                gain, addend, first = <floating>(tones[n, 0] / unit), <floating>tones[n, 1], 1
+                gain, addend = <floating>tones[n, 0], <floating>tones[n, 1]
                 if tones[n, 0] != 1:
-                    addend = <floating>(tones[n, 1] + (1 - tones[n, 0]) * mean_pixel(source, size) / unit)
+                    addend = <floating>(tones[n, 1] + (1 - tones[n, 0]) * mean_pixel(source, values, size))
                 for i in range(size):
                     target[i] = gain * target[i] + addend
-            prepare_image(target, size, first, &mean[0], mean.shape[0], &std[0], std.shape[0])
+            prepare_image(target, size, &mean[0], mean.shape[0], &std[0], std.shape[0])
             for c in range(channels):
                 for h in range(cuts[n, 0], cuts[n, 1]):
                     for w in range(cuts[n, 2], cuts[n, 3]):

@@ -7,6 +7,13 @@ ctypedef fused pixel:
     double
 
 
+cdef inline floating value_of(pixel x, const floating* values) noexcept nogil:
+    """Return what a pixel counts: a raw one is looked up in a table of all 256, because it would be divided by 255."""
+    if pixel is uint8_t:
+        return values[x]
+    return <floating>x
+
+
 cdef inline floating between(floating start, floating end, floating part) noexcept nogil:
     """Return the value at the part of the way; where that is 0 the end does not count, even if it is infinite."""
     return start if part == 0 else (1 - part) * start + part * end
@@ -23,14 +30,16 @@ cdef inline double mirrored(double place, Py_ssize_t size) noexcept nogil:
 
 
 cdef inline floating pixel_or_ground(
-    const pixel* x, Py_ssize_t height, Py_ssize_t width, Py_ssize_t row, Py_ssize_t column, floating ground,
+    const pixel* x, const floating* values, Py_ssize_t height, Py_ssize_t width, Py_ssize_t row, Py_ssize_t column,
+    floating ground,
 ) noexcept nogil:
     """Return a pixel of a channel, or the ground for one outside."""
-    return <floating>x[row * width + column] if 0 <= row < height and 0 <= column < width else ground
+    return value_of(x[row * width + column], values) if 0 <= row < height and 0 <= column < width else ground
 
 
 cdef inline void warp_image(
     const pixel* x,                              # IN (C, H, W)
+    const floating* values,                      # IN (256,), for raw pixels
     Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width,
     const double* map,                           # IN (2, 3)
     bint reflect, bint has_ground, floating ground,
@@ -42,6 +51,8 @@ cdef inline void warp_image(
     cdef double border = 1 if has_ground else 0
     cdef double row, column
     cdef floating down, across, above, below
+    cdef const pixel* upper
+    cdef const pixel* lower
     for h in range(height):
         for w in range(width):
             row = map[0] * h + map[1] * w + map[2]
@@ -56,24 +67,20 @@ cdef inline void warp_image(
             if has_ground and (top < 0 or left < 0 or bottom >= height or right >= width):
                 for c in range(channels):
                     above = between(
-                        pixel_or_ground(x + c * size, height, width, top, left, ground),
-                        pixel_or_ground(x + c * size, height, width, top, right, ground), across,
+                        pixel_or_ground(x + c * size, values, height, width, top, left, ground),
+                        pixel_or_ground(x + c * size, values, height, width, top, right, ground), across,
                     )
                     below = between(
-                        pixel_or_ground(x + c * size, height, width, bottom, left, ground),
-                        pixel_or_ground(x + c * size, height, width, bottom, right, ground), across,
+                        pixel_or_ground(x + c * size, values, height, width, bottom, left, ground),
+                        pixel_or_ground(x + c * size, values, height, width, bottom, right, ground), across,
                     )
                     y[c * size + h * width + w] = between(above, below, down)
                 continue
             bottom, right = min(bottom, height - 1), min(right, width - 1)
             for c in range(channels):
-                above = between(
-                    <floating>x[c * size + top * width + left], <floating>x[c * size + top * width + right], across,
-                )
-                below = between(
-                    <floating>x[c * size + bottom * width + left], <floating>x[c * size + bottom * width + right],
-                    across,
-                )
+                upper, lower = x + c * size + top * width, x + c * size + bottom * width
+                above = between(value_of(upper[left], values), value_of(upper[right], values), across)
+                below = between(value_of(lower[left], values), value_of(lower[right], values), across)
                 y[c * size + h * width + w] = between(above, below, down)
 
 
@@ -90,6 +97,6 @@ def warp(
     with nogil:
         for n in range(x.shape[0]):
             warp_image(
-                &x[n, 0, 0, 0], x.shape[1], x.shape[2], x.shape[3], &maps[n, 0, 0], False, False, <floating>0,
-                &y[n, 0, 0, 0],
+                &x[n, 0, 0, 0], <const floating*>NULL, x.shape[1], x.shape[2], x.shape[3], &maps[n, 0, 0],
+                False, False, <floating>0, &y[n, 0, 0, 0],
             )

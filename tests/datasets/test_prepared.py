@@ -52,6 +52,17 @@ def test_prepared_data_comes_back(tmp_path, channels, num_validation, as_path, s
     assert [entry.name for entry in tmp_path.iterdir()] == ["prepared.pickle"]
 
 
+@pytest.mark.parametrize("channels", [0, 3], ids=["grey", "colour"])
+def test_raw_images_come_back_with_their_statistics(tmp_path, channels):
+    data, statistics = preprocess(*small_data(channels), num_validation=4, num_test=None, keep_uint8=True)
+    save_prepared(tmp_path / "file", data, statistics)
+    again, loaded = load_prepared(tmp_path / "file")
+    for key in KEYS:
+        assert again[key].dtype == data[key].dtype
+        assert again[key].tobytes() == data[key].tobytes()
+    assert repr(loaded) == repr(statistics)
+
+
 def test_prepared_data_is_saved_in_any_layout(tmp_path, small):
     data, statistics = small
     strided = {key: np.repeat(array, 2, axis=0)[::2] for key, array in data.items()}

@@ -286,12 +286,15 @@ import convnet
 
 folder, out = sys.argv[1:]
 rng = np.random.default_rng(0)
-x, labels = rng.standard_normal((300, 1, 8, 8), np.float32), rng.integers(0, 3, 300)
-data = {"x_train": x, "y_train": labels, "x_validation": x[:50], "y_validation": labels[:50]}
+images, labels = rng.integers(0, 256, (350, 8, 8), dtype=np.uint8), rng.integers(0, 3, 350)
+parts = images[:300], labels[:300], images[300:], labels[300:]
+data, statistics = convnet.preprocess(*parts, num_validation=50, num_test=None, keep_uint8=True)
 model = convnet.ConvNet1((1, 8, 8), hidden_size=200, num_classes=3, dropout=convnet.Dropout(0.3))
+model.statistics = statistics
+augmentation = convnet.Mixup(0.4, convnet.Augmentation(flip=True, brightness=0.1))
 callbacks = [convnet.Checkpoint(folder, iterations=3), convnet.FilterAnimation(out + ".gif", frames=10)]
 solver = convnet.Solver(
-    model, data, convnet.Adam(1e-3), epochs=40, batch_size=10, augmentation=convnet.Augmentation(), callbacks=callbacks
+    model, data, convnet.Adam(1e-3), epochs=48, batch_size=10, augmentation=augmentation, callbacks=callbacks
 )
 try:
     solver.resume(folder)
