@@ -189,8 +189,7 @@ class Augmentation:
     ) -> FloatArray:
         """Return changed copies of the images.
 
-        A `Solver` gives `out`, and `statistics` for raw images where the Augmentation has none: `__call__` of a
-        subclass has to take both.
+        A `Solver` gives `out`, and for raw images the model's `statistics`: `__call__` of a subclass has to take both.
 
         Parameters
         ----------
