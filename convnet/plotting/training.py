@@ -72,7 +72,8 @@ def plot_training(solver: Solver) -> "Figure":
         margin = 0.1 * (100 - lowest) + 0.01
         below.set_ylim(lowest - margin, 100 + margin)
     else:
-        below.set_ylim(0, 102)
+        histories = solver.train_accuracy_history + solver.validation_accuracy_history
+        below.set_ylim(102 * min(0, *histories), 102)  # that of a regression may be below 0
     below.set(title=title, xlabel="epoch", ylabel="accuracy (%)")
     below.xaxis.get_major_locator().set_params(integer=True)
     below.legend(loc="best")

@@ -16,8 +16,8 @@ __all__ = ["in_place_of", "move_averages", "share_of"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-# How often an epoch the averages move. ConvNet1's parameters take a third of a step to average, and those of
-# consecutive steps are nearly the same.
+# How often an epoch the averages move. The parameters of consecutive steps are nearly the same, and reading and writing
+# millions of them takes a good part of a step.
 TIMES_AN_EPOCH = 50
 
 
@@ -71,9 +71,9 @@ def move_averages(averages: Arrays, arrays: Arrays, share: float) -> None:
 def in_place_of(arrays: Arrays, averages: Arrays) -> Iterator[None]:
     """Give a model's own arrays the values of the averages until the end of the block."""
     kept = {name: arrays[name].copy() for name in averages}
-    for name, average in averages.items():
-        arrays[name][...] = average
     try:
+        for name, average in averages.items():
+            arrays[name][...] = average
         yield
     finally:
         for name, array in kept.items():

@@ -18,7 +18,6 @@ from convnet.layers.labels import labels_of
 from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
 from convnet.training.accuracy import accuracy_of, check_scores
-from convnet.training.averaging import move_averages, share_of
 from convnet.training.interrupts import interrupts_held_back
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
@@ -99,7 +98,7 @@ class Solver:
     restore_best : bool
         If True, the model ends with the parameters of the best validation accuracy; otherwise with the last ones.
         Choose False with a schedule that lowers the learning rate to 0, such as `CosineDecay` or `OneCycle`: the last
-        ones are then usually better, and of the best accuracy of many a part is luck. Keep True with a constant
+        ones are then usually better, and the best of many accuracies is partly luck. Keep True with a constant
         learning rate, with `EarlyStopping`, and where a training may get worse at the end.
     average : float, optional
         In (0, 1), such as 0.999. The accuracy checks, what is kept as the best, and what the model ends with are then
@@ -174,10 +173,10 @@ class Solver:
         self.augmentation = augmentation
         self.restore_best = as_flag(restore_best, "restore_best")
         self.num_train_check = None if num_train_check is None else as_count(num_train_check, "num_train_check")
-        self.average = None if average is None else as_number(average, "average", above=0, below=1)
+        average = None if average is None else as_number(average, "average", above=0, below=1)
         count = len(self.data["train"][0])
         self.iterations_per_epoch = -(-count // self.batch_size)
-        self.state = TrainingState(model, count, self.seed, self.average is not None)
+        self.state = TrainingState(model, count, self.seed, average)
         self._workspace = Workspace()
         self._minibatches = Minibatches(model, *self.data["train"], self.weights, self.batch_size)
         self._begin()
@@ -203,6 +202,11 @@ class Solver:
     def iteration(self) -> int:
         """Minibatches done."""
         return self.state.iteration
+
+    @property
+    def average(self) -> float | None:
+        """Decay of the moving averages; None without them."""
+        return self.state.average
 
     @property
     def loss_history(self) -> list[float]:
@@ -335,7 +339,7 @@ class Solver:
             self.state.warn_if_broken()
             is_whole, self.state.is_between_iterations = self.is_between_iterations, False
             loss = self._step()
-            self._move_averages(self.iteration + 1)
+            self.state.move_averages(self.model, self.iteration + 1, self.iterations_per_epoch)
             self.loss_history.append(loss)
             self.state.iteration += 1
             self.state.is_between_iterations = is_whole
@@ -355,13 +359,6 @@ class Solver:
                 self._diverged(x, f"the loss of iteration {self.iteration + 1} is {loss}")
         return loss
 
-    def _move_averages(self, iteration: int) -> None:
-        """Move the averages, if there are some, towards the model after an iteration; before the first, all the way."""
-        if self.average is not None:
-            share = share_of(iteration, self.average, self.iterations_per_epoch)
-            if share:
-                move_averages(self.state.averages, model_arrays(self.model), share)
-
     def _check_if_due(self) -> bool:
         """At the start and after an epoch, once: append the accuracies, and keep the parameters if they are the best.
 
@@ -373,7 +370,7 @@ class Solver:
             return False
         self.state.check(self.model)
         if not self.iteration:
-            self._move_averages(0)
+            self.state.move_averages(self.model, 0, self.iterations_per_epoch)
         x, labels = self._train_check
         with np.errstate(over="ignore", invalid="ignore"):
             is_finite = all(map(all_finite, (*model_arrays(self.model).values(), *self.state.averages.values())))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.models.sequential import Sequential
-from convnet.training.averaging import in_place_of
+from convnet.training.averaging import in_place_of, move_averages, share_of
 
 __all__ = ["HISTORIES", "Snapshot", "TrainingState", "model_arrays", "restore"]
 
@@ -32,8 +32,8 @@ class TrainingState:
         Training examples.
     seed : int
         Random seed of the order of the minibatches, of the augmentation, and of the sample for the training accuracy.
-    is_averaging : bool
-        Whether there are moving averages of the model.
+    average : float, optional
+        Decay of the moving averages of the model, in (0, 1); without it there are none.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class TrainingState:
         the model itself has the best ones, or the averages; empty where there is none. With averages, `best` and
         `checked` are of them.
     averages : dict of str to ndarray
-        Moving averages of the model; empty unless `is_averaging`.
+        Moving averages of the model; empty without `average`.
     is_between_iterations : bool
         False while a step runs, and after a step that failed, until `reset` or `take_over`. A checkpoint can be written
         only while it is True.
@@ -60,9 +60,9 @@ class TrainingState:
         Whether the training ends after the current iteration.
     """
 
-    def __init__(self, model: Sequential, count: int, seed: int, is_averaging: bool = False) -> None:
+    def __init__(self, model: Sequential, count: int, seed: int, average: float | None = None) -> None:
         self.order = np.arange(count)
-        self.is_averaging = is_averaging
+        self.average = average
         # Two buffers: one holds the best snapshot, new snapshots go into the other.
         self._copies: list[Snapshot] = []
         self.reset(model, seed)
@@ -80,7 +80,7 @@ class TrainingState:
         self.last: Snapshot = {}
         if not self._copies or _difference(self._copies[0], model_arrays(model)):
             self._copies = [_copied(model_arrays(model)) for _ in range(2)]
-        self.averages = _copied(model_arrays(model)) if self.is_averaging else {}
+        self.averages = _copied(model_arrays(model)) if self.average is not None else {}
         self.keep(model)
         shuffling, sampling, augmenting = np.random.SeedSequence(seed).spawn(3)
         self.shuffling, self.augmenting = np.random.default_rng(shuffling), np.random.default_rng(augmenting)
@@ -100,6 +100,11 @@ class TrainingState:
         self.checked = next(copy for copy in self._copies if copy is not self.best)
         for name, array in model_arrays(model).items():
             self.checked[name][...] = array
+
+    def move_averages(self, model: Sequential, iteration: int, iterations_per_epoch: int) -> None:
+        """Move the averages, if there are some, towards the model after an iteration; before the first, all the way."""
+        if self.average is not None and (share := share_of(iteration, self.average, iterations_per_epoch)):
+            move_averages(self.averages, model_arrays(model), share)
 
     def averaged(self, model: Sequential) -> AbstractContextManager[None]:
         """Give the model its averages, if there are some, until the end of a block."""

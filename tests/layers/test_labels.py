@@ -186,7 +186,7 @@ def test_a_solver_trains_a_regression(rng, outputs):
     np.testing.assert_array_equal(model.predict(x), model.scores(x))
     with pytest.raises(ValueError, match=r"^probabilities: expected a loss of labels with prob.*, got one of RealLab"):
         model.probabilities(x)
-    plot_training(solver)
+    assert plot_training(solver).axes[1].get_ylim() == (-102, 102)
 
 
 def test_the_best_of_bad_regressions_is_kept(rng, tmp_path):

@@ -370,6 +370,13 @@ def test_an_average_out_of_range_is_named(wrong):
         make_solver(average=wrong)
 
 
+def test_the_decay_cannot_be_changed():
+    solver = make_solver()
+    assert (solver.average, make_solver(average=None).average) == (0.9, None)
+    with pytest.raises(AttributeError):
+        solver.average = 0.5
+
+
 def test_an_average_that_is_no_number_is_named():
     with pytest.raises(TypeError, match="average: expected a real number, got True"):
         make_solver(average=True)
