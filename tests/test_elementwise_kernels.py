@@ -1,4 +1,4 @@
-"""The kernels of GELU, SiLU and global average pooling, on arrays with no memory behind them."""
+"""The kernels of GELU, SiLU, global average pooling and moving averages, on arrays with no memory behind them."""
 
 import numpy as np
 import pytest
@@ -49,3 +49,15 @@ def test_global_average_pooling_is_the_mean_of_the_pixels(rng, dtype, p, q, c):
     x, y = at_the_end_of_memory(normal(rng, (p, q, c), dtype)), at_the_end_of_memory(np.full((p, c), 7, dtype))
     _kernels.global_average_pool_forward(x, y)
     np.testing.assert_allclose(y, x.astype(np.float64).mean(axis=1), **tolerance(dtype))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_an_average_moves_by_a_share(rng, dtype, size):
+    x, average = (rng.standard_normal(size).astype(dtype) for _ in range(2))
+    found = at_the_end_of_memory(average)
+    _kernels.move_average(0.125, at_the_end_of_memory(x), found)
+    np.testing.assert_allclose(found, 0.875 * average + 0.125 * x, rtol=1e-6, atol=1e-7)
+    _kernels.move_average(1.0, x, found)
+    assert found.tobytes() == x.tobytes()
+    _kernels.move_average(0.0, np.zeros_like(x), found)
+    assert found.tobytes() == x.tobytes()

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from guarded import at_the_end_of_memory, on
+from guarded import on
 
 import convnet
 from convnet import (
@@ -25,7 +25,6 @@ from convnet import (
     ReLU,
     Sequential,
     Solver,
-    _kernels,
 )
 from convnet.formats.archives import read_archive, write_archive
 from convnet.training.averaging import move_averages, share_of
@@ -333,18 +332,6 @@ def test_a_checkpoint_from_before_there_were_averages_is_one_without(tmp_path):
     assert outcome(again) == outcome(solver)
     with pytest.raises(ValueError, match=r"one\.npz: .*: average is not in it, expected 0\.9; make"):
         make_solver().resume(path)
-
-
-@pytest.mark.parametrize("size", [1, 7, 1000])
-def test_the_kernel_computes_the_formula_and_reads_nothing_else(rng, dtype, size):
-    x, average = (rng.standard_normal(size).astype(dtype) for _ in range(2))
-    found = at_the_end_of_memory(average)
-    _kernels.move_average(0.125, at_the_end_of_memory(x), found)
-    np.testing.assert_allclose(found, 0.875 * average + 0.125 * x, rtol=1e-6, atol=1e-7)
-    _kernels.move_average(1.0, x, found)
-    assert found.tobytes() == x.tobytes()
-    _kernels.move_average(0.0, np.zeros_like(x), found)
-    assert found.tobytes() == x.tobytes()
 
 
 def test_arrays_of_any_kind_have_an_average():
