@@ -9,28 +9,11 @@ has no state of its own, so that a training that resumes goes on bit for bit.
 from collections.abc import Callable, Sequence
 from math import cos, floor, inf, pi
 
-from convnet.core.checks import as_count, as_number, takes_keyword
+from convnet.core.checks import as_count, as_number
 
-__all__ = ["Constant", "CosineDecay", "EpochDecay", "OneCycle", "PlateauDecay", "Schedule", "StepDecay", "rate_factor"]
+__all__ = ["Constant", "CosineDecay", "EpochDecay", "OneCycle", "PlateauDecay", "Schedule", "StepDecay"]
 
 Schedule = Callable[..., float]
-
-
-def rate_factor(schedule: Schedule | None, epoch: float, accuracies: Sequence[float]) -> float:
-    """Return a schedule's factor on the learning rate, after checking it; 1 without a schedule.
-
-    Parameters
-    ----------
-    schedule : callable or None
-    epoch : float
-        The fractional epoch, 0 at the start of training.
-    accuracies : sequence of float
-        The validation accuracies so far, for a schedule that takes them.
-    """
-    if schedule is None:
-        return 1.0
-    seen = {"accuracies": accuracies} if takes_keyword(schedule, "accuracies") else {}
-    return as_number(schedule(epoch, **seen), "the schedule's factor", at_least=0)
 
 
 class Constant:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, all_finite, as_count, as_flag, as_number
+from convnet.core.checks import FloatArray, all_finite, as_count, as_flag, as_number, takes_keyword
 from convnet.core.workspace import Workspace
 from convnet.datasets.augmentation import Augment
 from convnet.formats.archives import Arrays
@@ -22,7 +22,7 @@ from convnet.training.interrupts import interrupts_held_back
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
 from convnet.training.run import check_arguments, data_sums, described, described_model, example_weights, labelled
-from convnet.training.schedules import Schedule, rate_factor
+from convnet.training.schedules import Schedule
 from convnet.training.state import TrainingState, model_arrays, restore
 
 __all__ = ["Callback", "Solver"]
@@ -204,6 +204,16 @@ class Solver:
         return self.state.iteration
 
     @property
+    def schedule(self) -> Schedule | None:
+        """The schedule; another one may be set between two iterations."""
+        return self._schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule | None) -> None:
+        self._schedule = schedule
+        self._takes_accuracies = schedule is not None and takes_keyword(schedule, "accuracies")
+
+    @property
     def average(self) -> float | None:
         """Decay of the moving averages; None without them."""
         return self.state.average
@@ -351,7 +361,9 @@ class Solver:
         chosen = self.state.order[position * self.batch_size : (position + 1) * self.batch_size]
         x, labels, options = self._minibatches.take(chosen, self.augmentation, self.state.augmenting)
         epoch = self.iteration / self.iterations_per_epoch
-        self.optimizer.rate_factor = rate_factor(self.schedule, epoch, self.validation_accuracy_history)
+        seen = {"accuracies": self.validation_accuracy_history} if self._takes_accuracies else {}
+        factor = 1.0 if self.schedule is None else self.schedule(epoch, **seen)
+        self.optimizer.rate_factor = as_number(factor, "the schedule's factor", at_least=0)
         # What overflows is found by the loss, and reported below in one sentence instead of in NumPy's many.
         with np.errstate(over="ignore", invalid="ignore"):
             loss = self.model.train_step(x, labels, self.optimizer, self._workspace, **options)
