@@ -116,13 +116,15 @@ class Statistics:
 
     def flat(self, dtype: npt.DTypeLike) -> tuple[FloatArray, FloatArray]:
         """Return mean and std as the kernels take them: on one axis, one number, 0 and 1 for none, or one a pixel."""
-        mean, std = (
-            np.full(1, neutral, dtype)
-            if array is None
-            else as_plain(array if array.size == 1 else np.broadcast_to(array, self.image_shape), dtype).reshape(-1)
-            for array, neutral in ((self.mean, 0), (self.std, 1))
-        )
-        return mean, std
+
+        def flattened(array: FloatArray | None, neutral: float) -> FloatArray:
+            if array is None:
+                return np.full(1, neutral, dtype)
+            if array.size > 1 and array.shape != self.image_shape:  # such as (C, 1, 1), which someone may have set
+                array = np.broadcast_to(array, self.image_shape)
+            return as_plain(array, dtype).reshape(-1)
+
+        return flattened(self.mean, 0), flattened(self.std, 1)
 
     def __repr__(self) -> str:
         mean, std = (None if array is None else f"<{fingerprint(array)}>" for array in (self.mean, self.std))

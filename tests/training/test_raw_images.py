@@ -68,6 +68,17 @@ def test_statistics_prepare_writes_to_out_and_names_what_is_wrong(rng):
         statistics.prepare(x, out=out.astype(float))
 
 
+def test_statistics_may_be_one_number_for_each_channel(rng):
+    x = rng.integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)
+    mean, std = (rng.uniform(0.2, 0.8, (3, 1, 1)).astype(np.float32) for _ in range(2))
+    expected = (x.astype(np.float32) / 255 - mean) / std
+    statistics = Statistics((3, 4, 6), True, mean, std)
+    np.testing.assert_array_equal(statistics.prepare(x), expected)
+    still = Augmentation(shift=0, rotation=0, statistics=statistics)
+    np.testing.assert_array_equal(still(x, rng), expected)
+    np.testing.assert_allclose(still(expected, rng), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "augmentation", [None, noise, Mixup(0.5), Mixup(0.5, noise)], ids=["none", "noise", "mixup", "mixup of noise"]
