@@ -88,7 +88,7 @@ class Minibatches:
                 x = as_real(self._converted(x), "augmentation: x")
                 return augmentation(x, rng, out=self._array("augmented", len(x), x.dtype))
             out = self._array("augmented", len(x), np.float32)
-            return self._converted(augmentation(x, rng, statistics=statistics, out=out))
+            return augmentation(x, rng, statistics=statistics, out=out)
         if statistics is not None:
             x = statistics.prepare(x, out=self._array("prepared", len(x), np.float32))
         x = self._converted(x)

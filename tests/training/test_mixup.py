@@ -17,6 +17,7 @@ from convnet import (
     Sequential,
     Solver,
     binary_loss,
+    preprocess,
     softmax_loss,
     svm_loss,
 )
@@ -159,6 +160,29 @@ def test_users_own_functions_may_return_mixtures(rng):
         solver.train()
         losses.append(solver.loss_history)
     np.testing.assert_allclose(*losses, rtol=1e-9)
+
+
+class Swapped(Augmentation):
+    """An augmentation of the library's kind that mixes, too."""
+
+    def __call__(self, x, rng, **options):
+        x = super().__call__(x, rng, **options)
+        return Mixture((x + x[::-1]) / 2, np.arange(len(x))[::-1], 0.5)
+
+
+@pytest.mark.parametrize("keep_uint8", [False, True])
+def test_a_subclass_of_augmentation_may_return_mixtures(rng, dtype, keep_uint8):
+    images, labels = rng.integers(0, 256, (40, 6, 6), dtype=np.uint8), np.arange(40) % 3
+    data, statistics = preprocess(
+        images, labels, images, labels, num_validation=8, num_test=None, keep_uint8=keep_uint8
+    )
+    model = Sequential([Affine(36, 3, rng=rng, dtype=dtype)], (1, 6, 6))
+    model.statistics = statistics
+    solver = Solver(model, data, SGD(0.05), batch_size=10, epochs=2, augmentation=Swapped(statistics=statistics))
+    solver.train()
+    assert np.isfinite(solver.loss_history).all()
+    with pytest.raises(ValueError, match="Mixup: expected an augmentation that does not mix its inputs"):
+        Solver(model, data, SGD(0.1), augmentation=Mixup(1, Swapped())).step()
 
 
 def test_an_array_that_a_users_function_returns_is_not_changed(rng):
