@@ -17,10 +17,13 @@ WITH_EXAMPLES = {
     "convnet",
     "convnet.datasets.augmentation",
     "convnet.datasets.digits",
+    "convnet.datasets.image_data",
     "convnet.datasets.mixup",
+    "convnet.datasets.splitting",
     "convnet.layers.base",
     "convnet.layers.gradient_check",
     "convnet.layers.labels",
+    "convnet.layers.residual",
     "convnet.training.optimizers",
     "convnet.webpage",
 }

@@ -5,21 +5,29 @@ This package contains what makes or changes images and labels before a model see
 
 from convnet.datasets.augmentation import Augmentation, Mixture
 from convnet.datasets.digits import prepare_digit
+from convnet.datasets.folders import load_folder
 from convnet.datasets.idx import read_idx
+from convnet.datasets.image_data import ImageData, make_parts
 from convnet.datasets.mixup import Mixup
 from convnet.datasets.mnist import load_mnist
 from convnet.datasets.prepared import load_prepared, save_prepared
-from convnet.datasets.preprocessing import Statistics, preprocess
+from convnet.datasets.preprocessing import Statistics, preprocess, preprocess_parts
+from convnet.datasets.splitting import split
 
 __all__ = [
     "Augmentation",
+    "ImageData",
     "Mixture",
     "Mixup",
     "Statistics",
+    "load_folder",
     "load_mnist",
     "load_prepared",
+    "make_parts",
     "prepare_digit",
     "preprocess",
+    "preprocess_parts",
     "read_idx",
     "save_prepared",
+    "split",
 ]

@@ -223,6 +223,11 @@ class Augmentation:
         if images.ndim != 4 or (statistics is not None and images.shape[1:] != statistics.image_shape):
             expected = "C, H, W" if statistics is None else join_sizes(statistics.image_shape)
             raise ValueError(f"Augmentation: expected x of shape (N, {expected}), got {images.shape}")
+        if statistics is None and images.shape[3] <= 4 < images.shape[1]:
+            raise ValueError(
+                f"Augmentation: expected x of shape (N, C, H, W), got {images.shape}, which looks like channels last: "
+                "x.transpose(0, 3, 1, 2) puts them first"
+            )
         if 0 in images.shape[2:]:
             raise ValueError(f"Augmentation: expected images of at least one pixel, got shape {images.shape}")
         dtype = np.dtype(np.float32) if is_raw else images.dtype

@@ -9,13 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_count, as_flag, as_plain, check_out, join_sizes
+from convnet.core.checks import FloatArray, as_array, as_count, as_flag, as_labels, as_plain, check_out, join_sizes
 from convnet.core.threads import in_parts
+from convnet.datasets.image_data import (
+    PARTS,
+    ImageData,
+    Images,
+    Labels,
+    as_images,
+    check_count,
+    check_one_size,
+    listed,
+    warn_of_missing,
+)
 
-__all__ = ["Statistics", "fingerprint", "preprocess"]
-
-Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
+__all__ = ["Statistics", "fingerprint", "preprocess", "preprocess_parts"]
 
 
 def fingerprint(array: npt.NDArray[Any]) -> str:
@@ -63,12 +71,15 @@ class Statistics:
         ValueError
             If their shape is not that of the training images.
         """
-        planes = _channels_first(images)
+        planes = _channels_first(images, "images", False)
         if planes.shape[1:] != self.image_shape:
             c, h, w = self.image_shape
-            raise ValueError(
-                f"expected images of shape (N, {h}, {w}{f', {c}' if c > 1 else ''}), got {np.shape(images)}"
-            )
+            found, remedy = np.shape(images), ""
+            if found[1:] == self.image_shape:
+                remedy = ", whose channels come first: images.transpose(0, 2, 3, 1) puts them last"
+            elif found == (h, w, c):
+                remedy = ": a single image is given as images[None]"
+            raise ValueError(f"expected images of shape (N, {h}, {w}{f', {c}' if c > 1 else ''}), got {found}{remedy}")
         return self.prepare(planes)
 
     def prepare(self, x: npt.ArrayLike, *, out: FloatArray | None = None) -> FloatArray:
@@ -164,13 +175,9 @@ class Statistics:
         return cls(**values)
 
 
-def _channels_first(images: npt.ArrayLike) -> Images:
-    """Return uint8 images (N, H, W) or (N, H, W, C) as a view (N, C, H, W)."""
-    array = np.asarray(images)
-    if array.dtype != np.uint8:
-        raise TypeError(f"expected images of dtype uint8, got {array.dtype}")
-    if array.ndim not in (3, 4):
-        raise ValueError(f"expected images of shape (N, H, W) or (N, H, W, C), got {array.shape}")
+def _channels_first(images: npt.ArrayLike, what: str, channels_first: bool | None = None) -> Images:
+    """Return uint8 images (N, H, W) or (N, H, W, C), or channels first already, as a view (N, C, H, W)."""
+    array = as_images(images, what, channels_first)
     return array[:, None] if array.ndim == 3 else array.transpose(0, 3, 1, 2)
 
 
@@ -187,8 +194,12 @@ def preprocess(
     divide_by_std: bool = True,
     per_pixel_std: bool = False,
     keep_uint8: bool = False,
+    channels_first: bool | None = None,
 ) -> tuple[dict[str, npt.NDArray[Any]], Statistics]:
     """Split off a validation set, normalise, and put the channels first.
+
+    This is for data sets whose images are in a random order, as MNIST's are. `split` and `preprocess_parts` do the
+    same for images of your own.
 
     Parameters
     ----------
@@ -214,6 +225,9 @@ def preprocess(
         memory, or none where the channels are first already: 50,000 images of CIFAR take 154 MB instead of 614. A
         model with these `statistics` prepares them itself, each minibatch when it is used, with the same results:
         ``model.statistics = statistics``.
+    channels_first : bool, optional
+        True for images (N, C, H, W). By default they are (N, H, W, C); an array that looks like channels first, with at
+        most 4 where the height should be and more than 4 where the channels should be, is an error. False takes it.
 
     Returns
     -------
@@ -230,9 +244,16 @@ def preprocess(
         If shapes do not fit together, or the split asks for more images than there are.
     TypeError
         If images are not uint8 or labels not integers.
+
+    Warns
+    -----
+    UserWarning
+        If the training or the validation part has no image of a class that the other has, as when the images are
+        sorted by class.
     """
-    train, test = _channels_first(x_train), _channels_first(x_test)
-    train_labels, test_labels = _label_array(y_train, len(train)), _label_array(y_test, len(test))
+    first = None if channels_first is None else as_flag(channels_first, "channels_first")
+    train, test = (_channels_first(x, "preprocess", first) for x in (x_train, x_test))
+    train_labels, test_labels = _label_array(y_train, train), _label_array(y_test, test)
     if train.shape[1:] != test.shape[1:]:
         raise ValueError(
             f"preprocess: expected training and test images of one size, got {train.shape[1:]} and {test.shape[1:]}"
@@ -245,9 +266,108 @@ def preprocess(
     tested = len(test) if num_test is None else as_count(num_test, "num_test")
     if tested > len(test):
         raise ValueError(f"num_test: expected at most the {len(test)} test images, got {num_test}")
+    warn_of_missing({"training": train_labels[:kept], "validation": train_labels[kept:]}, None, "preprocess", 3)
+    return _prepare(
+        {
+            "train": (train[:kept], train_labels[:kept]),
+            "validation": (train[kept:], train_labels[kept:]),
+            "test": (test[:tested], test_labels[:tested]),
+        },
+        divide_by_255=divide_by_255,
+        subtract_mean=subtract_mean,
+        divide_by_std=divide_by_std,
+        per_pixel_std=per_pixel_std,
+        keep_uint8=keep_uint8,
+    )
 
+
+def preprocess_parts(
+    parts: Mapping[str, ImageData],
+    *,
+    divide_by_255: bool = True,
+    subtract_mean: bool = True,
+    divide_by_std: bool = True,
+    per_pixel_std: bool = False,
+    keep_uint8: bool = False,
+) -> tuple[dict[str, npt.NDArray[Any]], Statistics]:
+    """Normalise the parts of a data set by statistics of its training part, and put the channels first.
+
+    Parameters
+    ----------
+    parts : mapping of str to ImageData
+        ``"train"``, and ``"validation"`` and ``"test"`` if there are such parts: what `load_folder`, `split` and the
+        other functions for data of one's own return.
+    divide_by_255, subtract_mean, divide_by_std, per_pixel_std, keep_uint8 : bool
+        As of `preprocess`.
+
+    Returns
+    -------
+    data : dict of str to ndarray
+        As of `preprocess`, for the parts that there are.
+    statistics : Statistics
+        Of the training part alone.
+
+    Raises
+    ------
+    ValueError
+        If there is no training part or it is empty, a name is that of no part, or shapes, labels or class names do not
+        fit together.
+    TypeError
+        If a part is no ImageData, images are not uint8, or labels not integers.
+
+    Warns
+    -----
+    UserWarning
+        If a part has no image of a class.
+    """
+    if not isinstance(parts, Mapping) or not all(isinstance(part, ImageData) for part in parts.values()):
+        raise TypeError(
+            f"preprocess_parts: expected a dictionary of ImageData, as load_folder, split and make_parts return it, "
+            f"got {parts!r:.60}"
+        )
+    if "train" not in parts or not set(parts) <= set(PARTS):
+        raise ValueError(
+            f"preprocess_parts: expected the part train, and perhaps validation and test, got {listed(list(parts))}"
+        )
+    arrays = {}
+    for name in (name for name in PARTS if name in parts):
+        images = as_images(parts[name].images, f"preprocess_parts: {name}", False)
+        arrays[name] = images, _label_array(parts[name].labels, images)
+        if tuple(parts[name].class_names) != tuple(parts["train"].class_names):
+            raise ValueError(
+                f"preprocess_parts: expected the same class names in all parts, got "
+                f"{listed(parts['train'].class_names)} in train and {listed(parts[name].class_names)} in {name}"
+            )
+    check_one_size({name: images for name, (images, _) in arrays.items()}, "preprocess_parts")
+    if not len(arrays["train"][0]):
+        raise ValueError("preprocess_parts: expected at least one training image, got none")
+    names, labels = parts["train"].class_names, {name: labels for name, (_, labels) in arrays.items()}
+    for name, array in labels.items():
+        as_labels(array, f"preprocess_parts: {name}", len(array), len(names))
+    warn_of_missing(labels, names, "preprocess_parts", 3)
+    return _prepare(
+        {name: (_channels_first(images, name, False), labels) for name, (images, labels) in arrays.items()},
+        divide_by_255=divide_by_255,
+        subtract_mean=subtract_mean,
+        divide_by_std=divide_by_std,
+        per_pixel_std=per_pixel_std,
+        keep_uint8=keep_uint8,
+    )
+
+
+def _prepare(
+    parts: Mapping[str, tuple[Images, Labels]],
+    *,
+    divide_by_255: bool,
+    subtract_mean: bool,
+    divide_by_std: bool,
+    per_pixel_std: bool,
+    keep_uint8: bool,
+) -> tuple[dict[str, npt.NDArray[Any]], Statistics]:
+    """Return the data and the statistics of parts whose images are (N, C, H, W); see `preprocess`."""
+    train, _ = parts["train"]
     unit = 255.0 if divide_by_255 else 1.0
-    mean, deviation, pixel_deviation = _moments(train[:kept])
+    mean, deviation, pixel_deviation = _moments(train)
     if per_pixel_std:
         std = np.where(pixel_deviation < 1, 1, pixel_deviation / unit)
     else:
@@ -259,23 +379,18 @@ def preprocess(
         std=np.asarray(std, np.float32) if divide_by_std else None,
     )
     make = np.ascontiguousarray if as_flag(keep_uint8, "keep_uint8") else statistics.prepare
-    data = {
-        "x_train": make(train[:kept]),
-        "y_train": train_labels[:kept],
-        "x_validation": make(train[kept:]),
-        "y_validation": train_labels[kept:],
-        "x_test": make(test[:tested]),
-        "y_test": test_labels[:tested],
-    }
+    data: dict[str, npt.NDArray[Any]] = {}
+    for name, (images, labels) in parts.items():
+        data[f"x_{name}"], data[f"y_{name}"] = make(images), labels
     return data, statistics
 
 
-def _label_array(labels: npt.ArrayLike, count: int) -> Labels:
-    array = np.asarray(labels)
+def _label_array(labels: npt.ArrayLike, images: npt.NDArray[Any]) -> Labels:
+    array = as_array(labels, "labels")
     if array.dtype.kind not in "iu":
-        raise TypeError(f"expected integer labels, got dtype {array.dtype}")
-    if array.shape != (count,):
-        raise ValueError(f"expected {count} labels, one for each image, got shape {array.shape}")
+        remedy = "; make_parts makes classes of labels of other kinds" if array.dtype.kind in "bfUOST" else ""
+        raise TypeError(f"expected integer labels, got dtype {array.dtype}{remedy}")
+    check_count(images, array, "labels")
     return array.astype(np.int64)
 
 

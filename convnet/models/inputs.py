@@ -16,6 +16,8 @@ def check_examples(array: npt.NDArray[Any], what: str, shape: tuple[int, ...]) -
     """Raise a ValueError unless an array is of shape (N, *shape)."""
     if array.shape[1:] != shape or array.ndim == 0:
         remedy = "; one example x is given as x[None]" if array.shape == shape else ""
+        if array.ndim == 4 and array.shape[1:] == (*shape[1:], *shape[:1]):
+            remedy = ", whose channels come last: x.transpose(0, 3, 1, 2) puts them first"
         raise ValueError(f"{what}: expected x of shape (N, {join_sizes(shape)}), got {array.shape}{remedy}")
 
 

@@ -31,8 +31,10 @@ def check_images(images: npt.NDArray[Any], labels: npt.NDArray[Any], what: str) 
         or labels.shape != images.shape[:1]
         or not len(labels)
     ):
+        remedy = "; images.transpose(0, 2, 3, 1) puts channels last" if images.shape[1:2] == (3,) else ""
         raise ValueError(
-            f"{what}: expected images (N, H, W) or (N, H, W, 3) and labels (N,), got {images.shape} and {labels.shape}"
+            f"{what}: expected images (N, H, W) or (N, H, W, 3) and labels (N,), got {images.shape} and "
+            f"{labels.shape}{remedy}"
         )
     if images.dtype.kind not in "iuf" or not np.isfinite(images).all():
         raise ValueError(f"{what}: expected finite pixels from 0 to 255, got {images.dtype}")

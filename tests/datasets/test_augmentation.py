@@ -74,7 +74,7 @@ def test_repr_shows_the_amounts():
 
 IMAGES = np.zeros((3, 5, 5), np.uint8)
 
-STATISTICS = preprocess(IMAGES, [0, 1, 2], IMAGES, [0, 1, 2], num_validation=1, num_test=None)[1]
+STATISTICS = preprocess(IMAGES, [0, 0, 0], IMAGES, [0, 0, 0], num_validation=1, num_test=None)[1]
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,9 @@ STATISTICS = preprocess(IMAGES, [0, 1, 2], IMAGES, [0, 1, 2], num_validation=1, 
 def test_wrong_arguments_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_channels_that_come_last_are_refused():
+    x = np.zeros((2, 8, 9, 3), np.float32)
+    with pytest.raises(ValueError, match=r"looks like channels last: x.transpose\(0, 3, 1, 2\) puts them first"):
+        Augmentation()(x, np.random.default_rng(0))

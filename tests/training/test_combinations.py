@@ -47,7 +47,7 @@ def name(value):
 @pytest.fixture(scope="module")
 def data(mnist):
     images, labels, test_images, test_labels = mnist
-    data, _ = preprocess(images[:120, ::2, ::2], labels[:120], test_images[:, ::2, ::2], test_labels, num_validation=20)
+    data, _ = preprocess(images[:120, ::2, ::2], labels[:120], test_images[:, ::2, ::2], test_labels, num_validation=30)
     return {key: array.astype(np.float64) if key.startswith("x") else array for key, array in data.items()}
 
 

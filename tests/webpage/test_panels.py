@@ -184,7 +184,7 @@ def test_colours_other_channels_and_other_sizes(open_page, tmp_path, rng):
     for channels, size in ((3, (12, 10)), (1, (8, 8)), (1, (40, 30)), (2, (9, 9))):
         images = rng.integers(0, 256, (40, *size, channels), np.uint8)
         labels = np.arange(40) % 3
-        data, statistics = convnet.preprocess(images, labels, images, labels, num_validation=2, num_test=5)
+        data, statistics = convnet.preprocess(images, labels, images, labels, num_validation=3, num_test=5)
         h, w = data["x_train"].shape[2:]
         conv = Conv2D(channels, 4, 3, padding=1, rng=rng)
         model = Sequential([conv, ReLU(), MaxPool2D(2), Affine(4 * (h // 2) * (w // 2), 3, rng=rng)], (channels, h, w))

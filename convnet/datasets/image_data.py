@@ -1,0 +1,347 @@
+"""Images with labels and the names of their classes, and how they are made from arrays of any axes and labels."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import as_array, as_shape
+
+__all__ = [
+    "PARTS",
+    "ImageData",
+    "Images",
+    "Labels",
+    "as_classes",
+    "as_images",
+    "check_count",
+    "check_one_size",
+    "checked_names",
+    "count_of",
+    "listed",
+    "make_parts",
+    "warn_of_missing",
+]
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+Pair = tuple[npt.ArrayLike, npt.ArrayLike]
+
+# The parts of a data set, in the order in which they are listed.
+PARTS = ("train", "validation", "test")
+# How many names a message lists.
+MOST_NAMED = 10
+# More classes than this are a sign of labels that are none, such as numbers to be predicted.
+MOST_CLASSES = 100_000
+
+
+class ImageData(NamedTuple):
+    """The images of one part of a data set, their labels, and the names of the classes.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (N, H, W) or (N, H, W, C)
+    labels : ndarray of int64, shape (N,)
+        Each in [0, K).
+    class_names : tuple of str
+        K names.
+    """
+
+    images: Images
+    labels: Labels
+    class_names: tuple[str, ...]
+
+
+def make_parts(
+    train: Pair,
+    validation: Pair | None = None,
+    test: Pair | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    axes: str | None = None,
+    image_shape: Sequence[int] | None = None,
+) -> dict[str, ImageData]:
+    """Make the parts of a data set from arrays: axes in any order, or flat images, and labels of any kind.
+
+    Parameters
+    ----------
+    train : pair of array_like
+        Images of uint8, and their labels: integers from any start, texts, truth values, of shape (N,) or (N, 1), or
+        one-hot (N, K).
+    validation, test : pair of array_like, optional
+        As `train`, if there are such parts.
+    class_names : sequence of str, optional
+        The classes, in order. Integer labels are then in [0, K), and texts are among the names. Without it, the
+        distinct labels of all parts, sorted, become the classes 0..K-1, and their texts the names: labels 1 to 26
+        become 0 to 25. One-hot labels are the classes 0..K-1 with or without names.
+    axes : str, optional
+        What the axes of the images are, such as ``"NCHW"`` for planes first, or ``"HWCN"`` as in the files of SVHN: the
+        letters N, H and W, and C if there are channels. By default ``"NHW"`` or ``"NHWC"``.
+    image_shape : sequence of ints, optional
+        For flat images (N, D): the shape of one, whose product is D; in the order of `axes`, but for N.
+
+    Returns
+    -------
+    dict of str to ImageData
+        ``"train"``, and ``"validation"`` and ``"test"`` where they are given.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, an image has other axes, or a label is of no class.
+    TypeError
+        If images are not uint8, or labels are neither integers nor texts.
+
+    Warns
+    -----
+    UserWarning
+        If a part has no image of a class that another part has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> planes = np.zeros((4, 3, 32, 32), np.uint8)
+    >>> images, labels, names = make_parts((planes, ["dog", "cat", "cat", "dog"]), axes="NCHW")["train"]
+    >>> images.shape, labels.tolist(), names
+    ((4, 32, 32, 3), [1, 0, 0, 1], ('cat', 'dog'))
+    """
+    given = {name: pair for name, pair in zip(PARTS, (train, validation, test), strict=True) if pair is not None}
+    images, labels = {}, {}
+    for name, pair in given.items():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"make_parts: {name}: expected a pair of images and labels, got {pair!r:.60}")
+        images[name] = arrange(pair[0], f"make_parts: {name}", axes, image_shape)
+        labels[name] = pair[1]
+    classes, names = as_classes(labels, class_names, "make_parts")
+    for name, array in images.items():
+        check_count(array, classes[name], f"make_parts: {name}")
+    check_one_size(images, "make_parts")
+    parts = {name: ImageData(images[name], classes[name], names) for name in given}
+    warn_of_missing({name: part.labels for name, part in parts.items()}, names, "make_parts", 3)
+    return parts
+
+
+def arrange(value: npt.ArrayLike, what: str, axes: str | None, image_shape: Sequence[int] | None) -> Images:
+    """Return images of the given axes as (N, H, W) or (N, H, W, C); see `make_parts`."""
+    array = as_array(value, what)
+    if axes is not None and (not isinstance(axes, str) or sorted(axes.upper()) not in (["H", "N", "W"], list("CHNW"))):
+        raise ValueError(f"{what}: axes: expected the letters N, H, W, and C for channels, got {axes!r:.60}")
+    order = None if axes is None else axes.upper()
+    if image_shape is not None:
+        shape = as_shape(image_shape, f"{what}: image_shape")
+        if len(shape) not in (2, 3):
+            raise ValueError(f"{what}: image_shape: expected two or three sizes, got {image_shape!r:.60}")
+        if array.ndim != 2 or array.shape[1] != np.prod(shape, dtype=object):
+            wanted = np.prod(shape, dtype=object)
+            raise ValueError(f"{what}: expected flat images of shape (N, {wanted}) for {shape}, got {array.shape}")
+        array = array.reshape(len(array), *shape)
+        if order is not None and (len(order) != array.ndim or order[0] != "N"):
+            raise ValueError(
+                f"{what}: axes: expected N first, and then a letter for each of {shape}, as flat images have it, "
+                f"got {axes!r}"
+            )
+    if order is not None:
+        if len(order) != array.ndim:
+            raise ValueError(f"{what}: expected images with the axes {axes}, got shape {array.shape}")
+        array = array.transpose([order.index(letter) for letter in "NHWC" if letter in order])
+    return as_images(array, what, None if order is None else False)
+
+
+def as_images(value: npt.ArrayLike, what: str, channels_first: bool | None = None) -> Images:
+    """Return uint8 images (N, H, W) or (N, H, W, C), after checking them, as a view.
+
+    Parameters
+    ----------
+    value : array_like of uint8
+    what : str
+        Begins each message.
+    channels_first : bool, optional
+        Whether four axes are (N, C, H, W). By default they are (N, H, W, C), and what looks like planes first is
+        refused: an axis of at most 4 where the height should be, and of more than 4 where the channels should be.
+
+    Raises
+    ------
+    TypeError
+        If the images are not uint8.
+    ValueError
+        If they have other axes.
+    """
+    array = as_array(value, what)
+    if array.dtype != np.uint8:
+        remedy = ""
+        if array.dtype.kind == "f":
+            remedy = "; levels from 0 to 1 become bytes by (255 * images).round().astype(numpy.uint8)"
+        elif array.dtype.kind in "iu":
+            remedy = "; levels from 0 to 255 become bytes by images.astype(numpy.uint8)"
+        raise TypeError(f"{what}: expected images of dtype uint8, got {array.dtype}{remedy}")
+    if array.ndim not in (3, 4):
+        remedy = {
+            2: "; flat images become images by images.reshape(-1, H, W), a single one by images[None]",
+        }.get(array.ndim, "")
+        raise ValueError(f"{what}: expected images of shape (N, H, W) or (N, H, W, C), got {array.shape}{remedy}")
+    if array.ndim == 4 and channels_first:
+        array = array.transpose(0, 2, 3, 1)
+    elif array.ndim == 4 and channels_first is None and array.shape[1] <= 4 < array.shape[3]:
+        raise ValueError(
+            f"{what}: expected images of shape (N, H, W, C), got {array.shape}, which looks like channels first: "
+            "images.transpose(0, 2, 3, 1) puts them last"
+        )
+    return array
+
+
+def check_one_size(images: Mapping[str, npt.NDArray[Any]], what: str) -> None:
+    """Raise a ValueError unless the images of all parts have one shape."""
+    shapes = {name: array.shape[1:] for name, array in images.items()}
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{shape} in the {name} part" for name, shape in shapes.items())
+        raise ValueError(f"{what}: expected images of one size in all parts, got {found}")
+
+
+def check_count(images: npt.NDArray[Any], labels: npt.NDArray[Any], what: str) -> None:
+    """Raise a ValueError unless there is one label for each image."""
+    if labels.shape == (len(images),):
+        return
+    remedy = ""
+    if labels.ndim == 1 and len(labels) in images.shape[1:]:
+        remedy = (
+            '; if the images are on the last axis, as in the files of SVHN, make_parts(..., axes="HWCN") takes them'
+        )
+    raise ValueError(f"{what}: expected {len(images)} labels, one for each image, got shape {labels.shape}{remedy}")
+
+
+def as_classes(
+    labels: Mapping[str, npt.ArrayLike], class_names: Sequence[str] | None, what: str
+) -> tuple[dict[str, Labels], tuple[str, ...]]:
+    """Return labels of any kind as classes 0..K-1 for each part, and the K names; see `make_parts`."""
+    found = {name: _one_axis(value, f"{what}: labels of {name}") for name, value in labels.items()}
+    kinds = {(_kind(array), width) for array, width in found.values() if array.size}
+    if len(kinds) > 1:
+        described = " and ".join(sorted(kind if width is None else f"one-hot of {width}" for kind, width in kinds))
+        raise ValueError(f"{what}: expected labels of one kind in all parts, got {described}")
+    kind, width = kinds.pop() if kinds else ("integer", None)
+    values: Sequence[Any]  # the labels that stand for the classes, in order
+    if class_names is not None:
+        names = checked_names(class_names, what)
+        if width not in (None, len(names)):
+            raise ValueError(f"{what}: class_names: expected {width} names for one-hot labels, got {len(names)}")
+        values = names if kind == "text" else range(len(names))
+    else:
+        distinct = {value for array, _ in found.values() for value in np.unique(array).tolist()}
+        values = range(width) if width is not None else sorted(distinct)
+        if len(values) > MOST_CLASSES:
+            raise ValueError(f"{what}: expected labels of at most {MOST_CLASSES:,} classes, got {len(values):,}")
+        names = tuple(str(value) for value in values)
+    classes = {value: label for label, value in enumerate(values)}
+    return {name: _mapped(array, classes, f"{what}: labels of {name}") for name, (array, _) in found.items()}, names
+
+
+def _kind(array: npt.NDArray[Any]) -> str:
+    return {"U": "text", "b": "truth value"}.get(array.dtype.kind, "integer")
+
+
+def _mapped(array: npt.NDArray[Any], classes: Mapping[Any, int], what: str) -> Labels:
+    """Return the class of each label."""
+    values, places = np.unique(array, return_inverse=True)
+    unknown = [value for value in values.tolist() if value not in classes]
+    if unknown:
+        raise ValueError(
+            f"{what}: expected classes among {listed(list(classes))}, as class_names says, got {listed(unknown)}"
+        )
+    return np.array([classes[value] for value in values.tolist()], np.int64)[places.reshape(array.shape)]
+
+
+def _one_axis(value: npt.ArrayLike, what: str) -> tuple[npt.NDArray[Any], int | None]:
+    """Return labels on one axis, and for one-hot ones the number of classes."""
+    array = as_array(value, what)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{what}: expected labels of shape (N,), (N, 1) or one-hot (N, K), got {array.shape}")
+    if array.ndim == 2:
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{what}: expected one-hot labels (N, K) of numbers, got dtype {array.dtype}")
+        is_one = array == 1
+        wrong = np.flatnonzero(~((is_one | (array == 0)).all(axis=1) & (is_one.sum(axis=1) == 1)))
+        if wrong.size:
+            raise ValueError(
+                f"{what}: expected one-hot labels, a single 1 among zeros in each row, got another row at {wrong[0]}; "
+                "several labels an example need binary_loss"
+            )
+        return is_one.argmax(axis=1) if array.shape[1] else np.empty(0, np.int64), array.shape[1]
+    if not array.size:
+        return array, None
+    if array.dtype.kind == "S":
+        raise TypeError(f"{what}: expected texts, got bytes; numpy.char.decode(labels) makes texts of them")
+    if array.dtype.kind == "O":
+        texts = array.tolist()
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"{what}: expected integers or texts, got an array of objects of other kinds")
+        # Beside texts of NumPy's own kinds, which are sorted and searched, only StringDType could hold them.
+        return np.array(texts, np.str_), None
+    if array.dtype.kind == "T":
+        return array.astype(np.str_), None
+    if array.dtype.kind not in "biuU":
+        remedy = "; labels.astype(int) makes integers of whole numbers" if array.dtype.kind == "f" else ""
+        raise TypeError(f"{what}: expected integer labels, texts, or one-hot rows, got dtype {array.dtype}{remedy}")
+    return array, None
+
+
+def checked_names(class_names: Sequence[str], what: str) -> tuple[str, ...]:
+    """Return class names as a tuple, after checking that they are texts and differ."""
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise TypeError(f"{what}: class_names: expected texts, got {class_names!r:.60}")
+    names = tuple(str(name) for name in class_names)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{what}: class_names: expected at least one name, and each once, got {listed(names)}")
+    return names
+
+
+def listed(names: Sequence[object]) -> str:
+    """Return names as they stand in a message, the first few of many."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(f"{name}"[:60] for name in names[:MOST_NAMED]) + more if names else "none"
+
+
+def count_of(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a count with its noun: 1 image, 2,000 images."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def warn_of_missing(
+    labels: Mapping[str, Labels],
+    class_names: Sequence[str] | None,
+    what: str,
+    stacklevel: int,
+    remedy: str = "split(...) shares the images of each class among the parts",
+) -> None:
+    """Warn of each part, but for empty ones, that lacks a class which another part has, by name.
+
+    Parameters
+    ----------
+    labels : mapping of str to ndarray of int
+        For each part.
+    class_names : sequence of str or None
+        By default the classes are called by their labels. With names, a class that no part has is missing, too.
+    what : str
+        Begins the message.
+    stacklevel : int
+        As of `warnings.warn`, counted from this function.
+    remedy : str
+        Ends the message.
+    """
+    present = {name: np.unique(array) for name, array in labels.items() if len(array)}
+    if class_names is None:
+        known = np.unique(np.concatenate([*present.values(), np.empty(0, np.int64)]))
+    else:
+        known = np.arange(len(class_names))
+    for name, found in present.items():
+        missing = np.setdiff1d(known, found).tolist()
+        if missing:
+            names = [label if class_names is None else class_names[label] for label in missing]
+            warnings.warn(
+                f"{what}: the {name} part has no image of the {'class' if len(names) == 1 else 'classes'} "
+                f"{listed(names)}; {remedy}",
+                stacklevel=stacklevel,
+            )

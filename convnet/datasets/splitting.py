@@ -1,0 +1,121 @@
+"""A data set divided into parts: shuffled, and with the same share of every class in each part."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import as_count, as_number
+from convnet.datasets.image_data import ImageData, as_classes, as_images, check_count, warn_of_missing
+
+__all__ = ["split"]
+
+
+def split(
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    class_names: Sequence[str] | None = None,
+    *,
+    validation: float = 0.1,
+    test: float = 0,
+    seed: int = 0,
+) -> dict[str, ImageData]:
+    """Divide images into a training, a validation and a test part, each with the same share of every class.
+
+    The images are shuffled. What belongs to which part depends on the labels, the sizes and the random seed alone.
+
+    Parameters
+    ----------
+    images : array_like of uint8, shape (N, H, W) or (N, H, W, C)
+    labels : array_like, shape (N,)
+        Of any kind that `make_parts` takes.
+    class_names : sequence of str, optional
+        As of `make_parts`. `images`, `labels` and `class_names` are what an `ImageData` holds: ``split(*data)``.
+    validation, test : float or int
+        How large these parts are: a fraction of the images as a float in [0, 1), or a number of images as an int. A
+        part of 0 is left out; any other has at least one image. The rest is the training part.
+    seed : int
+        Random seed of the order.
+
+    Returns
+    -------
+    dict of str to ImageData
+        ``"train"``, and ``"validation"`` and ``"test"`` where they have images.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left to train with, or images and labels do not fit together.
+    TypeError
+        If an argument is of the wrong type.
+
+    Warns
+    -----
+    UserWarning
+        If a part has no image of a class, which happens to classes of few images. The message names them.
+
+    Notes
+    -----
+    A part of n out of N images gets ``n * count / N`` of the ``count`` images of a class, rounded down, and one more
+    where the remainder is largest until there are n (the method of T. Hare, 1857). The test part is drawn first, the
+    validation part from the rest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> labels = 30 * ["cat"] + 60 * ["dog"]
+    >>> parts = split(np.zeros((90, 8, 8), np.uint8), labels, validation=0.1, test=30)
+    >>> {name: np.bincount(part.labels).tolist() for name, part in parts.items()}
+    {'train': [17, 34], 'validation': [3, 6], 'test': [10, 20]}
+    """
+    array = as_images(images, "split")
+    found, names = as_classes({"train": labels}, class_names, "split")
+    classes = found["train"]
+    check_count(array, classes, "split")
+    count = len(array)
+    sizes = {"validation": _size(validation, count, "validation"), "test": _size(test, count, "test")}
+    if count - sum(sizes.values()) < 1:
+        raise ValueError(
+            f"split: expected images left to train with, got {sizes['validation']} of {count} for validation and "
+            f"{sizes['test']} for the test"
+        )
+    order = np.random.default_rng(as_count(seed, "seed", 0)).permutation(count)
+    # By class, and within a class in the shuffled order: each part takes the next images of every class.
+    grouped = order[np.argsort(classes[order], kind="stable")]
+    remaining = np.bincount(classes, minlength=len(names))
+    first = np.cumsum(remaining) - remaining
+    part_of = np.zeros(count, np.int8)
+    for part, name in ((2, "test"), (1, "validation")):
+        shares = _shares(sizes[name], remaining)
+        for start, share in zip(first, shares, strict=True):
+            part_of[grouped[start : start + share]] = part
+        first, remaining = first + shares, remaining - shares
+    parts = {}
+    for part, name in enumerate(("train", "validation", "test")):
+        chosen = order[part_of[order] == part]
+        if len(chosen):
+            parts[name] = ImageData(array[chosen], classes[chosen], names)
+    remedy = "a class needs more images, or the part has to be larger"
+    warn_of_missing({name: part.labels for name, part in parts.items()}, names, "split", 3, remedy)
+    return parts
+
+
+def _size(value: float, count: int, name: str) -> int:
+    """Return how many images a part has, for a fraction or a number."""
+    if isinstance(value, (float, np.floating)):
+        fraction = as_number(value, f"split: {name}", at_least=0, below=1)
+        return max(int(fraction * count + 0.5), 1) if fraction else 0
+    size = as_count(value, f"split: {name}", 0)
+    if size > count:
+        raise ValueError(f"split: {name}: expected at most the {count} images, got {size}")
+    return size
+
+
+def _shares(size: int, counts: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return how many of the images of each class belong to a part of the given size, in integers throughout."""
+    total = max(int(counts.sum()), 1)
+    shares, remainders = size * counts // total, size * counts % total
+    # Of equal remainders the larger class's first; it can spare an image.
+    largest = np.lexsort((-counts, -remainders))
+    shares[largest[: size - int(shares.sum())]] += 1
+    return shares
