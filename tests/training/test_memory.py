@@ -35,7 +35,7 @@ def test_after_its_first_step_a_solver_allocates_nothing_large(mnist, options, o
     data = {"x_train": images, "y_train": labels, "x_validation": images[:9], "y_validation": labels[:9]}
     optimizer = copy.deepcopy(optimizer)
     statistics = convnet.Statistics((1, 28, 28), False, mean=images.mean(axis=0), std=None)
-    # In float64 NumPy's own buffer for the broadcast mean takes 64 KiB.
+    # NumPy's own buffer for the broadcast mean takes 32 KiB a thread, and twice that in float64.
     augmentation = convnet.Augmentation(statistics=None if options.get("dtype") is np.float64 else statistics)
     model = convnet.ConvNet1(hidden_size=120, **options)
     solver = convnet.Solver(model, data, optimizer, batch_size=100, augmentation=augmentation)
@@ -50,8 +50,8 @@ def test_after_its_first_step_a_solver_allocates_nothing_large(mnist, options, o
             peaks[solver.iteration % 4].append(tracemalloc.get_traced_memory()[1] - before)
     finally:
         tracemalloc.stop()
-    # The lesser of two epochs: what other threads of the process allocate is counted too.
-    assert max(map(min, peaks.values())) < 1 << 16, peaks
+    # The lesser of two epochs: what other threads of the process allocate is counted too. A minibatch has 306 KiB.
+    assert max(map(min, peaks.values())) < 1 << 17, peaks
 
 
 def test_whole_epochs_allocate_nothing_large(rng):

@@ -118,7 +118,7 @@ def with_statistics(model):
             with_statistics(small()),
             (np.zeros((4, 8, 8)), [0] * 4),
             TypeError,
-            "export: samples: expected images of dtype",
+            "export: samples: images: expected images of dtype uint8",
         ),
         (with_statistics(small()), (np.zeros((4, 8, 9), np.uint8), [0] * 4), ValueError, "export: samples: .* shape"),
         (small(), 3, TypeError, "pair of images and labels, got int"),
