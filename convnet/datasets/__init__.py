@@ -4,6 +4,7 @@ This package contains what makes or changes images and labels before a model see
 """
 
 from convnet.datasets.augmentation import Augmentation, Mixture
+from convnet.datasets.cifar import load_cifar
 from convnet.datasets.digits import prepare_digit
 from convnet.datasets.folders import load_folder
 from convnet.datasets.idx import read_idx
@@ -20,6 +21,7 @@ __all__ = [
     "Mixture",
     "Mixup",
     "Statistics",
+    "load_cifar",
     "load_folder",
     "load_mnist",
     "load_prepared",

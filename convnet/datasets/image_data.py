@@ -22,6 +22,7 @@ __all__ = [
     "count_of",
     "listed",
     "make_parts",
+    "parts_of",
     "warn_of_missing",
 ]
 
@@ -108,19 +109,31 @@ def make_parts(
     ((4, 32, 32, 3), [1, 0, 0, 1], ('cat', 'dog'))
     """
     given = {name: pair for name, pair in zip(PARTS, (train, validation, test), strict=True) if pair is not None}
-    images, labels = {}, {}
     for name, pair in given.items():
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(f"make_parts: {name}: expected a pair of images and labels, got {pair!r:.60}")
-        images[name] = arrange(pair[0], f"make_parts: {name}", axes, image_shape)
-        labels[name] = pair[1]
-    classes, names = as_classes(labels, class_names, "make_parts")
+    return parts_of(given, "make_parts", class_names=class_names, axes=axes, image_shape=image_shape)
+
+
+def parts_of(
+    given: Mapping[str, Pair],
+    what: str,
+    *,
+    class_names: Sequence[str] | None = None,
+    axes: str | None = None,
+    image_shape: Sequence[int] | None = None,
+) -> dict[str, ImageData]:
+    """Return the parts of pairs of images and labels, by name; see `make_parts`.
+
+    Errors begin with `what`. Warnings are for the line that called the caller of this function.
+    """
+    images = {name: arrange(pair[0], f"{what}: {name}", axes, image_shape) for name, pair in given.items()}
+    classes, names = as_classes({name: pair[1] for name, pair in given.items()}, class_names, what)
     for name, array in images.items():
-        check_count(array, classes[name], f"make_parts: {name}")
-    check_one_size(images, "make_parts")
-    parts = {name: ImageData(images[name], classes[name], names) for name in given}
-    warn_of_missing({name: part.labels for name, part in parts.items()}, names, "make_parts", 3)
-    return parts
+        check_count(array, classes[name], f"{what}: {name}")
+    check_one_size(images, what)
+    warn_of_missing(classes, names, what, 4)
+    return {name: ImageData(images[name], classes[name], names) for name in PARTS if name in given}
 
 
 def arrange(value: npt.ArrayLike, what: str, axes: str | None, image_shape: Sequence[int] | None) -> Images:

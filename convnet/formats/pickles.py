@@ -4,6 +4,8 @@ A pickle is a program for a small machine with a stack and a memo. Python's own 
 and calls it, and can be made to take endless time or memory before that. The machine in this module accepts only the
 instructions that build arrays, dictionaries, lists, tuples, strings and numbers. It knows the names in `NAMES` and has
 its own code for each. It refuses everything else. Its arrays have at most twice the bytes of the file.
+
+Pickles of Python 2, such as CIFAR's, spell bytes and texts alike. They are read as texts, a character for each byte.
 """
 
 from collections.abc import Callable
@@ -21,7 +23,7 @@ MOST_INSTRUCTIONS = 1_000_000
 # Most bits of an integer. Longer ones take long to print.
 MOST_BITS = 128
 # Most elements and characters of all containers, as printed, and most levels of nesting.
-MOST_ELEMENTS, MOST_DEPTH = 1_000_000, 100
+MOST_ELEMENTS, MOST_DEPTH = 4_000_000, 100
 
 
 def load_pickle(path: PathLike, what: str) -> Any:
@@ -103,7 +105,9 @@ class _Array:
 
 
 def _from_buffer(content: Any, code: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
-    """Return a writeable array made from a copy of the bytes."""
+    """Return a writeable array made from a copy of the bytes, or of what a pickle of Python 2 has for bytes."""
+    if isinstance(content, str):
+        content = _encode(content, "latin1")
     if not (isinstance(content, (bytes, bytearray)) and isinstance(code, _Type) and isinstance(shape, tuple)):
         raise RefusedError("it makes an array of something else than bytes, a type and a shape")
     if not all(type(size) is int and size >= 0 for size in shape):
@@ -251,6 +255,7 @@ class _Machine:
                 *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
                 *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
                 *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+                *("STRING", "SHORT_BINSTRING", "BINSTRING"),
             ),
             lambda machine, argument: machine.push(argument),
         ),

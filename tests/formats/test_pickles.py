@@ -232,7 +232,7 @@ BOMBS = {
         b"\x80\x04}K\x01" + b"".join(b"\x94h" + bytes([i]) + b"\x86" for i in range(60)) + b"Ns.",
         "a dictionary with a tuple for a key",
     ),
-    "an age to compare": (pickle.dumps([nested(60, 1.5), nested(60, 1.5)]), "more than 1,000,000 elements"),
+    "an age to compare": (pickle.dumps([nested(60, 1.5), nested(60, 1.5)]), "more than 4,000,000 elements"),
     "an age to print": (pickle.dumps(nested(60, 1.5))[:-1] + b"N\x93.", "it asks for tuple.NoneType"),
     "itself": (b"\x80\x04]\x94h\x00a.", "something that holds itself"),
     "a long integer": (pickle.dumps([10**4000]), "an integer of 13288 bits, more than 128"),
