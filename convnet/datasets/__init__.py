@@ -8,6 +8,7 @@ from convnet.datasets.cifar import load_cifar
 from convnet.datasets.digits import prepare_digit
 from convnet.datasets.folders import load_folder
 from convnet.datasets.idx import read_idx
+from convnet.datasets.idx_folders import load_idx
 from convnet.datasets.image_data import ImageData, make_parts
 from convnet.datasets.mixup import Mixup
 from convnet.datasets.mnist import load_mnist
@@ -23,6 +24,7 @@ __all__ = [
     "Statistics",
     "load_cifar",
     "load_folder",
+    "load_idx",
     "load_mnist",
     "load_prepared",
     "make_parts",
