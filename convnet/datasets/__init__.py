@@ -12,6 +12,7 @@ from convnet.datasets.idx_folders import load_idx
 from convnet.datasets.image_data import ImageData, make_parts
 from convnet.datasets.mixup import Mixup
 from convnet.datasets.mnist import load_mnist
+from convnet.datasets.npz import load_npz
 from convnet.datasets.prepared import load_prepared, save_prepared
 from convnet.datasets.preprocessing import Statistics, preprocess, preprocess_parts
 from convnet.datasets.splitting import split
@@ -26,6 +27,7 @@ __all__ = [
     "load_folder",
     "load_idx",
     "load_mnist",
+    "load_npz",
     "load_prepared",
     "make_parts",
     "prepare_digit",

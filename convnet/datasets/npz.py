@@ -1,0 +1,114 @@
+"""Data sets in one ``.npz`` file of named arrays, as MedMNIST's and Keras' are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.datasets.image_data import PARTS, ImageData, listed, parts_of
+from convnet.formats.files import PathLike, open_file
+
+__all__ = ["load_npz"]
+
+# The first bytes of an archive, and of one that is empty.
+MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+# What the arrays of images and labels are called, and the parts in their names.
+PATTERNS = (("{}_images", "{}_labels"), ("x_{}", "y_{}"))
+PART_NAMES = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+# What they are called in a file of one part.
+WHOLE = (("images", "labels"), ("x", "y"))
+
+
+def load_npz(
+    path: PathLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    axes: str | None = None,
+    image_shape: Sequence[int] | None = None,
+) -> dict[str, ImageData]:
+    """Load a data set from an ``.npz`` file of images and labels, such as MedMNIST's and Keras' are.
+
+    Parameters
+    ----------
+    path : path
+        A file with the arrays ``train_images`` and ``train_labels``, or ``x_train`` and ``y_train``, and the same with
+        ``val``, ``valid`` or ``validation``, and with ``test``, if there are such parts. ``images`` and ``labels``, or
+        ``x`` and ``y``, are the training part. Other arrays are ignored, and so is the case of the names.
+    class_names, axes, image_shape
+        As of `make_parts`, which takes labels of any kind: of shape (N, 1), as MedMNIST's, or one-hot, or texts.
+
+    Returns
+    -------
+    dict of str to ImageData
+        ``"train"``, ``"validation"`` and ``"test"``, those that there are.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, or has no such arrays, or they do not fit together. The message lists those that there are.
+    TypeError
+        If images are not uint8, or labels neither integers nor texts.
+
+    Notes
+    -----
+    J. Yang et al., "MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical image classification",
+    2023. Arrays of Python objects are refused, because to read them would run what the file asks for.
+    """
+    import zipfile  # here, because importing it takes milliseconds
+
+    try:
+        with open_file(path) as file:
+            if file.read(4) not in MAGIC:
+                raise ValueError(f"{path}: expected an .npz file, got a file that is no archive of this kind")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                pairs = {
+                    part: (_array(archive, images, path), _array(archive, labels, path))
+                    for part, (images, labels) in _names(archive.files, path).items()
+                }
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: expected an .npz file, but there is no such file") from None
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(f"{path}: expected an .npz file, got one that is cut off or damaged ({error})") from None
+    return parts_of(pairs, str(path), class_names=class_names, axes=axes, image_shape=image_shape)
+
+
+def _names(files: Sequence[str], path: PathLike) -> dict[str, tuple[str, str]]:
+    """Return the names of images and labels of each part, out of the names of all arrays of a file."""
+    by_name = {name.lower(): name for name in files}
+    candidates = [
+        {part: [tuple(text.format(name) for text in pair) for name in PART_NAMES[part]] for part in PARTS}
+        for pair in PATTERNS
+    ] + [{"train": [pair]} for pair in WHOLE]
+    for names in candidates:
+        found = {}
+        for part, pairs in names.items():
+            for images, labels in pairs:
+                if (images in by_name) != (labels in by_name):
+                    there, missing = (images, labels) if images in by_name else (labels, images)
+                    raise ValueError(f"{path}: expected {missing} beside {there}, got the arrays {listed(files)}")
+                if images in by_name:
+                    found[part] = by_name[images], by_name[labels]
+        if "train" in found:
+            return found
+    raise ValueError(
+        f"{path}: expected the arrays train_images and train_labels, x_train and y_train, images and labels, or x and "
+        f"y, got {listed(files)}; make_parts takes arrays by any name: file = numpy.load(path)"
+    )
+
+
+def _array(archive: Any, name: str, path: PathLike) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = archive[name]
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged archive can raise nearly anything
+        remedy = ""
+        if "allow_pickle" in str(error):
+            remedy = "; it holds Python objects, which could run anything: save texts as an array of dtype str"
+            error = ValueError("not an array of numbers or texts")
+        raise ValueError(f"{path}: {name}: expected an array, got one that cannot be read ({error}){remedy}") from None
+    return array
