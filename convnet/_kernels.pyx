@@ -400,7 +400,8 @@ def conv2d_forward(
     """
     cdef const convolution* g = &s.s
     cdef convolution_job job
-    cdef simd_convolution native
+    cdef simd_convolution native, of_group
+    cdef Py_ssize_t group
     cdef pool_function task = <pool_function>(forward_float if floating is float else forward_double)
     if x.shape[0] == 0:
         return
@@ -418,7 +419,9 @@ def conv2d_forward(
         if packed is not None:
             native.packed = <float*>at_line(&packed[0])
         with nogil:
-            simd_convolution_forward(g.level, &native, threads)
+            for group in range(g.groups):
+                of_group = group_of(g, native, group)
+                simd_convolution_forward(g.level, &of_group, threads)
 
 
 def conv2d_backward(
@@ -444,10 +447,10 @@ def conv2d_backward(
     cdef bint need_dx = dx is not None and dx.shape[0] and dx.shape[1] and dx.shape[2] and dx.shape[3]
     cdef bint need_dweight = dweight is not None
     cdef convolution_job job
-    cdef simd_convolution native
+    cdef simd_convolution native, of_group
     cdef pool_function task = <pool_function>(backward_float if floating is float else backward_double)
     cdef pool_function finish = <pool_function>(finish_float if floating is float else finish_double)
-    cdef Py_ssize_t batch, f
+    cdef Py_ssize_t batch, f, group
     cdef const floating* sums
     cdef const float* gradients
     cdef float* outputs
@@ -487,13 +490,17 @@ def conv2d_backward(
             native.dweight, native.dbias = &dweight[0, 0, 0, 0], &dbias[0]
             native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, directions
             with nogil:
-                simd_convolution_gradients(g.level, &native, threads)
+                for group in range(g.groups):
+                    of_group = group_of(g, native, group)
+                    simd_convolution_gradients(g.level, &of_group, threads)
         if need_dx and g.input != IM2COL:
             native = native_of(g, x.shape[0], INPUT)
             native.x, native.weight, native.scratch = &dx[0, 0, 0, 0], &weight[0, 0, 0, 0], &scratch[0]
             native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, directions
             with nogil:
-                simd_convolution_forward(g.level, &native, threads)
+                for group in range(g.groups):
+                    of_group = group_of(g, native, group)
+                    simd_convolution_forward(g.level, &of_group, threads)
 
 
 # ------------------------------------------------------------------------------------------------ pooling

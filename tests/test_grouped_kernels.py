@@ -8,12 +8,16 @@ import pytest
 from cases import tolerance
 from guarded import at_the_end_of_memory, scratch
 
-from convnet import _kernels, functional, get_num_threads, naive, set_num_threads
+from convnet import Conv2D, GlobalAveragePool, Sequential, _kernels, functional, get_num_threads, naive, set_num_threads
 
 # (N, C, H, W), filters, groups, kernel, stride, padding, dilation
 CASES = {
     "groups": ((2, 6, 7, 5), 9, 3, (3, 2), (1, 1), (1, 0), (1, 1)),
     "groups of a stride": ((3, 8, 9, 8), 8, 2, (2, 3), (2, 3), (1, 2), (3, 2)),
+    "wide groups": ((3, 24, 9, 10), 32, 2, (3, 3), (1, 1), (1, 1), (1, 1)),
+    "wide groups of a stride": ((2, 48, 8, 7), 24, 3, (5, 3), (2, 1), (2, 0), (1, 1)),
+    "wide groups of one pixel": ((3, 40, 5, 6), 80, 5, (1, 1), (1, 1), (0, 0), (1, 1)),
+    "wide groups of no images": ((0, 16, 5, 5), 16, 2, (3, 3), (1, 1), (1, 1), (1, 1)),
     "dilated": ((2, 3, 9, 11), 4, 1, (3, 3), (1, 1), (2, 2), (2, 2)),
     "dilated above the stride": ((1, 2, 12, 9), 3, 1, (2, 3), (3, 2), (0, 1), (5, 3)),
     "depthwise": ((2, 5, 6, 7), 5, 5, (3, 3), (1, 1), (1, 1), (1, 1)),
@@ -35,7 +39,7 @@ def instruction_set(request):
     _kernels.use_instruction_set(before)
 
 
-def check(rng, dtype, x_shape, filters, groups, kernel, stride, padding, dilation, block_rows=0):
+def check(rng, dtype, x_shape, filters, groups, kernel, stride, padding, dilation, **forced):
     """Compare the kernels with the plain loops."""
     c, h, w = x_shape[1:]
     geometry = _kernels.Convolution(
@@ -44,7 +48,7 @@ def check(rng, dtype, x_shape, filters, groups, kernel, stride, padding, dilatio
         dilation_h=dilation[0],
         dilation_w=dilation[1],
         groups=groups,
-        block_rows=block_rows,
+        **forced,
     )
     x, weight, bias = (
         at_the_end_of_memory(rng.standard_normal(shape).astype(dtype))
@@ -81,10 +85,36 @@ def test_depthwise_convolution_of_rows_of_every_width(rng, width):
 def test_depthwise_convolution_is_named(instruction_set):
     algorithms = check(np.random.default_rng(0), np.float32, *CASES["depthwise"]).algorithms()
     assert set(algorithms) == {"im2col" if instruction_set == "none" else "depthwise"}
-    assert set(check(np.random.default_rng(0), np.float32, *CASES["groups"]).algorithms()) == {"im2col"}
+    assert check(np.random.default_rng(0), np.float32, *CASES["groups"]).algorithms()[0] == "im2col"
 
 
-@pytest.mark.parametrize("case", ["groups of a stride", "depthwise, two filters a channel"])
+@pytest.mark.parametrize("algorithm", _kernels.ALGORITHMS)
+@pytest.mark.parametrize("case", ["groups", "groups of a stride", "wide groups", "wide groups of a stride"])
+@pytest.mark.usefixtures("instruction_set")
+def test_every_algorithm_takes_groups(rng, case, algorithm):
+    check(rng, np.float32, *CASES[case], algorithm=algorithm)
+
+
+def test_the_algorithm_is_chosen_by_the_shape_of_a_group(instruction_set):
+    geometry = check(np.random.default_rng(0), np.float32, *CASES["wide groups"])
+    (n, c, *size), filters, groups, *windows = CASES["wide groups"]
+    case = (n, c // groups, *size), filters // groups, 1, *windows
+    assert geometry.algorithms(n) == check(np.random.default_rng(0), np.float32, *case).algorithms(n)
+    assert (instruction_set == "none") == (set(geometry.algorithms(n)) == {"im2col"})
+
+
+@pytest.mark.usefixtures("instruction_set")
+def test_a_packed_weight_of_groups_gives_the_same(rng):
+    layers = [Conv2D(64, 96, 3, padding=1, groups=2, rng=rng), GlobalAveragePool()]
+    model, x = Sequential(layers, (64, 9, 8)), rng.standard_normal((5, 64, 9, 8), np.float32)
+    is_packed = "packed" in model.plan().stages[0].arrays(len(x), 1, False)
+    assert is_packed == (_kernels.instruction_set() != "none")
+    true = naive.conv2d_forward(x, *layers[0].params.values(), padding=1, groups=2).mean(axis=(2, 3))
+    for _ in range(2):
+        np.testing.assert_allclose(model.scores(x), true, **tolerance(np.float32, true))
+
+
+@pytest.mark.parametrize("case", ["groups of a stride", "wide groups", "depthwise, two filters a channel"])
 def test_the_bits_are_the_same_for_any_number_of_threads(rng, dtype, case):
     (n, c, h, w), filters, groups, kernel, stride, padding, dilation = CASES[case]
     x, weight = rng.standard_normal((40 * n, 8 * c, 2 * h, 2 * w)), rng.standard_normal((8 * filters, c, *kernel))

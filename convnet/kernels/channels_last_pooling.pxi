@@ -24,7 +24,7 @@ cdef class ChannelsLastPooling:
     ):
         memset(&self.o, 0, sizeof(self.o))
         self.o.filters, self.o.height, self.o.width, self.o.slope = channels, height, width, 1
-        self.o.channels_last, self.o.pool = y_channels_last, POOLS[pool]
+        self.o.channels_last, self.o.groups, self.o.pool = y_channels_last, 1, POOLS[pool]
 
     def scratch(self, int threads):
         """Return how many float32 the functions below need as scratch memory."""

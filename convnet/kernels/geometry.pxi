@@ -95,7 +95,7 @@ cdef class Pooling:
 
 # --------------------------------------------------------------------------------------------- convolution
 #
-# A convolution of groups of channels is as many convolutions side by side, and by im2col alone.
+# A convolution of groups of channels is as many convolutions side by side. A dilated one is by im2col alone.
 #
 # By im2col, a convolution goes through its output a block of rows at a time, as so many convolutions of fewer output
 # rows. `cols` then stays in the second-level cache, however large the images are. A block has as many rows as give
@@ -210,21 +210,23 @@ cdef enum:
 
 
 cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int what) noexcept nogil:
-    """Return the convolution of n images as native/ takes it, or the one that gives the input's gradient."""
+    """Return a group's convolution of n images as native/ takes it, or the one that gives the input's gradient."""
     cdef simd_convolution c
+    cdef Py_ssize_t channels = s.channels // s.groups, filters = s.filters // s.groups
     cdef bint is_adjoint = what == INPUT
     cdef windows w = adjoint_of(s.w) if is_adjoint else s.w
     memset(&c, 0, sizeof(c))
     c.n, c.is_adjoint = n, is_adjoint
     c.tile = s.forward if what == FORWARD else s.weight if what == WEIGHT else s.input
     if what != WEIGHT and not s.is_forced:
-        c.tile = for_images(c.tile, n, w, s.channels * s.filters)
-    c.channels = s.filters if is_adjoint else s.channels
-    c.filters = s.channels if is_adjoint else s.filters
+        c.tile = for_images(c.tile, n, w, channels * filters)
+    c.groups = c.outputs.groups = s.groups
+    c.channels = filters if is_adjoint else channels
+    c.filters = channels if is_adjoint else filters
     c.height, c.width, c.out_h, c.out_w = w.height, w.width, w.out_h, w.out_w
     c.kernel_h, c.kernel_w, c.stride_h, c.stride_w = w.kernel_h, w.kernel_w, w.stride_h, w.stride_w
     c.padding_h, c.padding_w, c.x_channels_last = w.padding_h, w.padding_w, s.x_channels_last
-    c.outputs.filters, c.outputs.height, c.outputs.width = s.filters, s.w.out_h, s.w.out_w
+    c.outputs.filters, c.outputs.height, c.outputs.width = filters, s.w.out_h, s.w.out_w
     c.outputs.channels_last, c.outputs.slope, c.outputs.pool = s.y_channels_last, s.slope, s.pool
     return c
 
@@ -235,9 +237,9 @@ POOLS = {None: SIMD_POOL_NONE, "max": SIMD_POOL_MAX, "average": SIMD_POOL_AVERAG
 cdef class Convolution:
     """The geometry of a convolution, for the instruction set in use when it is made.
 
-    With `groups` or a dilation it is computed by im2col. Otherwise the algorithms are chosen by
-    kernels/algorithms.pxi, without Winograd's if `winograd` is False. For tests and
-    benchmarks `algorithm` forces one where it is possible, and `block_rows` how many output rows im2col does at a time.
+    A dilated one is computed by im2col. Otherwise the algorithms are chosen by kernels/algorithms.pxi, for the shape of
+    a group, without Winograd's if `winograd` is False. For tests and benchmarks `algorithm` forces one where it is
+    possible, and `block_rows` how many output rows im2col does at a time.
 
     A fused convolution computes more in the same pass. What is not positive is multiplied by `slope`, so that 0 is
     ReLU, and then windows of 2x2 are pooled: `pool` is "max" or "average". x and dx are (N, H, W, C) with
@@ -258,7 +260,8 @@ cdef class Convolution:
         cdef windows w = windows_of(
             height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w
         )
-        cdef bint is_plain = groups == dilation_h == dilation_w == 1
+        cdef bint is_dilated = dilation_h != 1 or dilation_w != 1
+        cdef Py_ssize_t of_group = channels // groups, filters_of_group = filters // groups
         self.s.groups = groups
         self.s.level, self.s.itemsize = level, sizeof(float) if is_float else sizeof(double)
         self.s.channels, self.s.filters, self.s.w = channels, filters, w
@@ -268,19 +271,21 @@ cdef class Convolution:
         cdef bint is_fused = x_channels_last or y_channels_last or slope != 1 or pool is not None
         self.s.x_channels_last, self.s.y_channels_last = x_channels_last, y_channels_last
         self.s.slope, self.s.pool = slope, POOLS[pool]
-        if is_fused and (level == NULL or height * width == 0 or not is_plain):
+        if is_fused and (level == NULL or height * width == 0 or groups > 1 or is_dilated):
             raise ValueError(
                 "Convolution: expected float32, an instruction set, images of at least one pixel, one group and no "
                 f"dilation for a fused convolution, got {'float32' if is_float else 'float64'}, {instruction_set()}, "
                 f"{height}x{width} pixels, {groups} groups and the dilation ({dilation_h}, {dilation_w}); compute "
                 "activation and pooling by their own functions"
             )
-        if not is_plain:
+        if is_dilated or is_depthwise(&self.s):
             self.s.forward = self.s.weight = self.s.input = IM2COL
         elif algorithm is None:
-            self.s.forward = forward_algorithm(level, w, channels, filters, winograd, is_fused)
-            self.s.weight = weight_algorithm(level, w, channels, filters, winograd, is_fused, self.s.pool, slope)
-            self.s.input = input_algorithm(level, w, channels, filters, winograd, is_fused)
+            self.s.forward = forward_algorithm(level, w, of_group, filters_of_group, winograd, is_fused)
+            self.s.weight = weight_algorithm(
+                level, w, of_group, filters_of_group, winograd, is_fused, self.s.pool, slope
+            )
+            self.s.input = input_algorithm(level, w, of_group, filters_of_group, winograd, is_fused)
         else:
             self.s.is_forced = True
             self.s.weight = possible(level, w, ALGORITHMS[algorithm])
@@ -336,8 +341,7 @@ cdef class Convolution:
         cdef simd_convolution c
         if self.s.forward == IM2COL:
             return 0
-        c = native_of(&self.s, max(n, 1), FORWARD)
-        return LINE + simd_packed_size(self.s.level, &c) * <Py_ssize_t>sizeof(float)
+        return LINE + self.s.groups * packed_of_group(&self.s, n)
 
     def backward_scratch(self, Py_ssize_t n, int threads, bint need_dx):
         """Return how many bytes of scratch memory `conv2d_backward` needs for exactly n images."""
@@ -354,6 +358,30 @@ cdef class Convolution:
             c = native_of(&self.s, max(n, 1), INPUT)
             size = max(size, simd_forward_scratch(self.s.level, &c, threads))
         return size
+
+
+cdef inline Py_ssize_t packed_of_group(const convolution* s, Py_ssize_t n) noexcept nogil:
+    """Return how many bytes the packed weight of a group has, for n images."""
+    cdef simd_convolution c = native_of(s, max(n, 1), FORWARD)
+    return in_lines(simd_packed_size(s.level, &c) * <Py_ssize_t>sizeof(float))
+
+
+cdef simd_convolution group_of(const convolution* s, simd_convolution c, Py_ssize_t group) noexcept nogil:
+    """Return the convolution of a group, from one whose arrays are those of the first group."""
+    cdef Py_ssize_t filters = s.filters // s.groups, outputs = group * filters * s.w.out_h * s.w.out_w
+    cdef Py_ssize_t weights = group * filters * taps_of(s)
+    c.x += group * (s.channels // s.groups) * s.w.height * s.w.width
+    if c.weight != NULL:
+        c.weight += weights
+    if c.packed != NULL:
+        c.packed += group * packed_of_group(s, c.n) // <Py_ssize_t>sizeof(float)
+    if c.dweight != NULL:
+        c.dweight, c.dbias = c.dweight + weights, c.dbias + group * filters
+    if c.outputs.bias != NULL:
+        c.outputs.bias, c.outputs.y = c.outputs.bias + group * filters, c.outputs.y + outputs
+    if c.outputs.dy != NULL:
+        c.outputs.dy += outputs
+    return c
 
 
 cdef name_of(int algorithm):

@@ -46,7 +46,7 @@ cdef extern from "simd.h" nogil:
     const int POOLED_WINDOWS
     const simd_level* simd_level_for(const simd_level* level, Py_ssize_t floats) noexcept
     ctypedef struct simd_outputs:
-        Py_ssize_t filters, height, width
+        Py_ssize_t filters, height, width, groups
         int channels_last
         float slope
         simd_pooling pool
@@ -56,7 +56,7 @@ cdef extern from "simd.h" nogil:
         uint8_t* codes
     ctypedef struct simd_convolution:
         Py_ssize_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w
-        Py_ssize_t out_h, out_w
+        Py_ssize_t out_h, out_w, groups
         int tile, is_adjoint, x_channels_last
         float* x
         const float* weight

@@ -68,6 +68,7 @@ typedef enum { SIMD_POOL_NONE, SIMD_POOL_MAX, SIMD_POOL_AVERAGE } simd_pooling;
 /* What follows a convolution, and its results: tiles/outputs.h. */
 typedef struct {
     ptrdiff_t filters, height, width;       /* of the convolution's outputs, before pooling */
+    ptrdiff_t groups;       /* y and dy are one of so many groups of filters of each image, as NCHW; else 1 */
     int channels_last;            /* y and dy are (n, rows, columns, filters); else (n, filters, rows, columns) */
     float slope;            /* factor of what is not positive: 0 for ReLU, 1 for no activation */
     simd_pooling pool;      /* of windows of 2x2 */
@@ -106,6 +107,7 @@ typedef struct {
 typedef struct {
     ptrdiff_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
     ptrdiff_t out_h, out_w;
+    ptrdiff_t groups;       /* x is one of so many groups of channels of each image, as NCHW; else 1 */
     int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; or SIMD_DIRECT or SIMD_POOLED */
     /* Whether it is the gradient of the input of the convolution that `outputs` belongs to: channels and filters have
      * changed places, it is computed from the outputs' gradients, and x is written.

@@ -97,7 +97,7 @@ static void simd_copy_row(const simd_level *level, const float *image, int chann
 static void simd_gradient_row(const simd_level *level, const simd_outputs *o, ptrdiff_t n, ptrdiff_t h, ptrdiff_t first,
                               ptrdiff_t count, float *of_row, float *to) {
     const ptrdiff_t height = simd_pooled(o, o->height), width = simd_pooled(o, o->width), row = o->pool ? h / 2 : h;
-    const ptrdiff_t row_size = width * o->filters, image = n * height * row_size;
+    const ptrdiff_t row_size = width * o->filters, image = n * o->groups * height * row_size;
     const float *dy = o->dy + image;
     if (simd_is_plain(o)) {
         simd_copy_row(level, dy, o->channels_last, o->filters, height, width, h, first, count, to);
@@ -141,7 +141,7 @@ static void simd_strip_copy(const simd_convolution_job *j, int is_gradient, ptrd
         if (is_gradient)
             simd_gradient_row(j->level, o, n, h, column + left, right - left, of_row, inside);
         else
-            simd_copy_row(j->level, s->x + n * channels * height * width, s->x_channels_last, channels, height, width,
+            simd_copy_row(j->level, s->x + n * s->groups * channels * height * width, s->x_channels_last, channels, height, width,
                           h, column + left, right - left, inside);
         memset(to + right * channels, 0, (size_t)((columns - right) * channels) * sizeof *to);
     }
@@ -183,7 +183,7 @@ static void simd_strip_outputs(const simd_convolution_job *j, ptrdiff_t strip, p
     const ptrdiff_t width = has_pool ? s->out_w / 2 : s->out_w, height = has_pool ? s->out_h / 2 : s->out_h;
     const ptrdiff_t row = simd_strip_row(j, strip) / (has_pool ? 2 : 1);
     const ptrdiff_t rows = simd_strip_rows(j, strip) / (has_pool ? 2 : 1);
-    float *const image = (s->is_adjoint ? s->x : o->y) + n * height * width * s->filters;
+    float *const image = (s->is_adjoint ? s->x : o->y) + n * s->groups * height * width * s->filters;
     const int channels_last = s->is_adjoint ? s->x_channels_last : o->channels_last;
     if (has_pool) {
         const ptrdiff_t row_size = width * s->filters;
