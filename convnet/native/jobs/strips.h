@@ -141,8 +141,8 @@ static void simd_strip_copy(const simd_convolution_job *j, int is_gradient, ptrd
         if (is_gradient)
             simd_gradient_row(j->level, o, n, h, column + left, right - left, of_row, inside);
         else
-            simd_copy_row(j->level, s->x + n * s->groups * channels * height * width, s->x_channels_last, channels, height, width,
-                          h, column + left, right - left, inside);
+            simd_copy_row(j->level, s->x + n * s->groups * channels * height * width, s->x_channels_last, channels,
+                          height, width, h, column + left, right - left, inside);
         memset(to + right * channels, 0, (size_t)((columns - right) * channels) * sizeof *to);
     }
 }
