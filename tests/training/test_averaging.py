@@ -1,11 +1,5 @@
 """Moving averages of the weights: what is averaged, what the checks and the end of a training see, and checkpoints."""
 
-import random
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
 from guarded import on
@@ -367,66 +361,3 @@ def test_the_decay_cannot_be_changed():
 def test_an_average_that_is_no_number_is_named():
     with pytest.raises(TypeError, match="average: expected a real number, got True"):
         make_solver(average=True)
-
-
-PROGRAM = """
-import sys
-import numpy as np
-from convnet import Affine, BatchNorm2D, Checkpoint, Conv2D, Momentum, PlateauDecay, ReLU, Sequential, Solver
-
-folder, out = sys.argv[1:]
-rng = np.random.default_rng(0)
-x, labels = rng.standard_normal((300, 1, 8, 8), np.float32), rng.integers(0, 3, 300)
-data = {"x_train": x, "y_train": labels, "x_validation": x[:50], "y_validation": labels[:50]}
-layers = [Conv2D(1, 8, 3, bias=False, rng=rng), BatchNorm2D(8), ReLU(), Affine(8 * 36, 3, rng=rng)]
-solver = Solver(
-    Sequential(layers, (1, 8, 8)),
-    data,
-    Momentum(0.01),
-    schedule=PlateauDecay(0.5, patience=2),
-    average=0.99,
-    epochs=40,
-    batch_size=10,
-    callbacks=[Checkpoint(folder, iterations=3)],
-)
-try:
-    solver.resume(folder)
-except FileNotFoundError:
-    pass
-print("ready", flush=True)
-solver.train()
-histories = [solver.loss_history, solver.train_accuracy_history, solver.validation_accuracy_history]
-averages = {"average " + name: array for name, array in solver.state.averages.items()}
-np.savez(out, *map(np.array, histories), **solver.model.params, **solver.model.state, **averages)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_training_that_is_killed_ends_with_the_same_averages(tmp_path):
-    def start(name):
-        command = [sys.executable, "-P", "-c", PROGRAM, tmp_path / name, tmp_path / f"{name}.npz"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
-        return process
-
-    def end(process):
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode in (0, -signal.SIGKILL), errors
-        return process.returncode
-
-    began, whole = time.monotonic(), start("whole")
-    assert end(whole) == 0
-    longest = min(0.3, (time.monotonic() - began) / 4)
-    moments, kills = random.Random(0), 0
-    while kills < 10:
-        process = start("killed")
-        time.sleep(moments.uniform(0, longest))
-        process.kill()
-        if end(process) == 0:
-            break
-        kills += 1
-    assert kills > 2
-    if not (tmp_path / "killed.npz").exists():
-        assert end(start("killed")) == 0
-    assert (tmp_path / "killed.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()

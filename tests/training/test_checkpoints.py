@@ -283,18 +283,38 @@ KILLED = """
 import sys
 import numpy as np
 import convnet
+from convnet import Affine, BatchNorm2D, Conv2D, ReLU, Residual
 
 folder, out = sys.argv[1:]
 rng = np.random.default_rng(0)
 images, labels = rng.integers(0, 256, (350, 8, 8), dtype=np.uint8), rng.integers(0, 3, 350)
 parts = images[:300], labels[:300], images[300:], labels[300:]
 data, statistics = convnet.preprocess(*parts, num_validation=50, num_test=None, keep_uint8=True)
-model = convnet.ConvNet1((1, 8, 8), hidden_size=200, num_classes=3, dropout=convnet.Dropout(0.3))
+layers = [
+    Conv2D(1, 8, 3, padding=1, bias=False, rng=rng),
+    BatchNorm2D(8),
+    ReLU(),
+    Residual([Conv2D(8, 8, 3, padding=1, groups=8, rng=rng), BatchNorm2D(8)]),
+    convnet.Dropout(0.3),
+    Affine(512, 200, rng=rng),
+    BatchNorm2D(200),
+    ReLU(),
+    Affine(200, 3, rng=rng),
+]
+model = convnet.Sequential(layers, (1, 8, 8))
 model.statistics = statistics
-augmentation = convnet.Mixup(0.4, convnet.Augmentation(flip=True, brightness=0.1))
+augmentation = convnet.Mixup(0.4, convnet.Augmentation(flip=True, brightness=0.1, cutout=3))
 callbacks = [convnet.Checkpoint(folder, iterations=3), convnet.FilterAnimation(out + ".gif", frames=10)]
 solver = convnet.Solver(
-    model, data, convnet.Adam(1e-3), epochs=48, batch_size=10, augmentation=augmentation, callbacks=callbacks
+    model,
+    data,
+    convnet.Adam(1e-3),
+    schedule=convnet.PlateauDecay(0.5, patience=5),
+    epochs=48,
+    batch_size=10,
+    augmentation=augmentation,
+    average=0.99,
+    callbacks=callbacks,
 )
 try:
     solver.resume(folder)
@@ -303,8 +323,9 @@ except FileNotFoundError:
 print("ready", flush=True)
 solver.train()
 histories = [solver.loss_history, solver.train_accuracy_history, solver.validation_accuracy_history]
-best = {"best " + name: param for name, param in solver.best_params.items()}
-np.savez(out, *map(np.array, histories), **model.params, **best)
+arrays = {"best": solver.best_params | solver.best_state, "average": solver.state.averages}
+arrays = {f"{kind} {name}": array for kind, found in arrays.items() for name, array in found.items()}
+np.savez(out, *map(np.array, histories), **model.params, **model.state, **arrays)
 """
 
 
@@ -318,7 +339,8 @@ def test_a_training_that_is_killed_thirty_times_ends_with_the_same_bytes(tmp_pat
         return process
 
     def end(process):
-        process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode in (0, -signal.SIGKILL), errors
         return process.returncode
 
     def result(name):

@@ -1,12 +1,6 @@
 """The state of a training: the copies of the model that it keeps are of one moment, its layers' state included."""
 
-import inspect
 import json
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -211,66 +205,6 @@ def test_a_checkpoint_without_a_state_is_named_and_changes_nothing(tmp_path):
         with pytest.raises(ValueError, match=rf"less\.npz: .*'{name}' is missing"):
             other.resume(tmp_path / "less.npz")
     assert outcome(other) == before
-
-
-PROGRAM = f"""
-import sys
-import numpy as np
-import convnet
-from convnet import Affine, Layer, ReLU, Sequential
-
-{inspect.getsource(BatchNorm)}
-
-folder, out = sys.argv[1:]
-rng = np.random.default_rng(0)
-x, labels = rng.standard_normal((300, 6), np.float32) * 3 + 1, rng.integers(0, 3, 300)
-data = {{"x_train": x, "y_train": labels, "x_validation": x[:50], "y_validation": labels[:50]}}
-layers = [BatchNorm(6), Affine(6, 300, rng=rng), BatchNorm(300), ReLU(), Affine(300, 3, rng=rng)]
-model = Sequential(layers, (6,))
-solver = convnet.Solver(
-    model, data, convnet.Adam(1e-3), epochs=40, batch_size=10, callbacks=[convnet.Checkpoint(folder, iterations=3)]
-)
-try:
-    solver.resume(folder)
-except FileNotFoundError:
-    pass
-print("ready", flush=True)
-solver.train()
-histories = [solver.loss_history, solver.train_accuracy_history, solver.validation_accuracy_history]
-best = {{"best " + name: array for name, array in (solver.best_params | solver.best_state).items()}}
-np.savez(out, *map(np.array, histories), **model.params, **model.state, **best)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_training_that_is_killed_ends_with_the_same_state(tmp_path):
-    def start(name):
-        command = [sys.executable, "-P", "-c", PROGRAM, tmp_path / name, tmp_path / f"{name}.npz"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
-        return process
-
-    def end(process):
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode in (0, -signal.SIGKILL), errors
-        return process.returncode
-
-    began, whole = time.monotonic(), start("whole")
-    assert end(whole) == 0
-    longest = min(0.3, (time.monotonic() - began) / 4)
-    moments, kills = random.Random(0), 0
-    while kills < 10:
-        process = start("killed")
-        time.sleep(moments.uniform(0, longest))
-        process.kill()
-        if end(process) == 0:
-            break
-        kills += 1
-    assert kills > 2
-    if not (tmp_path / "killed.npz").exists():
-        assert end(start("killed")) == 0
-    assert (tmp_path / "killed.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
 
 
 # --------------------------------------------------------------------------------- arrays that are replaced
