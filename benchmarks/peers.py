@@ -6,7 +6,8 @@ has methods that return functions by the name of a mode; these are timed, and wh
 - `training(params)`: step(x, labels) -> loss, with `step.params()` to read the parameters after it;
 - `prediction(params, x)`: functions that return the scores of all images x;
 - `convolution(x, weight, bias, dy, stride, padding)`: functions that return y, dx, dweight, dbias;
-- `pooling(kind, x, dy)`: functions that return y and dx of 2x2 windows.
+- `pooling(kind, x, dy)`: functions that return y and dx of 2x2 windows;
+- `network(layers, x, dy)`: functions of a row of convnet's layers that return y, dx and all parameters' gradients.
 
 All arrays that go in and come out are NumPy's, float32, laid out as convnet has them. What a library wants in another
 layout, or as a tensor of its own, is converted before the clock starts.
@@ -82,6 +83,33 @@ class Convnet:
             return y, stage.backward(dy, cache, memory)[0]
 
         return {"stage": run}
+
+    def network(self, layers, x, dy):
+        """Return forward and backward passes by mode."""
+        stages, memories = stages_of(layers, x)
+        rng = np.random.default_rng(0)
+
+        def run():
+            values = [x]
+            caches = [stage.forward_last(values, memory, rng) for stage, memory in zip(stages, memories, strict=True)]
+            y, values, grads = values[0], [dy], {}
+            for stage, cache, memory in reversed(list(zip(stages, caches, memories, strict=True))):
+                grads = stage.backward_last(values, cache, memory) | grads
+            return y, values[0], *grads.values()
+
+        return {"plan": run}
+
+
+def stages_of(layers, x):
+    """Return the stages of a plan of layers for inputs like x, the first one's gradient included, and their memory."""
+    import convnet
+    from convnet.layers.stack import name_layers
+    from convnet.models.plan import Plan
+
+    plan = Plan(name_layers(layers, "layers"), x.shape[1:], x.dtype)
+    for stage in plan.stages:
+        stage.need_dx = True
+    return plan.stages, convnet.Workspace().memories(plan.layout(len(x), True))
 
 
 def stage_of(layer, x):
@@ -196,6 +224,25 @@ class PyTorch:
             return y, *torch.autograd.grad(y, images, gradient)
 
         return {"eager": run}
+
+    def network(self, layers, x, dy):
+        """Return forward and backward passes by mode."""
+        from torch_layers import network_of
+
+        torch, modes = self.torch, {}
+        for name, layout in (("NCHW", torch.contiguous_format), ("channels_last", torch.channels_last)):
+            network = network_of(layers).to(memory_format=layout)
+            inputs = [torch.tensor(x).to(memory_format=layout).requires_grad_(), *network.parameters()]
+            gradient = torch.tensor(dy)
+            gradient = gradient.to(memory_format=layout) if gradient.ndim == 4 else gradient
+
+            def run(network=network, inputs=inputs, gradient=gradient):
+                y = network(inputs[0])
+                found = y, *torch.autograd.grad(y, inputs, gradient)
+                return tuple(tensor.contiguous() for tensor in found)
+
+            modes[name] = run
+        return modes
 
 
 class TensorFlow:

@@ -2,13 +2,13 @@
 
     pip install ".[benchmark]" && python benchmarks/speed.py
 
-Training steps of ConvNet1 (forward, backward, update by vanilla SGD with L2), predictions with it, convolutions and
-poolings, all in float32 on the same arrays; and a training step of this library at each instruction set, and with each
-optimizer. Before anything is timed, what each library returns is compared with a reference in float64; a wrong result
-ends the program with status 1. Then the libraries take turns of a few calls, each turn after a pause in which the other
-libraries' idle threads fall asleep and a first call that is not counted, and the medians are compared. A peer is timed
-in the fastest of its modes, which the table names. Each number of threads has a process of its own, because some
-libraries cannot change theirs.
+Training steps of ConvNet1 (forward, backward, update by vanilla SGD with L2), predictions with it, convolutions,
+poolings and other parts of networks, all in float32 on the same arrays; and a training step of this library at each
+instruction set, and with each optimizer. Before anything is timed, what each library returns is compared with a
+reference in float64; a wrong result ends the program with status 1. Then the libraries take turns of a few calls, each
+turn after a pause in which the other libraries' idle threads fall asleep and a first call that is not counted, and the
+medians are compared. A peer is timed in the fastest of its modes, which the table names. Each number of threads has a
+process of its own, because some libraries cannot change theirs.
 
 Shares are of the processor's peak, which benchmarks/peak.c measures; convnet's own times on one thread are in the same
 turns as those on several.
@@ -63,8 +63,35 @@ CONVOLUTION = [
 ]
 # (kind, channels, image size)
 POOLING = [(kind, *sizes) for kind in ("max", "average") for sizes in sorted({row[1:3] for row in CONVOLUTION})]
+# (label, channels, image size, function of options of layers that returns them)
+LAYERS = [
+    ("convolution 64->64, 3x3", 64, 16, lambda new: [plain(64, new)]),
+    ("the same, batch normalization, ReLU", 64, 16, lambda new: block(64, new)),
+    ("residual block of two such", 64, 16, lambda new: [convnet.Residual([*block(64, new), *block(64, new)[:2]])]),
+    ("convolution of 4 groups, 64->64, 3x3", 64, 16, lambda new: [plain(64, new, groups=4)]),
+    ("convolution of 8 groups, 64->64, 3x3", 64, 16, lambda new: [plain(64, new, groups=8)]),
+    ("convolution of 4 groups, 64->64, 3x3/2", 64, 32, lambda new: [plain(64, new, groups=4, stride=2)]),
+    ("depthwise convolution, 32, 3x3", 32, 32, lambda new: [plain(32, new, groups=32)]),
+    ("depthwise convolution, 64, 3x3", 64, 16, lambda new: [plain(64, new, groups=64)]),
+    ("depthwise convolution, 64, 3x3/2", 64, 32, lambda new: [plain(64, new, groups=64, stride=2)]),
+    ("dilated convolution, 64->64, 3x3", 64, 16, lambda new: [plain(64, new, dilation=2, padding=2)]),
+    ("GELU", 64, 16, lambda new: [convnet.GELU()]),
+    ("GELU, approximate", 64, 16, lambda new: [convnet.GELU(approximate=True)]),
+    ("SiLU", 64, 16, lambda new: [convnet.SiLU()]),
+    ("global average pooling", 64, 16, lambda new: [convnet.GlobalAveragePool()]),
+]
 BATCH = 50
 OPTIMIZERS = {"Momentum": convnet.Momentum, "RMSProp": convnet.RMSProp, "Adam": convnet.Adam}
+
+
+def plain(channels, new, **options):
+    """Return a 3x3 convolution that keeps the number of channels, without a bias, of which a normalization has one."""
+    return convnet.Conv2D(channels, channels, 3, **{"padding": 1, "bias": False} | options, **new)
+
+
+def block(channels, new):
+    """Return such a convolution with batch normalization and ReLU."""
+    return [plain(channels, new), convnet.BatchNorm2D(channels, dtype=new["dtype"]), convnet.ReLU()]
 
 
 # --------------------------------------------------------------------------------------------------- works
@@ -251,6 +278,30 @@ def pooling(libraries, data, options):
         yield Timed(f"{kind} pooling 2x2, {c} channels, {size} px", None, calls)
 
 
+def layers(libraries, data, options):
+    """Yield other parts of networks."""
+    rng = np.random.default_rng(0)
+    for label, c, size, make in LAYERS[:: 3 if options.short else 1]:
+        row, exact = (make({"rng": np.random.default_rng(0), "dtype": dtype}) for dtype in (np.float32, np.float64))
+        shape = c, size, size
+        x = rng.standard_normal((BATCH, *shape), np.float32)
+        for layer, twin in zip(row, exact, strict=True):
+            shape = layer.output_shape(shape)
+            for name, param in layer.params.items():
+                twin.params[name][...] = param
+        dy = rng.standard_normal((BATCH, *shape), np.float32)
+        true = libraries["convnet"].network(exact, x.astype(float), dy.astype(float))["plan"]()
+        calls = {}
+        for name, library in libraries.items():
+            if hasattr(library, "network"):
+                modes = library.network(row, x, dy)
+                for mode, call in modes.items():
+                    for array, expected in zip(call(), true, strict=True):
+                        require(close(as_array(array), expected), f"{name}, {mode}, {label}")
+                calls[name] = fastest(modes, options.seconds)
+        yield Timed(f"{label}, {size} px", None, calls)
+
+
 def as_array(array):
     """Return a tensor as an array."""
     return array.detach().numpy() if hasattr(array, "detach") else array
@@ -336,6 +387,7 @@ WORKS = {
     "prediction": prediction,
     "convolution": convolution,
     "pooling": pooling,
+    "layers": layers,
 }
 
 
