@@ -33,7 +33,7 @@ import contextvars
 import sys
 
 from cython cimport floating
-from libc.math cimport INFINITY, M_2_SQRTPI, M_SQRT1_2, erfc, erfcf, exp, expf, fabs, floor, log, sqrt, sqrtf
+from libc.math cimport INFINITY, M_2_SQRTPI, M_SQRT1_2, erfc, exp, fabs, fabsf, floor, log, sqrt, sqrtf
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 

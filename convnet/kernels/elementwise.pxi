@@ -141,48 +141,67 @@ def gated_gradient_from_exp(
             dx[i] = dy[i] * (gate + part)
 
 
-cdef inline floating normal_distribution(floating value) noexcept nogil:
-    """Return the distribution function of the standard normal distribution, precise where it is close to 0 too."""
-    if floating is float:
-        return <float>0.5 * erfcf(-value * <float>M_SQRT1_2)
-    else:
-        return 0.5 * erfc(-value * M_SQRT1_2)
+def minus_half_of_square(
+    const floating[::1] x not None,      # IN (M,)
+    floating[::1] y not None,            # OUT (M,)
+):
+    """y = -x ** 2 / 2, which is minus infinity where that overflows."""
+    cdef Py_ssize_t i
+    cdef floating half = <floating>-0.5
+    with nogil:
+        for i in range(x.shape[0]):
+            y[i] = half * x[i] * x[i]
 
 
-cdef inline floating normal_density(floating value) noexcept nogil:
-    """Return the density of the standard normal distribution."""
+cdef inline floating normal_distribution(floating x, floating e) noexcept nogil:
+    """Return the distribution function of the standard normal distribution, precise where it is close to 0 too.
+
+    e is exp(-x ** 2 / 2). In float32 the tail is e * p(t) with t = 1 / (1 + 0.36 * abs(x) / sqrt(2)) and a polynomial
+    p, the form of M. Abramowitz, I. A. Stegun, "Handbook of mathematical functions", 1964, formula 7.1.26. The
+    coefficients are of a least-squares fit whose relative error was made even: it is below 4e-8.
+    """
+    cdef floating t, tail
     if floating is float:
-        return <float>(M_SQRT1_2 * M_2_SQRTPI / 2) * expf(<float>-0.5 * value * value)
+        t = <float>1 / (<float>1 + <float>(0.36 * M_SQRT1_2) * fabsf(x))
+        tail = <float>-0.0709843561 + t * <float>0.0188311152
+        tail = <float>-0.0143179297 + t * (<float>0.0717122033 + t * tail)
+        tail = <float>0.0614625434 + t * (<float>0.0532581247 + t * tail)
+        tail = <float>0.0949720219 + t * (<float>0.0819583088 + t * tail)
+        tail = e * t * (<float>0.1015541255 + t * (<float>0.1015538648 + t * tail))
+        return <float>1 - tail if x >= 0 else tail
     else:
-        return M_SQRT1_2 * M_2_SQRTPI / 2 * exp(-0.5 * value * value)
+        return 0.5 * erfc(-x * M_SQRT1_2)
 
 
 def gelu_forward(
     const floating[::1] x not None,      # IN (M,)
-    floating[::1] y not None,            # OUT (M,)
+    const floating[::1] e not None,      # IN (M,), exp(-x ** 2 / 2)
+    floating[::1] y not None,            # OUT (M,), may be e
 ):
     """y = x * Phi(x), and 0 where Phi(x) is 0, though x be minus infinity."""
     cdef Py_ssize_t i
-    cdef floating gate
+    cdef floating gate, value
     with nogil:
         for i in range(x.shape[0]):
-            gate = normal_distribution(x[i])
-            y[i] = 0 if gate == 0 else x[i] * gate
+            gate = normal_distribution(x[i], e[i])
+            value = x[i] * gate
+            y[i] = 0 if gate == 0 else value
 
 
 def gelu_backward(
     const floating[::1] dy not None,     # IN (M,)
     const floating[::1] x not None,      # IN (M,), of gelu_forward
-    floating[::1] dx not None,           # OUT (M,)
+    const floating[::1] e not None,      # IN (M,), exp(-x ** 2 / 2)
+    floating[::1] dx not None,           # OUT (M,), may be e
 ):
     """dx = dy * (Phi(x) + x * phi(x)); the product is 0 where the density phi(x) is 0, though x be infinite."""
     cdef Py_ssize_t i
-    cdef floating density, part
+    cdef floating part, scale = <floating>(M_SQRT1_2 * M_2_SQRTPI / 2)
     with nogil:
         for i in range(x.shape[0]):
-            density = normal_density(x[i])
-            part = 0 if density == 0 else x[i] * density
-            dx[i] = dy[i] * (normal_distribution(x[i]) + part)
+            part = scale * e[i] * x[i]
+            part = 0 if e[i] == 0 else part
+            dx[i] = dy[i] * (normal_distribution(x[i], e[i]) + part)
 
 
 def sum_forward(

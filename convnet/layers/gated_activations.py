@@ -30,8 +30,8 @@ class GELU(Activation):
     Parameters
     ----------
     approximate : bool
-        If True, the gate is ``0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))`` instead of Phi(x), which takes
-        several times as long.
+        If True, the gate is ``0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))`` instead of Phi(x), as in models
+        that were trained with it. It is faster in float64 alone.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class GELU(Activation):
     def __init__(self, approximate: bool = False) -> None:
         super().__init__()
         self.approximate = as_flag(approximate, "GELU: approximate")
-        self.work = 12 if self.approximate else 100
+        self.work = 12
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"approximate": self.approximate}
@@ -59,7 +59,9 @@ class GELU(Activation):
             np.exp(y, out=y)
             _kernels.gated_from_exp(x, y, y)
         else:
-            _kernels.gelu_forward(x, y)
+            _kernels.minus_half_of_square(x, y)
+            np.exp(y, out=y)
+            _kernels.gelu_forward(x, y, y)
 
     def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
         if self.approximate:
@@ -67,21 +69,24 @@ class GELU(Activation):
             np.exp(dx, out=dx)
             _kernels.gated_gradient_from_exp(LINEAR, CUBIC, dy, kept, dx, dx)
         else:
-            _kernels.gelu_backward(dy, kept, dx)
+            _kernels.minus_half_of_square(kept, dx)
+            np.exp(dx, out=dx)
+            _kernels.gelu_backward(dy, kept, dx, dx)
 
 
 def gelu_forward(x: npt.ArrayLike, approximate: bool = False) -> FloatArray:
     """Gaussian error linear unit: ``y = x * Phi(x)``.
 
     ``Phi(x) = 0.5 * (1 + erf(x / sqrt(2)))`` is the distribution function of the standard normal distribution. It is
-    computed as ``0.5 * erfc(-x / sqrt(2))``, which keeps its precision where Phi is close to 0.
+    computed as ``0.5 * erfc(-x / sqrt(2))``, which keeps its precision where Phi is close to 0; in float32 from a
+    polynomial, with an error of 2e-7.
 
     Parameters
     ----------
     x : array_like, any shape
     approximate : bool
-        If True, the gate is ``0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))`` instead of Phi(x). It is faster,
-        and y differs by less than 0.0005.
+        If True, the gate is ``0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))`` instead of Phi(x), and y
+        differs by less than 0.0005.
 
     Returns
     -------
