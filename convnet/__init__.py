@@ -17,6 +17,7 @@ except ImportError as error:
     ) from None
 
 from convnet import functional, naive, webpage
+from convnet.core.surprises import ConvnetWarning
 from convnet.core.threads import get_num_threads, set_num_threads, show_config
 from convnet.core.version import __version__ as __version__
 from convnet.core.workspace import Workspace
@@ -122,6 +123,7 @@ __all__ = [
     "Constant",
     "Conv2D",
     "ConvNet1",
+    "ConvnetWarning",
     "CosineDecay",
     "Dropout",
     "EarlyStopping",

@@ -67,6 +67,17 @@ class Labels:
         """
         raise NotImplementedError(f"{type(self).__name__} has no accuracy")
 
+    def missing(self, labels: npt.NDArray[Any], num_classes: int) -> list[int]:
+        """Return the classes in [0, num_classes) of which no example is; none, unless a subclass says more.
+
+        Parameters
+        ----------
+        labels : ndarray
+            From `check`.
+        num_classes : int
+        """
+        return []
+
     def probabilities(self, scores: FloatArray) -> FloatArray:
         """Return the probabilities of scores (N, K), or raise a ValueError if there are none."""
         raise ValueError(
@@ -93,6 +104,10 @@ class ClassLabels(Labels):
 
     def accuracy(self, predicted: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
         return float((predicted == labels).mean())
+
+    def missing(self, labels: npt.NDArray[Any], num_classes: int) -> list[int]:
+        """Return the classes that no label names."""
+        return np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0).tolist()
 
     def probabilities(self, scores: FloatArray) -> FloatArray:
         return softmax(scores)
@@ -121,6 +136,10 @@ class BinaryLabels(Labels):
 
     def accuracy(self, predicted: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
         return float((predicted == (labels > 0.5)).mean())
+
+    def missing(self, labels: npt.NDArray[Any], num_classes: int) -> list[int]:
+        """Return the classes that are 0 for all examples."""
+        return np.flatnonzero(~(labels > 0).any(axis=0)).tolist()
 
     def probabilities(self, scores: FloatArray) -> FloatArray:
         return sigmoid_forward(scores)

@@ -1,6 +1,6 @@
 """The accuracy of a model's predictions."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +10,30 @@ from convnet.core.workspace import Workspace
 from convnet.layers.labels import labels_of
 from convnet.models.sequential import Sequential
 
-__all__ = ["accuracy_of", "check_scores"]
+__all__ = ["Accuracy", "accuracy_of", "check_scores"]
+
+
+class Accuracy(NamedTuple):
+    """The accuracy of a model's predictions, and what else the scores tell.
+
+    Attributes
+    ----------
+    accuracy : float
+    is_finite : bool
+        Whether all scores are.
+    is_constant : bool
+        Whether the predictions are the same for all examples.
+    """
+
+    accuracy: float
+    is_finite: bool
+    is_constant: bool
 
 
 def accuracy_of(
     model: Sequential, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int, workspace: Workspace
-) -> tuple[float, bool]:
-    """Return the accuracy of a model's predictions, and whether all scores are finite.
+) -> Accuracy:
+    """Return the accuracy of a model's predictions.
 
     Parameters
     ----------
@@ -34,8 +51,9 @@ def accuracy_of(
         scores = model.scores(x[start : start + batch_size], workspace)
         predicted.append(kind.predict(scores))
         is_finite = is_finite and all_finite(scores)
-    accuracy = kind.accuracy(np.concatenate(predicted), labels)
-    return as_number(accuracy, f"the accuracy of {kind!r}", at_least=-1, at_most=1), is_finite
+    predictions = np.concatenate(predicted)
+    accuracy = as_number(kind.accuracy(predictions, labels), f"the accuracy of {kind!r}", at_least=-1, at_most=1)
+    return Accuracy(accuracy, is_finite, bool((predictions == predictions[0]).all()))
 
 
 def check_scores(model: Sequential, x: npt.NDArray[Any], chosen: npt.NDArray[Any] | None) -> None:

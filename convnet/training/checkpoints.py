@@ -104,6 +104,7 @@ def save(parts: Parts, path: PathLike) -> None:
         "order_epoch": state.order_epoch,
         "checked_iteration": state.checked_iteration,
         "best_validation_accuracy": state.best_validation_accuracy,
+        "best_check": state.best_check,
         "is_stopping": state.is_stopping,
         "optimizer_has_state": bool(parts.optimizer.state),
         "generators": {name: _plain(rng.bit_generator.state) for name, rng in parts.generators.items()},
@@ -241,6 +242,9 @@ def _values(parts: Parts, header: dict[str, Any], arrays: Arrays) -> dict[str, A
         _check_length(values, name, min(most, 1), most)
     train = len(values[accuracies[0]])
     _check_length(values, accuracies[1], train, train)
+    # Checkpoints had no `best_check` when the first of equal accuracies was the best.
+    first = int(np.argmax([-1.0, *values[accuracies[1]]])) - 1
+    values["best_check"] = as_count(header.get("best_check", first), "best_check", -1)
     return values
 
 

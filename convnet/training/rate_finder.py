@@ -3,11 +3,13 @@
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 import copy
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from convnet.core.checks import FloatArray, as_count, as_number
+from convnet.core.surprises import ConvnetWarning
 from convnet.training.solver import Solver
 
 __all__ = ["LearningRates", "find_learning_rate"]
@@ -138,13 +140,15 @@ def _twin(solver: Solver) -> Solver:
     data = {f"{name}_{part}": array for part, pair in arrays for name, array in zip("xy", pair, strict=True)}
     if solver.weights is not None:
         data["weights_train"] = solver.weights
-    twin = Solver(
-        model,
-        data,
-        optimizer,
-        batch_size=solver.batch_size,
-        seed=solver.seed,
-        augmentation=copy.deepcopy(solver.augmentation),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvnetWarning)  # the Solver itself gave those of its data
+        twin = Solver(
+            model,
+            data,
+            optimizer,
+            batch_size=solver.batch_size,
+            seed=solver.seed,
+            augmentation=copy.deepcopy(solver.augmentation),
+        )
     optimizer.load_state(state)
     return twin

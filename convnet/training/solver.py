@@ -17,13 +17,14 @@ from convnet.formats.files import PathLike
 from convnet.layers.labels import labels_of
 from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
-from convnet.training.accuracy import accuracy_of, check_scores
+from convnet.training.accuracy import Accuracy, accuracy_of, check_scores
 from convnet.training.interrupts import interrupts_held_back
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
 from convnet.training.run import check_arguments, data_sums, described, described_model, example_weights, labelled
 from convnet.training.schedules import Schedule
 from convnet.training.state import TrainingState, model_arrays, restore
+from convnet.training.surprises import Surprises
 
 __all__ = ["Callback", "Solver"]
 
@@ -140,6 +141,11 @@ class Solver:
         range, or the optimizer has a state.
     TypeError
         If an argument is of the wrong type.
+
+    Warns
+    -----
+    ConvnetWarning
+        If a part has no example of a class, inputs seem not to be prepared, or the two parts in different ways.
     """
 
     def __init__(
@@ -179,6 +185,8 @@ class Solver:
         self.state = TrainingState(model, count, self.seed, average)
         self._workspace = Workspace()
         self._minibatches = Minibatches(model, *self.data["train"], self.weights, self.batch_size)
+        self._surprises = Surprises()
+        self._surprises.look_at_data(model, self.data)
         self._begin()
 
     def reset(self) -> None:
@@ -191,6 +199,7 @@ class Solver:
 
     def _begin(self) -> None:
         """Clear the optimizer, and draw the examples that the training accuracy is checked on."""
+        self._is_constant = False  # the predictions at the last accuracy check
         self.optimizer.state.clear()
         self.optimizer.rate_factor = 1.0
         self._train_check = x, labels = self.data["train"]
@@ -289,10 +298,14 @@ class Solver:
         -----
         UserWarning
             Once after a step that failed: what follows is not what an undisturbed training does.
+        ConvnetWarning
+            Once each, if the loss grows far above that of the untrained model, or the training ends with a model that
+            predicts one class alone, with layers whose units are dead, or with the initial parameters as the best ones.
         """
         self.state.check(self.model)
         self.state.warn_if_broken()
         self.state.take_back_last(self.model)
+        begun = self.iteration
         with interrupts_held_back():
             was_due = self._check_if_due()
         try:
@@ -304,11 +317,18 @@ class Solver:
                     self.step()
                     self._call("on_iteration_end")
                     if self._check_if_due():
+                        self._surprises.look_at_loss(self.model, self.data, self.state, self.optimizer.learning_rate)
                         self._call("on_epoch_end")
         except BaseException as error:
             self._end(error)
             raise
         self._end(None)
+        if self.iteration > begun:
+            self._surprises.look_at_end(
+                *(self.model, self.data, self.state, self.optimizer.learning_rate),
+                is_constant=self._is_constant and self.state.checked_iteration > begun,
+                restores=self.restore_best,
+            )
         if self.restore_best or self.state.averages:
             self.state.keep_last(self.model)
             restore(self.model, self.state.best if self.restore_best else self.state.averages)
@@ -387,19 +407,21 @@ class Solver:
         with np.errstate(over="ignore", invalid="ignore"):
             is_finite = all(map(all_finite, (*model_arrays(self.model).values(), *self.state.averages.values())))
             with self.state.averaged(self.model):
-                train, train_finite = self._accuracy(x, labels)
-                validation, validation_finite = self._accuracy(*self.data["validation"])
-                is_finite = is_finite and train_finite and validation_finite
-                suspects = (self.data["validation"][0] if train_finite else x)[: self.batch_size]
+                train = self._accuracy(x, labels)
+                validation = self._accuracy(*self.data["validation"])
+                is_finite = is_finite and train.is_finite and validation.is_finite
+                suspects = (self.data["validation"][0] if train.is_finite else x)[: self.batch_size]
                 where = None if is_finite else self.model.first_non_finite(suspects)
                 if is_finite:
                     self.state.keep(self.model)
             if not is_finite:
                 self._diverged(suspects, f"not all is finite after iteration {self.iteration}", where)
-        self.train_accuracy_history.append(train)
-        self.validation_accuracy_history.append(validation)
-        if validation > self.best_validation_accuracy or not self.state.best:
-            self.state.best_validation_accuracy = validation
+        self._is_constant = validation.is_constant
+        self.train_accuracy_history.append(train.accuracy)
+        self.validation_accuracy_history.append(validation.accuracy)
+        if validation.accuracy > self.best_validation_accuracy or not self.state.best:
+            self.state.best_validation_accuracy = validation.accuracy
+            self.state.best_check = len(self.validation_accuracy_history) - 1
             self.state.best = self.state.checked
         self.state.checked_iteration = self.iteration
         return True
@@ -543,13 +565,13 @@ class Solver:
         if num_samples is not None and as_count(num_samples, "num_samples") < len(x):
             chosen = np.random.default_rng(self.seed).choice(len(x), num_samples, replace=False)
             x, labels = x[chosen], labels[chosen]
-        accuracy, is_finite = self._accuracy(x, labels, as_count(batch_size, "batch_size"))
-        if not is_finite:
+        found = self._accuracy(x, labels, as_count(batch_size, "batch_size"))
+        if not found.is_finite:
             check_scores(self.model, x, chosen)
-        return accuracy
+        return found.accuracy
 
-    def _accuracy(self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 100) -> tuple[float, bool]:
-        """Return the accuracy of the predictions, and whether all scores are finite."""
+    def _accuracy(self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 100) -> Accuracy:
+        """Return the accuracy of the predictions, and what else the scores tell."""
         # Within a step, where a user's loss may ask for it, the step's own arrays lie in the Solver's memory.
         workspace = self._workspace if self.is_between_iterations else Workspace()
         return accuracy_of(self.model, x, labels, batch_size, workspace)

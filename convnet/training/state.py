@@ -47,6 +47,8 @@ class TrainingState:
     checked_iteration : int
         After which the accuracies were checked last.
     best_validation_accuracy : float
+    best_check : int
+        Its place in `validation_accuracy_history`; -1 before the first check.
     best, checked, last : dict of str to ndarray
         Copies of the model at the best validation accuracy, at the last accuracy check, and at the last iteration while
         the model itself has the best ones, or the averages; empty where there is none. With averages, `best` and
@@ -74,7 +76,7 @@ class TrainingState:
         self.train_accuracy_history: list[float] = []
         self.validation_accuracy_history: list[float] = []
         self.order_epoch = self.checked_iteration = -1
-        self.best_validation_accuracy = -1.0
+        self.best_validation_accuracy, self.best_check = -1.0, -1
         self.is_between_iterations, self.is_stopping, self._has_warned = True, False, False
         self.best: Snapshot = {}
         self.last: Snapshot = {}
@@ -157,6 +159,7 @@ class TrainingState:
             setattr(self, name, values[name])
         for name in HISTORIES:
             setattr(self, name, list(values[name]))
+        self.best_check = values["best_check"]
         self.is_between_iterations, self._has_warned = True, False
         self.best, self.last = self._filled(0, snapshots["best"]), dict(snapshots["last"])
         self.checked = self._filled(1, snapshots["checked"]) or self.best

@@ -26,6 +26,9 @@ from convnet import (
 )
 from convnet.layers.labels import labels_of
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 
 @takes_labels(RealLabels())
 def squared_loss(scores, labels):

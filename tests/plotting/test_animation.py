@@ -9,6 +9,9 @@ from PIL import Image
 
 from convnet import Callback, FilterAnimation
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 
 def frames_of(path):
     with Image.open(path) as image:

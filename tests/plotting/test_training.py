@@ -6,6 +6,9 @@ from cases import drawn, trained
 
 from convnet import plot_curves, plot_training
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 
 def test_training_figure_shows_the_histories(rng):
     solver = trained(rng)

@@ -24,6 +24,9 @@ from convnet.formats.archives import read_archive, write_archive
 from convnet.training.averaging import move_averages, share_of
 from convnet.training.state import model_arrays, restore
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 
 def make_data(n=60, seed=0):
     """Return images of three classes, by the brightest of three rows; they are neither centred nor square."""

@@ -8,6 +8,10 @@ import pytest
 from cases import image_solver
 
 from convnet import EarlyStopping, FilterAnimation, ProgressBar
+from convnet.training.accuracy import Accuracy
+
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
 
 LINE = re.compile(
     r"epoch \d/2: loss \d\.\d{4}, training accuracy \d+\.\d\d%, validation accuracy \d+\.\d\d%, \d+\.\d s"
@@ -49,7 +53,7 @@ def test_progress_is_a_bar_on_a_terminal(rng):
 def test_early_stopping_waits_for_its_patience(rng, monkeypatch, accuracies, patience, epochs):
     solver = image_solver(rng, 5, [EarlyStopping(patience)])
     given = iter(np.repeat(accuracies, 2))  # of the training, then of the validation examples
-    monkeypatch.setattr(solver, "_accuracy", lambda x, labels: (float(next(given)), True))
+    monkeypatch.setattr(solver, "_accuracy", lambda x, labels: Accuracy(float(next(given)), True, False))
     solver.train()
     assert solver.epoch == epochs
     assert solver.validation_accuracy_history == accuracies[: epochs + 1]

@@ -14,6 +14,9 @@ from checkpoint_runs import Seen, make_solver, outcome
 import convnet
 from convnet.training import checkpoints
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 
 def test_a_folder_gives_its_newest_checkpoint_and_only_the_newest_stay(tmp_path):
     for count in (3, 6):  # of this training, and of the one before

@@ -19,6 +19,9 @@ from convnet.formats.archives import write_archive
 from convnet.training import checkpoints
 from convnet.training.run import described
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 
 @pytest.mark.parametrize("restore_best", [True, False])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

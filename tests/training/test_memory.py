@@ -11,6 +11,9 @@ import pytest
 
 import convnet
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 OPTIONS = {
     "defaults": {},
     "all others": {

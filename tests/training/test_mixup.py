@@ -23,6 +23,9 @@ from convnet import (
 )
 from convnet.core import threads
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 
 def make_model(loss=softmax_loss, kind=Sequential):
     rng = np.random.default_rng(0)

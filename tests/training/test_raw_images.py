@@ -9,6 +9,9 @@ from checkpoint_runs import OPTIMIZERS, outcome
 import convnet
 from convnet import Augmentation, ConvNet1, Mixup, Solver, Statistics, preprocess
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 SHAPES = {"grey": (75, 8, 8), "colour": (75, 8, 9, 3)}
 
 

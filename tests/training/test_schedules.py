@@ -6,6 +6,9 @@ from cases import trained
 
 from convnet import SGD, Constant, CosineDecay, EpochDecay, OneCycle, PlateauDecay, StepDecay
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 
 def test_constant_is_1():
     assert [Constant()(epoch) for epoch in (0, 0.5, 100)] == [1, 1, 1]

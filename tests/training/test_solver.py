@@ -7,6 +7,9 @@ import pytest
 
 from convnet import SGD, Adam, Affine, Callback, EpochDecay, ReLU, Sequential, Solver, softmax_loss
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 
 def make_data(rng, n=23, dtype=np.float32):
     """Return three classes that a small network can tell apart: the largest of three sums."""

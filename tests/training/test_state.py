@@ -11,6 +11,9 @@ from convnet import Adam
 from convnet.formats import read_archive
 from convnet.training.state import TrainingState, model_arrays, restore
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 # -------------------------------------------------------------------------------------------- the Solver's copies
 
 

@@ -9,6 +9,9 @@ from checkpoint_runs import make_data, make_solver, outcome
 
 from convnet import SGD, Affine, Checkpoint, ReLU, Sequential, Solver, softmax_loss, svm_loss
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 
 def classes_data(rng, n=23):
     """Return three classes that a small network can tell apart: the largest of three sums."""

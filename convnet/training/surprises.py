@@ -1,0 +1,245 @@
+"""What a Solver warns of: what is allowed, but would surprise whoever trains.
+
+The data are looked at when a Solver is made, the loss after every epoch, and the model when the training ends. Each
+warning is given once a Solver. Nothing is changed, and no random numbers are drawn.
+"""
+
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from convnet.core.checks import as_real
+from convnet.core.surprises import warn
+from convnet.datasets.preprocessing import Statistics
+from convnet.layers.activations import Activation
+from convnet.layers.base import Layer
+from convnet.layers.labels import labels_of
+from convnet.models.sequential import Sequential
+from convnet.training.state import TrainingState
+
+__all__ = ["Surprises"]
+
+Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+
+# Values and examples that are looked at to tell how inputs are prepared.
+MAX_VALUES, MAX_EXAMPLES = 1_000_000, 1000
+# Beyond these a mean or a standard deviation is far from 0 and 1. Images in -1..1 or of one colour, and pixels in 0..1
+# minus their mean, are within.
+LARGE, SMALL = 10.0, 0.01
+# A loss has diverged if it is so many times that of the untrained model, and that of scores of 0.
+DIVERGED = 10.0
+# Losses of the last iterations whose median is compared: single ones may be far above the rest.
+RECENT = 50
+# Examples on which a layer's units are looked at, and the share of constant units that is worth a warning.
+EXAMPLES_OF_UNITS, CONSTANT_UNITS = 50, 0.9
+# Fewer validation examples may be alike, and predicted alike, by chance.
+FEWEST_EXAMPLES = 20
+# Classes that a message names.
+NAMED = 5
+
+
+class Surprises:
+    """The warnings of one Solver, each given once."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def _warn(self, what: str, message: str) -> None:
+        if what not in self._given:
+            self._given.add(what)
+            warn(f"Solver: {message}")
+
+    # ------------------------------------------------------------------------------------------ data
+
+    def look_at_data(self, model: Sequential, data: Mapping[str, Part]) -> None:
+        """Warn of classes without examples, and of inputs that nobody prepared.
+
+        Parameters
+        ----------
+        model : Sequential
+        data : mapping of str to (inputs, labels)
+            The parts ``train`` and ``validation``, checked.
+        """
+        for part, (_, labels) in data.items():
+            self._look_at_labels(model, part, labels)
+        train, validation = (_values(model, data[part][0]) for part in ("train", "validation"))
+        if train is None or validation is None:
+            return  # the training itself says what is not finite
+        if found := _unprepared(train, is_image=len(model.input_shape) == 3):
+            self._warn(
+                "inputs",
+                f"x_train {found} ({train}); a network learns well from inputs with a mean near 0 and a standard "
+                "deviation near 1: take what preprocess returns, or subtract the mean and divide by the deviation",
+            )
+        elif len(data["validation"][0]) >= FEWEST_EXAMPLES and _differ(train, validation):
+            self._warn(
+                "inputs",
+                f"x_train and x_validation seem to be prepared in different ways ({train}, and {validation}); prepare "
+                "both alike, as preprocess does",
+            )
+
+    def _look_at_labels(self, model: Sequential, part: str, labels: npt.NDArray[Any]) -> None:
+        missing = labels_of(model.loss_function).missing(labels, model.num_classes)
+        if not missing:
+            return
+        names = model.class_names
+        shown = [f"{label}" if names is None else f"{label} ({names[label]})" for label in missing[:NAMED]]
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        effect = {
+            "train": "the model cannot learn them; give examples of them, or make a model of fewer classes",
+            "validation": "the validation accuracy says nothing of them; shuffle the examples before they are "
+            "divided, as split does",
+        }[part]
+        self._warn(
+            f"classes of {part}",
+            f"y_{part} lacks {len(missing)} of the {model.num_classes} classes, {', '.join(shown)}{more}: {effect}",
+        )
+
+    # ------------------------------------------------------------------------------------------ training
+
+    def look_at_loss(self, model: Sequential, data: Mapping[str, Part], state: TrainingState, rate: float) -> None:
+        """Warn, after an epoch, of a loss that is finite and far above that of the untrained model."""
+        first, recent = state.loss_history[0], float(np.median(state.loss_history[-RECENT:]))
+        if not 0 < DIVERGED * first < recent:
+            return
+        labels = data["train"][1][:RECENT]
+        # That of a model that was trained before is small at first, and may grow by a lot.
+        if DIVERGED * model.loss_function(np.zeros((len(labels), model.num_classes)), labels)[0] < recent:
+            self._warn(
+                "loss",
+                f"the training diverges: the loss is about {recent:.3g} after iteration {state.iteration}, and was "
+                f"{first:.3g} at first; begin with a smaller learning rate than {rate:g}, for which find_learning_rate "
+                "has a suggestion, and look at how the inputs are prepared",
+            )
+
+    def look_at_end(
+        self,
+        model: Sequential,
+        data: Mapping[str, Part],
+        state: TrainingState,
+        rate: float,
+        *,
+        is_constant: bool,
+        restores: bool,
+    ) -> None:
+        """Warn, when a training ends, of a model that learnt nothing.
+
+        Parameters
+        ----------
+        model : Sequential
+            As it is after the last iteration.
+        data, state
+            Of the Solver.
+        rate : float
+            The learning rate, for the message.
+        is_constant : bool
+            Whether the predictions for the validation examples were one and the same at the last accuracy check.
+        restores : bool
+            Whether the model gets the best parameters.
+        """
+        x, labels = data["validation"]
+        remedy = (
+            f"; try a smaller learning rate than {rate:g}, or one that grows at first, such as that of OneCycle, and "
+            "look at how the inputs are prepared"
+        )
+        if is_constant and len(x) >= FEWEST_EXAMPLES and (labels != labels[0]).any():
+            self._warn(
+                "predictions",
+                f"at the end of the training the model predicts one and the same for all {len(x)} validation examples, "
+                f"whatever they show{remedy}",
+            )
+        for name, constant, units in _constant_units(model, x):
+            if constant >= CONSTANT_UNITS * units:
+                self._warn(
+                    f"units of {name}",
+                    f"{constant} of the {units} units of {name} give the same number for all of "
+                    f"{min(len(x), EXAMPLES_OF_UNITS)} validation examples, as a ReLU does whose inputs are all "
+                    f"negative: they tell nothing, and hardly learn any more{remedy}",
+                )
+        if restores and state.iteration and state.best_check == 0:
+            checks = len(state.validation_accuracy_history)
+            why = (
+                f"no later accuracy check found a better validation accuracy than {state.best_validation_accuracy:.4g}"
+                f"{remedy}"
+                if checks > 1
+                else "the training ended before the next accuracy check; train to the end of an epoch, or set "
+                "restore_best=False"
+            )
+            self._warn("best", f"the model has the parameters from before the training again: {why}")
+
+
+class _Values(NamedTuple):
+    """How the values of prepared inputs are distributed."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"mean {self.mean:.3g}, standard deviation {self.std:.3g}, from {self.low:.3g} to {self.high:.3g}"
+
+
+def _spread_out(x: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Return so many examples, or all if there are fewer, from all over the data."""
+    return x[:: max(1, len(x) // count)][:count]
+
+
+def _values(model: Sequential, x: npt.NDArray[Any]) -> _Values | None:
+    """Return how the inputs of some examples are distributed, prepared as the model gets them; None if not finite."""
+    features = max(1, x[:1].size)
+    prepared = _prepared(model, _spread_out(x, min(MAX_EXAMPLES, max(10, MAX_VALUES // features))))
+    sample = prepared.astype(np.float64)
+    if not np.isfinite(sample).all():
+        return None
+    return _Values(*(float(value) for value in (sample.mean(), sample.std(), sample.min(), sample.max())))
+
+
+def _prepared(model: Sequential, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return inputs as the model's first layer gets them, in the dtype of its parameters."""
+    if x.dtype == np.uint8 and isinstance(model.statistics, Statistics):
+        x = model.statistics.prepare(x)
+    return as_real(x, "Solver: x", next((param.dtype for param in model.params.values()), None))
+
+
+def _unprepared(values: _Values, *, is_image: bool) -> str:
+    """Say what is unusual about the inputs of a network, "" if nothing is."""
+    mean, std, low, high = values
+    if low == high:
+        return "holds one and the same number everywhere"
+    if std > LARGE or abs(mean) > LARGE:
+        return "holds large numbers, such as pixels that nobody scaled"
+    if std < SMALL:
+        return "hardly varies, as if it had been scaled twice"
+    if abs(mean) > 1 and abs(mean) > 3 * std:
+        return "is far from centred"
+    if is_image and low >= 0 and high <= 1:
+        return "holds pixels in 0..1, which are not centred"
+    return ""
+
+
+def _differ(first: _Values, second: _Values) -> bool:
+    """Return whether the inputs of two parts cannot come from one preparation."""
+    smaller, larger = sorted((first.std, second.std))
+    return larger > LARGE * smaller or abs(first.mean - second.mean) > 3 * larger
+
+
+def _constant_units(model: Sequential, x: npt.NDArray[Any]) -> Iterator[tuple[str, int, int]]:
+    """Yield, for each activation function, its name, its constant units and all its units; a unit may be a channel."""
+    with np.errstate(all="ignore"):
+        yield from _constant_in(model.layers, "", _prepared(model, _spread_out(x, EXAMPLES_OF_UNITS)))
+
+
+def _constant_in(layers: Mapping[str, Layer], prefix: str, x: npt.NDArray[Any]) -> Iterator[tuple[str, int, int]]:
+    for name, layer in layers.items():
+        for branch, inner in layer.branches.items():
+            yield from _constant_in(inner, f"{prefix}{name}.{branch}.", x)
+        x = layer(x)
+        if isinstance(layer, Activation) and len(x) > 1:
+            others = tuple(axis for axis in range(x.ndim) if axis != 1)
+            constant = x.max(axis=others) == x.min(axis=others)
+            yield f"{prefix}{name}", int(constant.sum()), constant.size
