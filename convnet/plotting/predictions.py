@@ -34,7 +34,8 @@ def plot_examples(
     Parameters
     ----------
     images : array_like, shape (N, H, W) or (N, H, W, 3)
-        Pixels from 0 to 255.
+        Pixels from 0 to 255, or floats that all are in 0..1, from black to white. Other numbers, such as those of
+        prepared inputs, are refused.
     labels : array_like of int, shape (N,)
     class_names : sequence of str, optional
         Written above the columns; the labels by default.
@@ -48,13 +49,13 @@ def plot_examples(
     Raises
     ------
     ValueError
-        If the shapes do not fit together.
+        If the shapes do not fit together, or pixels are out of range.
     ImportError
         If matplotlib is not installed.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = as_array(images, "plot_examples: images"), as_array(labels, "plot_examples: labels")
     rows = as_count(examples_per_class, "examples_per_class")
-    check_images(images, labels, "plot_examples")
+    unit = check_images(images, labels, "plot_examples")
     classes = np.unique(labels)
     if class_names is not None and not (classes[0] >= 0 and classes[-1] < len(class_names)):
         raise ValueError(
@@ -71,7 +72,7 @@ def plot_examples(
         for row in range(rows):
             grid[row, column].axis("off")
             if row < len(chosen):
-                show_image(grid[row, column], images[chosen[row]])
+                show_image(grid[row, column], images[chosen[row]], unit)
     return figure
 
 
@@ -136,7 +137,8 @@ def plot_errors(
     Parameters
     ----------
     images : array_like, shape (N, H, W) or (N, H, W, 3)
-        Pixels from 0 to 255.
+        Pixels from 0 to 255, or floats that all are in 0..1, from black to white. Other numbers, such as those of
+        prepared inputs, are refused.
     labels, predictions : array_like of int, shape (N,)
         The right classes and the predicted ones; without names at most 199.
     class_names : sequence of str, optional
@@ -151,15 +153,15 @@ def plot_errors(
     Raises
     ------
     ValueError
-        If the shapes do not fit together, there is no example, or a label has no name.
+        If the shapes do not fit together, pixels are out of range, there is no example, or a label has no name.
     TypeError
         If labels or predictions are not integers.
     ImportError
         If matplotlib is not installed.
     """
-    images = np.asarray(images)
+    images = as_array(images, "plot_errors: images")
     labels, predictions, names = _checked_predictions(labels, predictions, class_names, "plot_errors")
-    check_images(images, labels, "plot_errors")
+    unit = check_images(images, labels, "plot_errors")
     wrong = np.flatnonzero(labels != predictions)
     drawn = wrong[: as_count(max_errors, "max_errors")]
     longest = max(map(len, names))
@@ -174,7 +176,7 @@ def plot_errors(
     for axes in grid:
         axes.axis("off")
     for axes, index in zip(grid, drawn, strict=False):
-        show_image(axes, images[index])
+        show_image(axes, images[index], unit)
         axes.set_title(f"{names[labels[index]]}{separator}{names[predictions[index]]}", fontsize=9, parse_math=False)
     return figure
 
@@ -187,8 +189,9 @@ def plot_predictions(
     Parameters
     ----------
     images : array_like, shape (N, H, W) or (N, H, W, 3)
-        Pixels from 0 to 255; at most 50 images, and fewer of 10 classes or more: the figure is at most 100 inches
-        high.
+        Pixels from 0 to 255, or floats that all are in 0..1, from black to white. Other numbers, such as those of
+        prepared inputs, are refused. At most 50 images, and fewer of 10 classes or more: the figure is at most 100
+        inches high.
     probabilities : array_like, shape (N, K)
         In [0, 1]; the largest of each image is marked.
     class_names : sequence of str, optional
@@ -201,7 +204,8 @@ def plot_predictions(
     Raises
     ------
     ValueError
-        If the shapes do not fit together, there are more images or more than 200 classes, or names are missing.
+        If the shapes do not fit together, pixels are out of range, there are more images or more than 200 classes, or
+        names are missing.
     TypeError
         If the probabilities are not real numbers.
     ImportError
@@ -215,7 +219,7 @@ def plot_predictions(
             f"got shape {shares.shape} and values from {shares.min(initial=1):g} to {shares.max(initial=0):g}"
         )
     count, classes = shares.shape
-    check_images(images, shares[:, 0], "plot_predictions")
+    unit = check_images(images, shares[:, 0], "plot_predictions")
     height = max(1.8, 0.2 * classes)
     most = min(MAX_DRAWN, int((MAX_HEIGHT - 0.2) / height))
     if count > most:
@@ -225,7 +229,7 @@ def plot_predictions(
         raise ValueError(f"plot_predictions: expected {classes} class names, got {len(names)}")
     figure = new_figure(6, height * count + 0.2, gap=0.1)
     for (left, right), image, row in zip(figure.subplots(count, 2, squeeze=False), images, shares, strict=True):
-        show_image(left, image)
+        show_image(left, image, unit)
         left.axis("off")
         winner = int(row.argmax())
         bars = right.barh(range(classes), row, color=["C3" if label == winner else "C0" for label in range(classes)])

@@ -9,7 +9,7 @@ import pytest
 from cases import drawn, trained
 from PIL import Image
 
-from convnet import plot_examples, plot_filters, plot_training
+from convnet import plot_errors, plot_examples, plot_filters, plot_predictions, plot_training
 
 
 def test_figures_are_real_images(rng):
@@ -109,3 +109,73 @@ for draw in (
     lines = in_another_process(code, tmp_path)
     assert len(lines) == 3
     assert all('figures need matplotlib: pip install "convnet-cpu[examples]"' in line for line in lines)
+
+
+def shown(draw, images):
+    """Return the pixels of the first image that a function draws."""
+    figure = draw(images)
+    return next(axes.images[0].get_array() for axes in figure.axes if axes.images)
+
+
+# Every function that draws images.
+DRAWING = {
+    "examples": lambda images: plot_examples(images, np.zeros(len(images), int)),
+    "errors": lambda images: plot_errors(images, np.zeros(len(images), int), np.ones(len(images), int)),
+    "predictions": lambda images: plot_predictions(images, np.full((len(images), 2), 0.5)),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWING.values(), ids=DRAWING.keys())
+@pytest.mark.parametrize("shape", [(3, 5, 4), (2, 4, 3, 3)], ids=["grey", "colour"])
+def test_the_same_image_is_drawn_whatever_its_dtype_and_unit(rng, draw, shape):
+    raw = rng.integers(0, 256, shape, dtype=np.uint8)
+    raw[0].flat[:2] = 0, 255
+    for images in (
+        raw,
+        raw.astype(np.int64),
+        raw.astype(np.float32),
+        raw.astype(np.float64),
+        raw / 255,
+        (raw / 255).astype(np.float32),
+        (raw / 255).astype(np.float16),
+        raw / 255 + 1e-4,
+        (raw / 255).tolist(),
+    ):
+        np.testing.assert_array_equal(shown(draw, images), raw[0])
+
+
+def test_masks_are_black_and_white(rng):
+    mask = rng.random((3, 5, 4)) < 0.5
+    np.testing.assert_array_equal(shown(DRAWING["examples"], mask), np.where(mask[0], 255, 0))
+
+
+def test_the_unit_is_that_of_all_images():
+    """An image that is nearly black beside lighter ones is not drawn lighter."""
+    images = np.stack([np.ones((4, 4)), np.full((4, 4), 200.0)])
+    np.testing.assert_array_equal(shown(DRAWING["examples"], images), np.ones((4, 4)))
+
+
+@pytest.mark.parametrize("draw", DRAWING.values(), ids=DRAWING.keys())
+@pytest.mark.parametrize("factor", [1.0, -0.01, 1e3])
+def test_prepared_inputs_are_refused_with_the_remedy(rng, draw, factor):
+    images = rng.standard_normal((3, 5, 4)) * factor
+    images[0, 0, :2] = -3 * factor, 3 * factor
+    with pytest.raises(
+        ValueError, match=r"expected pixels from 0 to 255, or floats in 0..1, got float64 from -"
+    ) as error:
+        draw(images)
+    assert "before they were prepared, or scale them: (images - images.min()) / (" in str(error.value)
+    scaled = (images - images.min()) / (images.max() - images.min())
+    assert {0, 255} <= set(np.unique(np.stack([shown(draw, scaled[n : n + 1]) for n in range(3)])))
+
+
+@pytest.mark.parametrize(("axis", "remedy"), [(1, "images[:, 0]"), (3, "images[..., 0]")])
+def test_an_axis_of_one_channel_is_left_out(axis, remedy):
+    with pytest.raises(ValueError, match="leaves out the axis of the one channel") as error:
+        DRAWING["examples"](np.zeros(np.insert([2, 5, 4], axis, 1)))
+    assert remedy in str(error.value)
+
+
+def test_lists_of_different_lengths_are_named():
+    with pytest.raises(ValueError, match="plot_examples: images: expected an array, got lists of different lengths"):
+        plot_examples([[[0, 1], [2]]], [0])
