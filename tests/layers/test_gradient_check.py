@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convnet import gradient_error
+from convnet import ConvNet1, gradient_error, preprocess
 
 
 def test_right_and_wrong_gradients(rng):
@@ -40,3 +40,68 @@ def test_wrong_arguments_are_named(rng):
         gradient_error(float, np.ones(3, np.float32), np.ones(3), rng=rng)
     with pytest.raises(ValueError, match=r"expected a gradient of shape \(3,\), got \(2,\)"):
         gradient_error(float, np.ones(3), np.ones(2), rng=rng)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (2, 3)])
+def test_a_kink_at_the_array_is_an_error_that_names_its_elements(rng, shape):
+    x = rng.uniform(1, 2, shape)
+    kinks = rng.permutation(x.size)[:2]
+    x.reshape(-1)[kinks] = 0
+    before, slopes = x.copy(), rng.uniform(1, 2, shape)
+
+    def function():
+        return float((slopes * np.maximum(x, 0)).sum())
+
+    for gradient in (slopes * (x > 0), slopes, np.zeros(shape)):  # there is none to compare with, right or wrong
+        with pytest.raises(ValueError, match="expected a function that is smooth at the array") as caught:
+            gradient_error(function, x, gradient, rng=rng)
+        for index in np.ndindex(shape):
+            assert (f"array{list(index)}" in str(caught.value)) == (x[index] == 0)
+    np.testing.assert_array_equal(x, before)
+    assert "array += 1e-2 * rng.standard_normal(array.shape)" in str(caught.value)
+    x += 1e-2 * rng.standard_normal(shape)
+    assert gradient_error(function, x, slopes * (x > 0), rng=rng) < 1e-7
+    assert gradient_error(function, x, slopes * (x > 0) + 1e-3, rng=rng) > 1e-4
+
+
+def test_slopes_whose_kinks_cancel_are_found(rng):
+    x = np.zeros(2)
+    with pytest.raises(ValueError, match="expected a function that is smooth"):
+        gradient_error(lambda: float(np.maximum(x[0], 0) - np.maximum(x[1], 0)), x, np.zeros(2), rng=rng)
+
+
+@pytest.mark.parametrize("distance", [9e-6, 5e-6, 2e-6, 5e-7])
+def test_a_kink_nearby_is_passed_by_with_a_shorter_step(rng, distance):
+    x = np.array([distance, 1.0, -1.0])
+    assert gradient_error(lambda: float(3 * np.maximum(x, 0).sum()), x, 3.0 * (x > 0), rng=rng) < 1e-6
+    assert gradient_error(lambda: float(3 * np.maximum(x, 0).sum()), x, np.full(3, 3.0), rng=rng) > 1e-2
+
+
+def test_strong_curvature_is_no_kink(rng):
+    x = rng.uniform(-1, 1, 5)
+    assert gradient_error(lambda: float(np.exp(8 * x).sum()), x, 8 * np.exp(8 * x), rng=rng) < 1e-7
+    assert gradient_error(lambda: float(np.square(1e3 * x).sum()), x, 2e6 * x, rng=rng) < 1e-7
+
+
+def test_a_network_on_real_digits_says_where_its_kink_is(rng, mnist):
+    data, _ = preprocess(*(array[:1100] for array in mnist), num_validation=100)
+    x, labels = data["x_train"][:5].astype(np.float64), data["y_train"][:5]
+    model = ConvNet1(num_filters=4, hidden_size=10, dtype=np.float64)
+
+    def error(name):
+        _, grads = model.loss(x, labels)
+        return gradient_error(lambda: model.loss(x, labels)[0], model.params[name], grads[name], rng=rng, directions=5)
+
+    assert (x[:, 0, :3, :3] == 0).all()  # the corners of all digits, behind which the bias alone decides
+    with pytest.raises(ValueError, match=r"as array\[\d\].* cross it alone"):
+        error("conv1.bias")
+    for param in model.params.values():
+        param += 1e-2 * rng.standard_normal(param.shape)
+    for name in model.params:
+        assert error(name) < 1e-6
+
+
+@pytest.mark.parametrize("h", [0.0, -1e-5, np.nan])
+def test_a_step_that_is_none_is_refused(rng, h):
+    with pytest.raises(ValueError, match="h: expected a finite number above 0"):
+        gradient_error(float, np.ones(3), np.ones(3), rng=rng, h=h)
