@@ -1,8 +1,8 @@
 """Train and run small convolutional networks on a CPU.
 
->>> from convnet import ConvNet1, SGD, Solver, load_mnist, preprocess
+>>> from convnet import ConvNet1, Momentum, Solver, load_mnist, preprocess
 >>> data, statistics = preprocess(*load_mnist())
->>> solver = Solver(ConvNet1(), data, SGD(0.05), epochs=1)
+>>> solver = Solver(ConvNet1(), data, Momentum(0.01), epochs=1)
 >>> solver.train()  # doctest: +SKIP
 """
 

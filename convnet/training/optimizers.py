@@ -315,7 +315,9 @@ class SGD(Optimizer):
     Parameters
     ----------
     learning_rate : float
-        Above 0.
+        Above 0. With 0.1, the loss of a new network such as ConvNet1 may grow a hundredfold in the first iterations,
+        from which it does not always recover; 0.02 is safe, and so are larger rates that grow at first, with
+        `OneCycle`. See `find_learning_rate`.
     clip_norm : float, optional
         As for `Optimizer`.
 
