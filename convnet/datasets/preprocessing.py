@@ -1,5 +1,6 @@
 """Preprocessing: from raw images to the inputs of a model, and the statistics that repeat it."""
 
+import functools
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -119,6 +120,12 @@ class Statistics:
                 8 * raw.size,
             )
         return y
+
+    @functools.cached_property
+    def prepared_range(self) -> tuple[float, float]:
+        """The least and the largest number that a prepared image can have."""
+        (mean, std), most = self.flat(np.float64), 255 / self.unit
+        return float((-mean / std).min()), float(((most - mean) / std).max())
 
     @property
     def unit(self) -> float:

@@ -7,9 +7,15 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import FloatArray, as_array, as_real, join_sizes
+from convnet.core.surprises import warn
 from convnet.datasets.preprocessing import Statistics
 
-__all__ = ["as_inputs", "check_examples", "load_arrays"]
+__all__ = ["as_inputs", "check_examples", "load_arrays", "warn_if_unprepared"]
+
+# Examples that are looked at to tell whether inputs are prepared.
+EXAMPLES = 4
+# Whole numbers up to such a value are pixels.
+LEAST_PIXEL = 20
 
 
 def check_examples(array: npt.NDArray[Any], what: str, shape: tuple[int, ...]) -> None:
@@ -51,6 +57,54 @@ def as_inputs(
     inputs = as_real(array, f"{what}: x", dtype)
     check_examples(inputs, what, shape)
     return inputs
+
+
+def warn_if_unprepared(x: npt.NDArray[Any], what: str, shape: tuple[int, ...], statistics: object) -> None:
+    """Warn if images seem to be raw where prepared ones are expected; a few of them are looked at.
+
+    Raw images of uint8 are prepared by `Statistics`, and a warning says if there are none. Floats are taken as they
+    are. Whole numbers from 0 to 255 are raw. With `Statistics` the range of prepared images is known, too: floats far
+    outside of it, or in 0..1 where the mean was to be subtracted, are raw.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, *shape)
+    what : str
+        Begins the message.
+    shape : tuple of ints
+        Other inputs than images, (C, H, W), are not looked at.
+    statistics : Statistics or None
+    """
+    if len(shape) != 3 or x.shape[1:] != shape or not x.size or x.dtype.kind not in "iuf":
+        return
+    known = statistics if isinstance(statistics, Statistics) and statistics.image_shape == shape else None
+    if x.dtype == np.uint8:
+        if known is None:
+            warn(
+                f"{what}: x holds raw images, of uint8, and the model has no statistics that prepare them: their "
+                "pixels are taken as they are; set model.statistics to what preprocess returned, or, if that is meant, "
+                "give x.astype(numpy.float32)"
+            )
+        return
+    sample = x[:: max(1, len(x) // EXAMPLES)][:EXAMPLES]
+    low, high = float(sample.min()), float(sample.max())
+    pixels = low >= 0 and LEAST_PIXEL < high <= 255 and bool((sample == np.rint(sample)).all())
+    if known is not None:
+        least, most = known.prepared_range
+        beyond = low < least - (most - least) or high > most + (most - least)
+        fractions = 0 <= low < high <= 1 and high > 0.5
+        if beyond or (least < 0 and (fractions or pixels)) or (fractions and most > LEAST_PIXEL):
+            warn(
+                f"{what}: x seems not to be prepared: it goes from {low:.3g} to {high:.3g}, and what model.statistics "
+                f"prepare from {least:.3g} to {most:.3g}; give raw images as uint8, to predict_images or of shape "
+                "(N, C, H, W), or prepare them first, model.statistics.apply(images)"
+            )
+    elif pixels:
+        warn(
+            f"{what}: x seems to hold raw images, whole numbers from {low:g} to {high:g}, and the model has no "
+            "statistics that prepare them; set model.statistics to what preprocess returned, and give images as uint8, "
+            "or prepare them as those that the model was trained with"
+        )
 
 
 def load_arrays(own: Mapping[str, npt.NDArray[Any]], given: Mapping[str, npt.ArrayLike], what: str) -> None:

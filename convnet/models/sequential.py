@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from types import MappingProxyType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_array, as_flag, as_number, as_real, as_shape, takes_keyword
+from convnet.core.checks import FloatArray, as_array, as_flag, as_number, as_shape, takes_keyword
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
@@ -22,30 +22,12 @@ from convnet.layers.losses import Loss, softmax_loss, takes_weights
 from convnet.layers.mixed_loss import Mixed, mixed_loss
 from convnet.layers.stack import chain_shapes, name_layers
 from convnet.layers.stage import Grads, Update
-from convnet.models.inputs import as_inputs, check_examples, load_arrays
+from convnet.models.contracts import Preparation, Updater, check_loss
+from convnet.models.inputs import as_inputs, check_examples, load_arrays, warn_if_unprepared
 from convnet.models.plan import Plan, Step
 from convnet.models.summary import summary_table
 
 __all__ = ["Sequential"]
-
-
-class Preparation(Protocol):
-    """What a model's `statistics` have to be able to do."""
-
-    def apply(self, images: npt.ArrayLike) -> FloatArray:
-        """Return the prepared inputs (N, C, H, W) for raw images."""
-
-
-class Updater(Protocol):
-    """What `Sequential.train_step` needs of an optimizer."""
-
-    regularised: frozenset[str] | None
-
-    def begin(self, params: Mapping[str, FloatArray], l2: float) -> Callable[[str], Update] | None:
-        """Check the parameters; return what says how a weight is updated while its gradient is computed, or None."""
-
-    def update(self, params: Mapping[str, FloatArray], grads: Mapping[str, FloatArray]) -> None:
-        """Update every parameter in place."""
 
 
 # Images that are predicted at a time. Smaller batches are slower per image; larger ones are not faster.
@@ -92,7 +74,8 @@ class Sequential:
         Length K of the last layer's output.
     statistics : Statistics or None
         Preprocessing of the images, saved with the model. `predict_images` applies it, and so does every method that
-        takes prepared inputs, if it is given raw images instead, uint8 of shape (N, C, H, W).
+        takes prepared inputs, if it is given raw images instead, uint8 of shape (N, C, H, W). Of other raw images, and
+        of raw ones without statistics, a `ConvnetWarning` tells.
     class_names : sequence of str or None
         Names of the K classes; saved with the model.
 
@@ -148,7 +131,7 @@ class Sequential:
                 f"{type(self).__name__}: expected the last layer to give a score for each class, got shape {last}"
             )
         self.num_classes = last[0]
-        _check_loss(loss, self.num_classes, f"{type(self).__name__}: loss")
+        check_loss(loss, self.num_classes, f"{type(self).__name__}: loss")
 
     @classmethod
     def from_layers(cls, layers: Sequence[Layer], input_shape: Sequence[int], **options: Any) -> Self:
@@ -364,6 +347,8 @@ class Sequential:
                     f"{self.loss_function!r:.60}"
                 )
             loss_function = partial(loss_function, weights=weights)
+        if getattr(x, "dtype", None) == np.uint8:
+            warn_if_unprepared(np.asarray(x), type(self).__name__, self.input_shape, self.statistics)
         x = self._check_input(x)
         kind = labels_of(self.loss_function)
         if not isinstance(
@@ -465,6 +450,8 @@ class Sequential:
         if as_flag(flips, "flips") and len(self.input_shape) != 3:
             raise ValueError(f"flips: expected a model of images (C, H, W), got examples of shape {self.input_shape}")
         images, dtype = as_array(x, f"{type(self).__name__}: x"), self._dtype
+        if workspace is None:  # a Solver, which gives one, looks at its data itself
+            warn_if_unprepared(images, type(self).__name__, self.input_shape, self.statistics)
         if images.dtype == np.uint8:  # what may be raw is prepared in parts, which take less memory
             check_examples(images, type(self).__name__, self.input_shape)
             dtype = dtype or np.dtype(np.float32)
@@ -568,29 +555,3 @@ class Sequential:
 
     def _check_input(self, x: npt.ArrayLike) -> FloatArray:
         return as_inputs(x, type(self).__name__, self.input_shape, self._dtype, self.statistics)
-
-
-def _check_loss(loss: Loss, num_classes: int, what: str) -> None:
-    """Raise a TypeError unless the loss of a trial, one example with equal scores, is a number and its gradient.
-
-    What the loss itself finds wrong with its arguments, such as a margin below 0, stays the ValueError that it is.
-    """
-    labels = labels_of(loss)
-    try:
-        value, dscores = loss(np.zeros((1, num_classes)), labels.example(num_classes))
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from error
-    except Exception as error:
-        raise TypeError(
-            f"{what}: expected a function such as softmax_loss, got {loss!r:.60}, which raised {error!r:.200} with "
-            f"labels of {labels!r}; see takes_labels for losses of other labels"
-        ) from error
-    try:
-        as_number(value, "loss")
-        fits = as_real(dscores, "dscores").shape == (1, num_classes)
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise TypeError(
-            f"{what}: expected a function like softmax_loss, (scores, labels) -> (loss, dscores), got {loss!r:.60}"
-        )

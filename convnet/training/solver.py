@@ -15,6 +15,7 @@ from convnet.datasets.augmentation import Augment
 from convnet.formats.archives import Arrays
 from convnet.formats.files import PathLike
 from convnet.layers.labels import labels_of
+from convnet.models.inputs import warn_if_unprepared
 from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
 from convnet.training.accuracy import Accuracy, accuracy_of, check_scores
@@ -565,6 +566,7 @@ class Solver:
         if num_samples is not None and as_count(num_samples, "num_samples") < len(x):
             chosen = np.random.default_rng(self.seed).choice(len(x), num_samples, replace=False)
             x, labels = x[chosen], labels[chosen]
+        warn_if_unprepared(x, "check_accuracy", self.model.input_shape, self.model.statistics)
         found = self._accuracy(x, labels, as_count(batch_size, "batch_size"))
         if not found.is_finite:
             check_scores(self.model, x, chosen)
