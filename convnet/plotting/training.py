@@ -24,7 +24,7 @@ STROKES = ("-", "--", ":", "-.")
 
 
 def plot_training(solver: Solver) -> "Figure":
-    """Draw the training: above, the loss of every iteration as dots; below, the accuracies by epoch.
+    """Draw the training: above, the loss of every iteration as dots, and the validation loss; below, the accuracies.
 
     Parameters
     ----------
@@ -50,9 +50,13 @@ def plot_training(solver: Solver) -> "Figure":
     iterations = np.arange(1, len(solver.loss_history) + 1)
     size = min(max(200 / len(iterations) ** 0.5, 2), 6)  # thousands of dots small, a hundred large
     above.plot(iterations, solver.loss_history, ".", color=DOTS, markersize=size, alpha=0.5, rasterized=True)
-    above.set(title="Training loss", xlabel="iteration", ylabel="loss of the minibatch")
-    positive = [loss for loss in solver.loss_history if loss > 0]
-    if len(positive) == len(solver.loss_history):
+    checks = solver.iterations_per_epoch * np.arange(len(solver.validation_loss_history))
+    above.plot(checks, solver.validation_loss_history, "o-", color=VALIDATION)
+    above.legend(["minibatch", "validation"], loc="best")
+    above.set(title="Loss", xlabel="iteration", ylabel="loss")
+    losses = [loss for loss in solver.loss_history + solver.validation_loss_history if np.isfinite(loss)]
+    positive = [loss for loss in losses if loss > 0]
+    if len(positive) == len(losses):
         above.set_yscale("log")
     else:  # the SVM loss can be 0, which a logarithmic scale leaves out
         above.set_yscale("symlog", linthresh=min(positive, default=1.0))

@@ -1,5 +1,6 @@
 """The accuracy of a model's predictions."""
 
+from math import nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ class Accuracy(NamedTuple):
     Attributes
     ----------
     accuracy : float
+    loss : float
+        The mean loss of the examples, without L2; that of each part of them, weighted by its size. NaN if it was not
+        asked for.
     is_finite : bool
         Whether all scores are.
     is_constant : bool
@@ -26,12 +30,19 @@ class Accuracy(NamedTuple):
     """
 
     accuracy: float
+    loss: float
     is_finite: bool
     is_constant: bool
 
 
 def accuracy_of(
-    model: Sequential, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int, workspace: Workspace
+    model: Sequential,
+    x: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    batch_size: int,
+    workspace: Workspace,
+    *,
+    with_loss: bool = False,
 ) -> Accuracy:
     """Return the accuracy of a model's predictions.
 
@@ -45,15 +56,22 @@ def accuracy_of(
     batch_size : int
         Examples that are predicted at a time.
     workspace : Workspace
+    with_loss : bool
+        Whether the loss is computed from the same scores.
     """
     kind, predicted, is_finite = labels_of(model.loss_function), list[npt.NDArray[Any]](), True
+    total = 0.0 if with_loss else nan
     for start in range(0, len(x), batch_size):
         scores = model.scores(x[start : start + batch_size], workspace)
         predicted.append(kind.predict(scores))
         is_finite = is_finite and all_finite(scores)
+        if with_loss:
+            given = scores.view()
+            given.flags.writeable = False  # as in training
+            total += float(model.loss_function(given, labels[start : start + batch_size])[0]) * len(scores)
     predictions = np.concatenate(predicted)
     accuracy = as_number(kind.accuracy(predictions, labels), f"the accuracy of {kind!r}", at_least=-1, at_most=1)
-    return Accuracy(accuracy, is_finite, bool((predictions == predictions[0]).all()))
+    return Accuracy(accuracy, total / len(x), is_finite, bool((predictions == predictions[0]).all()))
 
 
 def check_scores(model: Sequential, x: npt.NDArray[Any], chosen: npt.NDArray[Any] | None) -> None:

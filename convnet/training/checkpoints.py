@@ -229,22 +229,26 @@ def _values(parts: Parts, header: dict[str, Any], arrays: Arrays) -> dict[str, A
     order, own_order = arrays["order"], parts.state.order
     if order.dtype.kind != "i" or not np.array_equal(np.sort(order), np.sort(own_order)):
         raise ValueError(f"order: expected a permutation of {len(own_order)} examples")
+    losses, train, *others = HISTORIES
+    # Checkpoints had no losses of the validation at first.
+    unknown = {"validation_loss_history": np.full(np.size(arrays[train]), np.nan)}
     for name in HISTORIES:
-        history = arrays[name]
+        history = {**unknown, **arrays}[name]
         if history.ndim != 1 or history.dtype != np.float64:
             raise ValueError(f"{name}: expected an axis of float64, got {history.dtype} of shape {history.shape}")
         values[name] = history.tolist()
     # The first check is when training begins, the others are after an epoch. `Solver.step` makes none.
     most = values["checked_iteration"] // parts.iterations_per_epoch + 1
-    losses, *accuracies = HISTORIES
     _check_length(values, losses, values["iteration"], values["iteration"])
-    for name in accuracies:
-        _check_length(values, name, min(most, 1), most)
-    train = len(values[accuracies[0]])
-    _check_length(values, accuracies[1], train, train)
+    _check_length(values, train, min(most, 1), most)
+    checks = len(values[train])
+    for name in others:
+        _check_length(values, name, checks, checks)
     # Checkpoints had no `best_check` when the first of equal accuracies was the best.
-    first = int(np.argmax([-1.0, *values[accuracies[1]]])) - 1
+    first = int(np.argmax([-1.0, *values["validation_accuracy_history"]])) - 1
     values["best_check"] = as_count(header.get("best_check", first), "best_check", -1)
+    if values["best_check"] >= checks:
+        raise ValueError(f"best_check: expected one of {checks} checks, got {values['best_check']}")
     return values
 
 

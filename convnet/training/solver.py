@@ -67,7 +67,8 @@ class Solver:
     An epoch goes through the training set once, in a new random order, ``ceil(N / batch_size)`` minibatches without
     replacement, the last one the shorter rest. When `train` begins and after every epoch the accuracy is checked; the
     model with the best validation accuracy, its parameters and its state, is kept, and by default restored when
-    training ends. What the labels and the accuracy are, the model's loss says; see `takes_labels`.
+    training ends; of equal accuracies that with the lowest validation loss, and of equal losses the last. What the
+    labels and the accuracy are, the model's loss says; see `takes_labels`.
 
     Parameters
     ----------
@@ -125,6 +126,8 @@ class Solver:
     train_accuracy_history, validation_accuracy_history : list of float
         As fractions: when `train` began, and after every epoch of it. With labels of another kind than one class an
         example, what `Labels.accuracy` of that kind says.
+    validation_loss_history : list of float
+        At the same times, the loss function's mean over the validation examples, without L2.
     is_between_iterations : bool
         False while a step runs, and after a step that failed, until `reset` or `resume`. A checkpoint can be written
         only while it is True.
@@ -242,6 +245,11 @@ class Solver:
     def validation_accuracy_history(self) -> list[float]:
         """Validation accuracies as fractions, when `train` began and after every epoch."""
         return self.state.validation_accuracy_history
+
+    @property
+    def validation_loss_history(self) -> list[float]:
+        """Validation losses, when `train` began and after every epoch."""
+        return self.state.validation_loss_history
 
     @property
     def best_validation_accuracy(self) -> float:
@@ -409,7 +417,7 @@ class Solver:
             is_finite = all(map(all_finite, (*model_arrays(self.model).values(), *self.state.averages.values())))
             with self.state.averaged(self.model):
                 train = self._accuracy(x, labels)
-                validation = self._accuracy(*self.data["validation"])
+                validation = self._accuracy(*self.data["validation"], with_loss=True)
                 is_finite = is_finite and train.is_finite and validation.is_finite
                 suspects = (self.data["validation"][0] if train.is_finite else x)[: self.batch_size]
                 where = None if is_finite else self.model.first_non_finite(suspects)
@@ -418,12 +426,7 @@ class Solver:
             if not is_finite:
                 self._diverged(suspects, f"not all is finite after iteration {self.iteration}", where)
         self._is_constant = validation.is_constant
-        self.train_accuracy_history.append(train.accuracy)
-        self.validation_accuracy_history.append(validation.accuracy)
-        if validation.accuracy > self.best_validation_accuracy or not self.state.best:
-            self.state.best_validation_accuracy = validation.accuracy
-            self.state.best_check = len(self.validation_accuracy_history) - 1
-            self.state.best = self.state.checked
+        self.state.record(train.accuracy, validation.accuracy, validation.loss)
         self.state.checked_iteration = self.iteration
         return True
 
@@ -572,11 +575,13 @@ class Solver:
             check_scores(self.model, x, chosen)
         return found.accuracy
 
-    def _accuracy(self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 100) -> Accuracy:
+    def _accuracy(
+        self, x: npt.NDArray[Any], labels: npt.NDArray[Any], batch_size: int = 100, *, with_loss: bool = False
+    ) -> Accuracy:
         """Return the accuracy of the predictions, and what else the scores tell."""
         # Within a step, where a user's loss may ask for it, the step's own arrays lie in the Solver's memory.
         workspace = self._workspace if self.is_between_iterations else Workspace()
-        return accuracy_of(self.model, x, labels, batch_size, workspace)
+        return accuracy_of(self.model, x, labels, batch_size, workspace, with_loss=with_loss)
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
         """Return the model's label (N,) for each prepared input of x (N, ...); see `Sequential.predict`."""

@@ -5,6 +5,7 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from math import inf, isnan
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ __all__ = ["HISTORIES", "Snapshot", "TrainingState", "model_arrays", "restore"]
 # Copies of a model's parameters and state, by name, all of one moment.
 Snapshot = dict[str, npt.NDArray[Any]]
 
-HISTORIES = ("loss_history", "train_accuracy_history", "validation_accuracy_history")
+# The first has an entry for every iteration, the others for every accuracy check.
+HISTORIES = ("loss_history", "train_accuracy_history", "validation_accuracy_history", "validation_loss_history")
 
 
 class TrainingState:
@@ -39,7 +41,7 @@ class TrainingState:
     ----------
     iteration : int
         Minibatches done.
-    loss_history, train_accuracy_history, validation_accuracy_history : list of float
+    loss_history, train_accuracy_history, validation_accuracy_history, validation_loss_history : list of float
     order : ndarray of int, shape (count,)
         The order of the examples in the epoch `order_epoch`.
     shuffling, augmenting, sampling : numpy.random.Generator
@@ -75,6 +77,7 @@ class TrainingState:
         self.loss_history: list[float] = []
         self.train_accuracy_history: list[float] = []
         self.validation_accuracy_history: list[float] = []
+        self.validation_loss_history: list[float] = []
         self.order_epoch = self.checked_iteration = -1
         self.best_validation_accuracy, self.best_check = -1.0, -1
         self.is_between_iterations, self.is_stopping, self._has_warned = True, False, False
@@ -102,6 +105,21 @@ class TrainingState:
         self.checked = next(copy for copy in self._copies if copy is not self.best)
         for name, array in model_arrays(model).items():
             self.checked[name][...] = array
+
+    def record(self, train: float, validation: float, loss: float) -> None:
+        """Append the accuracies of a check and the validation loss; the model that was kept last may be the best.
+
+        Of equal validation accuracies the one with the lower loss is the best, and of equal losses the later one. NaN,
+        as of checkpoints that have no losses, counts as infinite.
+        """
+        losses, best = self.validation_loss_history, self.best_check
+        self.train_accuracy_history.append(train)
+        self.validation_accuracy_history.append(validation)
+        losses.append(loss)
+        lowest = losses[best] if self.best else inf
+        if not self.best or (validation, -_ordered(loss)) >= (self.best_validation_accuracy, -_ordered(lowest)):
+            self.best_validation_accuracy, self.best_check = validation, len(losses) - 1
+            self.best = self.checked
 
     def move_averages(self, model: Sequential, iteration: int, iterations_per_epoch: int) -> None:
         """Move the averages, if there are some, towards the model after an iteration; before the first, all the way."""
@@ -172,6 +190,10 @@ class TrainingState:
         for name, array in values.items():
             copy[name][...] = array
         return copy if values else {}
+
+
+def _ordered(loss: float) -> float:
+    return inf if isnan(loss) else loss
 
 
 def model_arrays(model: Sequential) -> Snapshot:

@@ -53,7 +53,7 @@ def test_progress_is_a_bar_on_a_terminal(rng):
 def test_early_stopping_waits_for_its_patience(rng, monkeypatch, accuracies, patience, epochs):
     solver = image_solver(rng, 5, [EarlyStopping(patience)])
     given = iter(np.repeat(accuracies, 2))  # of the training, then of the validation examples
-    monkeypatch.setattr(solver, "_accuracy", lambda x, labels: Accuracy(float(next(given)), True, False))
+    monkeypatch.setattr(solver, "_accuracy", lambda *_, **__: Accuracy(float(next(given)), 1.0, True, False))
     solver.train()
     assert solver.epoch == epochs
     assert solver.validation_accuracy_history == accuracies[: epochs + 1]

@@ -129,8 +129,8 @@ def test_an_untrained_model_is_not_handed_back_without_a_word(monkeypatch):
     accuracies = iter([0.5, 0.9, 0.5, 0.2, 0.5, 0.3])  # of training and validation in turn
     real = Solver._accuracy
 
-    def falling(self, *arguments):
-        return real(self, *arguments)._replace(accuracy=next(accuracies))
+    def falling(self, *arguments, **options):
+        return real(self, *arguments, **options)._replace(accuracy=next(accuracies))
 
     monkeypatch.setattr(Solver, "_accuracy", falling)
     model = small_model()
