@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     images, labels, *test = convnet.load_mnist()
     data, _ = convnet.preprocess(images[: options.images], labels[: options.images], *test, num_test=None)
-    print(f"{'optimizer':<48} {'schedule':<20} {'mean':>7} {'lowest':>7} {'largest loss':>12}")
+    print(f"{'optimizer':<46} {'schedule':<20} {'mean':>7} {'lowest':>7} {'largest loss':>12}")
     for optimizer, schedule, restore_best in BEGINNINGS:
         accuracies, largest = [], 0.0
         for seed in range(options.seeds):
@@ -53,7 +53,7 @@ def main() -> None:
             accuracies.append(solver.check_accuracy(data["x_test"], data["y_test"]))
             largest = max(largest, *solver.loss_history)
         mean = sum(accuracies) / len(accuracies)
-        print(f"{optimizer!r:<48} {schedule!r:<20.20} {mean:>7.2%} {min(accuracies):>7.2%} {largest:>12.1f}")
+        print(f"{optimizer!r:<46.46} {schedule!r:<20.20} {mean:>7.2%} {min(accuracies):>7.2%} {largest:>12.1f}")
 
 
 if __name__ == "__main__":

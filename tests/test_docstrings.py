@@ -15,6 +15,7 @@ MODULES = ["convnet", "convnet._kernels"] + [
 ]
 WITH_EXAMPLES = {
     "convnet",
+    "convnet.core.names",
     "convnet.datasets.augmentation",
     "convnet.datasets.digits",
     "convnet.datasets.image_data",

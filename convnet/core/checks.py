@@ -90,7 +90,8 @@ def as_shape(value: Sequence[int], what: str, axes: int | None = None, minimum: 
     """Return a shape as a tuple of ints of at least `minimum`, after checking its number of axes if one is given."""
     sizes = tuple(value) if isinstance(value, (Sequence, np.ndarray)) and as_array(value, what).ndim == 1 else None
     if sizes is None or (axes is not None and len(sizes) != axes):
-        raise ValueError(f"{what}: expected a shape{'' if axes is None else f' of {axes} axes'}, got {value!r}")
+        remedy = f"; ({value},) is a shape of one axis" if isinstance(value, int) and axes in (None, 1) else ""
+        raise ValueError(f"{what}: expected a shape{'' if axes is None else f' of {axes} axes'}, got {value!r}{remedy}")
     return tuple(as_count(size, what, minimum) for size in sizes)
 
 
@@ -161,13 +162,34 @@ def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> 
     """Return `count` labels in [0, num_classes) as a contiguous array of the platform's index type."""
     labels = as_array(value, what)
     if labels.dtype.kind not in "iu" and labels.size:
-        raise TypeError(f"{what}: expected integer labels, got dtype {labels.dtype}")
+        raise TypeError(f"{what}: expected integer labels, got dtype {labels.dtype}{_remedy_for(labels, num_classes)}")
     if labels.shape != (count,):
-        raise ValueError(f"{what}: expected labels of shape ({count},), got shape {labels.shape}")
+        raise ValueError(
+            f"{what}: expected labels of shape ({count},), got shape {labels.shape}{_remedy_for(labels, num_classes)}"
+        )
     if count and not 0 <= labels.min() <= labels.max() < num_classes:
         wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise ValueError(f"{what}: expected labels in [0, {num_classes}), got {wrong}")
+        from_1 = labels.min() == 1 and labels.max() == num_classes
+        remedy = "; classes are counted from 0: labels - 1" if from_1 else ""
+        raise ValueError(f"{what}: expected labels in [0, {num_classes}), got {wrong}{remedy}")
     return as_plain(labels, np.intp)
+
+
+def _remedy_for(labels: npt.NDArray[Any], num_classes: int) -> str:
+    """Say how labels of another kind or shape become one class an example; "" where nobody knows."""
+    if labels.dtype.kind in "UST":
+        return "; numpy.unique(labels, return_inverse=True)[1] numbers the classes"
+    if labels.dtype.kind not in "biuf":
+        return ""
+    if labels.ndim == 2 and labels.shape[1] == num_classes > 1:
+        if ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all():
+            return "; one-hot labels become classes by labels.argmax(axis=1)"
+        return ""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return "; labels.reshape(-1).astype(int) makes classes of a column" if (labels == np.rint(labels)).all() else ""
+    if labels.ndim == 1 and labels.dtype.kind == "f" and (labels == np.rint(labels)).all():
+        return "; whole numbers become classes by labels.astype(int)"
+    return ""
 
 
 def as_weights(value: npt.ArrayLike, what: str, count: int) -> FloatArray:

@@ -104,11 +104,13 @@ class Statistics:
         ValueError
             If their shape is not that of the training images, or `out` does not fit.
         """
-        array = np.asarray(x)
+        array = as_array(x, "Statistics.prepare: x")
         if array.dtype != np.uint8:
             raise TypeError(f"expected images of dtype uint8, got {array.dtype}")
         if array.ndim != 4 or array.shape[1:] != self.image_shape:
-            raise ValueError(f"expected images of shape (N, {join_sizes(self.image_shape)}), got {array.shape}")
+            last = array.ndim == 4 and array.shape[1:] == (*self.image_shape[1:], self.image_shape[0])
+            remedy = ", whose channels come last, as `apply` takes them" if last else ""
+            raise ValueError(f"expected images of shape (N, {join_sizes(self.image_shape)}), got {array.shape}{remedy}")
         y: FloatArray = np.empty(array.shape, np.float32) if out is None else out
         check_out(y, array, "Statistics.prepare", np.float32)
         if y.size:

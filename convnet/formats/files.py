@@ -32,6 +32,7 @@ def read_file(path: PathLike) -> bytes:
 
 def open_file(path: PathLike) -> IO[bytes]:
     """Open a file to read its bytes; a folder is an error that says so."""
+    _check_path(path)
     try:
         return open(path, "rb")
     except (IsADirectoryError, PermissionError):  # Windows says the latter of a folder
@@ -59,6 +60,7 @@ def replace_file(path: PathLike) -> Iterator[IO[bytes]]:
     OSError
         If the folder is missing, `path` is a folder, or writing fails; what `path` held before is still there.
     """
+    _check_path(path)
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{path}: expected a folder {Path(path).parent} to write to, but there is none")
@@ -76,6 +78,12 @@ def replace_file(path: PathLike) -> Iterator[IO[bytes]]:
         _flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _check_path(path: PathLike) -> None:
+    """Raise a TypeError for what is no path; a number would be an open file of the process."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"expected the path of a file, got {path!r:.60}")
 
 
 def _flush_folder(folder: Path) -> None:

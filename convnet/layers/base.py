@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import FloatArray, as_real
+from convnet.core.names import Named
 from convnet.layers.stage import LayerStage, Options, Shape, Stage
 
 __all__ = ["Layer"]
@@ -17,7 +18,7 @@ __all__ = ["Layer"]
 NOTHING: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 
 
-class Layer:
+class Layer(Named):
     """Base of the layers, and what a layer of your own has to provide.
 
     A subclass gives `forward`, `backward` and, unless its output has the shape of its input, `output_shape`. Its
@@ -72,6 +73,7 @@ class Layer:
     state: dict[str, npt.NDArray[Any]] = NOTHING  # type: ignore[assignment]
     branches: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
+    _required = MappingProxyType({"rng": "rng=numpy.random.default_rng(0), which draws the initial weights, for one"})
     # How often an attribute was set, by which a plan knows that it was made of the layer as it is.
     _changes: int = 0
 
@@ -80,7 +82,7 @@ class Layer:
         self.state = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+        super().__setattr__(name, value)
         object.__setattr__(self, "_changes", self._changes + 1)
 
     def __call__(self, x: npt.ArrayLike) -> FloatArray:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convnet.core.checks import FloatArray, as_count, as_number
+from convnet.core.checks import FloatArray, as_array, as_count, as_number
 
 __all__ = ["gradient_error"]
 
@@ -80,6 +80,15 @@ def gradient_error(
     >>> gradient_error(lambda: float((x**2).sum()), x, 2 * x, rng=np.random.default_rng(0)) < 1e-7
     True
     """
+    if not callable(function):
+        raise TypeError(f"gradient_error: expected a function without arguments, got {function!r:.60}")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"gradient_error: expected rng to be a numpy.random.Generator, such as default_rng(0), got {rng!r:.60}"
+        )
+    if not isinstance(array, np.ndarray):  # of which the function would not see that it changes
+        raise TypeError(f"gradient_error: expected an array of float64, got a {type(array).__name__}")
+    gradient = as_array(gradient, "gradient_error: gradient")
     if array.dtype != np.float64:
         raise TypeError(f"gradient_error: expected an array of float64, got {array.dtype}")
     if array.shape != gradient.shape:

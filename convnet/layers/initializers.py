@@ -43,7 +43,10 @@ def parameter_dtype(dtype: npt.DTypeLike) -> np.dtype:
     TypeError
         If it is any other.
     """
-    wanted = np.dtype(dtype)
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype: expected float32 or float64, got {dtype!r:.60}") from None
     if wanted not in NATIVE:
         raise TypeError(f"dtype: expected float32 or float64, got {wanted}")
     return wanted.newbyteorder("=")

@@ -183,7 +183,9 @@ def _as_rows(array: npt.NDArray[Any], what: str, count: int, num_classes: int) -
     shape = count, num_classes
     if array.shape != shape and not (num_classes == 1 and array.shape == (count,)):
         wanted = f"{shape} or {shape[:1]}" if num_classes == 1 else f"{shape}, one for each class"
-        raise ValueError(f"{what}: expected labels of shape {wanted}, got shape {array.shape}")
+        one_class = array.shape == (count,) and array.dtype.kind in "iu"
+        remedy = f"; numpy.eye({num_classes})[labels] has a row for each example" if one_class else ""
+        raise ValueError(f"{what}: expected labels of shape {wanted}, got shape {array.shape}{remedy}")
     return array.reshape(shape)
 
 

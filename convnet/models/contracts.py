@@ -1,17 +1,20 @@
-"""What a model needs of the objects that it is given: statistics, an optimizer, a loss."""
+"""What a model needs of the objects that it is given: statistics, class names, an optimizer, a loss."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import FloatArray, as_number, as_real
+from convnet.datasets.preprocessing import Statistics
 from convnet.layers.labels import labels_of
 from convnet.layers.losses import Loss
 from convnet.layers.stage import Update
 
-__all__ = ["Preparation", "Updater", "check_loss"]
+__all__ = ["Preparation", "Updater", "as_class_names", "as_generator", "as_statistics", "check_loss"]
 
 
 class Preparation(Protocol):
@@ -57,3 +60,39 @@ def check_loss(loss: Loss, num_classes: int, what: str) -> None:
         raise TypeError(
             f"{what}: expected a function like softmax_loss, (scores, labels) -> (loss, dscores), got {loss!r:.60}"
         )
+
+
+def as_class_names(names: Sequence[str] | None, num_classes: int, what: str) -> Sequence[str] | None:
+    """Return class names, after checking that there is a string for each class; None stays."""
+    if names is None:
+        return None
+    if isinstance(names, np.ndarray) and names.ndim == 1 and names.dtype.kind == "U":
+        names = names.tolist()
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{what}: expected {num_classes} class names, a list of strings, got {names!r:.60}")
+    if len(names) != num_classes:
+        raise ValueError(
+            f"{what}: expected {num_classes} class names, one for each class, got {len(names)}: {names!r:.60}"
+        )
+    return names
+
+
+def as_statistics(statistics: Preparation | None, shape: tuple[int, ...], what: str) -> Preparation | None:
+    """Return statistics, after checking that they can prepare images of a model's input shape; None stays."""
+    if statistics is None:
+        return None
+    if isinstance(statistics, type) or not callable(getattr(statistics, "apply", None)):
+        remedy = ": data, statistics = preprocess(...)" if isinstance(statistics, (tuple, dict)) else ""
+        raise TypeError(f"{what}: expected statistics from preprocess{remedy}, got {statistics!r:.60}")
+    if isinstance(statistics, Statistics) and statistics.image_shape != shape:
+        raise ValueError(
+            f"{what}: expected statistics of images of shape {shape}, the model's input, got {statistics.image_shape}"
+        )
+    return statistics
+
+
+def as_generator(rng: np.random.Generator, what: str) -> np.random.Generator:
+    """Return a random generator, after checking that it is one."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"{what}: expected rng to be a numpy.random.Generator, got {rng!r:.60}")
+    return rng

@@ -99,6 +99,12 @@ class ConvNet1(Sequential):
         winograd: bool = True,
     ) -> None:
         input_shape = as_shape(input_shape, "ConvNet1: input_shape (C, H, W)", axes=3)
+        if input_shape[2] in (1, 3) and min(input_shape[:2]) > 4:
+            h, w, c = input_shape
+            raise ValueError(
+                f"ConvNet1: expected input_shape (C, H, W), got {input_shape}, whose channels seem to come last: "
+                f"({c}, {h}, {w})"
+            )
         rng = np.random.default_rng(as_count(seed, "seed", 0))
         if isinstance(pooling, Layer) and (pool_size is not None or pool_stride is not None):
             raise ValueError(f"ConvNet1: expected no pool_size and pool_stride beside the object {pooling!r}")

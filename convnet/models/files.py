@@ -31,6 +31,7 @@ from convnet.layers import LAYERS
 from convnet.layers.base import Layer
 from convnet.layers.losses import LOSSES, Loss
 from convnet.layers.stack import walk
+from convnet.models.contracts import as_class_names
 from convnet.models.convnet1 import ConvNet1
 from convnet.models.sequential import Sequential
 
@@ -144,7 +145,7 @@ def check_parts(model: Sequential, what: str) -> Statistics | None:
         raise TypeError(f"{what}: expected a model such as ConvNet1(), got {model!r:.60}")
     for name, layer in walk(model.layers):
         _require(type(layer), LAYERS, f"{what}: expected the layer {name}")
-    _check_class_names(model, what)
+    as_class_names(model.class_names, model.num_classes, what)  # a list may have been changed
     statistics = model.statistics
     if not isinstance(statistics, (Statistics, NoneType)):
         raise TypeError(f"{what}: expected statistics from preprocess, got {statistics!r:.60}")
@@ -184,7 +185,6 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Se
             statistics | {"image_shape": model.input_shape, "mean": found.get("mean"), "std": found.get("std")}
         )
     model.class_names = header["class_names"]
-    _check_class_names(model, "class_names")
     return model
 
 
@@ -249,18 +249,6 @@ def _loss(function: Loss, arguments: Mapping[str, Any]) -> Loss:
         else:
             checked[name] = as_number(value, name)
     return partial(function, **checked) if checked else function
-
-
-def _check_class_names(model: Sequential, what: str) -> None:
-    """Raise a ValueError unless the model has no class names or a string for each class."""
-    names = model.class_names
-    if names is not None and not (
-        isinstance(names, Sequence)
-        and not isinstance(names, str)
-        and len(names) == model.num_classes
-        and all(isinstance(name, str) for name in names)
-    ):
-        raise ValueError(f"{what}: expected {model.num_classes} class names, got {names!r:.60}")
 
 
 def _with_prefix(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:

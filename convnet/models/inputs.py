@@ -1,6 +1,7 @@
 """What a model is given: inputs, prepared or as raw images, and values of its parameters."""
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from convnet.core.checks import FloatArray, as_array, as_real, join_sizes
 from convnet.core.surprises import warn
 from convnet.datasets.preprocessing import Statistics
 
-__all__ = ["as_inputs", "check_examples", "load_arrays", "warn_if_unprepared"]
+__all__ = ["as_inputs", "check_examples", "load_arrays", "shape_remedy", "warn_if_unprepared"]
 
 # Examples that are looked at to tell whether inputs are prepared.
 EXAMPLES = 4
@@ -21,10 +22,23 @@ LEAST_PIXEL = 20
 def check_examples(array: npt.NDArray[Any], what: str, shape: tuple[int, ...]) -> None:
     """Raise a ValueError unless an array is of shape (N, *shape)."""
     if array.shape[1:] != shape or array.ndim == 0:
-        remedy = "; one example x is given as x[None]" if array.shape == shape else ""
-        if array.ndim == 4 and array.shape[1:] == (*shape[1:], *shape[:1]):
-            remedy = ", whose channels come last: x.transpose(0, 3, 1, 2) puts them first"
+        remedy = shape_remedy(array.shape, shape, "x")
         raise ValueError(f"{what}: expected x of shape (N, {join_sizes(shape)}), got {array.shape}{remedy}")
+
+
+def shape_remedy(found: tuple[int, ...], shape: tuple[int, ...], name: str) -> str:
+    """Say how an array called `name` gets the shape (N, *shape); "" where nobody knows."""
+    if found == shape:
+        return f"; one example {name} is given as {name}[None]"
+    if len(found) == 4 and found[1:] == (*shape[1:], *shape[:1]):
+        return f", whose channels come last: {name}.transpose(0, 3, 1, 2) puts them first"
+    if len(shape) == 3 and shape[0] == 1 and found[1:] == shape[1:]:
+        return f"; {name}[:, None] adds the axis of the one channel"
+    if len(found) == 2 and len(shape) > 1 and found[1] == prod(shape):
+        return f"; {name}.reshape(-1, {join_sizes(shape)}) makes images of rows"
+    if len(shape) == 1 and len(found) > 2 and prod(found[1:]) == shape[0]:
+        return f"; {name}.reshape(len({name}), -1) makes rows of images"
+    return ""
 
 
 def as_inputs(
@@ -109,6 +123,8 @@ def warn_if_unprepared(x: npt.NDArray[Any], what: str, shape: tuple[int, ...], s
 
 def load_arrays(own: Mapping[str, npt.NDArray[Any]], given: Mapping[str, npt.ArrayLike], what: str) -> None:
     """Copy the given values into a model's own arrays, or change nothing if names or shapes differ."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"expected {what} as a dictionary of arrays by name, got {given!r:.60}")
     if own.keys() != given.keys():
         raise ValueError(f"expected {what} {list(own)}, got {list(given)}")
     new = {

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import FloatArray, as_array, as_flag, as_number, as_shape, takes_keyword
+from convnet.core.names import Named
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
@@ -22,7 +23,14 @@ from convnet.layers.losses import Loss, softmax_loss, takes_weights
 from convnet.layers.mixed_loss import Mixed, mixed_loss
 from convnet.layers.stack import chain_shapes, name_layers
 from convnet.layers.stage import Grads, Update
-from convnet.models.contracts import Preparation, Updater, check_loss
+from convnet.models.contracts import (
+    Preparation,
+    Updater,
+    as_class_names,
+    as_generator,
+    as_statistics,
+    check_loss,
+)
 from convnet.models.inputs import as_inputs, check_examples, load_arrays, warn_if_unprepared
 from convnet.models.plan import Plan, Step
 from convnet.models.summary import summary_table
@@ -34,7 +42,7 @@ __all__ = ["Sequential"]
 PREDICTION_BATCH = 200
 
 
-class Sequential:
+class Sequential(Named):
     """A stack of layers with a loss and L2 regularisation.
 
     Parameters
@@ -77,7 +85,8 @@ class Sequential:
         takes prepared inputs, if it is given raw images instead, uint8 of shape (N, C, H, W). Of other raw images, and
         of raw ones without statistics, a `ConvnetWarning` tells.
     class_names : sequence of str or None
-        Names of the K classes; saved with the model.
+        Names of the K classes; saved with the model. They are checked when they are set, as are `statistics`, `l2`,
+        `rng`, `fuse` and `winograd`.
 
     Raises
     ------
@@ -91,6 +100,19 @@ class Sequential:
     -----
     L2 regularisation: A. Krogh, J. A. Hertz, "A simple weight decay can improve generalization", 1992.
     """
+
+    _checks = MappingProxyType(
+        {
+            "l2": lambda _, l2: as_number(l2, "l2", at_least=0),
+            "rng": lambda self, rng: as_generator(rng, type(self).__name__),
+            "fuse": lambda self, flag: as_flag(flag, f"{type(self).__name__}: fuse"),
+            "winograd": lambda self, flag: as_flag(flag, f"{type(self).__name__}: winograd"),
+            "statistics": lambda self, found: as_statistics(found, self.input_shape, type(self).__name__),
+            "class_names": lambda self, names: (
+                None if names is None else as_class_names(names, self.num_classes, type(self).__name__)
+            ),
+        }
+    )
 
     def __init__(
         self,
@@ -107,12 +129,9 @@ class Sequential:
         self.input_shape = as_shape(input_shape, "input_shape")
         self.output_shapes = chain_shapes(self.layers, self.input_shape)
         self.loss_function = loss
-        self.l2 = as_number(l2, "l2", at_least=0)
+        self.l2 = l2
         self.rng = np.random.default_rng(0) if rng is None else rng
-        if not isinstance(self.rng, np.random.Generator):
-            raise TypeError(f"{type(self).__name__}: expected rng to be a numpy.random.Generator, got {rng!r:.60}")
-        self.fuse = as_flag(fuse, f"{type(self).__name__}: fuse")
-        self.winograd = as_flag(winograd, f"{type(self).__name__}: winograd")
+        self.fuse, self.winograd = fuse, winograd
         self.statistics: Preparation | None = None
         self.class_names: Sequence[str] | None = None
         self._plan: Plan | None = None
@@ -299,6 +318,10 @@ class Sequential:
             As for `loss`.
         """
         plan = self.plan()
+        if isinstance(optimizer, type) or not callable(getattr(optimizer, "begin", None)):
+            raise TypeError(
+                f"{type(self).__name__}: expected optimizer to be an object such as SGD(0.02), got {optimizer!r:.60}"
+            )
         optimizer.regularised = plan.regularised
         updates = optimizer.begin(plan.params, self.l2)
         if type(self).loss is not Sequential.loss:  # a subclass with a loss of its own
@@ -485,7 +508,9 @@ class Sequential:
         TypeError
             If x does not hold real numbers.
         """
-        scores = self.scores(x, flips=True) if flips else self.scores(x)  # a subclass's may have no `flips`
+        scores = (
+            self.scores(x, flips=True) if as_flag(flips, "flips") else self.scores(x)
+        )  # a subclass's may have no `flips`
         return labels_of(self.loss_function).probabilities(scores)
 
     def predict(self, x: npt.ArrayLike, *, flips: bool = False) -> npt.NDArray[Any]:
@@ -501,7 +526,7 @@ class Sequential:
         TypeError
             If x does not hold real numbers.
         """
-        scores = self.scores(x, flips=True) if flips else self.scores(x)
+        scores = self.scores(x, flips=True) if as_flag(flips, "flips") else self.scores(x)
         unknown = np.isnan(scores)
         if unknown.any():
             n = int(unknown.any(axis=1).argmax())
@@ -537,7 +562,7 @@ class Sequential:
                 "returned"
             )
         prepared = self.statistics.apply(images)
-        return self.predict(prepared, flips=True) if flips else self.predict(prepared)
+        return self.predict(prepared, flips=True) if as_flag(flips, "flips") else self.predict(prepared)
 
     @property
     def _dtype(self) -> np.dtype | None:

@@ -57,6 +57,11 @@ def plot_examples(
     rows = as_count(examples_per_class, "examples_per_class")
     unit = check_images(images, labels, "plot_examples")
     classes = np.unique(labels)
+    if class_names is not None and labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"plot_examples: expected integer labels where there are class names, got dtype {labels.dtype}; without "
+            "class_names the labels are the titles"
+        )
     if class_names is not None and not (classes[0] >= 0 and classes[-1] < len(class_names)):
         raise ValueError(
             f"plot_examples: expected a name for each label, got {len(class_names)} names and labels "
@@ -246,7 +251,7 @@ def _checked_predictions(
     labels: npt.ArrayLike, predictions: npt.ArrayLike, class_names: Sequence[str] | None, what: str
 ) -> tuple[IntArray, IntArray, Sequence[str]]:
     """Return labels and predictions as index arrays of one length, and a name for every class."""
-    count = np.size(labels)
+    count = as_array(labels, f"{what}: labels").size
     if not count:
         raise ValueError(f"{what}: expected at least one example, got none")
     if class_names is not None and len(class_names) > MAX_CLASSES:

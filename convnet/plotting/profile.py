@@ -31,6 +31,8 @@ def plot_profile(profile: Profile) -> "Figure":
     ImportError
         If matplotlib is not installed.
     """
+    if not isinstance(profile, Profile):
+        raise TypeError(f"plot_profile: expected what model.plan().profile(x) returns, got a {type(profile).__name__}")
     stages = profile.stages
     figure = new_figure(8, 1.4 + 0.45 * len(stages))
     axes = figure.subplots()

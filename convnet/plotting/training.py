@@ -42,6 +42,8 @@ def plot_training(solver: Solver) -> "Figure":
     ImportError
         If matplotlib is not installed.
     """
+    if not isinstance(solver, Solver):
+        raise TypeError(f"plot_training: expected a Solver, got a {type(solver).__name__}")
     if not (solver.loss_history and solver.validation_accuracy_history):
         raise ValueError("plot_training: expected a Solver that has trained, got one without a history")
     figure = new_figure(8, 7)
@@ -103,6 +105,8 @@ def plot_learning_rates(found: LearningRates) -> "Figure":
     ImportError
         If matplotlib is not installed.
     """
+    if not isinstance(found, LearningRates):
+        raise TypeError(f"plot_learning_rates: expected what find_learning_rate returns, got a {type(found).__name__}")
     figure = new_figure(8, 4)
     axes = figure.subplots()
     axes.plot(found.rates, found.losses, ".", color=DOTS, alpha=0.5, label="loss of the minibatch")
@@ -155,6 +159,10 @@ def plot_curves(
     x = as_real(x, "plot_curves: x")
     if x.ndim != 1:
         raise ValueError(f"plot_curves: expected x of shape (M,), got {x.shape}")
+    if not isinstance(panels, Mapping) or not all(isinstance(curves, Mapping) for curves in panels.values()):
+        raise TypeError(
+            f"plot_curves: expected a dictionary of panels, each a dictionary of curves by name, got {panels!r:.60}"
+        )
     if not panels or not all(panels.values()):
         raise ValueError("plot_curves: expected at least one panel, and a curve in each, got none")
     columns = min(len(panels), 3)

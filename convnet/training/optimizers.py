@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Set
 from functools import partial
 from math import inf, sqrt
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import NATIVE, FloatArray, as_flag, as_number
+from convnet.core.names import Named
 from convnet.core.threads import elementwise
 from convnet.layers.stage import Update
 from convnet.training.clipping import total_norm
@@ -25,7 +27,7 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 State = dict[str, npt.NDArray[Any]]
 
 
-class Optimizer:
+class Optimizer(Named):
     """Base of the optimizers: checks what comes in, keeps the state, and leaves the rule to `update_param`.
 
     An optimizer of your own gives `update_param`, which changes the parameter's array in place, and in `state_names`
@@ -43,7 +45,7 @@ class Optimizer:
     Attributes
     ----------
     learning_rate : float
-        Base rate.
+        Base rate; checked when it is set, like `clip_norm`.
     clip_norm : float or None
     rate_factor : float
         Factor on it, 1 unless a `Solver` sets it from its schedule before each step.
@@ -79,10 +81,16 @@ class Optimizer:
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
+    _checks = MappingProxyType(
+        {
+            "learning_rate": lambda _, rate: as_number(rate, "learning_rate", above=0),
+            "clip_norm": lambda _, norm: None if norm is None else as_number(norm, "clip_norm", above=0),
+        }
+    )
 
     def __init__(self, learning_rate: float, *, clip_norm: float | None = None) -> None:
-        self.learning_rate = as_number(learning_rate, "learning_rate", above=0)
-        self.clip_norm = None if clip_norm is None else as_number(clip_norm, "clip_norm", above=0)
+        self.learning_rate = learning_rate
+        self.clip_norm = clip_norm
         self.rate_factor = 1.0
         self.regularised: frozenset[str] | None = None
         self.state: dict[str, State] = {}
@@ -154,6 +162,11 @@ class Optimizer:
             If names, shapes or dtypes differ, a parameter is not contiguous and writeable, or the state is another
             model's; nothing is updated then.
         """
+        if not (isinstance(params, Mapping) and isinstance(grads, Mapping)):
+            raise TypeError(
+                f"{type(self).__name__}: expected parameters and gradients as dictionaries of arrays by name, got "
+                f"{type(params).__name__} and {type(grads).__name__}"
+            )
         done, self._updated = self._updated, set()
         self._check_names(params.keys() | done)
         if params.keys() != grads.keys():

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, as_weights
+from convnet.core.checks import FloatArray, as_array, as_weights
 from convnet.datasets.mixup import Mixup
 from convnet.datasets.preprocessing import Statistics, fingerprint
 from convnet.layers.labels import labels_of
 from convnet.layers.losses import takes_weights
+from convnet.models.inputs import shape_remedy
 from convnet.models.sequential import Sequential
 from convnet.training.optimizers import Optimizer
 
 __all__ = [
+    "NOT_HERE",
     "check_arguments",
     "data_sums",
     "described",
@@ -24,6 +26,16 @@ __all__ = [
     "labelled",
     "raw_statistics",
 ]
+
+# Arguments that a Solver has not, and where they are given.
+NOT_HERE = {
+    "learning_rate": "the learning rate is an argument of the optimizer: SGD(0.02)",
+    "momentum": "it is an argument of an optimizer: Momentum(0.01, momentum=0.9)",
+    "clip_norm": "it is an argument of the optimizer: SGD(0.02, clip_norm=1.0)",
+    "l2": "it is an argument of the model: ConvNet1(l2=1e-4)",
+    "loss": "it is an argument of the model: ConvNet1(loss=softmax_loss)",
+    "weights": 'weights of the examples are part of the data: data["weights_train"]',
+}
 
 
 def check_arguments(
@@ -133,13 +145,17 @@ def labelled(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the inputs and labels of a part of the data, after checking them against the model."""
     try:
-        x, labels = np.asarray(data[f"x_{part}"]), data[f"y_{part}"]
+        x, labels = as_array(data[f"x_{part}"], f"Solver: x_{part}"), data[f"y_{part}"]
     except KeyError as error:
-        raise ValueError(f"Solver: expected data with x_{part} and y_{part}, got no {error}") from None
+        raise ValueError(
+            f"Solver: expected data with x_{part} and y_{part}, got no {error} but {sorted(map(str, data))!r:.100}"
+        ) from None
+    if x.dtype.kind not in "iuf":
+        raise TypeError(f"Solver: expected x_{part} to hold real numbers, got dtype {x.dtype}")
     if x.shape[1:] != model.input_shape or not len(x):
         raise ValueError(
             f"Solver: expected x_{part} of shape (N, {', '.join(map(str, model.input_shape))}), N at least 1, "
-            f"got {x.shape}"
+            f"got {x.shape}{shape_remedy(x.shape, model.input_shape, f'x_{part}')}"
         )
     raw_statistics(model, x, f"x_{part}")
     return x, labels_of(model.loss_function).check(labels, f"Solver: y_{part}", len(x), model.num_classes)

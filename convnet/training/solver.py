@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, all_finite, as_count, as_flag, as_number, takes_keyword
+from convnet.core.checks import FloatArray, all_finite, as_array, as_count, as_flag, as_number, takes_keyword
+from convnet.core.names import Named
 from convnet.core.workspace import Workspace
 from convnet.datasets.augmentation import Augment
 from convnet.formats.archives import Arrays
@@ -22,7 +23,15 @@ from convnet.training.accuracy import Accuracy, accuracy_of, check_scores
 from convnet.training.interrupts import interrupts_held_back
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
-from convnet.training.run import check_arguments, data_sums, described, described_model, example_weights, labelled
+from convnet.training.run import (
+    NOT_HERE,
+    check_arguments,
+    data_sums,
+    described,
+    described_model,
+    example_weights,
+    labelled,
+)
 from convnet.training.schedules import Schedule
 from convnet.training.state import TrainingState, model_arrays, restore
 from convnet.training.surprises import Surprises
@@ -61,7 +70,7 @@ class Callback:
         """Take over what `state` returned when the checkpoint was written."""
 
 
-class Solver:
+class Solver(Named):
     """Train a model, and predict with it.
 
     An epoch goes through the training set once, in a new random order, ``ceil(N / batch_size)`` minibatches without
@@ -151,6 +160,8 @@ class Solver:
     ConvnetWarning
         If a part has no example of a class, inputs seem not to be prepared, or the two parts in different ways.
     """
+
+    _elsewhere = NOT_HERE
 
     def __init__(
         self,
@@ -559,7 +570,7 @@ class Solver:
             If N is 0, shapes do not fit together, a label lies outside [0, K), or a score is NaN: none is the highest
             then.
         """
-        x = np.asarray(x)
+        x = as_array(x, "check_accuracy: x")
         if not x.ndim:
             raise ValueError(f"check_accuracy: expected inputs of shape (N, ...), got {x!r}")
         labels = labels_of(self.model.loss_function).check(labels, "check_accuracy", len(x), self.model.num_classes)

@@ -204,6 +204,11 @@ def other_loss(scores, labels):
     return softmax_loss(scores, labels)
 
 
+class OwnStatistics:
+    def apply(self, images):
+        return images / 255
+
+
 def unsaveable():
     layers = [Affine(72, 4, rng=np.random.default_rng(0)), OtherReLU()]
     yield Sequential(layers, (1, 9, 8)), TypeError, "expected the layer relu1 to be one of"
@@ -212,13 +217,15 @@ def unsaveable():
     yield Sequential(layers[:1], (1, 9, 8), loss=other_loss), TypeError, "expected the loss to be one of .*other_loss"
     yield Sequential(layers[:1], (1, 9, 8), loss=partial(other_loss)), TypeError, "got other_loss"
     model = convnet1()
-    model.class_names = ["only", "three", "names"]
+    model.class_names = list("abcd")
+    model.class_names.append("e")
     yield model, ValueError, "expected 4 class names"
     model = convnet1()
-    model.class_names = [1, 2, 3, 4]
+    model.class_names = list("abcd")
+    model.class_names[1] = 1
     yield model, ValueError, "expected 4 class names"
     model = convnet1()
-    model.statistics = {"mean": 0}
+    model.statistics = OwnStatistics()
     yield model, TypeError, "expected statistics from preprocess"
 
 
@@ -412,7 +419,7 @@ def test_layers_of_different_dtypes_are_not_saved(tmp_path):
 )
 def test_a_regularisation_that_could_not_be_loaded_again_is_not_saved(tmp_path, l2, error, message):
     model = convnet1()
-    model.l2 = l2
+    vars(model)["l2"] = l2  # past the check
     with pytest.raises(error, match=f"save_model: l2: {message}"):
         save_model(model, tmp_path / "model.npz")
     assert not list(tmp_path.iterdir())
@@ -458,7 +465,7 @@ def test_statistics_that_could_not_be_loaded_again_are_not_saved(tmp_path, stati
     path = tmp_path / "model.npz"
     path.write_bytes(b"old")
     model = convnet1()
-    model.statistics = statistics
+    vars(model)["statistics"] = statistics  # past the check
     with pytest.raises((ValueError, TypeError), match="save_model: expected"):
         save_model(model, path)
     assert path.read_bytes() == b"old"
