@@ -54,7 +54,7 @@ def plot_training(solver: Solver) -> "Figure":
     above.plot(iterations, solver.loss_history, ".", color=DOTS, markersize=size, alpha=0.5, rasterized=True)
     checks = solver.iterations_per_epoch * np.arange(len(solver.validation_loss_history))
     above.plot(checks, solver.validation_loss_history, "o-", color=VALIDATION)
-    above.legend(["minibatch", "validation"], loc="best")
+    above.legend(["minibatch", "validation, without L2" if solver.model.l2 else "validation"], loc="best")
     above.set(title="Loss", xlabel="iteration", ylabel="loss")
     losses = [loss for loss in solver.loss_history + solver.validation_loss_history if np.isfinite(loss)]
     positive = [loss for loss in losses if loss > 0]

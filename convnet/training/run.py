@@ -48,7 +48,7 @@ def check_arguments(
     """Raise an error that names the first of a Solver's objects that is of the wrong kind."""
     for name, value, kind, example in (
         ("model", model, Sequential, "ConvNet1()"),
-        ("optimizer", optimizer, Optimizer, "SGD(0.1)"),
+        ("optimizer", optimizer, Optimizer, "SGD(0.02)"),
     ):
         if not isinstance(value, kind):
             raise TypeError(f"Solver: expected {name} to be an object such as {example}, got {value!r:.60}")

@@ -343,15 +343,15 @@ class Solver(Named):
             self._end(error)
             raise
         self._end(None)
-        if self.iteration > begun:
-            self._surprises.look_at_end(
-                *(self.model, self.data, self.state, self.optimizer.learning_rate),
-                is_constant=self._is_constant and self.state.checked_iteration > begun,
-                restores=self.restore_best,
-            )
-        if self.restore_best or self.state.averages:
-            self.state.keep_last(self.model)
-            restore(self.model, self.state.best if self.restore_best else self.state.averages)
+        try:  # a warning may be an error
+            if self.iteration > begun:
+                known = self.model, self.data, self.state, self.optimizer.learning_rate
+                is_constant = self._is_constant and self.state.checked_iteration > begun
+                self._surprises.look_at_end(*known, is_constant=is_constant, restores=self.restore_best)
+        finally:
+            if self.restore_best or self.state.averages:
+                self.state.keep_last(self.model)
+                restore(self.model, self.state.best if self.restore_best else self.state.averages)
 
     def _end(self, first: BaseException | None) -> None:
         """Tell the callbacks that training ends; their errors do not replace the one that it ends by."""

@@ -150,7 +150,7 @@ class Surprises:
             self._warn(
                 "predictions",
                 f"at the end of the training the model predicts one and the same for all {len(x)} validation examples, "
-                f"whatever they show{remedy}",
+                f"whatever they show{remedy}, and at how many examples each class has",
             )
         for name, constant, units in _constant_units(model, x):
             if constant >= CONSTANT_UNITS * units:

@@ -142,6 +142,19 @@ def test_an_untrained_model_is_not_handed_back_without_a_word(monkeypatch):
     assert told(lambda: train(data, SGD(0.01), epochs=2, restore_best=False)) == []
 
 
+def test_warnings_that_are_errors_leave_the_best_parameters():
+    models = [small_model(), small_model()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train(images_data(300), SGD(3.0), models[0], epochs=2)
+        solver = Solver(models[1], images_data(300), SGD(3.0), batch_size=10, epochs=2)
+        warnings.filterwarnings("error", "Solver: (at the end|20 of the 20 units|.* parameters from before)")
+        with pytest.raises(ConvnetWarning):
+            solver.train()
+    for expected, found in zip(models[0].params.values(), models[1].params.values(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_a_training_that_is_stopped_before_its_first_epoch_ends_says_so():
     class Stop(convnet.Callback):
         def on_iteration_end(self, solver):
