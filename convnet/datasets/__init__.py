@@ -16,6 +16,7 @@ from convnet.datasets.npz import load_npz
 from convnet.datasets.prepared import load_prepared, save_prepared
 from convnet.datasets.preprocessing import Statistics, preprocess, preprocess_parts
 from convnet.datasets.splitting import split
+from convnet.datasets.tables import load_csv
 
 __all__ = [
     "Augmentation",
@@ -24,6 +25,7 @@ __all__ = [
     "Mixup",
     "Statistics",
     "load_cifar",
+    "load_csv",
     "load_folder",
     "load_idx",
     "load_mnist",
