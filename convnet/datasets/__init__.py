@@ -10,6 +10,7 @@ from convnet.datasets.folders import load_folder
 from convnet.datasets.idx import read_idx
 from convnet.datasets.idx_folders import load_idx
 from convnet.datasets.image_data import ImageData, make_parts
+from convnet.datasets.loading import load_data
 from convnet.datasets.mixup import Mixup
 from convnet.datasets.mnist import load_mnist
 from convnet.datasets.npz import load_npz
@@ -26,6 +27,7 @@ __all__ = [
     "Statistics",
     "load_cifar",
     "load_csv",
+    "load_data",
     "load_folder",
     "load_idx",
     "load_mnist",

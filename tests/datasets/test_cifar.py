@@ -1,85 +1,13 @@
 """CIFAR's files in their four versions, written here as its authors' programs wrote them."""
 
-import struct
 import zlib
 
 import numpy as np
 import pytest
+from data_files import COARSE_NAMES, NAMES, pickled
+from data_files import write_cifar as write
 
 from convnet import load_cifar
-
-NAMES = ["airplane", "bird", "cat", "a frog"]
-COARSE_NAMES = ["flying", "walking"]
-
-
-def text(value):
-    """Return a text as a pickle of Python 2 spells it: SHORT_BINSTRING, or BINSTRING."""
-    content = value if isinstance(value, bytes) else value.encode()
-    return (
-        b"U" + bytes([len(content)]) + content
-        if len(content) < 256
-        else b"T" + struct.pack("<i", len(content)) + content
-    )
-
-
-def integer(value):
-    return b"K" + bytes([value]) if 0 <= value < 256 else b"J" + struct.pack("<i", value)
-
-
-def array(value):
-    """Return an array of uint8 as NumPy pickles it under Python 2, by its class and its state."""
-    shape = b"".join(map(integer, value.shape))
-    return (
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(" + shape + b"t"
-        b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbI00\n"
-        + text(value.tobytes())
-        + b"tb"
-    )
-
-
-def listed(values):
-    return b"](" + b"".join(text(v) if isinstance(v, str) else integer(v) for v in values) + b"e"
-
-
-def pickled(**content):
-    """Return a dictionary in protocol 2, each value a text, an array or a list."""
-    kinds = {str: text, np.ndarray: array, list: listed}
-    items = b"".join(text(key) + kinds[type(value)](value) for key, value in content.items())
-    return b"\x80\x02}(" + items + b"u."
-
-
-def write(folder, is_pickled, is_hundred, rng, count=3):
-    """Write a data set, and return the images (N, 32, 32, 3) and two kinds of labels of each file."""
-    folder.mkdir()
-    files = ["train", "test"] if is_hundred else [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]
-    written = []
-    for number, name in enumerate(files):
-        planes = rng.integers(0, 256, (count + number, 3, 32, 32), dtype=np.uint8)
-        fine = [*range(4), *rng.integers(0, 4, 9).tolist()][-count - number :] if number else [3, 1, 0][:count]
-        coarse = [label % 2 for label in fine]
-        written.append((planes.transpose(0, 2, 3, 1), fine, coarse))
-        flat = planes.reshape(len(planes), -1)
-        if is_pickled:
-            labels = {"fine_labels": fine, "coarse_labels": coarse} if is_hundred else {"labels": fine}
-            names = [f"an_image_s_{index:06d}.png" for index in range(len(flat))]
-            content = pickled(batch_label=f"batch {number}", **labels, data=flat, filenames=names)
-            (folder / name).write_bytes(content)
-        else:
-            columns = [coarse, fine] if is_hundred else [fine]
-            records = np.concatenate([np.array(columns, np.uint8).T, flat], axis=1)
-            (folder / f"{name}.bin").write_bytes(records.tobytes())
-    if is_pickled:
-        names = (
-            {"fine_label_names": NAMES, "coarse_label_names": COARSE_NAMES} if is_hundred else {"label_names": NAMES}
-        )
-        (folder / ("meta" if is_hundred else "batches.meta")).write_bytes(pickled(**names))
-    else:
-        kinds = (
-            {"fine_label_names": NAMES, "coarse_label_names": COARSE_NAMES} if is_hundred else {"batches.meta": NAMES}
-        )
-        for name, lines in kinds.items():
-            (folder / f"{name}.txt").write_text("\n".join(lines) + "\n\n")
-    return written
 
 
 @pytest.mark.filterwarnings("ignore:.*has no image of the class")

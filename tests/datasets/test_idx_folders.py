@@ -1,43 +1,18 @@
 """Data sets in four IDX files under the names of MNIST, KMNIST and EMNIST."""
 
-import gzip
 import shutil
-import struct
 
 import numpy as np
 import pytest
+from data_files import IDX_NAMES, write_idx
+from data_files import write_idx_files as write
 
 from convnet import load_idx
 
-NAMES = {
-    "MNIST": ("train-{}-idx{}-ubyte", "t10k-{}-idx{}-ubyte"),
-    "KMNIST": ("train-{}-idx{}-ubyte.gz", "t10k-{}-idx{}-ubyte.gz"),
-    "with a dot": ("train-{}.idx{}-ubyte", "t10k-{}.idx{}-ubyte"),
-    "EMNIST": ("emnist-letters-train-{}-idx{}-ubyte.gz", "emnist-letters-test-{}-idx{}-ubyte.gz"),
-}
 
-
-def write_idx(path, array):
-    content = b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-    path.write_bytes(gzip.compress(content) if path.name.endswith(".gz") else content)
-
-
-def write(folder, names, rng, first=0):
-    """Write four files, and return the images and labels of both parts as they are in the files."""
-    folder.mkdir(exist_ok=True)
-    written = []
-    for name, count in zip(names, (7, 4), strict=True):
-        images = rng.integers(0, 256, (count, 5, 4), dtype=np.uint8)
-        labels = (np.arange(count) % 3 + first).astype(np.uint8)
-        write_idx(folder / name.format("images", 3), images)
-        write_idx(folder / name.format("labels", 1), labels)
-        written.append((images, labels))
-    return written
-
-
-@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("kind", IDX_NAMES)
 def test_each_naming_is_read(tmp_path, rng, kind):
-    written = write(tmp_path / "set", NAMES[kind], rng, first=1)
+    written = write(tmp_path / "set", IDX_NAMES[kind], rng, first=1)
     parts = load_idx(tmp_path / "set")
     assert list(parts) == ["train", "test"]
     for data, (images, labels) in zip(parts.values(), written, strict=True):
@@ -50,7 +25,7 @@ def test_each_naming_is_read(tmp_path, rng, kind):
 
 
 def test_a_mapping_names_the_classes(tmp_path, rng):
-    write(tmp_path, NAMES["EMNIST"], rng, first=1)
+    write(tmp_path, IDX_NAMES["EMNIST"], rng, first=1)
     mapping = tmp_path / "emnist-letters-mapping.txt"
     mapping.write_text("1 65 97\n2 66 98 \n3 67 99\n\n")
     parts = load_idx(tmp_path)
@@ -69,8 +44,8 @@ def test_a_mapping_names_the_classes(tmp_path, rng):
 
 
 def test_one_of_several_data_sets_is_chosen(tmp_path, rng):
-    write(tmp_path, NAMES["EMNIST"], rng)
-    (expected, _), _ = write(tmp_path, NAMES["MNIST"], rng)
+    write(tmp_path, IDX_NAMES["EMNIST"], rng)
+    (expected, _), _ = write(tmp_path, IDX_NAMES["MNIST"], rng)
     with pytest.raises(ValueError, match=r"of one data set, got the prefixes '', 'emnist-letters'; prefix= says which"):
         load_idx(tmp_path)
     np.testing.assert_array_equal(load_idx(tmp_path, prefix="")["train"].images, expected)
@@ -85,7 +60,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path, rng):
     with pytest.raises(FileNotFoundError, match=r"absent: .* got no folder"):
         load_idx(tmp_path / "absent")
     full = tmp_path / "full"
-    write(full, NAMES["MNIST"], rng)
+    write(full, IDX_NAMES["MNIST"], rng)
     for name, error, message in [
         ("train-labels-idx1-ubyte", FileNotFoundError, "train-images-idx3-ubyte: expected images and labels"),
         ("t10k-images-idx3-ubyte", FileNotFoundError, "t10k-labels-idx1-ubyte: expected images and labels"),
