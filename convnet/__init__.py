@@ -24,6 +24,7 @@ from convnet.core.workspace import Workspace
 from convnet.datasets import (
     Augmentation,
     ImageData,
+    ImageReader,
     Mixture,
     Mixup,
     Statistics,
@@ -133,6 +134,7 @@ __all__ = [
     "FilterAnimation",
     "GlobalAveragePool",
     "ImageData",
+    "ImageReader",
     "Labels",
     "Layer",
     "LeakyReLU",

@@ -32,7 +32,9 @@ __all__ = [
     "check_out",
     "check_pixels",
     "check_shape",
+    "count_of",
     "join_sizes",
+    "listed",
     "output_size",
     "takes_keyword",
 ]
@@ -45,6 +47,8 @@ Pair = int | Sequence[int]
 LARGEST = 2**31 - 1
 
 
+# How many names a message lists.
+MOST_NAMED = 10
 # Elements that `all_finite` tests at a time.
 PIECE = 1 << 14
 
@@ -240,6 +244,17 @@ def check_out(out: FloatArray, x: npt.NDArray[Any], what: str, dtype: npt.DTypeL
 def join_sizes(sizes: tuple[int, ...]) -> str:
     """Return sizes as they stand in a shape, without its brackets."""
     return ", ".join(str(size) for size in sizes)
+
+
+def listed(names: Sequence[object]) -> str:
+    """Return names as they stand in a message, the first few of many."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(f"{name}"[:60] for name in names[:MOST_NAMED]) + more if names else "none"
+
+
+def count_of(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a count with its noun: 1 image, 2,000 images."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def check_pixels(height: int, width: int, what: str) -> None:

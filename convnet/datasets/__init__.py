@@ -10,6 +10,7 @@ from convnet.datasets.folders import load_folder
 from convnet.datasets.idx import read_idx
 from convnet.datasets.idx_folders import load_idx
 from convnet.datasets.image_data import ImageData, make_parts
+from convnet.datasets.image_reader import ImageReader
 from convnet.datasets.loading import load_data
 from convnet.datasets.mixup import Mixup
 from convnet.datasets.mnist import load_mnist
@@ -22,6 +23,7 @@ from convnet.datasets.tables import load_csv
 __all__ = [
     "Augmentation",
     "ImageData",
+    "ImageReader",
     "Mixture",
     "Mixup",
     "Statistics",

@@ -13,13 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import as_array, as_shape
-from convnet.formats.files import open_file
+from convnet.datasets.image_reader import is_file, opened
 
 __all__ = ["prepare_digit"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+# Most pixels of an image file: Pillow's own limit.
+MOST_PIXELS = 89_478_485
 # Beyond it sums of squares are infinite.
 LARGEST_LEVEL = 1e100
 # Relative difference below which grey levels count as equal: rescaling rounds them differently.
@@ -43,7 +45,7 @@ EDGE = 0.3
 SMALL = 64
 
 
-def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int] = (28, 28)) -> npt.NDArray[np.uint8]:
+def prepare_digit(image: Any, size: Sequence[int] = (28, 28)) -> npt.NDArray[np.uint8]:
     """Return the image of a digit as MNIST's makers would have prepared it: light on black, scaled and centred.
 
     Ink is what differs from the ground, be it darker or lighter; the ground is what most of the image's border shows,
@@ -53,11 +55,11 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
 
     Parameters
     ----------
-    image : array_like, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or path
+    image : array_like, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or path, bytes or file
         Grey levels, red-green-blue, or red-green-blue with opacity, of any real dtype or bool. With opacity, the value
         for white or opaque is the dtype's maximum for 8- and 16-bit integers. For other dtypes it is 255 if any value
         exceeds 1, else 1. Or an image file of any kind that Pillow reads (``pip install "convnet-cpu[images]"``), of at
-        most 89 million pixels.
+        most 89 million pixels: its path, its bytes, or the file opened for bytes.
     size : pair of ints
         Height and width of the result, at least 7. The digit's box is 20/28 of the shorter.
 
@@ -95,7 +97,7 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     if max(height, width) > MOST_SIDE:
         raise ValueError(f"prepare_digit: size: expected at most {MOST_SIDE:,} pixels per side, got {(height, width)}")
     what = str(image) if isinstance(image, (str, PathLike)) else "prepare_digit"
-    pixels = _read(image) if isinstance(image, (str, PathLike)) else as_array(image, what)
+    pixels = _read(image, what) if is_file(image) else as_array(image, what)
     if pixels.dtype.kind not in "biuf":
         kind = type(image).__name__ if pixels.dtype == object else f"dtype {pixels.dtype}"
         raise TypeError(f"{what}: expected an image of real numbers, or the path of one, got {kind}")
@@ -104,34 +106,24 @@ def prepare_digit(image: npt.ArrayLike | str | PathLike[str], size: Sequence[int
     return _centre(_fit(_cropped(grey, what), box), height, width)
 
 
-def _read(path: str | PathLike[str]) -> npt.NDArray[Any]:
-    """Return the pixels of an image file, turned as it says."""
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError:
-        raise ImportError('reading image files needs Pillow: pip install "convnet-cpu[images]"') from None
-    most = Image.MAX_IMAGE_PIXELS or 89_478_485
-    with open_file(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below, from the header
-        try:
-            picture: Image.Image = Image.open(file)
-            if picture.width * picture.height > most:
-                raise Image.DecompressionBombError
-            picture = ImageOps.exif_transpose(picture)
-            if picture.mode not in ("L", "I", "F") and not picture.mode.startswith("I;16"):
-                picture = picture.convert("RGBA")
-            factor = max(picture.size) // (4 * LARGEST_SIDE)
-            if factor > 1 and picture.mode in ("L", "RGBA"):  # so that a large photograph takes less memory
-                picture = picture.reduce(factor)
-            return np.asarray(picture)
-        except UnidentifiedImageError:
-            raise ValueError(f"{path}: expected an image file, got one of no format that Pillow reads") from None
-        except Image.DecompressionBombError:
-            raise ValueError(f"{path}: expected an image of at most {most:,} pixels, got more") from None
-        except MemoryError:
-            raise
-        except Exception as error:  # decoders raise nearly anything
-            raise ValueError(f"{path}: expected an image file, got one that cannot be read ({error})") from None
+def _read(image: Any, name: str) -> npt.NDArray[Any]:
+    """Return the pixels of an image, turned as it says."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Image size")  # Pillow's warning of what is refused, from the header
+        return _opened_pixels(image, name)
+
+
+def _opened_pixels(image: Any, name: str) -> npt.NDArray[Any]:
+    with opened(image, name, MOST_PIXELS) as picture:
+        from PIL import ImageOps
+
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode not in ("L", "I", "F") and not picture.mode.startswith("I;16"):
+            picture = picture.convert("RGBA")
+        factor = max(picture.size) // (4 * LARGEST_SIDE)
+        if factor > 1 and picture.mode in ("L", "RGBA"):  # so that a large photograph takes less memory
+            picture = picture.reduce(factor)
+        return np.asarray(picture)
 
 
 def _grey(image: npt.NDArray[Any], what: str) -> Floats:

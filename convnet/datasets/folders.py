@@ -2,25 +2,21 @@
 
 import os
 import re
-import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_count, as_flag, as_pair
-from convnet.core.threads import get_num_threads
-from convnet.datasets.image_data import ImageData, Images, checked_names, count_of, listed, warn_of_missing
-from convnet.formats.files import PathLike, open_file
-
-if TYPE_CHECKING:
-    from PIL import Image
+from convnet.core.checks import as_flag, count_of, listed
+from convnet.datasets.image_data import ImageData, checked_names, warn_of_missing
+from convnet.datasets.image_reader import ImageReader, Images, Size, in_threads, opened, turned_size
+from convnet.formats.files import PathLike
 
 __all__ = ["load_folder"]
 
@@ -33,14 +29,7 @@ SUFFIXES = (
 )
 # What programs leave in folders and archives.
 IGNORED = ("__MACOSX",)
-GREY, RGB = 1, 3
-# Modes of Pillow without colour, but for those of 16 bits.
-GREY_MODES = ("1", "L", "LA", "La")
-# Files that a thread reads at a time: of small images one alone takes less time than to hand it over.
-CHUNK = 128
-ORIENTATION = 0x0112
 
-Size = tuple[int, int]
 Files = list[tuple[Path, int]]
 
 
@@ -91,7 +80,8 @@ def load_folder(
     -------
     dict of str to ImageData
         ``"train"``, ``"validation"`` and ``"test"``, those that there are; a folder without parts is ``"train"``.
-        Images are uint8, (N, H, W) in grey or (N, H, W, 3), class by class, and by file name within a class.
+        Images are uint8, (N, H, W) in grey or (N, H, W, 3), class by class, and by file name within a class. Each
+        part knows its `ImageReader`, so that a model does the same with the images that it is given.
 
     Raises
     ------
@@ -115,7 +105,7 @@ def load_folder(
     number of them.
     """
     root = Path(path)
-    reader = _Reader(size, crop, channels, background, max_pixels)
+    reader = ImageReader(size, crop, channels, background, max_pixels)
     skips, shows = as_flag(skip_broken, "skip_broken"), as_flag(progress, "progress")
     folders = {part: _class_folders(folder) for part, folder in _part_folders(root).items()}
     found = {folder.name for classes in folders.values() for folder in classes}
@@ -134,7 +124,8 @@ def load_folder(
         for folder in sorted(classes, key=lambda folder: label_of[folder.name]):
             files += [(file, label_of[folder.name]) for file in _image_files(folder)]
         ends.append(len(files))
-    images, kept = reader.read([file for file, _ in files], skips, shows)
+    images, kept = _read_all(reader, [file for file, _ in files], skips, shows)
+    reader = replace(reader, channels=1 if images.ndim == 3 else 3)
     labels = np.array([label for _, label in files], np.int64)
     parts = {}
     for part, start, end in zip(folders, [0, *ends], ends, strict=False):
@@ -145,7 +136,7 @@ def load_folder(
                 f"{path}: expected an image of each class that can be read, got only broken files of "
                 f"{listed([names[label] for label in lost])} in the {part} part"
             )
-        parts[part] = ImageData(images[first:last], own, names)
+        parts[part] = ImageData(images[first:last], own, names, reader)
     remedy = "take images of it in, or split(...) all images anew"
     warn_of_missing({part: data.labels for part, data in parts.items()}, names, "load_folder", 3, remedy)
     return parts
@@ -224,222 +215,52 @@ def _image_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names, key=natural_key)]
 
 
-class _Reader:
-    """Reads image files as arrays of one size, with the options of `load_folder`."""
-
-    def __init__(
-        self,
-        size: int | Sequence[int] | None,
-        crop: bool,
-        channels: int | None,
-        background: int | Sequence[int],
-        max_pixels: int,
-    ) -> None:
-        try:
-            import PIL  # noqa: F401
-        except ImportError:
-            raise ImportError('reading image files needs Pillow: pip install "convnet-cpu[images]"') from None
-        self.size: Size | None = None if size is None else as_pair(size, "load_folder: size", 1)
-        self.crops = as_flag(crop, "crop")
-        if channels not in (None, GREY, RGB) or isinstance(channels, (bool, float)):
-            raise ValueError(f"load_folder: channels: expected 1, 3 or None, got {channels!r:.60}")
-        self.channels = channels
-        levels = list(background) if isinstance(background, Sequence) else [background]
-        if isinstance(background, str) or len(levels) not in (1, 3):
-            raise ValueError(f"load_folder: background: expected a grey level or three levels, got {background!r:.60}")
-        self.background = _three(levels)
-        if max(self.background) > 255:
-            raise ValueError(f"load_folder: background: expected levels from 0 to 255, got {background!r:.60}")
-        self.max_pixels = as_count(max_pixels, "load_folder: max_pixels")
-
-    def read(self, files: list[Path], skips: bool, shows: bool) -> tuple[Images, npt.NDArray[np.intp]]:
-        """Return the images of all files, (N, H, W) or (N, H, W, 3), and which files they are of."""
-        images: Images | None = None
-        kept: list[int] = []
-        broken: list[tuple[Path, Exception]] = []
-        with closing(_in_threads(self._try_to_read, files, shows)) as results:
-            for index, result in enumerate(results):
-                if isinstance(result, Exception):
-                    if not skips:
-                        raise result
-                    broken.append((files[index], result))
-                    continue
-                if images is None:
-                    images = np.empty((len(files), *result.shape), np.uint8)
-                if images.shape[1:3] != result.shape[:2]:
-                    self._raise_of_sizes(files)
-                if images.ndim < result.ndim + 1:  # the first file with colours
-                    images = np.repeat(images[..., np.newaxis], RGB, axis=3)
-                images[len(kept)] = result if images.ndim == result.ndim + 1 else result[..., np.newaxis]
-                kept.append(index)
-        if images is None:
-            raise ValueError(f"{broken[0][1]}; no file of {len(files)} could be read")
-        if broken:
-            named = listed([f"{file.parent.name}/{file.name}" for file, _ in broken])
-            warnings.warn(
-                f"load_folder: {count_of(len(broken), 'file')} of {len(files):,} could not be read and left out: "
-                f"{named}; the first because: {broken[0][1]}",
-                stacklevel=3,
-            )
-        return images[: len(kept)], np.array(kept, np.intp)
-
-    def _raise_of_sizes(self, files: list[Path]) -> None:
-        """Raise the error of images of different sizes, which counts them."""
-        with closing(_in_threads(self._try_to_measure, files, False)) as results:
-            sizes = Counter(size for size in results if isinstance(size, tuple))
-        common = listed([f"{h}x{w} ({count:,})" for (h, w), count in sizes.most_common()])
-        raise ValueError(
-            f"load_folder: expected images of one size, got {len(sizes):,} sizes, height x width (files): {common}; "
-            "size=(H, W) scales all of them to one"
+def _read_all(reader: ImageReader, files: list[Path], skips: bool, shows: bool) -> tuple[Images, npt.NDArray[np.intp]]:
+    """Return the images of all files, (N, H, W) or (N, H, W, 3), and which files they are of."""
+    images: Images | None = None
+    kept: list[int] = []
+    broken: list[tuple[Path, Exception]] = []
+    with closing(reader.read_each(files, shows)) as results:
+        for index, result in enumerate(results):
+            if isinstance(result, Exception):
+                if not skips:
+                    raise result
+                broken.append((files[index], result))
+                continue
+            if images is None:
+                images = np.empty((len(files), *result.shape), np.uint8)
+            if images.shape[1:3] != result.shape[:2]:
+                _raise_of_sizes(reader, files)
+            if images.ndim < result.ndim + 1:  # the first file with colours
+                images = np.repeat(images[..., np.newaxis], 3, axis=3)
+            images[len(kept)] = result if images.ndim == result.ndim + 1 else result[..., np.newaxis]
+            kept.append(index)
+    if images is None:
+        raise ValueError(f"{broken[0][1]}; no file of {len(files)} could be read")
+    if broken:
+        named = listed([f"{file.parent.name}/{file.name}" for file, _ in broken])
+        warnings.warn(
+            f"load_folder: {count_of(len(broken), 'file')} of {len(files):,} could not be read and left out: "
+            f"{named}; the first because: {broken[0][1]}",
+            stacklevel=3,
         )
+    return images[: len(kept)], np.array(kept, np.intp)
 
-    def _try_to_read(self, path: Path) -> Images | Exception:
+
+def _raise_of_sizes(reader: ImageReader, files: list[Path]) -> None:
+    """Raise the error of images of different sizes, which counts them."""
+
+    def measured(file: Path, name: str) -> Size | None:
         try:
-            pixels: Images = self._caught(self._pixels, path)
-        except (ValueError, OSError) as error:
-            return error
-        return pixels
+            with opened(file, name, reader.max_pixels) as picture:
+                return turned_size(picture)
+        except (ValueError, OSError):
+            return None
 
-    def _try_to_measure(self, path: Path) -> Size | Exception:
-        try:
-            size: Size = self._caught(_turned_size, path)
-        except (ValueError, OSError) as error:
-            return error
-        return size
-
-    def _caught(self, function: "Callable[[Image.Image], Any]", path: Path) -> Any:
-        """Call a function with an opened image file; what goes wrong is a ValueError that names the file."""
-        from PIL import Image, UnidentifiedImageError
-
-        with open_file(path) as file:
-            try:
-                with Image.open(file) as picture:
-                    if picture.width * picture.height > self.max_pixels:
-                        raise Image.DecompressionBombError
-                    return function(picture)
-            except UnidentifiedImageError:
-                raise ValueError(f"{path}: expected an image file, got one of no format that Pillow reads") from None
-            except Image.DecompressionBombError:
-                raise ValueError(
-                    f"{path}: expected an image of at most {self.max_pixels:,} pixels, as max_pixels says, or what "
-                    "Pillow allows, got more"
-                ) from None
-            except MemoryError:
-                raise
-            except Exception as error:  # decoders raise nearly anything
-                raise ValueError(f"{path}: expected an image file, got one that cannot be read ({error})") from None
-
-    def _pixels(self, picture: "Image.Image") -> Images:
-        """Return the pixels of an opened file, in the size and with the channels that are asked for."""
-        from PIL import ImageOps
-
-        if self.size is not None:  # a decoder of JPEG can leave out what scaling would even out
-            picture.draft(None, (2 * max(self.size), 2 * max(self.size)))
-        turn = picture.getexif().get(ORIENTATION, 1)
-        if turn != 1:
-            picture = ImageOps.exif_transpose(picture)
-        picture = self._on_ground(_with_8_bits(picture))
-        is_grey = self.channels == GREY or (self.channels is None and picture.mode == "L")
-        picture = picture if picture.mode == ("L" if is_grey else "RGB") else picture.convert("L" if is_grey else "RGB")
-        if self.size is not None and (picture.height, picture.width) != self.size:
-            picture = self._scaled(picture)
-        return np.asarray(picture)
-
-    def _on_ground(self, picture: "Image.Image") -> "Image.Image":
-        """Return a picture of the mode L or RGB, what is transparent filled with the background."""
-        from PIL import Image
-
-        is_grey = picture.mode in GREY_MODES
-        if not picture.has_transparency_data:
-            return picture.convert("L" if is_grey else "RGB")
-        ground = Image.new("RGBA", picture.size, (*self.background, 255))
-        ground.alpha_composite(picture.convert("RGBA"))
-        return ground.convert("L" if is_grey and len(set(self.background)) == 1 else "RGB")
-
-    def _scaled(self, picture: "Image.Image") -> "Image.Image":
-        """Return a picture scaled to the size asked for, with its proportions kept."""
-        from PIL import Image
-
-        height, width = self.size or (0, 0)
-        across, down = width / picture.width, height / picture.height
-        scale = max(across, down) if self.crops else min(across, down)
-        if self.crops:
-            left, top = (picture.width - width / scale) / 2, (picture.height - height / scale) / 2
-            box = (max(left, 0.0), max(top, 0.0), picture.width - max(left, 0.0), picture.height - max(top, 0.0))
-            return picture.resize((width, height), Image.Resampling.BILINEAR, box=box)
-        inner = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
-        grey = (299 * self.background[0] + 587 * self.background[1] + 114 * self.background[2] + 500) // 1000
-        sheet = Image.new(picture.mode, (width, height), grey if picture.mode == "L" else self.background)
-        sheet.paste(
-            picture.resize(inner, Image.Resampling.BILINEAR), ((width - inner[0]) // 2, (height - inner[1]) // 2)
-        )
-        return sheet
-
-
-def _three(levels: list[int]) -> tuple[int, int, int]:
-    """Return one level or three as red, green and blue."""
-    checked = [as_count(level, "load_folder: background", 0) for level in levels]
-    red, green, blue = checked if len(checked) == 3 else 3 * checked
-    return red, green, blue
-
-
-def _turned_size(picture: "Image.Image") -> Size:
-    """Return height and width of a picture when it is turned as its EXIF data say; 5 to 8 are quarter turns."""
-    height, width = picture.height, picture.width
-    return (width, height) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
-
-
-def _with_8_bits(picture: "Image.Image") -> "Image.Image":
-    """Return a picture of grey levels of 16 bits with 8, and any other as it is."""
-    from PIL import Image
-
-    # Pillow has 16 bits in the mode I in some formats, by its release.
-    has_16_bits = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
-    if not has_16_bits:
-        if picture.mode in ("I", "F"):
-            raise ValueError(f"its pixels have 32 bits (mode {picture.mode}), and what white is cannot be told")
-        return picture
-    levels = np.asarray(picture).astype(np.int64)
-    grey = Image.fromarray(((255 * levels + 32767) // 65535).astype(np.uint8))
-    transparent = picture.info.get("transparency")
-    if not isinstance(transparent, int):
-        return grey
-    return Image.merge("LA", (grey, Image.fromarray(np.where(levels == transparent, 0, 255).astype(np.uint8))))
-
-
-def _in_threads(task: Callable[[Path], Any], files: list[Path], shows: bool) -> Generator[Any, None, None]:
-    """Yield task(file) for each file, in order; several threads compute them."""
-    from PIL import Image
-
-    with (
-        warnings.catch_warnings(),
-        _bar(len(files), shows) as advance,
-        ThreadPoolExecutor(get_num_threads()) as executor,
-    ):
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the reader has a limit of its own
-        starts = range(0, len(files), CHUNK)
-        chunks = (files[start : start + CHUNK] for start in starts)
-        waiting = [executor.submit(lambda chunk: [task(file) for file in chunk], chunk) for chunk in chunks]
-        waiting.reverse()
-        try:
-            while waiting:
-                results = waiting.pop().result()  # taken from the list, so that its memory is free when it was used
-                yield from results
-                advance(len(results))
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _bar(total: int, shows: bool) -> Iterator[Callable[[int], object]]:
-    """Give a function that moves a progress bar, if one is wanted and there are tqdm and a terminal."""
-    if shows and sys.stderr.isatty():
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            pass
-        else:
-            with tqdm(total=total, unit="file", dynamic_ncols=True) as bar:
-                yield bar.update
-            return
-    yield lambda count: None
+    with closing(in_threads(measured, [(file, str(file)) for file in files], False)) as found:
+        sizes = Counter(size for size in found if size is not None)
+    common = listed([f"{h}x{w} ({count:,})" for (h, w), count in sizes.most_common()])
+    raise ValueError(
+        f"load_folder: expected images of one size, got {len(sizes):,} sizes, height x width (files): {common}; "
+        "size=(H, W) scales all of them to one"
+    )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from convnet.core.checks import listed
 from convnet.datasets.idx import read_idx
-from convnet.datasets.image_data import ImageData, listed, parts_of
+from convnet.datasets.image_data import ImageData, parts_of
 from convnet.formats.files import PathLike, read_file
 
 __all__ = ["has_idx_files", "load_idx"]

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_array, as_shape
+from convnet.core.checks import as_array, as_shape, listed
+from convnet.datasets.image_reader import ImageReader, Images
 
 __all__ = [
     "PARTS",
@@ -19,21 +20,16 @@ __all__ = [
     "check_count",
     "check_one_size",
     "checked_names",
-    "count_of",
-    "listed",
     "make_parts",
     "parts_of",
     "warn_of_missing",
 ]
 
-Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 Pair = tuple[npt.ArrayLike, npt.ArrayLike]
 
 # The parts of a data set, in the order in which they are listed.
 PARTS = ("train", "validation", "test")
-# How many names a message lists.
-MOST_NAMED = 10
 # More classes than this are a sign of labels that are none, such as numbers to be predicted.
 MOST_CLASSES = 100_000
 
@@ -48,11 +44,15 @@ class ImageData(NamedTuple):
         Each in [0, K).
     class_names : tuple of str
         K names.
+    reader : ImageReader or None
+        How the images were made of files, if they were. `split` and `preprocess_parts` hand it on, and a model's
+        `statistics` keep it.
     """
 
     images: Images
     labels: Labels
     class_names: tuple[str, ...]
+    reader: ImageReader | None = None
 
 
 def make_parts(
@@ -104,8 +104,8 @@ def make_parts(
     --------
     >>> import numpy as np
     >>> planes = np.zeros((4, 3, 32, 32), np.uint8)
-    >>> images, labels, names = make_parts((planes, ["dog", "cat", "cat", "dog"]), axes="NCHW")["train"]
-    >>> images.shape, labels.tolist(), names
+    >>> data = make_parts((planes, ["dog", "cat", "cat", "dog"]), axes="NCHW")["train"]
+    >>> data.images.shape, data.labels.tolist(), data.class_names
     ((4, 32, 32, 3), [1, 0, 0, 1], ('cat', 'dog'))
     """
     given = {name: pair for name, pair in zip(PARTS, (train, validation, test), strict=True) if pair is not None}
@@ -309,17 +309,6 @@ def checked_names(class_names: Sequence[str], what: str) -> tuple[str, ...]:
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{what}: class_names: expected at least one name, and each once, got {listed(names)}")
     return names
-
-
-def listed(names: Sequence[object]) -> str:
-    """Return names as they stand in a message, the first few of many."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(f"{name}"[:60] for name in names[:MOST_NAMED]) + more if names else "none"
-
-
-def count_of(count: int, noun: str, plural: str | None = None) -> str:
-    """Return a count with its noun: 1 image, 2,000 images."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def warn_of_missing(

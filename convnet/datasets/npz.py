@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.datasets.image_data import PARTS, ImageData, listed, parts_of
+from convnet.core.checks import listed
+from convnet.datasets.image_data import PARTS, ImageData, parts_of
 from convnet.formats.files import PathLike, open_file
 
 __all__ = ["load_npz"]

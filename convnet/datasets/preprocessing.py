@@ -10,19 +10,28 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_array, as_count, as_flag, as_labels, as_plain, check_out, join_sizes
+from convnet.core.checks import (
+    FloatArray,
+    as_array,
+    as_count,
+    as_flag,
+    as_labels,
+    as_plain,
+    check_out,
+    join_sizes,
+    listed,
+)
 from convnet.core.threads import in_parts
 from convnet.datasets.image_data import (
     PARTS,
     ImageData,
-    Images,
     Labels,
     as_images,
     check_count,
     check_one_size,
-    listed,
     warn_of_missing,
 )
+from convnet.datasets.image_reader import ImageReader, Images, as_batch
 
 __all__ = ["Statistics", "fingerprint", "preprocess", "preprocess_parts"]
 
@@ -47,19 +56,26 @@ class Statistics:
         The mean image to subtract.
     std : ndarray of float32, shape () or (C, H, W), or None
         The standard deviation to divide by.
+    reader : ImageReader or None
+        How the training images were made of files. With it `apply` does the same with images of other sizes.
     """
 
     image_shape: tuple[int, int, int]
     divide_by_255: bool
     mean: FloatArray | None
     std: FloatArray | None
+    reader: ImageReader | None = None
 
-    def apply(self, images: npt.ArrayLike) -> FloatArray:
+    def apply(self, images: Any) -> FloatArray:
         """Prepare images as the training images were prepared.
 
         Parameters
         ----------
-        images : array_like of uint8, shape (N, H, W) or (N, H, W, C)
+        images : array_like of uint8, shape (N, H, W) or (N, H, W, C), or one image or a list of any kind
+            An image may be a path, the bytes of a file, a file opened for bytes, an image of Pillow, or an array; see
+            `ImageReader.read`. With a `reader` images are scaled and cropped as in training; otherwise they have to be
+            of the model's size. They are turned as their EXIF data say, and get as many channels as the model has. An
+            array of three axes is one image (H, W, C) if the model has colours, and otherwise N images (N, H, W).
 
         Returns
         -------
@@ -68,11 +84,17 @@ class Statistics:
         Raises
         ------
         TypeError
-            If the images are not uint8.
+            If it is no image, or an array is not uint8.
         ValueError
-            If their shape is not that of the training images.
+            If sizes are not those of the training images, and there is no reader; or a file is broken. The message
+            names it.
+        OSError
+            If a file cannot be read.
+        ImportError
+            If Pillow is needed and not installed (``pip install "convnet-cpu[images]"``).
         """
-        planes = _channels_first(images, "images", False)
+        batch = as_batch(images, self.image_shape, self.reader)
+        planes = _channels_first(images if batch is None else batch, "images", False)
         if planes.shape[1:] != self.image_shape:
             c, h, w = self.image_shape
             found, remedy = np.shape(images), ""
@@ -151,8 +173,9 @@ class Statistics:
         return f"Statistics(image_shape={self.image_shape}, divide_by_255={self.divide_by_255}, mean={mean}, std={std})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the statistics as a dictionary of arrays, numbers and None."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return the statistics as a dictionary of arrays, numbers, None and, if there is one, what the reader does."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "reader"}
+        return values if self.reader is None else values | {"reader": self.reader.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -163,8 +186,8 @@ class Statistics:
         ValueError
             If the dictionary is not one of `to_dict`.
         """
-        names = [field.name for field in fields(cls)]
-        if values.keys() != set(names):
+        names = [field.name for field in fields(cls) if field.name != "reader"]  # which older files do not have
+        if values.keys() - {"reader"} != set(names):
             raise ValueError(f"expected the statistics {', '.join(names)}, got {list(values)}")
         shape = values["image_shape"]
         if not (isinstance(shape, tuple) and len(shape) == 3 and all(type(size) is int for size in shape)):
@@ -181,7 +204,12 @@ class Statistics:
                 raise ValueError(f"expected the statistic {name} to be finite, got NaN or infinity")
         if values["std"] is not None and not (values["std"] > 0).all():
             raise ValueError("expected a standard deviation above 0")
-        return cls(**values)
+        reader = None
+        if values.get("reader") is not None:
+            reader = ImageReader.from_dict(values["reader"])
+            if reader.size not in (None, shape[1:]):
+                raise ValueError(f"expected a reader of images of {shape[1:]}, got one of {reader.size}")
+        return cls(**{**values, "reader": reader})
 
 
 def _channels_first(images: npt.ArrayLike, what: str, channels_first: bool | None = None) -> Images:
@@ -282,6 +310,7 @@ def preprocess(
             "validation": (train[kept:], train_labels[kept:]),
             "test": (test[:tested], test_labels[:tested]),
         },
+        None,
         divide_by_255=divide_by_255,
         subtract_mean=subtract_mean,
         divide_by_std=divide_by_std,
@@ -314,7 +343,7 @@ def preprocess_parts(
     data : dict of str to ndarray
         As of `preprocess`, for the parts that there are.
     statistics : Statistics
-        Of the training part alone.
+        Of the training part alone, with its `reader`.
 
     Raises
     ------
@@ -350,12 +379,20 @@ def preprocess_parts(
     check_one_size({name: images for name, (images, _) in arrays.items()}, "preprocess_parts")
     if not len(arrays["train"][0]):
         raise ValueError("preprocess_parts: expected at least one training image, got none")
+    reader = parts["train"].reader
+    for name, part in parts.items():
+        if part.reader not in (None, reader):
+            raise ValueError(
+                f"preprocess_parts: expected parts that were read alike, got {reader} of train and {part.reader} of "
+                f"{name}"
+            )
     names, labels = parts["train"].class_names, {name: labels for name, (_, labels) in arrays.items()}
     for name, array in labels.items():
         as_labels(array, f"preprocess_parts: {name}", len(array), len(names))
     warn_of_missing(labels, names, "preprocess_parts", 3)
     return _prepare(
         {name: (_channels_first(images, name, False), labels) for name, (images, labels) in arrays.items()},
+        reader,
         divide_by_255=divide_by_255,
         subtract_mean=subtract_mean,
         divide_by_std=divide_by_std,
@@ -366,6 +403,7 @@ def preprocess_parts(
 
 def _prepare(
     parts: Mapping[str, tuple[Images, Labels]],
+    reader: ImageReader | None,
     *,
     divide_by_255: bool,
     subtract_mean: bool,
@@ -386,6 +424,7 @@ def _prepare(
         divide_by_255=bool(divide_by_255),
         mean=(mean / unit).astype(np.float32) if subtract_mean else None,
         std=np.asarray(std, np.float32) if divide_by_std else None,
+        reader=reader,
     )
     make = np.ascontiguousarray if as_flag(keep_uint8, "keep_uint8") else statistics.prepare
     data: dict[str, npt.NDArray[Any]] = {}

@@ -1,12 +1,14 @@
 """A data set divided into parts: shuffled, and with the same share of every class in each part."""
 
 from collections.abc import Sequence
+from types import NoneType
 
 import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import as_count, as_number
 from convnet.datasets.image_data import ImageData, as_classes, as_images, check_count, warn_of_missing
+from convnet.datasets.image_reader import ImageReader
 
 __all__ = ["split"]
 
@@ -15,6 +17,7 @@ def split(
     images: npt.ArrayLike,
     labels: npt.ArrayLike,
     class_names: Sequence[str] | None = None,
+    reader: ImageReader | None = None,
     *,
     validation: float = 0.1,
     test: float = 0,
@@ -30,7 +33,9 @@ def split(
     labels : array_like, shape (N,)
         Of any kind that `make_parts` takes.
     class_names : sequence of str, optional
-        As of `make_parts`. `images`, `labels` and `class_names` are what an `ImageData` holds: ``split(*data)``.
+        As of `make_parts`.
+    reader : ImageReader, optional
+        That of each part. These four are what an `ImageData` holds: ``split(*data)``.
     validation, test : float or int
         How large these parts are: a fraction of the images as a float in [0, 1), or a number of images as an int. A
         part of 0 is left out; any other has at least one image. The rest is the training part.
@@ -68,6 +73,8 @@ def split(
     >>> {name: np.bincount(part.labels).tolist() for name, part in parts.items()}
     {'train': [17, 34], 'validation': [3, 6], 'test': [10, 20]}
     """
+    if not isinstance(reader, (ImageReader, NoneType)):
+        raise TypeError(f"split: reader: expected an ImageReader, got {reader!r:.60}")
     array = as_images(images, "split")
     found, names = as_classes({"train": labels}, class_names, "split")
     classes = found["train"]
@@ -94,7 +101,7 @@ def split(
     for part, name in enumerate(("train", "validation", "test")):
         chosen = order[part_of[order] == part]
         if len(chosen):
-            parts[name] = ImageData(array[chosen], classes[chosen], names)
+            parts[name] = ImageData(array[chosen], classes[chosen], names, reader)
     remedy = "a class needs more images, or the part has to be larger"
     warn_of_missing({name: part.labels for name, part in parts.items()}, names, "split", 3, remedy)
     return parts

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_flag, as_shape
-from convnet.datasets.image_data import PARTS, ImageData, listed, parts_of
+from convnet.core.checks import as_flag, as_shape, listed
+from convnet.datasets.image_data import PARTS, ImageData, parts_of
 from convnet.formats.files import PathLike, open_file
 
 __all__ = ["load_csv"]

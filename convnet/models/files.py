@@ -4,13 +4,15 @@ A model file is an archive (see `convnet.formats.archives`). Its arrays are the 
 such as ``conv1.weight``, what else belongs to the layers as ``state.*``, and, if the model has statistics,
 ``statistics.mean`` and ``statistics.std``. The JSON object has
 
-- ``format``: ``"convnet model"``, and ``version``: 2 with any ``state.*``, 1 without;
+- ``format``: ``"convnet model"``, and ``version``: 2 with any ``state.*`` or a ``reader``, 1 without;
 - ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
 - ``loss``: a name in `convnet.layers.losses.LOSSES`; ``loss_arguments``: an object of numbers and of lists of numbers,
   such as ``{"margin": 2.0}`` or ``{"class_weights": [1.0, 3.0]}``, and empty where it is missing;
 - ``layers``: in order, objects of ``name``, ``class``, ``hyperparameters`` and, for a layer that holds others,
   ``branches``: an object of such lists;
-- ``statistics``: null, or an object with ``divide_by_255``; ``class_names``: null or a list of strings.
+- ``statistics``: null, or an object with ``divide_by_255`` and, if the images were made of files, ``reader``: an object
+  of ``size``, which is null or a list of height and width, ``crop``, and ``background``, a list of three levels;
+- ``class_names``: null or a list of strings.
 """
 
 import inspect
@@ -37,7 +39,7 @@ from convnet.models.sequential import Sequential
 
 __all__ = ["check_parts", "load_model", "save_model"]
 
-KIND, VERSION, VERSION_WITH_STATE = "model", 1, 2
+KIND, VERSION, VERSION_2 = "model", 1, 2
 # Most classes and layers of a model in a file.
 MOST_CLASSES, MOST_LAYERS = 1_000_000, 10_000
 
@@ -74,9 +76,11 @@ def save_model(model: Sequential, path: PathLike) -> None:
     _require(loss, LOSSES, "save_model: expected the loss")
     arrays: dict[str, npt.NDArray[Any]] = dict(model.params)
     arrays |= {f"state.{name}": array for name, array in model.state.items()}
-    statistics = None
+    statistics: dict[str, Any] | None = None
     if known is not None:
         statistics = {"divide_by_255": known.divide_by_255}
+        if known.reader is not None:
+            statistics["reader"] = known.reader.to_dict()
         for name in ("mean", "std"):
             if (array := getattr(known, name)) is not None:
                 arrays[f"statistics.{name}"] = array
@@ -96,7 +100,7 @@ def save_model(model: Sequential, path: PathLike) -> None:
         raise ValueError(
             f"save_model: expected a model that load_model accepts, got one with an error: {error}"
         ) from None
-    write_archive(path, KIND, VERSION_WITH_STATE if model.state else VERSION, header, arrays)
+    write_archive(path, KIND, VERSION_2 if model.state or (known and known.reader) else VERSION, header, arrays)
 
 
 def load_model(path: PathLike) -> Sequential:
@@ -119,7 +123,7 @@ def load_model(path: PathLike) -> Sequential:
     ValueError
         If the file is not a whole model file, or is of a newer version.
     """
-    header, arrays = read_archive(path, KIND, (VERSION, VERSION_WITH_STATE))
+    header, arrays = read_archive(path, KIND, (VERSION, VERSION_2))
     with naming(path, KIND):
         return _build(header, arrays)
 

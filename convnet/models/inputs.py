@@ -1,8 +1,8 @@
-"""What a model is given: inputs, prepared or as raw images, and values of its parameters."""
+"""What a model is given, inputs and values of its parameters, and what it answers."""
 
 from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,26 @@ from convnet.core.checks import FloatArray, as_array, as_real, join_sizes
 from convnet.core.surprises import warn
 from convnet.datasets.preprocessing import Statistics
 
-__all__ = ["as_inputs", "check_examples", "load_arrays", "shape_remedy", "warn_if_unprepared"]
+__all__ = ["Predictions", "as_inputs", "check_examples", "load_arrays", "shape_remedy", "warn_if_unprepared"]
 
 # Examples that are looked at to tell whether inputs are prepared.
 EXAMPLES = 4
 # Whole numbers up to such a value are pixels.
 LEAST_PIXEL = 20
+
+
+class Predictions(NamedTuple):
+    """What a model says of images.
+
+    Attributes
+    ----------
+    names : list of str
+        For each image the name of the class with the highest probability.
+    probabilities : ndarray, shape (N, K)
+    """
+
+    names: list[str]
+    probabilities: FloatArray
 
 
 def check_examples(array: npt.NDArray[Any], what: str, shape: tuple[int, ...]) -> None:

@@ -1,4 +1,7 @@
-"""Sequential: a stack of layers with a loss."""
+"""Sequential: a stack of layers with a loss.
+
+This file is long because it is one class, whose methods are what a user calls, and most of it says how.
+"""
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
@@ -31,7 +34,7 @@ from convnet.models.contracts import (
     as_statistics,
     check_loss,
 )
-from convnet.models.inputs import as_inputs, check_examples, load_arrays, warn_if_unprepared
+from convnet.models.inputs import Predictions, as_inputs, check_examples, load_arrays, warn_if_unprepared
 from convnet.models.plan import Plan, Step
 from convnet.models.summary import summary_table
 
@@ -535,12 +538,13 @@ class Sequential(Named):
             raise ValueError(f"predict: expected scores, got NaN for x[{n}]{found}")
         return labels_of(self.loss_function).predict(scores)
 
-    def predict_images(self, images: npt.ArrayLike, *, flips: bool = False) -> npt.NDArray[Any]:
+    def predict_images(self, images: Any, *, flips: bool = False) -> npt.NDArray[Any]:
         """Predict the labels of raw images, which `statistics` preprocesses first.
 
         Parameters
         ----------
-        images : array_like of uint8, shape (N, H, W) or (N, H, W, C)
+        images : array_like of uint8, shape (N, H, W) or (N, H, W, C), or one image or a list of any kind
+            As `classify` takes them.
         flips : bool
             As for `scores`.
 
@@ -556,13 +560,50 @@ class Sequential(Named):
         TypeError
             If the images are not uint8.
         """
+        prepared = self._prepared(images, "predict_images")
+        return self.predict(prepared, flips=True) if as_flag(flips, "flips") else self.predict(prepared)
+
+    def classify(self, images: Any, *, flips: bool = False) -> Predictions:
+        """Return the names of the classes of images of any kind, and the probabilities.
+
+        Parameters
+        ----------
+        images : path, bytes, file, PIL.Image.Image or array_like, or a list of these
+            As `Statistics.apply` takes them: with a model whose training images came from `load_folder`, of any size.
+        flips : bool
+            As for `scores`.
+
+        Returns
+        -------
+        Predictions
+            Names of N images, those of `class_names` or else the labels as texts, and probabilities (N, K).
+
+        Raises
+        ------
+        ValueError
+            If the model has no statistics, its labels are not one class an example, an image is broken, or its size is
+            not the model's and `statistics` have no reader.
+        TypeError, OSError, ImportError
+            As of `Statistics.apply`.
+        """
+        kind = labels_of(self.loss_function)
+        if not isinstance(kind, ClassLabels):
+            raise ValueError(
+                f"classify: expected a model of one class an example, got one of {kind!r}; see predict_images"
+            )
+        prepared = self._prepared(images, "classify")
+        probabilities = (
+            self.probabilities(prepared, flips=True) if as_flag(flips, "flips") else self.probabilities(prepared)
+        )
+        names = self.class_names or [str(label) for label in range(self.num_classes)]
+        return Predictions([names[label] for label in probabilities.argmax(axis=1)], probabilities)
+
+    def _prepared(self, images: Any, what: str) -> FloatArray:
         if self.statistics is None:
             raise ValueError(
-                "predict_images: the model has no statistics; set model.statistics to the statistics that preprocess "
-                "returned"
+                f"{what}: the model has no statistics; set model.statistics to those that preprocess returned"
             )
-        prepared = self.statistics.apply(images)
-        return self.predict(prepared, flips=True) if as_flag(flips, "flips") else self.predict(prepared)
+        return self.statistics.apply(images)
 
     @property
     def _dtype(self) -> np.dtype | None:

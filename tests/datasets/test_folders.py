@@ -44,7 +44,7 @@ def test_classes_and_files_come_in_the_order_of_people(tmp_path, rng):
     parts = load_folder(tmp_path)
     assert list(parts) == ["train"]
     assert isinstance(parts["train"], ImageData)
-    images, labels, names = parts["train"]
+    images, labels, names, _ = parts["train"]
     assert names == ("Class1", "class2", "class10")
     assert labels.dtype == np.int64
     assert labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -250,7 +250,7 @@ def test_a_broken_file_is_named_or_skipped(tmp_path, rng):
     with pytest.raises(ValueError, match=r"1\.png: expected an image file, got one that cannot be read"):
         load_folder(tmp_path)
     with pytest.warns(UserWarning, match=r"2 files of 5 could not be read and left out: .*1\.png.*4\.jpg") as caught:
-        images, labels, _ = load(tmp_path, skip_broken=True)
+        images, labels, *_ = load(tmp_path, skip_broken=True)
     assert caught[0].filename == __file__
     np.testing.assert_array_equal(images, np.array(arrays)[[0, 2, 3]])
     assert labels.tolist() == [0, 1, 1]

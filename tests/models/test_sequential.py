@@ -99,7 +99,7 @@ def test_predict_images_prepares_them():
 
     model = ConvNet1((1, 8, 8), num_filters=2, kernel_size=3, padding=1, hidden_size=5, num_classes=3)
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
-    with pytest.raises(ValueError, match="to the statistics that preprocess returned"):
+    with pytest.raises(ValueError, match="to those that preprocess returned"):
         model.predict_images(images)
     model.statistics = Halved()
     np.testing.assert_array_equal(model.predict_images(images), model.predict(images[:, None] / 2))
