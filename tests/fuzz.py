@@ -21,9 +21,11 @@ import struct
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
+import data_files
 import numpy as np
 
 import convnet
@@ -191,6 +193,7 @@ class ModelFile:
         layers = [convnet.AveragePool2D(2), convnet.LeakyReLU(0.1), convnet.Sigmoid(), convnet.Dropout(0.5), affine]
         pooled = convnet.Sequential(layers, (1, 6, 6), loss=convnet.svm_loss)
         loss = functools.partial(convnet.softmax_loss, smoothing=0.1, class_weights=[1.0, 0.5])
+        pooled.statistics = convnet.Statistics((1, 6, 6), True, None, None, convnet.ImageReader(size=6))
         weighted = convnet.Sequential([convnet.Affine(3, 2, rng=np.random.default_rng(0))], (3,), loss=loss)
         models = (model, pooled, weighted)
         return [written(lambda path, model=model: convnet.save_model(model, path)) for model in models]
@@ -256,19 +259,20 @@ class Pickle:
             b"\x80\x04r" + struct.pack("<I", 2**31) + b".",
             pickle.dumps({"a": nested}),
             pickle.dumps([10**4000]),
+            data_files.pickled(data=np.zeros((1, 3072), np.uint8), labels=[1]),
         ]
         return files
 
     def read(self, path):
         """Read as each of the kinds."""
         failures = 0
-        for load in (convnet.load_prepared, convnet.load_tutorial_model, statistics_of):
+        for load in (convnet.load_prepared, convnet.load_tutorial_model, statistics_of, batch_of):
             try:
                 load(path)
             except ValueError as error:
                 check_message(error, path)
                 failures += 1
-        if failures == 3:
+        if failures == 4:
             raise ValueError(f"{path}: refused by all")
 
 
@@ -279,7 +283,52 @@ def statistics_of(path):
     _tutorial_arrays(path, {"mean_image": 3, "std": 3})
 
 
-KINDS = {kind.name: kind for kind in (Idx, ModelFile, CheckpointFile, Pickle)}
+def batch_of(path):
+    """Read a batch of CIFAR."""
+    from convnet.datasets.cifar import _read_pickle
+
+    _read_pickle(path, "")
+
+
+class DataFile:
+    """Files of a whole data set."""
+
+    def read(self, path):
+        """Read a data set; images of another dtype, and parts that lack a class, are not what is looked for."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                parts = self.load(path)
+            except TypeError as error:
+                raise ValueError(str(error)) from None
+        for part in parts.values():
+            assert len(part.images) == len(part.labels)
+
+
+class Npz(DataFile):
+    """Archives of arrays."""
+
+    name, mutate, load = "npz", staticmethod(mutated), staticmethod(convnet.load_npz)
+
+    def corpus(self):
+        """Return right files."""
+        arrays = {"x_train": np.arange(48, dtype=np.uint8).reshape(3, 4, 4), "y_train": np.array(["a", "b", "a"])}
+        arrays |= {"x_test": arrays["x_train"], "y_test": arrays["y_train"]}
+        return [written(lambda path, save=save: save(path, **arrays)) for save in (np.savez, np.savez_compressed)]
+
+
+class Table(DataFile):
+    """Tables, half of them compressed."""
+
+    name, mutate, load = "table", staticmethod(mutated_idx), staticmethod(convnet.load_csv)
+
+    def corpus(self):
+        """Return right files."""
+        lines = [b"cat,1,2,3,4", b"dog,5,6,7,255", b'"a, b",0,0.0,0,0']
+        return [b"\n".join(lines), b"label,a,b,c,d\r\n" + b"\r\n".join(lines)]
+
+
+KINDS = {kind.name: kind for kind in (Idx, ModelFile, CheckpointFile, Pickle, Npz, Table)}
 
 
 # ------------------------------------------------------------------------------------------------------- runs

@@ -1,19 +1,22 @@
 """Data sets in one ``.npz`` file of named arrays, as MedMNIST's and Keras' are."""
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import listed
+from convnet.datasets.idx import DEFLATE_LIMIT
 from convnet.datasets.image_data import PARTS, ImageData, parts_of
+from convnet.formats.archives import array_of
 from convnet.formats.files import PathLike, open_file
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
 
 __all__ = ["load_npz"]
 
-# The first bytes of an archive, and of one that is empty.
-MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 # What the arrays of images and labels are called, and the parts in their names.
 PATTERNS = (("{}_images", "{}_labels"), ("x_{}", "y_{}"))
 PART_NAMES = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
@@ -61,19 +64,18 @@ def load_npz(
     import zipfile  # here, because importing it takes milliseconds
 
     try:
-        with open_file(path) as file:
-            if file.read(4) not in MAGIC:
-                raise ValueError(f"{path}: expected an .npz file, got a file that is no archive of this kind")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                pairs = {
-                    part: (_array(archive, images, path), _array(archive, labels, path))
-                    for part, (images, labels) in _names(archive.files, path).items()
-                }
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
+            size = os.fstat(file.fileno()).st_size
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            names = _names(list(members), path)
+            pairs = {
+                part: (_array(archive, members[images], path, size), _array(archive, members[labels], path, size))
+                for part, (images, labels) in names.items()
+            }
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: expected an .npz file, but there is no such file") from None
     except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(f"{path}: expected an .npz file, got one that is cut off or damaged ({error})") from None
+        raise ValueError(f"{path}: expected an .npz file, got one that is damaged, or another file ({error})") from None
     return parts_of(pairs, str(path), class_names=class_names, axes=axes, image_shape=image_shape)
 
 
@@ -101,15 +103,15 @@ def _names(files: Sequence[str], path: PathLike) -> dict[str, tuple[str, str]]:
     )
 
 
-def _array(archive: Any, name: str, path: PathLike) -> npt.NDArray[Any]:
+def _array(archive: "ZipFile", member: "ZipInfo", path: PathLike, size: int) -> npt.NDArray[Any]:
+    """Return an array of an archive of so many bytes."""
+    name = member.filename.removesuffix(".npy")
     try:
-        array: npt.NDArray[Any] = archive[name]
+        if member.compress_size > size or member.file_size > DEFLATE_LIMIT * max(member.compress_size, 1):
+            raise ValueError("it claims to hold more than it has bytes for")
+        return array_of(archive.read(member), name, "iufbU")
     except MemoryError:
         raise
     except Exception as error:  # a damaged archive can raise nearly anything
-        remedy = ""
-        if "allow_pickle" in str(error):
-            remedy = "; it holds Python objects, which could run anything: save texts as an array of dtype str"
-            error = ValueError("not an array of numbers or texts")
-        raise ValueError(f"{path}: {name}: expected an array, got one that cannot be read ({error}){remedy}") from None
-    return array
+        remedy = "; save texts as an array of dtype str: objects could run anything" if "object" in str(error) else ""
+        raise ValueError(f"{path}: {name}: expected an array: {str(error)[:300]}{remedy}") from None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from convnet.formats.files import PathLike, read_file, replace_file
 
-__all__ = ["Arrays", "naming", "read_archive", "write_archive"]
+__all__ = ["Arrays", "array_of", "naming", "read_archive", "write_archive"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -133,20 +133,23 @@ def _arrays(content: bytes) -> Arrays:
             name = member.filename.removesuffix(".npy")
             if name in arrays:
                 raise ValueError(f"it holds {name} twice")
-            arrays[name] = _array(archive.read(member), name)
+            arrays[name] = array_of(archive.read(member), name)
     return arrays
 
 
-def _array(content: bytes, name: str) -> npt.NDArray[Any]:
-    """Return the array of a .npy file."""
+def array_of(content: bytes, name: str, kinds: str = "iufb") -> npt.NDArray[Any]:
+    """Return the array of a .npy file, of a dtype of one of NumPy's kinds.
+
+    It takes no more memory than the content, whatever the header claims.
+    """
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
     else:
         shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    if dtype.kind not in "iufb":
-        raise ValueError(f"{name}: expected real numbers, got {dtype}")
+    if dtype.kind not in kinds:
+        raise ValueError(f"{name}: expected real numbers{' or texts' if 'U' in kinds else ''}, got {dtype}")
     data = bytearray(content[file.tell() :])
     if len(data) != prod(shape) * dtype.itemsize:
         raise ValueError(
