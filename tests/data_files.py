@@ -1,4 +1,4 @@
-"""Files of data sets as their authors' programs wrote them: CIFAR's, and the IDX files of MNIST and its followers."""
+"""Files of data sets: CIFAR's and IDX files as their authors' programs wrote them, and people's photographs."""
 
 import gzip
 import struct
@@ -103,3 +103,54 @@ def write_idx_files(folder, names, rng, first=0):
         write_idx(folder / name.format("labels", 1), labels)
         written.append((images, labels))
     return written
+
+
+# How many photographs there are of each class.
+PHOTOGRAPHS = {"disc": 100, "horizontal": 100, "ring": 20, "vertical": 80}
+# What undoes each orientation of EXIF 2.3, 4.6.4: what a camera that is held so has written.
+UNTURNED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a[:, ::-1].swapaxes(0, 1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a[::-1].swapaxes(0, 1),
+}
+
+
+def photograph(kind, rng):
+    """Return pixels (H, W, 3) of a photograph of a kind: a shape or stripes, in any colours, with noise."""
+    height, width = (int(side) for side in rng.integers(40, 120, 2))
+    y, x = np.mgrid[:height, :width]
+    centre = height / 2 + rng.uniform(-4, 4), width / 2 + rng.uniform(-4, 4)
+    distance = np.hypot(y - centre[0], x - centre[1]) / min(height, width)
+    step, offset = min(height, width) / 6, rng.uniform(0, 9)
+    mask = {
+        "disc": distance < 0.35,
+        "ring": (distance > 0.25) & (distance < 0.4),
+        "horizontal": (y + offset) // step % 2 > 0,
+        "vertical": (x + offset) // step % 2 > 0,
+    }[kind]
+    ground, ink = rng.integers(0, 90, 3), rng.integers(150, 256, 3)
+    pixels = np.where(mask[..., None], ink, ground) + rng.normal(0, 12, (height, width, 3))
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def write_photographs(folder):
+    """Write 300 photographs in folders of four classes, of other sizes, modes, kinds and turns; one is broken."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for kind, count in PHOTOGRAPHS.items():
+        (folder / kind).mkdir(parents=True)
+        for number in range(count):
+            turn = 1 + int(rng.integers(8))
+            pixels = UNTURNED[turn](photograph(kind, rng))
+            image, exif = Image.fromarray(np.ascontiguousarray(pixels)), Image.Exif()
+            exif[0x0112] = turn
+            mode, suffix = [("RGB", "jpg"), ("L", "jpg"), ("RGBA", "png"), ("P", "png"), ("CMYK", "jpg")][number % 5]
+            image.convert(mode).save(folder / kind / f"{kind} {number}.{suffix}", exif=exif.tobytes())
+    (folder / "disc" / "disc 0.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
+    Image.fromarray(photograph("vertical", rng)).save(folder.parent / "photo.jpg")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_files import write_photographs
 
 import convnet
 
@@ -45,12 +46,29 @@ def test_the_readmes_program_reads_digits(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:load_folder. 1 file of 300 could not be read")
 def test_every_program_of_the_guide_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    write_photographs(tmp_path / "photos")
     programs = blocks("docs/guide.md")
     assert len(programs) >= 4
     for program in programs:
         exec(program, {})
+
+
+def test_photographs_become_a_model_that_answers_in_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_photographs(tmp_path / "photos")
+    program, names = block_with("docs/guide.md", "photos.npz"), {}
+    assert len([line for line in program.splitlines() if line]) <= 15
+    with pytest.warns(UserWarning, match=r"1 file of 300 could not be read and left out: disc/disc 0\.jpg") as caught:
+        exec(program, names)
+    assert caught[0].filename == "<string>"  # the line of the program
+    assert np.bincount(names["photos"].labels).tolist() == [99, 100, 20, 80]
+    assert (names["predicted"] == names["data"]["y_validation"]).mean() > 0.9
+    assert names["names"] == ["vertical"]
+    assert capsys.readouterr().out.splitlines()[-1].startswith("vertical ")
+    assert (tmp_path / "confusion.png").stat().st_size > 1000
 
 
 def test_the_layer_of_the_guide_has_right_gradients_and_trains(rng):

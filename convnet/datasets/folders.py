@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_flag, count_of, listed
+from convnet.core.checks import as_flag, count_of, listed, warn
 from convnet.datasets.image_data import ImageData, checked_names, warn_of_missing
 from convnet.datasets.image_reader import ImageReader, Images, Size, in_threads, opened, turned_size
 from convnet.formats.files import PathLike
@@ -138,7 +137,7 @@ def load_folder(
             )
         parts[part] = ImageData(images[first:last], own, names, reader)
     remedy = "take images of it in, or split(...) all images anew"
-    warn_of_missing({part: data.labels for part, data in parts.items()}, names, "load_folder", 3, remedy)
+    warn_of_missing({part: data.labels for part, data in parts.items()}, names, "load_folder", remedy)
     return parts
 
 
@@ -239,10 +238,9 @@ def _read_all(reader: ImageReader, files: list[Path], skips: bool, shows: bool) 
         raise ValueError(f"{broken[0][1]}; no file of {len(files)} could be read")
     if broken:
         named = listed([f"{file.parent.name}/{file.name}" for file, _ in broken])
-        warnings.warn(
+        warn(
             f"load_folder: {count_of(len(broken), 'file')} of {len(files):,} could not be read and left out: "
-            f"{named}; the first because: {broken[0][1]}",
-            stacklevel=3,
+            f"{named}; the first because: {broken[0][1]}"
         )
     return images[: len(kept)], np.array(kept, np.intp)
 

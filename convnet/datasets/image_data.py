@@ -1,13 +1,12 @@
 """Images with labels and the names of their classes, and how they are made from arrays of any axes and labels."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_array, as_shape, listed
+from convnet.core.checks import as_array, as_shape, listed, warn
 from convnet.datasets.image_reader import ImageReader, Images
 
 __all__ = [
@@ -125,14 +124,14 @@ def parts_of(
 ) -> dict[str, ImageData]:
     """Return the parts of pairs of images and labels, by name; see `make_parts`.
 
-    Errors begin with `what`. Warnings are for the line that called the caller of this function.
+    Errors begin with `what`.
     """
     images = {name: arrange(pair[0], f"{what}: {name}", axes, image_shape) for name, pair in given.items()}
     classes, names = as_classes({name: pair[1] for name, pair in given.items()}, class_names, what)
     for name, array in images.items():
         check_count(array, classes[name], f"{what}: {name}")
     check_one_size(images, what)
-    warn_of_missing(classes, names, what, 4)
+    warn_of_missing(classes, names, what)
     return {name: ImageData(images[name], classes[name], names) for name in PARTS if name in given}
 
 
@@ -315,7 +314,6 @@ def warn_of_missing(
     labels: Mapping[str, Labels],
     class_names: Sequence[str] | None,
     what: str,
-    stacklevel: int,
     remedy: str = "split(...) shares the images of each class among the parts",
 ) -> None:
     """Warn of each part, but for empty ones, that lacks a class which another part has, by name.
@@ -328,8 +326,6 @@ def warn_of_missing(
         By default the classes are called by their labels. With names, a class that no part has is missing, too.
     what : str
         Begins the message.
-    stacklevel : int
-        As of `warnings.warn`, counted from this function.
     remedy : str
         Ends the message.
     """
@@ -342,8 +338,7 @@ def warn_of_missing(
         missing = np.setdiff1d(known, found).tolist()
         if missing:
             names = [label if class_names is None else class_names[label] for label in missing]
-            warnings.warn(
+            warn(
                 f"{what}: the {name} part has no image of the {'class' if len(names) == 1 else 'classes'} "
-                f"{listed(names)}; {remedy}",
-                stacklevel=stacklevel,
+                f"{listed(names)}; {remedy}"
             )

@@ -303,7 +303,7 @@ def preprocess(
     tested = len(test) if num_test is None else as_count(num_test, "num_test")
     if tested > len(test):
         raise ValueError(f"num_test: expected at most the {len(test)} test images, got {num_test}")
-    warn_of_missing({"training": train_labels[:kept], "validation": train_labels[kept:]}, None, "preprocess", 3)
+    warn_of_missing({"training": train_labels[:kept], "validation": train_labels[kept:]}, None, "preprocess")
     return _prepare(
         {
             "train": (train[:kept], train_labels[:kept]),
@@ -389,7 +389,7 @@ def preprocess_parts(
     names, labels = parts["train"].class_names, {name: labels for name, (_, labels) in arrays.items()}
     for name, array in labels.items():
         as_labels(array, f"preprocess_parts: {name}", len(array), len(names))
-    warn_of_missing(labels, names, "preprocess_parts", 3)
+    warn_of_missing(labels, names, "preprocess_parts")
     return _prepare(
         {name: (_channels_first(images, name, False), labels) for name, (images, labels) in arrays.items()},
         reader,

@@ -103,7 +103,7 @@ def split(
         if len(chosen):
             parts[name] = ImageData(array[chosen], classes[chosen], names, reader)
     remedy = "a class needs more images, or the part has to be larger"
-    warn_of_missing({name: part.labels for name, part in parts.items()}, names, "split", 3, remedy)
+    warn_of_missing({name: part.labels for name, part in parts.items()}, names, "split", remedy)
     return parts
 
 
