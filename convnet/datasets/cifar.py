@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from convnet.core.checks import as_flag
 from convnet.datasets.image_data import ImageData, parts_of
-from convnet.formats.files import PathLike, read_file
+from convnet.formats.files import PathLike, as_path, read_file
 from convnet.formats.pickles import load_pickle
 
 __all__ = ["is_cifar", "load_cifar"]
@@ -72,7 +72,7 @@ def load_cifar(path: PathLike, *, coarse: bool = False) -> dict[str, ImageData]:
     -----
     A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
     """
-    folder, kind = Path(path), COARSE if as_flag(coarse, "coarse") else FINE
+    folder, kind = as_path(path), COARSE if as_flag(coarse, "coarse") else FINE
     version = _version_in(folder)
     if version is None:
         raise FileNotFoundError(

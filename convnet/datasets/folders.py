@@ -15,7 +15,7 @@ import numpy.typing as npt
 from convnet.core.checks import as_flag, count_of, listed, warn
 from convnet.datasets.image_data import ImageData, checked_names, warn_of_missing
 from convnet.datasets.image_reader import ImageReader, Images, Size, in_threads, opened, turned_size
-from convnet.formats.files import PathLike
+from convnet.formats.files import PathLike, as_path
 
 __all__ = ["load_folder"]
 
@@ -103,7 +103,7 @@ def load_folder(
     Of a file with several images the first is taken. Files are read by several threads; the result is the same for any
     number of them.
     """
-    root = Path(path)
+    root = as_path(path)
     reader = ImageReader(size, crop, channels, background, max_pixels)
     skips, shows = as_flag(skip_broken, "skip_broken"), as_flag(progress, "progress")
     folders = {part: _class_folders(folder) for part, folder in _part_folders(root).items()}

@@ -9,7 +9,7 @@ import numpy as np
 from convnet.core.checks import listed
 from convnet.datasets.idx import read_idx
 from convnet.datasets.image_data import ImageData, parts_of
-from convnet.formats.files import PathLike, read_file
+from convnet.formats.files import PathLike, as_path, read_file
 
 __all__ = ["has_idx_files", "load_idx"]
 
@@ -57,7 +57,7 @@ def load_idx(
     G. Cohen et al., "EMNIST: an extension of MNIST to handwritten letters", 2017; T. Clanuwat et al., "Deep learning
     for classical Japanese literature", 2018 (KMNIST).
     """
-    folder = Path(path)
+    folder = as_path(path)
     sets = _data_sets(folder)
     if not sets:
         found = "a folder without them" if folder.is_dir() else "no folder"

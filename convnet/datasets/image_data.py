@@ -302,8 +302,10 @@ def _one_axis(value: npt.ArrayLike, what: str) -> tuple[npt.NDArray[Any], int | 
 
 def checked_names(class_names: Sequence[str], what: str) -> tuple[str, ...]:
     """Return class names as a tuple, after checking that they are texts and differ."""
-    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
-        raise TypeError(f"{what}: class_names: expected texts, got {class_names!r:.60}")
+    is_list = isinstance(class_names, Sequence) and not isinstance(class_names, str)
+    is_list = is_list or (isinstance(class_names, np.ndarray) and class_names.ndim == 1)
+    if not is_list or not all(isinstance(name, str) for name in class_names):
+        raise TypeError(f"{what}: class_names: expected a list of texts, got {class_names!r:.60}")
     names = tuple(str(name) for name in class_names)
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{what}: class_names: expected at least one name, and each once, got {listed(names)}")

@@ -11,7 +11,7 @@ from convnet.datasets.idx_folders import has_idx_files, load_idx
 from convnet.datasets.image_data import ImageData
 from convnet.datasets.npz import load_npz
 from convnet.datasets.tables import load_csv
-from convnet.formats.files import PathLike
+from convnet.formats.files import PathLike, as_path
 
 __all__ = ["load_data"]
 
@@ -57,7 +57,7 @@ def load_data(path: PathLike, **options: Any) -> dict[str, ImageData]:
     ValueError
         If it is none of these, or as the function for it says.
     """
-    place = Path(path)
+    place = as_path(path)
     if not place.exists():
         raise FileNotFoundError(f"{path}: expected a data set, a file or a folder, but there is nothing of this name")
     load = _function_for(place)

@@ -29,6 +29,7 @@ from convnet.datasets.image_data import (
     as_images,
     check_count,
     check_one_size,
+    checked_names,
     warn_of_missing,
 )
 from convnet.datasets.image_reader import ImageReader, Images, as_batch
@@ -371,7 +372,7 @@ def preprocess_parts(
     for name in (name for name in PARTS if name in parts):
         images = as_images(parts[name].images, f"preprocess_parts: {name}", False)
         arrays[name] = images, _label_array(parts[name].labels, images)
-        if tuple(parts[name].class_names) != tuple(parts["train"].class_names):
+        if checked_names(parts[name].class_names, f"preprocess_parts: {name}") != tuple(parts["train"].class_names):
             raise ValueError(
                 f"preprocess_parts: expected the same class names in all parts, got "
                 f"{listed(parts['train'].class_names)} in train and {listed(parts[name].class_names)} in {name}"

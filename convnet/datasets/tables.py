@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import as_flag, as_shape, listed
-from convnet.datasets.image_data import PARTS, ImageData, parts_of
+from convnet.datasets.image_data import ImageData, parts_of
 from convnet.formats.files import PathLike, open_file
 
 __all__ = ["load_csv"]
@@ -101,11 +101,11 @@ def load_csv(
         raise TypeError(f"load_csv: label: expected the name or the number of a column, got {label!r:.60}")
     has_header = None if header is None else as_flag(header, "header")
     shape = None if image_shape is None else as_shape(image_shape, "load_csv: image_shape")
-    pairs: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
-    for part, path in zip(PARTS, (train, validation, test), strict=True):
-        if path is not None:
-            pairs[part] = _read(path, label, has_header, delimiter)
-    pixels = next(iter(pairs.values()))[0].shape[1]
+    given = {"train": train} | {
+        part: path for part, path in (("validation", validation), ("test", test)) if path is not None
+    }
+    pairs = {part: _read(path, label, has_header, delimiter) for part, path in given.items()}
+    pixels = pairs["train"][0].shape[1]
     if shape is None:
         side = isqrt(pixels)
         if side * side != pixels or not pixels:

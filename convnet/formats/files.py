@@ -7,9 +7,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["PathLike", "open_file", "read_file", "replace_file"]
+__all__ = ["PathLike", "as_path", "open_file", "read_file", "replace_file"]
 
 PathLike = str | os.PathLike[str]
+
+
+def as_path(path: PathLike) -> Path:
+    """Return a path, after checking that it is one: `open` would take a number for an open file, and close it.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"expected a path, got {path!r:.60}")
+    return Path(path)
 
 
 def read_file(path: PathLike) -> bytes:
@@ -34,7 +47,7 @@ def open_file(path: PathLike) -> IO[bytes]:
     """Open a file to read its bytes; a folder is an error that says so."""
     _check_path(path)
     try:
-        return open(path, "rb")
+        return open(as_path(path), "rb")
     except (IsADirectoryError, PermissionError):  # Windows says the latter of a folder
         if os.path.isdir(path):
             raise IsADirectoryError(f"{path}: expected a file, but this is a folder") from None
