@@ -24,7 +24,9 @@ WITH_EXAMPLES = {
     "convnet.layers.base",
     "convnet.layers.gradient_check",
     "convnet.layers.labels",
+    "convnet.layers.losses",
     "convnet.layers.residual",
+    "convnet.training.metrics",
     "convnet.training.optimizers",
     "convnet.webpage",
 }

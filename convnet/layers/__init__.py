@@ -14,7 +14,7 @@ from convnet.layers.global_pooling import GlobalAveragePool
 from convnet.layers.gradient_check import gradient_error
 from convnet.layers.initializers import glorot_normal, glorot_uniform, he_normal, he_uniform
 from convnet.layers.labels import BinaryLabels, ClassLabels, Labels, RealLabels, takes_labels
-from convnet.layers.losses import binary_loss, softmax_loss, svm_loss
+from convnet.layers.losses import balanced_weights, binary_loss, softmax_loss, svm_loss
 from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
 from convnet.layers.residual import Residual
@@ -40,6 +40,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Tanh",
+    "balanced_weights",
     "binary_loss",
     "glorot_normal",
     "glorot_uniform",

@@ -9,12 +9,16 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import (
+    LARGEST,
     FloatArray,
     IntArray,
+    as_array,
+    as_count,
     as_labels,
     as_number,
     as_real,
     as_weights,
+    listed,
     takes_keyword,
 )
 from convnet.layers.labels import BinaryLabels, takes_labels
@@ -23,6 +27,7 @@ __all__ = [
     "LOSSES",
     "SOFTMAX_LOSSES",
     "Loss",
+    "balanced_weights",
     "binary_loss",
     "gives_probabilities",
     "softmax_loss",
@@ -248,6 +253,56 @@ def binary_loss(
         loss = float((positive * missed + negative * raised).sum())
         dscores = negative * np.exp(-missed) - positive * np.exp(-raised)
         return loss, dscores.astype(scores.dtype)
+
+
+def balanced_weights(labels: npt.ArrayLike, num_classes: int | None = None) -> npt.NDArray[np.float64]:
+    """Return weights of the classes with which all classes together weigh the same: ``N / (K * counts)``.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (N,)
+        Those of the training examples, N at least 1.
+    num_classes : int, optional
+        K. By default one more than the largest label.
+
+    Returns
+    -------
+    ndarray of float64, shape (K,)
+        For ``class_weights`` of `softmax_loss`: ``functools.partial(softmax_loss,
+        class_weights=balanced_weights(data["y_train"]))``. The mean weight of an example is 1.
+
+    Raises
+    ------
+    ValueError
+        If there is no example, a label lies outside [0, K), or a class has no example, so that no weight could balance
+        it. The message names the classes.
+    TypeError
+        If labels are not integers.
+
+    Notes
+    -----
+    G. King, L. Zeng, "Logistic regression in rare events data", 2001.
+
+    Examples
+    --------
+    >>> balanced_weights([0, 0, 0, 1])
+    array([0.66666667, 2.        ])
+    """
+    count = as_array(labels, "balanced_weights: labels").size
+    if not count:
+        raise ValueError("balanced_weights: expected at least one example, got none")
+    limit = LARGEST if num_classes is None else as_count(num_classes, "balanced_weights: num_classes")
+    classes = as_labels(labels, "balanced_weights: labels", count, limit)
+    present = np.unique(classes)
+    number = int(present[-1]) + 1 if num_classes is None else limit
+    if len(present) < number:
+        known = set(present.tolist())
+        missing = [label for label in range(min(number, len(known) + 10)) if label not in known]
+        raise ValueError(
+            f"balanced_weights: expected examples of all {number:,} classes, got none of {number - len(known):,}, the "
+            f"first of which are {listed(missing[:10])}"
+        )
+    return count / (number * np.bincount(classes).astype(np.float64))
 
 
 def _checked(scores: npt.ArrayLike, labels: npt.ArrayLike, what: str) -> tuple[FloatArray, IntArray]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from convnet.core.checks import IntArray, as_array, as_count, as_labels, as_real
 from convnet.plotting.figures import check_images, new_figure, show_image
+from convnet.training.metrics import confusion_matrix, precision, recall
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,8 +87,9 @@ def plot_confusion(
 ) -> "Figure":
     """Draw the confusion matrix: how many examples of each class were predicted as which.
 
-    The shade counts the errors; the right predictions, on the diagonal, are left white, because next to them no error
-    would be seen.
+    The shade is the rate of an error among the examples of its true class; the right predictions, on the diagonal, are
+    left white, because next to them no error would be seen. On the right stands the recall of each class, in red where
+    it is 0: no example of the class was found. Above stands the precision.
 
     Parameters
     ----------
@@ -111,13 +113,15 @@ def plot_confusion(
     """
     labels, predictions, names = _checked_predictions(labels, predictions, class_names, "plot_confusion")
     classes = len(names)
-    counts = np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+    counts = confusion_matrix(labels, predictions, classes)
+    found, right = recall(labels, predictions, classes), precision(labels, predictions, classes)
     errors = counts.copy()
     np.fill_diagonal(errors, 0)
+    rates = errors / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(4.0, 0.55 * classes + 1.6)
-    figure = new_figure(side, side)
+    figure = new_figure(side + 0.6, side + 0.4)
     axes = figure.subplots()
-    axes.imshow(np.ma.masked_equal(errors, 0), cmap="Oranges", vmin=0, vmax=max(1, 1.6 * errors.max()))
+    axes.imshow(np.ma.masked_equal(rates, 0), cmap="Oranges", vmin=0, vmax=max(0.01, 1.6 * rates.max()))
     for true, predicted in np.ndindex(counts.shape):
         if count := counts[true, predicted]:
             weight = "bold" if true == predicted else "normal"
@@ -125,8 +129,26 @@ def plot_confusion(
     axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 3 else 0, parse_math=False)
     axes.set_yticks(range(classes), names, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true")
+    recalls = axes.secondary_yaxis("right")
+    recalls.set_yticks(range(classes), _percent(found), fontsize=8)
+    recalls.set_ylabel("recall")
+    for text, rate in zip(recalls.get_yticklabels(), found, strict=True):
+        if rate == 0:
+            text.set(color="red", fontweight="bold")
+    precisions = axes.secondary_xaxis("top")
+    precisions.set_xticks(range(classes), _percent(right), fontsize=8)
+    precisions.set_xlabel("precision")
     axes.set_title(f"{errors.sum():,} errors in {len(labels):,} images ({errors.sum() / len(labels):.2%})")
     return figure
+
+
+def _percent(rates: npt.NDArray[np.float64]) -> list[str]:
+    """Return rates as texts, a dash where there is none, and 100 % and 0 % for all and none alone."""
+    texts = []
+    for rate in rates.tolist():
+        percent = min(max(round(100 * rate), int(rate > 0)), 99 + int(rate == 1)) if rate == rate else None
+        texts.append("\u2013" if percent is None else f"{percent} %")
+    return texts
 
 
 def plot_errors(

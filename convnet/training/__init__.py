@@ -6,6 +6,15 @@ webpage.
 
 from convnet.training.callbacks import EarlyStopping, ProgressBar
 from convnet.training.checkpointing import Checkpoint
+from convnet.training.metrics import (
+    balanced_accuracy,
+    calibration_error,
+    confusion_matrix,
+    f1_score,
+    precision,
+    recall,
+    top_k_accuracy,
+)
 from convnet.training.muon import Muon
 from convnet.training.optimizers import SGD, Adadelta, Adam, Momentum, Optimizer, RMSProp
 from convnet.training.rate_finder import LearningRates, find_learning_rate
@@ -32,5 +41,12 @@ __all__ = [
     "RMSProp",
     "Solver",
     "StepDecay",
+    "balanced_accuracy",
+    "calibration_error",
+    "confusion_matrix",
+    "f1_score",
     "find_learning_rate",
+    "precision",
+    "recall",
+    "top_k_accuracy",
 ]

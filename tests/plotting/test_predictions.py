@@ -78,6 +78,20 @@ def test_confusion_counts_every_pair():
     assert len(np.unique(drawn(figure))) > 20
 
 
+def test_confusion_shows_rates_and_marks_a_class_that_is_never_found():
+    labels, predictions = [0] * 300 + [1, 1, 2, 2] + [4], [0] * 299 + [1, 1, 1, 0, 4] + [4]
+    figure = plot_confusion(labels, predictions, class_names=["a", "b", "c", "d", "e"])
+    drawn(figure)
+    recalls, precisions = figure.axes[0].child_axes
+    assert [tick.get_text() for tick in recalls.get_yticklabels()] == ["99 %", "100 %", "0 %", "\N{EN DASH}", "100 %"]
+    assert [tick.get_color() == "red" for tick in recalls.get_yticklabels()] == [False, False, True, False, False]
+    dash = "\N{EN DASH}"
+    assert [tick.get_text() for tick in precisions.get_xticklabels()] == ["99 %", "67 %", dash, dash, "50 %"]
+    shades = figure.axes[0].images[0].get_array()  # rates within the true class
+    assert shades[2, 0] == shades[2, 4] == 0.5
+    assert shades[0, 1] == 1 / 300
+
+
 def test_errors_are_drawn_with_both_labels(rng):
     images = rng.integers(0, 256, (7, 4, 5), dtype=np.uint8)
     labels, predictions = np.array([0, 1, 2, 0, 1, 2, 0]), np.array([0, 2, 2, 1, 1, 0, 0])
