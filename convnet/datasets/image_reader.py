@@ -31,7 +31,7 @@ Size = tuple[int, int]
 GREY, RGB = 1, 3
 # Modes of Pillow without colour, but for those of 16 bits.
 GREY_MODES = ("1", "L", "LA", "La")
-# Files that a thread reads at a time: of small images one alone takes less time than to hand it over.
+# Most files that a thread reads at a time: of small images one alone takes less time than to hand it over.
 CHUNK = 128
 ORIENTATION = 0x0112
 
@@ -403,16 +403,21 @@ def in_threads(
     try:
         from PIL import Image
     except ImportError:
-        raise ImportError('reading image images needs Pillow: pip install "convnet-cpu[images]"') from None
+        raise ImportError('reading image files needs Pillow: pip install "convnet-cpu[images]"') from None
 
+    if len(images) == 1:  # without the cost of threads, and a program's own threads may do the same at once
+        yield task(*images[0])
+        return
+    threads = get_num_threads()
+    # Of a few large photographs each thread gets some at a time, too.
+    size = max(1, min(CHUNK, len(images) // (4 * threads)))
     with (
         warnings.catch_warnings(),
         _bar(len(images), shows) as advance,
-        ThreadPoolExecutor(get_num_threads()) as executor,
+        ThreadPoolExecutor(threads) as executor,
     ):
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the reader has a limit of its own
-        starts = range(0, len(images), CHUNK)
-        chunks = (images[start : start + CHUNK] for start in starts)
+        chunks = (images[start : start + size] for start in range(0, len(images), size))
         waiting = [executor.submit(lambda chunk: [task(*image) for image in chunk], chunk) for chunk in chunks]
         waiting.reverse()
         try:

@@ -2,6 +2,8 @@
 
 import io
 import pathlib
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -173,6 +175,17 @@ def test_an_image_of_a_program_is_not_changed(rng):
     jpeg = Image.open(io.BytesIO(encoded(image, "JPEG")))
     Statistics((1, 4, 4), False, None, None, ImageReader(size=4)).apply([jpeg, image])
     assert (jpeg.size, image.size, jpeg.mode) == ((400, 300), (400, 300), "RGB")
+
+
+def test_a_server_may_classify_from_many_threads(rng):
+    """The filters of warnings belong to the whole process: of one image nothing touches them."""
+    statistics = Statistics((3, 8, 8), False, None, None, ImageReader(size=8))
+    files = [encoded(photo(rng)) for _ in range(40)]
+    expected, before = statistics.apply(files), list(warnings.filters)
+    with ThreadPoolExecutor(4) as executor:
+        found = list(executor.map(statistics.apply, files))
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+    assert warnings.filters == before
 
 
 def test_names_are_those_of_the_model(rng):
