@@ -162,7 +162,8 @@ def _part_folders(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         kind = "a file" if root.exists() else "nothing there"
         error = ValueError if root.exists() else FileNotFoundError
-        raise error(f"{root}: expected a folder with a folder of images for each class, got {kind}")
+        remedy = "; load_data finds out what a file holds" if root.exists() else ""
+        raise error(f"{root}: expected a folder with a folder of images for each class, got {kind}{remedy}")
     inside = _folders_in(root)
     if not inside:
         raise ValueError(f"{root}: expected a folder of images for each class, got no folder in it")

@@ -22,6 +22,7 @@ FILES: dict[str, Load] = {".npz": load_npz, ".csv": load_csv, ".csv.gz": load_cs
 OTHERS = {
     ".mat": 'file = scipy.io.loadmat(path) reads it, and make_parts((file["X"], file["y"]), axes="HWCN") takes SVHN\'s',
     ".npy": "make_parts takes arrays: make_parts((numpy.load(images), numpy.load(labels)))",
+    **dict.fromkeys(("-ubyte", "-ubyte.gz"), "give the folder of the four files"),
     **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz"), "unpack it, and give the folder"),
 }
 

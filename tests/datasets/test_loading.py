@@ -48,6 +48,7 @@ def test_folders_of_images_are_read(tmp_path, rng):
         ("train_32x32.mat", r'scipy.io.loadmat\(path\).*make_parts\(.*axes="HWCN"\)'),
         ("x.npy", "numpy.load"),
         ("cifar-10-python.tar.gz", "unpack it"),
+        ("t10k-labels-idx1-ubyte.gz", "give the folder of the four files"),
         ("x.parquet", "make_parts takes arrays"),
     ],
 )
