@@ -181,6 +181,49 @@ def test_fast_recipe_takes_any_data_and_saves_its_model(digits, tmp_path):
     assert f"{right:.2%}" == f"{accuracy[1]}%"
 
 
+def write_photographs(folder, rng):
+    """Write 90 training and 30 test photographs of three classes, each of one colour with noise, as a folder each."""
+    for part, count in (("train", 30), ("test", 10)):
+        for label, name in enumerate(("blue", "green", "red")):
+            (folder / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 120, (32, 32, 3), dtype=np.uint8)
+                pixels[..., 2 - label] += 100
+                Image.fromarray(pixels).save(folder / part / name / f"{index}.png")
+
+
+def test_cifar10_takes_folders_of_images_and_saves_its_model(tmp_path, rng):
+    write_photographs(tmp_path / "photographs", rng)
+    options = ["--data", tmp_path / "photographs", "--epochs", 4, "--output", tmp_path / "model.npz"]
+    result = run(*options, "--target-accuracy", 0.8, script="cifar10.py")
+    assert result.returncode == 0, result.stderr
+    accuracy = re.search(r"^test accuracy (\d+\.\d\d)% on 30 images$", result.stdout, re.MULTILINE)
+    assert float(accuracy[1]) >= 80
+    model = convnet.load_model(tmp_path / "model.npz")
+    paths = sorted((tmp_path / "photographs" / "test").glob("*/*.png"))
+    right = np.mean([name == path.parent.name for name, path in zip(model.classify(paths).names, paths, strict=True)])
+    assert right >= 0.8
+
+
+@pytest.mark.parametrize("script", ["tiny_mnist.py", "fashion.py"])
+def test_recipes_take_four_files_and_save_their_model(digits, tmp_path, script):
+    path = tmp_path / "model.npz"
+    options = ["--data", digits, "--epochs", 2, "--output", path]
+    result = run(*options, "--target-accuracy", 0.5, script=script)
+    assert result.returncode == 0, result.stderr
+    images, labels = convnet.load_mnist(digits)[2:]
+    right = (convnet.load_model(path).predict_images(images, flips=script == "fashion.py") == labels).mean()
+    assert f"test accuracy {right:.2%} on 1000 images" in result.stdout
+    result = run(*options, script=script)
+    assert result.returncode == 1
+    assert re.fullmatch(r"the test accuracy is below the target of 9\d\.\d\d%\n", result.stderr)
+
+
+def test_the_tiny_network_has_fewer_than_10_000_parameters(digits):
+    result = run("--data", digits, "--epochs", 1, "--target-accuracy", 0, script="tiny_mnist.py")
+    assert int(re.search(r"^([\d,]+) parameters$", result.stdout, re.MULTILINE)[1].replace(",", "")) < 10_000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fast_recipe", "inverted", "permuted", "five_epochs"])
 def test_examples_reach_what_they_promise(name):
