@@ -54,7 +54,7 @@ def small_solver(**options):
         (lambda: Momentum(0.1), "momentun", "momentum"),
         (lambda: Momentum(0.1), "clipnorm", "clip_norm"),
         (lambda: MaxPool2D(2), "strides", "stride"),
-        (lambda: MaxPool2D(2), "pad", "padding"),
+        (lambda: MaxPool2D(2), "paddings", "padding"),
         (lambda: Conv2D(1, 2, 3, rng=np.random.default_rng(0)), "dilations", "dilation"),
         (small_solver, "batchsize", "batch_size"),
     ],
@@ -76,7 +76,7 @@ def test_attributes_of_ones_own_are_kept():
     model, layer = small_model(), Dropout(0.5)
     for thing in (model, layer, SGD(0.1), small_solver()):
         thing.note = "mine"
-        thing.comment_on_this = 5
+        thing.comment_on_this = thing.best = thing.loss_of_mine = 5
         thing._stats = 1
         assert (thing.note, thing.comment_on_this, thing._stats) == ("mine", 5, 1)
 
@@ -93,6 +93,7 @@ class OwnLayer(Layer):
     def __init__(self, kernel, **pads):
         super().__init__()
         self.param, self.kernel, self.stat, self.pads = 1, kernel, 2, pads
+        self._checks, self._checked_attributes = [], 5
 
     def forward(self, x, rng=None):
         return x, None
@@ -223,8 +224,8 @@ def test_an_unknown_argument_like_no_other_is_pythons_error():
 
 def test_what_is_no_near_miss():
     known = ["learning_rate", "statistics", "class_names", "l2", "rng", "padding"]
-    for name in ("note", "name", "l", "p", "pa", "learner", "station", "classic_rock", "r", "status_line"):
-        assert meant_by(name, known) is None, name
+    for name in ("note", "name", "l", "p", "pa", "learner", "station", "classic_rock", "r", "status_line", "stat"):
+        assert meant_by(name, known, 0.45) is None, name
 
 
 def test_every_public_class_of_these_kinds_has_the_checks():

@@ -10,14 +10,16 @@ __all__ = ["Named", "meant_by"]
 
 # How alike two names have to be, as difflib measures it, for one to be a slip of the other.
 ALIKE = 0.85
+# An attribute with a smaller part of another one's letters is one of its own: `best` is not `best_state`.
+SHORTENED = 0.45
 
 
-def meant_by(name: str, known: Iterable[str]) -> str | None:
+def meant_by(name: str, known: Iterable[str], shortened: float = 0.0) -> str | None:
     """Return which of the known names is meant by another one, None if none seems to be.
 
     It is one that differs in case, underscores or a letter or two (``classnames``, ``momentun``); that the name begins
     (``pad`` of ``padding``) or shortens by leaving letters out (``stats`` of ``statistics``); or of whose words it has
-    the initials (``lr`` of ``learning_rate``).
+    the initials (``lr`` of ``learning_rate``). What is shortened keeps more than the part `shortened` of the letters.
 
     Examples
     --------
@@ -30,10 +32,10 @@ def meant_by(name: str, known: Iterable[str]) -> str | None:
         initials = "".join(word[:1] for word in other.split("_")) if "_" in other else None
         if plain in (whole, initials) or SequenceMatcher(None, plain, whole).ratio() >= ALIKE:
             return other
-        if len(plain) >= 3 and whole.startswith(plain):
-            return other
+        if len(plain) < 3 or len(plain) <= shortened * len(whole):
+            continue
         letters = iter(whole)
-        if len(plain) >= 5 and plain[:4] == whole[:4] and all(letter in letters for letter in plain):
+        if whole.startswith(plain) or (plain[:4] == whole[:4] and all(letter in letters for letter in plain)):
             return other
     return None
 
@@ -48,15 +50,15 @@ class Named:
     An unknown argument of the constructor is a TypeError anyway; here it names the argument that was meant, and says
     how a missing one is given. Setting an attribute that does not exist is an AttributeError if its name is nearly one
     that does, but not on objects of a user's own subclass, and not for the package itself: they may have attributes of
-    any name. Attributes of `_checks` are checked when they are set.
+    any name. Attributes of `_checked_attributes` are checked when they are set.
     """
 
     # The check of an attribute, which returns what is set.
-    _checks: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {}
+    _checked_attributes: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {}
     # How an argument without a default is given.
-    _required: ClassVar[Mapping[str, str]] = {}
+    _required_arguments: ClassVar[Mapping[str, str]] = {}
     # Where an argument belongs that is looked for here.
-    _elsewhere: ClassVar[Mapping[str, str]] = {}
+    _arguments_elsewhere: ClassVar[Mapping[str, str]] = {}
 
     def __new__(cls, *arguments: Any, **named: Any) -> Self:
         """Return a new object, after checking the names of the constructor's arguments."""
@@ -67,8 +69,8 @@ class Named:
     if not TYPE_CHECKING:  # a type checker would allow attributes of any name
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if name in self._checks:
-                value = self._checks[name](self, value)
+            if check := type(self)._checked_attributes.get(name):
+                value = check(self, value)
             elif name not in self.__dict__:
                 _check_attribute(self, name)
             object.__setattr__(self, name, value)
@@ -88,9 +90,9 @@ def _check_arguments(cls: type[Named], named: Mapping[str, Any]) -> None:
             continue
         if meant := meant_by(name, [other for other in names if other not in named]):
             raise TypeError(f"{cls.__name__}: unexpected argument {name!r}; did you mean {meant!r}?")
-        if place := meant_by(name, cls._elsewhere):
-            raise TypeError(f"{cls.__name__}: unexpected argument {name!r}; {cls._elsewhere[place]}")
-    for name, how in cls._required.items():
+        if place := meant_by(name, cls._arguments_elsewhere):
+            raise TypeError(f"{cls.__name__}: unexpected argument {name!r}; {cls._arguments_elsewhere[place]}")
+    for name, how in cls._required_arguments.items():
         wanted = parameters.get(name)
         if wanted and wanted.kind is wanted.KEYWORD_ONLY and wanted.default is wanted.empty and name not in named:
             raise TypeError(f"{cls.__name__}: missing argument {name!r}: {how}")
@@ -108,7 +110,7 @@ def _check_attribute(thing: Named, name: str) -> None:
         return
     names = (*vars(thing), *dir(cls))
     known = [other for other in names if not other.startswith("_") and not callable(getattr(cls, other, None))]
-    if meant := meant_by(name, known):
+    if meant := meant_by(name, known, SHORTENED):
         raise AttributeError(
             f"{cls.__name__}: it has no attribute {name!r}; did you mean {meant!r}? An attribute of your own needs a "
             "name that is less like it"

@@ -73,7 +73,7 @@ class Layer(Named):
     state: dict[str, npt.NDArray[Any]] = NOTHING  # type: ignore[assignment]
     branches: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
-    _required = MappingProxyType({"rng": "rng=numpy.random.default_rng(0), which draws the initial weights, for one"})
+    _required_arguments = MappingProxyType({"rng": "rng=numpy.random.default_rng(0), which draws the initial weights"})
     # How often an attribute was set, by which a plan knows that it was made of the layer as it is.
     _changes: int = 0
 

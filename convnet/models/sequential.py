@@ -104,7 +104,7 @@ class Sequential(Named):
     L2 regularisation: A. Krogh, J. A. Hertz, "A simple weight decay can improve generalization", 1992.
     """
 
-    _checks = MappingProxyType(
+    _checked_attributes = MappingProxyType(
         {
             "l2": lambda _, l2: as_number(l2, "l2", at_least=0),
             "rng": lambda self, rng: as_generator(rng, type(self).__name__),

@@ -81,7 +81,7 @@ class Optimizer(Named):
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
-    _checks = MappingProxyType(
+    _checked_attributes = MappingProxyType(
         {
             "learning_rate": lambda _, rate: as_number(rate, "learning_rate", above=0),
             "clip_norm": lambda _, norm: None if norm is None else as_number(norm, "clip_norm", above=0),

@@ -161,7 +161,7 @@ class Solver(Named):
         If a part has no example of a class, inputs seem not to be prepared, or the two parts in different ways.
     """
 
-    _elsewhere = NOT_HERE
+    _arguments_elsewhere = NOT_HERE
 
     def __init__(
         self,
