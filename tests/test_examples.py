@@ -182,8 +182,8 @@ def test_fast_recipe_takes_any_data_and_saves_its_model(digits, tmp_path):
 
 
 def write_photographs(folder, rng):
-    """Write 90 training and 30 test photographs of three classes, each of one colour with noise, as a folder each."""
-    for part, count in (("train", 30), ("test", 10)):
+    """Write 180 training and 30 test photographs of three classes, each of one colour with noise, as a folder each."""
+    for part, count in (("train", 60), ("test", 10)):
         for label, name in enumerate(("blue", "green", "red")):
             (folder / part / name).mkdir(parents=True)
             for index in range(count):
@@ -194,7 +194,7 @@ def write_photographs(folder, rng):
 
 def test_cifar10_takes_folders_of_images_and_saves_its_model(tmp_path, rng):
     write_photographs(tmp_path / "photographs", rng)
-    options = ["--data", tmp_path / "photographs", "--epochs", 4, "--output", tmp_path / "model.npz"]
+    options = ["--data", tmp_path / "photographs", "--epochs", 8, "--output", tmp_path / "model.npz"]
     result = run(*options, "--target-accuracy", 0.8, script="cifar10.py")
     assert result.returncode == 0, result.stderr
     accuracy = re.search(r"^test accuracy (\d+\.\d\d)% on 30 images$", result.stdout, re.MULTILINE)
@@ -208,7 +208,7 @@ def test_cifar10_takes_folders_of_images_and_saves_its_model(tmp_path, rng):
 @pytest.mark.parametrize("script", ["tiny_mnist.py", "fashion.py"])
 def test_recipes_take_four_files_and_save_their_model(digits, tmp_path, script):
     path = tmp_path / "model.npz"
-    options = ["--data", digits, "--epochs", 2, "--output", path]
+    options = ["--data", digits, "--epochs", 6, "--output", path]
     result = run(*options, "--target-accuracy", 0.5, script=script)
     assert result.returncode == 0, result.stderr
     images, labels = convnet.load_mnist(digits)[2:]

@@ -6,8 +6,6 @@ The `as_*` functions return the argument in the form that the kernels need. The 
 import functools
 import inspect
 import operator
-import sys
-import warnings
 from collections.abc import Callable, Sequence
 from math import inf, isfinite
 from typing import Any
@@ -39,7 +37,6 @@ __all__ = [
     "listed",
     "output_size",
     "takes_keyword",
-    "warn",
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -288,11 +285,3 @@ def takes_keyword(function: Callable[..., Any], name: str) -> bool:
     if named is not None and named.kind is not inspect.Parameter.POSITIONAL_ONLY:
         return True
     return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-
-
-def warn(message: str) -> None:
-    """Warn, and name the line outside of the package that led here."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("convnet."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)

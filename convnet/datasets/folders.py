@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_flag, count_of, listed, warn
+from convnet.core.checks import as_flag, count_of, listed
+from convnet.core.surprises import warn
 from convnet.datasets.image_data import ImageData, checked_names, warn_of_missing
 from convnet.datasets.image_reader import ImageReader, Images, Size, in_threads, opened, turned_size
 from convnet.formats.files import PathLike, as_path
@@ -94,7 +95,7 @@ def load_folder(
 
     Warns
     -----
-    UserWarning
+    ConvnetWarning
         If files are skipped, or a part has no image of a class.
 
     Notes

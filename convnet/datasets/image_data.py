@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_array, as_shape, listed, warn
+from convnet.core.checks import as_array, as_shape, listed
+from convnet.core.surprises import warn
 from convnet.datasets.image_reader import ImageReader, Images
 
 __all__ = [
@@ -96,7 +97,7 @@ def make_parts(
 
     Warns
     -----
-    UserWarning
+    ConvnetWarning
         If a part has no image of a class that another part has.
 
     Examples

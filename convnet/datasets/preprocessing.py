@@ -285,7 +285,7 @@ def preprocess(
 
     Warns
     -----
-    UserWarning
+    ConvnetWarning
         If the training or the validation part has no image of a class that the other has, as when the images are
         sorted by class.
     """
@@ -356,7 +356,7 @@ def preprocess_parts(
 
     Warns
     -----
-    UserWarning
+    ConvnetWarning
         If a part has no image of a class.
     """
     if not isinstance(parts, Mapping) or not all(isinstance(part, ImageData) for part in parts.values()):

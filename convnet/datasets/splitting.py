@@ -56,7 +56,7 @@ def split(
 
     Warns
     -----
-    UserWarning
+    ConvnetWarning
         If a part has no image of a class, which happens to classes of few images. The message names them.
 
     Notes

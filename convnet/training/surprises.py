@@ -36,8 +36,8 @@ DIVERGED = 10.0
 RECENT = 50
 # Examples on which a layer's units are looked at, and the share of constant units that is worth a warning.
 EXAMPLES_OF_UNITS, CONSTANT_UNITS = 50, 0.9
-# Fewer validation examples may be alike, and predicted alike, by chance.
-FEWEST_EXAMPLES = 20
+# Fewer validation examples may be alike, and predicted alike, by chance; and fewer losses may be high for a moment.
+FEWEST = 20
 # Classes that a message names.
 NAMED = 5
 
@@ -75,7 +75,7 @@ class Surprises:
                 f"x_train {found} ({train}); a network learns well from inputs with a mean near 0 and a standard "
                 "deviation near 1: take what preprocess returns, or subtract the mean and divide by the deviation",
             )
-        elif len(data["validation"][0]) >= FEWEST_EXAMPLES and _differ(train, validation):
+        elif len(data["validation"][0]) >= FEWEST and _differ(train, validation):
             self._warn(
                 "inputs",
                 f"x_train and x_validation seem to be prepared in different ways ({train}, and {validation}); prepare "
@@ -103,7 +103,10 @@ class Surprises:
 
     def look_at_loss(self, model: Sequential, data: Mapping[str, Part], state: TrainingState, rate: float) -> None:
         """Warn, after an epoch, of a loss that is finite and far above that of the untrained model."""
-        first, recent = state.loss_history[0], float(np.median(state.loss_history[-RECENT:]))
+        losses = state.loss_history
+        if len(losses) < FEWEST:
+            return
+        first, recent = losses[0], float(np.median(losses[-min(RECENT, len(losses) // 2) :]))
         if not 0 < DIVERGED * first < recent:
             return
         labels = data["train"][1][:RECENT]
@@ -146,7 +149,7 @@ class Surprises:
             f"; try a smaller learning rate than {rate:g}, or one that grows at first, such as that of OneCycle, and "
             "look at how the inputs are prepared"
         )
-        if is_constant and len(x) >= FEWEST_EXAMPLES and (labels != labels[0]).any():
+        if is_constant and len(x) >= FEWEST and (labels != labels[0]).any():
             self._warn(
                 "predictions",
                 f"at the end of the training the model predicts one and the same for all {len(x)} validation examples, "

@@ -105,6 +105,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         samples = load_mnist()[2:]
     if samples is not None:
         rounded = Sequential(copy.deepcopy(list(model.layers.values())), model.input_shape)
+        rounded.statistics = statistics
         rounded.load_params({name: halves.astype(np.float64) * scale for name, (halves, scale) in params.items()})
         inputs, shown, labels = _checked_samples(samples, model, statistics)
         try:

@@ -17,6 +17,9 @@ from convnet.core import threads
 from convnet.core.quota import cpu_quota
 from convnet.core.threads import in_parts
 
+# Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
+pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+
 PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 PROCESSORS = max(1, int(min(PROCESSORS, cpu_quota())))
 

@@ -24,6 +24,7 @@ from convnet import (
     binary_loss,
     find_learning_rate,
 )
+from convnet.training.surprises import Surprises
 
 
 def images_data(n=60, classes=3, seed=0):
@@ -162,6 +163,23 @@ def test_a_training_that_is_stopped_before_its_first_epoch_ends_says_so():
 
     (message,) = told(lambda: train(images_data(), SGD(1e-4), callbacks=[Stop()]))
     assert "again: the training ended before the next accuracy check; train to the end of an epoch" in message
+
+
+def test_a_few_losses_that_are_high_for_a_moment_are_no_divergence():
+    solver = Solver(small_model(), images_data(), SGD(0.1))
+    for losses, expected in (
+        ([3.0] + [300.0] * 5, 0),
+        ([3.0] + [300.0] * 15 + [0.5] * 20, 0),
+        ([3.0] * 60 + [29.0] * 60, 0),
+        ([3.0] + [0.5] * 40 + [31.0] * 60, 1),
+        ([3.0] * 10 + [31.0] * 12, 1),
+        ([0.001] + [0.5] * 60, 0),  # no more than that of a model that knows nothing
+        ([0.001] + [12.0] * 60, 1),
+        ([-3.0] + [300.0] * 60, 0),  # of a loss that may be negative nobody knows what is large
+    ):
+        solver.state.loss_history[:] = losses
+        look = Surprises().look_at_loss
+        assert len(told(lambda: look(solver.model, solver.data, solver.state, 0.1))) == expected, losses  # noqa: B023
 
 
 def test_the_diverged_loss_of_a_model_that_was_trained_before_is_not_one():
