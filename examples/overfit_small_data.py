@@ -9,6 +9,7 @@ python examples/overfit_small_data.py
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 import convnet
@@ -37,6 +38,7 @@ def main() -> int:
         # 3. Training: Adam at 1e-3. An epoch of 100 images is only two iterations, so that there are 100 iterations in
         # all, and 40 with 10 images. Published curves of this experiment name vanilla SGD with a rate of 1e-3, which in
         # 100 iterations hardly moves the loss; what learns as fast as they show is Adam.
+        warnings.simplefilter("ignore", convnet.ConvnetWarning)  # so few images lack classes
         solver = convnet.Solver(model, few, convnet.Adam(1e-3), batch_size=50, epochs=epochs, seed=options.seed)
         solver.train()
 
