@@ -131,7 +131,7 @@ def main():
     options = parser.parse_args()
     recipe = example.BEST if options.best else example.SMALL
     recipe = recipe._replace(epochs=options.epochs or recipe.epochs)
-    data, statistics = example.load(options.data)
+    data, statistics, _ = example.load(options.data)
     torch.set_num_threads(convnet.get_num_threads())
     libraries = {f"convnet {convnet.__version__}": train_here, f"PyTorch {torch.__version__}": train_in_pytorch}
     print(f"{convnet.get_num_threads()} threads each, {recipe.epochs} epochs\n")

@@ -49,11 +49,11 @@ SMALL = Recipe((32, 64, 128), 10, 0.88)
 BEST = Recipe((64, 256, 256), 30, 0.93)
 
 
-def load(folder: Path) -> tuple[dict[str, np.ndarray], convnet.Statistics]:
-    """Return the photographs as raw images, one in fifty of the training set held back for validation."""
+def load(folder: Path) -> tuple[dict[str, np.ndarray], convnet.Statistics, tuple[str, ...]]:
+    """Return raw photographs, of which one in fifty is held back for validation, statistics, and the classes."""
     parts = convnet.load_data(folder)
     held_back = convnet.split(*parts["train"], validation=0.02)
-    return convnet.preprocess_parts({**held_back, "test": parts["test"]}, keep_uint8=True)
+    return *convnet.preprocess_parts({**held_back, "test": parts["test"]}, keep_uint8=True), parts["train"].class_names
 
 
 def whitening(images: np.ndarray) -> Initializer:
@@ -164,10 +164,11 @@ def main() -> None:
     target = recipe.target if options.target_accuracy is None else options.target_accuracy
 
     # 1. Data. The photographs stay bytes; the model prepares each minibatch. The test ones are not looked at before 4.
-    data, statistics = load(options.data)
+    data, statistics, classes = load(options.data)
 
     # 2. Model.
     model = make_model(data, statistics, recipe, options.seed)
+    model.class_names = classes
     print(model.summary())
 
     # 3. Training.

@@ -98,7 +98,14 @@ def main() -> None:
                 curve = AccuracyCurve(steps)
                 epochs = -(-50 * options.steps // len(data["x_train"]))
                 solver = convnet.Solver(
-                    model, data, make_optimizer(), batch_size=50, epochs=epochs, seed=options.seed, callbacks=[curve]
+                    model,
+                    data,
+                    make_optimizer(),
+                    batch_size=50,
+                    epochs=epochs,
+                    seed=options.seed,
+                    callbacks=[curve],
+                    restore_best=False,
                 )
                 start = time.perf_counter()
                 solver.train()
