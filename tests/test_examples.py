@@ -154,7 +154,7 @@ def test_small_data_are_learnt_by_heart(tmp_path):
 
 
 def test_every_row_of_the_table_is_compared(tmp_path):
-    result = run("--output", tmp_path, "--steps", 7, "--hidden-size", 40, script="compare_options.py")
+    result = run("--output", tmp_path, "--steps", 7, script="compare_options.py")
     assert result.returncode == 0, result.stderr
     rows = re.findall(r"^(\S.*?\S)  +(\S.*?\S)  +\S+ at \S+ +\S+ +\d+\.\d\d% +\S+ s$", result.stdout, re.MULTILINE)
     assert {row for row, _ in rows} == {
