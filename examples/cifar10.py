@@ -2,7 +2,7 @@
 
 The network is that of K. Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024, without its bias-only
 normalization: three blocks of two 3x3 convolutions, the first one with pooling behind it, between a 3x3 convolution
-and one Affine layer. What makes it learn fast, chosen on photographs held back from the training set:
+and one Affine layer. What makes it learn fast:
 
 - a first convolution that starts as the whitening of the photographs' patches: its outputs are then uncorrelated and
   of one variance, which no random filters give;

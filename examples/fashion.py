@@ -1,7 +1,6 @@
-"""93.5 % of Fashion-MNIST's test images: ten kinds of clothes, grey, 28 x 28 pixels.
+"""Train a small network on Fashion-MNIST: ten kinds of clothes, grey, 28 x 28 pixels.
 
-Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017) has the files of MNIST, and is harder: ConvNet1 with the settings
-of train.py stays near 92 %. What this network has beside it, chosen on images held back from the training set:
+Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017) has the files of MNIST, and is harder. What this network has:
 
 - five convolutions with batch normalization, of which the last four have 3x3 filters;
 - images shifted by up to two pixels, and half of them mirrored; a prediction is the mean of both ways;

@@ -1,8 +1,8 @@
-"""99.5 % of the MNIST test digits with fewer than 10,000 parameters.
+"""Train a network of fewer than 10,000 parameters on the MNIST digits.
 
 ConvNet1 has 3 million parameters, nearly all of them in the Affine layer that looks at 6,272 features at once. This
 network has no such layer: six small convolutions see further and further, and at last each of 16 channels is averaged
-over the whole image. What makes so small a network good, chosen on images held back from the training set:
+over the whole image. What makes so small a network good:
 
 - batch normalization behind every convolution, which allows a large learning rate;
 - pooling right behind the second and the fourth convolution, so that the third and the fifth see twice as far;
