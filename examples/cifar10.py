@@ -45,8 +45,8 @@ class Recipe(NamedTuple):
     target: float
 
 
-SMALL = Recipe((32, 64, 128), 10, 0.88)
-BEST = Recipe((64, 256, 256), 30, 0.93)
+SMALL = Recipe((32, 64, 128), 10, 0.84)
+BEST = Recipe((64, 256, 256), 30, 0.9)
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], convnet.Statistics, tuple[str, ...]]:
