@@ -1,15 +1,15 @@
-"""Train a small network on CIFAR-10, photographs of ten classes, in minutes, or with --best a better one in an hour.
+"""Train a small network on CIFAR-10, photographs of ten classes, or with --best a larger one for longer.
 
 The network is that of K. Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024, without its bias-only
 normalization: three blocks of two 3x3 convolutions, the first one with pooling behind it, between a 3x3 convolution
-and one Affine layer. What makes it learn fast:
+and one Affine layer. What it has besides:
 
 - a first convolution that starts as the whitening of the photographs' patches: its outputs are then uncorrelated and
-  of one variance, which no random filters give;
+  of about one variance;
 - other convolutions that start as the identity, for as many filters as there are channels: the network begins as a
   shallow one;
 - batch normalization, and a learning rate that rises for three tenths of the way and then falls to nothing;
-- label smoothing, without which a network of this size learns the training labels by heart;
+- label smoothing, so that the network does not become too sure of the training labels;
 - photographs shifted by up to two pixels, and half of them mirrored; a prediction is the mean of both ways.
 
 DIR holds the folders train/CLASS and test/CLASS of images, or the unpacked files of the Python or the binary version.
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="folders of images, or CIFAR's own files"
     )
-    parser.add_argument("--best", action="store_true", help="a larger network, for about an hour on two processors")
+    parser.add_argument("--best", action="store_true", help="a larger network, for longer")
     parser.add_argument("--epochs", type=int, help=f"(default: {SMALL.epochs}, or {BEST.epochs} with --best)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument(

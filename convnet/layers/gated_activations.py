@@ -31,7 +31,7 @@ class GELU(Activation):
     ----------
     approximate : bool
         If True, the gate is ``0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))`` instead of Phi(x), as in models
-        that were trained with it. It is faster in float64 alone.
+        that were trained with it. It is faster.
 
     Raises
     ------

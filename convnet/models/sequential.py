@@ -511,9 +511,7 @@ class Sequential(Named):
         TypeError
             If x does not hold real numbers.
         """
-        scores = (
-            self.scores(x, flips=True) if as_flag(flips, "flips") else self.scores(x)
-        )  # a subclass's may have no `flips`
+        scores = self.scores(x, **_flips_of(flips))
         return labels_of(self.loss_function).probabilities(scores)
 
     def predict(self, x: npt.ArrayLike, *, flips: bool = False) -> npt.NDArray[Any]:
@@ -529,7 +527,7 @@ class Sequential(Named):
         TypeError
             If x does not hold real numbers.
         """
-        scores = self.scores(x, flips=True) if as_flag(flips, "flips") else self.scores(x)
+        scores = self.scores(x, **_flips_of(flips))
         unknown = np.isnan(scores)
         if unknown.any():
             n = int(unknown.any(axis=1).argmax())
@@ -560,8 +558,7 @@ class Sequential(Named):
         TypeError
             If the images are not uint8.
         """
-        prepared = self._prepared(images, "predict_images")
-        return self.predict(prepared, flips=True) if as_flag(flips, "flips") else self.predict(prepared)
+        return self.predict(self._prepared(images, "predict_images"), **_flips_of(flips))
 
     def classify(self, images: Any, *, flips: bool = False) -> Predictions:
         """Return the names of the classes of images of any kind, and the probabilities.
@@ -591,10 +588,7 @@ class Sequential(Named):
             raise ValueError(
                 f"classify: expected a model of one class an example, got one of {kind!r}; see predict_images"
             )
-        prepared = self._prepared(images, "classify")
-        probabilities = (
-            self.probabilities(prepared, flips=True) if as_flag(flips, "flips") else self.probabilities(prepared)
-        )
+        probabilities = self.probabilities(self._prepared(images, "classify"), **_flips_of(flips))
         names = self.class_names or [str(label) for label in range(self.num_classes)]
         return Predictions([names[label] for label in probabilities.argmax(axis=1)], probabilities)
 
@@ -621,3 +615,8 @@ class Sequential(Named):
 
     def _check_input(self, x: npt.ArrayLike) -> FloatArray:
         return as_inputs(x, type(self).__name__, self.input_shape, self._dtype, self.statistics)
+
+
+def _flips_of(flips: bool) -> dict[str, Any]:
+    """Return the keyword argument for a method that a user's subclass may have without `flips`."""
+    return {"flips": True} if as_flag(flips, "flips") else {}
