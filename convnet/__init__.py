@@ -6,6 +6,11 @@
 >>> solver.train()  # doctest: +SKIP
 """
 
+import sys
+from importlib import import_module
+
+from convnet.core.version import __version__ as __version__
+
 try:
     import convnet._kernels  # noqa: F401
 except ImportError as error:
@@ -16,207 +21,54 @@ except ImportError as error:
         f"{Path(__file__).parent.parent}, or, after `pip install .`, start Python outside that folder"
     ) from None
 
-from convnet import functional, naive, webpage
-from convnet.core.surprises import ConvnetWarning
-from convnet.core.threads import get_num_threads, set_num_threads, show_config
-from convnet.core.version import __version__ as __version__
-from convnet.core.workspace import Workspace
-from convnet.datasets import (
-    Augmentation,
-    ImageData,
-    ImageReader,
-    Mixture,
-    Mixup,
-    Statistics,
-    load_cifar,
-    load_csv,
-    load_data,
-    load_folder,
-    load_idx,
-    load_mnist,
-    load_npz,
-    load_prepared,
-    make_parts,
-    prepare_digit,
-    preprocess,
-    preprocess_parts,
-    read_idx,
-    save_prepared,
-    split,
-)
-from convnet.layers import (
-    GELU,
-    Affine,
-    AveragePool2D,
-    BatchNorm2D,
-    BinaryLabels,
-    ClassLabels,
-    Conv2D,
-    Dropout,
-    GlobalAveragePool,
-    Labels,
-    Layer,
-    LeakyReLU,
-    MaxPool2D,
-    RealLabels,
-    ReLU,
-    Residual,
-    Sigmoid,
-    SiLU,
-    Tanh,
-    balanced_weights,
-    binary_loss,
-    glorot_normal,
-    glorot_uniform,
-    gradient_error,
-    he_normal,
-    he_uniform,
-    softmax_loss,
-    svm_loss,
-    takes_labels,
-)
-from convnet.models import ConvNet1, Sequential, load_model, load_tutorial_model, save_model
-from convnet.plotting import (
-    FilterAnimation,
-    plot_confusion,
-    plot_curves,
-    plot_errors,
-    plot_examples,
-    plot_filters,
-    plot_learning_rates,
-    plot_predictions,
-    plot_profile,
-    plot_training,
-)
-from convnet.training import (
-    SGD,
-    Adadelta,
-    Adam,
-    Callback,
-    Checkpoint,
-    Constant,
-    CosineDecay,
-    EarlyStopping,
-    EpochDecay,
-    LearningRates,
-    Momentum,
-    Muon,
-    OneCycle,
-    Optimizer,
-    PlateauDecay,
-    ProgressBar,
-    RMSProp,
-    Solver,
-    StepDecay,
-    balanced_accuracy,
-    calibration_error,
-    confusion_matrix,
-    f1_score,
-    find_learning_rate,
-    precision,
-    recall,
-    top_k_accuracy,
-)
+# The modules that the package's names are in. Each is imported when one of its names is first asked for, so that
+# `import convnet` is quick. __init__.pyi tells type checkers the same.
+_NAMES_IN = {
+    "convnet.core.surprises": "ConvnetWarning",
+    "convnet.core.threads": "get_num_threads set_num_threads show_config",
+    "convnet.core.workspace": "Workspace",
+    "convnet.datasets": (
+        "Augmentation ImageData ImageReader Mixture Mixup Statistics load_cifar load_csv load_data "
+        "load_folder load_idx load_mnist load_npz load_prepared make_parts prepare_digit preprocess "
+        "preprocess_parts read_idx save_prepared split"
+    ),
+    "convnet.layers": (
+        "Affine AveragePool2D BatchNorm2D BinaryLabels ClassLabels Conv2D Dropout GELU GlobalAveragePool "
+        "Labels Layer LeakyReLU MaxPool2D ReLU RealLabels Residual SiLU Sigmoid Tanh balanced_weights "
+        "binary_loss glorot_normal glorot_uniform gradient_error he_normal he_uniform softmax_loss svm_loss "
+        "takes_labels"
+    ),
+    "convnet.models": "ConvNet1 Sequential load_model load_tutorial_model save_model",
+    "convnet.plotting": (
+        "FilterAnimation plot_confusion plot_curves plot_errors plot_examples plot_filters "
+        "plot_learning_rates plot_predictions plot_profile plot_training"
+    ),
+    "convnet.training": (
+        "Adadelta Adam Callback Checkpoint Constant CosineDecay EarlyStopping EpochDecay LearningRates "
+        "Momentum Muon OneCycle Optimizer PlateauDecay ProgressBar RMSProp SGD Solver StepDecay "
+        "balanced_accuracy calibration_error confusion_matrix f1_score find_learning_rate precision recall "
+        "top_k_accuracy"
+    ),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}
+_MODULES = ("functional", "naive", "webpage")
+_PACKAGES = ("core", "datasets", "formats", "layers", "models", "plotting", "training")
 
-__all__ = [
-    "GELU",
-    "SGD",
-    "Adadelta",
-    "Adam",
-    "Affine",
-    "Augmentation",
-    "AveragePool2D",
-    "BatchNorm2D",
-    "BinaryLabels",
-    "Callback",
-    "Checkpoint",
-    "ClassLabels",
-    "Constant",
-    "Conv2D",
-    "ConvNet1",
-    "ConvnetWarning",
-    "CosineDecay",
-    "Dropout",
-    "EarlyStopping",
-    "EpochDecay",
-    "FilterAnimation",
-    "GlobalAveragePool",
-    "ImageData",
-    "ImageReader",
-    "Labels",
-    "Layer",
-    "LeakyReLU",
-    "LearningRates",
-    "MaxPool2D",
-    "Mixture",
-    "Mixup",
-    "Momentum",
-    "Muon",
-    "OneCycle",
-    "Optimizer",
-    "PlateauDecay",
-    "ProgressBar",
-    "RMSProp",
-    "ReLU",
-    "RealLabels",
-    "Residual",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Solver",
-    "Statistics",
-    "StepDecay",
-    "Tanh",
-    "Workspace",
-    "balanced_accuracy",
-    "balanced_weights",
-    "binary_loss",
-    "calibration_error",
-    "confusion_matrix",
-    "f1_score",
-    "find_learning_rate",
-    "functional",
-    "get_num_threads",
-    "glorot_normal",
-    "glorot_uniform",
-    "gradient_error",
-    "he_normal",
-    "he_uniform",
-    "load_cifar",
-    "load_csv",
-    "load_data",
-    "load_folder",
-    "load_idx",
-    "load_mnist",
-    "load_model",
-    "load_npz",
-    "load_prepared",
-    "load_tutorial_model",
-    "make_parts",
-    "naive",
-    "plot_confusion",
-    "plot_curves",
-    "plot_errors",
-    "plot_examples",
-    "plot_filters",
-    "plot_learning_rates",
-    "plot_predictions",
-    "plot_profile",
-    "plot_training",
-    "precision",
-    "prepare_digit",
-    "preprocess",
-    "preprocess_parts",
-    "read_idx",
-    "recall",
-    "save_model",
-    "save_prepared",
-    "set_num_threads",
-    "show_config",
-    "softmax_loss",
-    "split",
-    "svm_loss",
-    "takes_labels",
-    "top_k_accuracy",
-    "webpage",
-]
+__all__ = sorted([*_MODULE_OF, *_MODULES])
+
+
+def __getattr__(name: str) -> object:
+    """Import a name of the package, or one of its modules."""
+    if name in _MODULE_OF:
+        value = getattr(import_module(_MODULE_OF[name]), name)
+    elif name in (*_MODULES, *_PACKAGES):
+        value = import_module(f"convnet.{name}")
+    else:
+        raise AttributeError(f"module 'convnet' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the names of the package."""
+    return sorted({*globals(), *__all__})
