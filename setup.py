@@ -5,7 +5,6 @@ CONVNET_DEBUG=1 in the environment builds it with bounds checks and without opti
 
 import os
 import shutil
-import subprocess
 import sysconfig
 from pathlib import Path
 
@@ -19,7 +18,7 @@ DEBUG = os.environ.get("CONVNET_DEBUG", "0") not in ("", "0")
 # No -ffast-math: with gcc before 13 it changes how the whole process treats subnormal numbers. These four
 # let sums be vectorised and leave NaN, infinity and subnormals as they are.
 OPTIMISE = ["-O3", "-fno-math-errno", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"]
-CHECK = ["-O1", "-g", "-UNDEBUG"]
+CHECK = ["-O1", "-g1", "-UNDEBUG"]
 # What asks for debug symbols, or needs them for its reports.
 SYMBOLS = ("-g", "-fsanitize")
 
@@ -46,8 +45,9 @@ class BuildExt(build_ext):
             for extension in self.extensions:
                 extension.extra_compile_args += ["-pthread", *(CHECK if DEBUG else OPTIMISE)]
                 extension.extra_link_args += ["-pthread"]
-                if not DEBUG and not self.wants_symbols() and self.strips():
-                    extension.extra_link_args += ["-Wl,--strip-debug"]
+                if not DEBUG and not self.wants_symbols():
+                    # Python's own flags often have -g: the compiler would take twice as long, for symbols of no use.
+                    extension.extra_compile_args += ["-g0"]
                 extension.libraries += ["m"]
         super().build_extensions()
 
@@ -55,16 +55,6 @@ class BuildExt(build_ext):
         """Return whether the user's own flags, not those that Python was built with, ask for debug symbols."""
         own = f"{os.environ.get('CFLAGS', '')} {os.environ.get('LDFLAGS', '')}".split()
         return any(flag.startswith(SYMBOLS) and flag != "-g0" for flag in own)
-
-    def strips(self):
-        """Return whether the linker leaves debug symbols out when it is told to, as GNU's and its likes do."""
-        try:
-            answer = subprocess.run(
-                [*self.compiler.linker_so, "-Wl,--version"], capture_output=True, text=True, timeout=60, check=False
-            ).stdout
-        except (OSError, subprocess.SubprocessError):
-            return False
-        return any(name in answer for name in ("GNU", "LLD", "mold"))
 
     def require_compiler(self, name):
         if shutil.which(name) is None:
