@@ -21,11 +21,13 @@ except ImportError as error:
         f"{Path(__file__).parent.parent}, or, after `pip install .`, start Python outside that folder"
     ) from None
 
-# The modules that the package's names are in. Each is imported when one of its names is first asked for, so that
-# `import convnet` is quick. __init__.pyi tells type checkers the same.
+# This one sets the instruction set and the number of threads from the environment.
+from convnet.core.threads import get_num_threads, set_num_threads, show_config
+
+# The modules that the other names of the package are in. Each is imported when one of its names is first asked for, so
+# that `import convnet` is quick. __init__.pyi tells type checkers the same.
 _NAMES_IN = {
     "convnet.core.surprises": "ConvnetWarning",
-    "convnet.core.threads": "get_num_threads set_num_threads show_config",
     "convnet.core.workspace": "Workspace",
     "convnet.datasets": (
         "Augmentation ImageData ImageReader Mixture Mixup Statistics load_cifar load_csv load_data "
@@ -54,18 +56,20 @@ _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in na
 _MODULES = ("functional", "naive", "webpage")
 _PACKAGES = ("core", "datasets", "formats", "layers", "models", "plotting", "training")
 
-__all__ = sorted([*_MODULE_OF, *_MODULES])
+__all__ = ["get_num_threads", "set_num_threads", "show_config"]
+__all__ += sorted([*_MODULE_OF, *_MODULES])
 
 
 def __getattr__(name: str) -> object:
     """Import a name of the package, or one of its modules."""
-    if name in _MODULE_OF:
-        value = getattr(import_module(_MODULE_OF[name]), name)
-    elif name in (*_MODULES, *_PACKAGES):
-        value = import_module(f"convnet.{name}")
-    else:
+    if name not in (*__all__, *_PACKAGES):
         raise AttributeError(f"module 'convnet' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
-    globals()[name] = value
+    home = _MODULE_OF.get(name, f"convnet.{name}")
+    try:
+        module = import_module(home)
+    except AttributeError as error:  # which would read as if the name did not exist
+        raise ImportError(f"{home} cannot be imported: {error}") from error
+    value = globals()[name] = getattr(module, name) if name in _MODULE_OF else module
     return value
 
 

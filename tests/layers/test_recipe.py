@@ -43,7 +43,7 @@ def missing_steps(layer_class, cases=CASES, page=None):
         ),
         "3: its name in LAYERS of convnet/layers/__init__.py": layers.LAYERS.get(name) is layer_class,
         "3: its name in the import list of convnet/layers/__init__.py": name in layers.__all__,
-        "3: its name in the import list of convnet/__init__.py": name in convnet.__all__,
+        "3: its name in _NAMES_IN of convnet/__init__.py": name in convnet.__all__,
         "4: its entry in LAYERS of convnet/webpage/network.js": name in page_entries(page),
         "5: a row in tests/layer_cases.py": made is not None,
     }
