@@ -10,7 +10,6 @@ kernels/, one idea a file:
     columns.pxi           rows of im2col's columns
     algorithms.pxi        which algorithm computes a convolution
     packing.pxi           a convolution's weight as its algorithm reads it
-    depthwise.pxi         depthwise convolution at an instruction set
     average_pooling.pxi   average pooling; channels_last_pooling.pxi has that of 2x2 windows at an instruction set
     elementwise.pxi       activations
     normalization.pxi     batch normalization
@@ -33,7 +32,7 @@ import contextvars
 import sys
 
 from cython cimport floating
-from libc.math cimport INFINITY, M_2_SQRTPI, M_SQRT1_2, erfc, exp, fabs, fabsf, floor, log, sqrt, sqrtf
+from libc.math cimport INFINITY, M_2_SQRTPI, M_SQRT1_2, erfc, exp, fabs, floor, log, sqrt, sqrtf
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -186,8 +185,6 @@ def col2im(
             fold(g.level, g.w, g.channels, &cols[n, 0, 0], phases, &x[n, 0, 0, 0])
 
 
-include "kernels/depthwise.pxi"
-
 # ------------------------------------------------------------------------------------------------ convolution
 
 # Rows of the weight gradient's sums, (c, i, j), that a task adds and transposes.
@@ -254,11 +251,6 @@ cdef inline void forward_image(
     while row < whole.out_h:
         w = block_of(whole, row, min(row + s.block, whole.out_h))
         columns = w.out_h * w.out_w
-        if floating is float:
-            if is_depthwise(s):
-                depthwise_forward(s, w, x, phases, weight, bias, y + row * whole.out_w)
-                row += s.block
-                continue
         unfold(s.level, w, s.channels, x, phases, cols)
         for g in range(s.groups):
             product_of_blocks(
@@ -305,14 +297,6 @@ cdef inline void backward_batch(
         while row < whole.out_h:
             w = block_of(whole, row, min(row + s.block, whole.out_h))
             columns = w.out_h * w.out_w
-            if floating is float:
-                if is_depthwise(s):
-                    if need_dweight:
-                        depthwise_weight_gradient(s, w, x, phases, dy + row * whole.out_w, dweight)
-                    if need_dx:
-                        depthwise_input_gradient(s, w, dy + row * whole.out_w, weight, phases, cols, dx)
-                    row += s.block
-                    continue
             if need_dweight:
                 unfold(s.level, w, s.channels, x, phases, cols)
                 for g in range(s.groups):
@@ -419,7 +403,7 @@ def conv2d_forward(
         if packed is not None:
             native.packed = <float*>at_line(&packed[0])
         with nogil:
-            for group in range(g.groups):
+            for group in range(groups_of(g)):
                 of_group = group_of(g, native, group)
                 simd_convolution_forward(g.level, &of_group, threads)
 
@@ -490,7 +474,7 @@ def conv2d_backward(
             native.dweight, native.dbias = &dweight[0, 0, 0, 0], &dbias[0]
             native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, directions
             with nogil:
-                for group in range(g.groups):
+                for group in range(groups_of(g)):
                     of_group = group_of(g, native, group)
                     simd_convolution_gradients(g.level, &of_group, threads)
         if need_dx and g.input != IM2COL:
@@ -498,7 +482,7 @@ def conv2d_backward(
             native.x, native.weight, native.scratch = &dx[0, 0, 0, 0], &weight[0, 0, 0, 0], &scratch[0]
             native.outputs.dy, native.outputs.y, native.outputs.codes = gradients, outputs, directions
             with nogil:
-                for group in range(g.groups):
+                for group in range(groups_of(g)):
                     of_group = group_of(g, native, group)
                     simd_convolution_forward(g.level, &of_group, threads)
 

@@ -1,52 +1,75 @@
 """The kernels of GELU, SiLU, global average pooling and moving averages, on arrays with no memory behind them."""
 
+from functools import partial
+from math import erfc
+
 import numpy as np
 import pytest
 from cases import normal, numbers, tolerance
-from guarded import at_the_end_of_memory
+from guarded import at_the_end_of_memory, using
 
 from convnet import _kernels, naive
 
+GATES = {
+    "normal": (_kernels.Gate(), naive.gelu_forward, naive.gelu_backward),
+    "nearly normal": (
+        _kernels.Gate(2 * np.sqrt(2 / np.pi), 2 * np.sqrt(2 / np.pi) * 0.044715),
+        partial(naive.gelu_forward, approximate=True),
+        partial(naive.gelu_backward, approximate=True),
+    ),
+    "sigmoid": (_kernels.Gate(1), naive.silu_forward, naive.silu_backward),
+}
 
-@pytest.mark.parametrize("size", [1, 7, 1001])
-@pytest.mark.parametrize("is_in_place", [False, True])
-def test_gates_from_exponentials_of_elementwise_functions(rng, dtype, size, is_in_place):
+
+@pytest.fixture(params=_kernels.INSTRUCTION_SETS)
+def instruction_set(request):
+    with using(request.param):
+        yield request.param
+
+
+@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("size", [0, 1, 7, 16, 1001])
+def test_gated_activations_equal_the_formulas(rng, instruction_set, dtype, size, name):
+    gate, forward, backward = GATES[name]
     x, dy = (at_the_end_of_memory(a) for a in (numbers(rng, size, dtype), rng.standard_normal(size).astype(dtype)))
-    close = {"rtol": 1e-5 if dtype == np.float32 else 1e-13}
-    for linear, cubic in ((1, 0), (1.5, 0.25)):
-        u, slope = linear * x, np.full_like(x, linear)
-        if cubic:
-            with np.errstate(over="ignore"):
-                u, slope = u + cubic * x**3, slope + 3 * cubic * x**2
-            found = at_the_end_of_memory(np.zeros_like(x))
-            _kernels.minus_abs_of_cubic(linear, cubic, x, found)
-            np.testing.assert_allclose(found, -np.abs(u), **close)
-        e = np.exp(-np.abs(u))
-        gate = np.where(x >= 0, dtype(1), e) / (1 + e)
-        y = at_the_end_of_memory(e if is_in_place else np.full_like(x, 7))
-        _kernels.gated_from_exp(x, y if is_in_place else e, y)
-        with np.errstate(invalid="ignore", over="ignore"):
-            np.testing.assert_allclose(y, np.where(gate == 0, 0, x * gate), **close)
-            expected = dy * (gate + np.where(e == 0, 0, x * slope * e / np.square(1 + e)))
-        dx = at_the_end_of_memory(e if is_in_place else np.full_like(x, 7))
-        _kernels.gated_gradient_from_exp(linear, cubic, dy, x, dx if is_in_place else e, dx)
-        np.testing.assert_allclose(dx, expected, atol=1e-6 if dtype == np.float32 else 1e-14, **close)
+    y, dx = (at_the_end_of_memory(np.full_like(x, 7)) for _ in range(2))
+    _kernels.gate_forward(gate, x, y)
+    _kernels.gate_backward(gate, dy, x, dx)
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-13, "atol": 1e-14}
+    np.testing.assert_allclose(y, forward(x), **close)
+    np.testing.assert_allclose(dx, backward(dy, x), **close)
 
 
-@pytest.mark.parametrize("size", [1, 7, 1001])
-def test_gelu_equals_its_formula(rng, dtype, size):
-    x, dy = (at_the_end_of_memory(a) for a in (numbers(rng, size, dtype), rng.standard_normal(size).astype(dtype)))
-    y, dx, e = (at_the_end_of_memory(np.full_like(x, 7)) for _ in range(3))
-    _kernels.minus_half_of_square(x, e)
-    with np.errstate(over="ignore"):
-        np.testing.assert_allclose(e, -0.5 * np.square(x))
-    np.exp(e, out=e)
-    _kernels.gelu_forward(x, e, y)
-    dx[...] = e
-    _kernels.gelu_backward(dy, x, dx, dx)
-    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-13, "atol": 1e-15}
-    np.testing.assert_allclose(y, naive.gelu_forward(x), **close)
-    np.testing.assert_allclose(dx, naive.gelu_backward(dy, x), **close)
+@pytest.mark.parametrize("name", GATES)
+def test_gated_activations_keep_their_precision_in_the_tail(instruction_set, name):
+    gate, *_ = GATES[name]
+    x = np.linspace(-9, 9, 4001, dtype=np.float32)
+    y, dx, wide = np.empty_like(x), np.empty_like(x), x.astype(np.float64)
+    _kernels.gate_forward(gate, x, y)
+    _kernels.gate_backward(gate, np.ones_like(x), x, dx)
+    if name == "normal":
+        step, slope = np.array([0.5 * erfc(-v / np.sqrt(2)) for v in wide]), np.exp(-(wide**2) / 2) / np.sqrt(2 * np.pi)
+    else:
+        linear, cubic = (1, 0) if name == "sigmoid" else np.sqrt(8 / np.pi) * np.array([1, 0.044715])
+        step, other = (1 / (1 + np.exp(-sign * (linear * wide + cubic * wide**3))) for sign in (1, -1))
+        slope = step * other * (linear + 3 * cubic * wide**2)
+    # The exponent is at most 66, and rounded to float32.
+    np.testing.assert_allclose(y, wide * step, rtol=1e-5)
+    np.testing.assert_allclose(dx, step + wide * slope, rtol=1e-4, atol=5e-7)
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_gated_activations_are_the_same_bits_wherever_an_element_lies(rng, instruction_set, name):
+    gate, *_ = GATES[name]
+    x, dy = rng.standard_normal((2, 67)).astype(np.float32) * 4
+    whole = np.empty((2, 67), np.float32)
+    _kernels.gate_forward(gate, x, whole[0])
+    _kernels.gate_backward(gate, dy, x, whole[1])
+    for first in range(1, 40, 3):
+        part = np.empty((2, 67 - first), np.float32)
+        _kernels.gate_forward(gate, x[first:], part[0])
+        _kernels.gate_backward(gate, dy[first:], x[first:], part[1])
+        assert part.tobytes() == whole[:, first:].tobytes()
 
 
 @pytest.mark.parametrize(("p", "q", "c"), [(0, 3, 2), (2, 1, 1), (3, 35, 1), (1, 1, 5), (2, 6, 16), (3, 4, 33)])

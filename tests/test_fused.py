@@ -96,47 +96,92 @@ def run(s, x, weight, bias, dy, pool, layouts, threads):
     )
 
 
+def compare(rng, shape, algorithm, slope, pool, layouts, stride=(1, 1), dilation=(1, 1), groups=1):
+    """Compare with the convolution in float64 and what follows it."""
+    n, c, size, f, kernel, padding = shape
+    is_exact = algorithm in ("direct", "pooled", "depthwise")
+    draw = (lambda shape: rng.integers(-4, 5, shape)) if is_exact else rng.standard_normal
+    x, weight, bias = (draw(shape).astype(np.float32) for shape in ((n, c, *size), (f, c // groups, *kernel), (f,)))
+    windows = {"padding": padding, "stride": stride, "dilation": dilation, "groups": groups}
+    conv = functional.conv2d_forward(x, weight.astype(float), bias, **windows)
+    expected, expected_codes = followed(conv, slope, pool)
+    dy = draw(expected.shape).astype(np.float32)
+    s = _kernels.Convolution(
+        True,
+        *(c, *size, f, *kernel, *stride, *padding),
+        dilation_h=dilation[0],
+        dilation_w=dilation[1],
+        groups=groups,
+        algorithm=algorithm,
+        slope=slope,
+        pool=pool,
+        x_channels_last=layouts[0],
+        y_channels_last=layouts[1],
+    )
+    results = [run(s, x, weight, bias, dy, pool, layouts, threads) for threads in (1, 3)]
+    for one, three in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, three)
+    y, codes, *gradients = results[0]
+    if is_exact and pool:
+        most = 4 if slope == 0 and pool == "max" else 15  # which of the inactive units comes first does not matter
+        np.testing.assert_array_equal(np.minimum(codes, most), np.minimum(expected_codes, most))
+    elif pool == "max":  # each window's code is that of an output as large as its maximum
+        of_windows = windows_of(np.where(conv <= 0, slope * conv, conv))
+        found = np.take_along_axis(of_windows, (codes & 3)[..., None].astype(int), -1)[..., 0]
+        np.testing.assert_allclose(found * (codes < 4) if slope == 0 else found, expected, atol=1e-4)
+    elif pool:
+        positive = windows_of(conv) > 0
+        certain = np.abs(windows_of(conv)) > 1e-3
+        np.testing.assert_array_equal((codes[..., None] >> np.arange(4) & 1)[certain], positive[certain])
+    dconv = gradient(dy, y, codes, slope, pool, conv.shape)
+    true = functional.conv2d_backward(dconv, x, weight.astype(float), **windows)
+    for found, right in zip((y, *gradients), (expected, *true), strict=True):
+        if is_exact:
+            np.testing.assert_array_equal(found, right)
+        else:
+            assert np.linalg.norm(found - right) <= 2e-5 * np.linalg.norm(right) + 1e-30
+
+
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("pool", [None, "max", "average"])
 @pytest.mark.parametrize("slope", [0, 0.25, 1])
 @pytest.mark.parametrize("algorithm", [None, "direct", "pooled", "winograd-2", "winograd-4"])
 def test_fused_convolution_equals_its_steps(rng, instruction_set, algorithm, slope, pool):
-    is_exact = algorithm in ("direct", "pooled")
-    draw = (lambda shape: rng.integers(-4, 5, shape)) if is_exact else rng.standard_normal
-    for (n, c, size, f, kernel, padding), layouts in product(SHAPES, product((False, True), repeat=2)):
+    for shape, layouts in product(SHAPES, product((False, True), repeat=2)):
+        _, _, size, _, kernel, padding = shape
         if (slope, pool, layouts) == (1, None, (False, False)) or (pool and size == (1, 1)):
             continue
         if "winograd" in str(algorithm) and (kernel != (3, 3) or max(padding) > 2):
             continue
-        x, weight, bias = (draw(shape).astype(np.float32) for shape in ((n, c, *size), (f, c, *kernel), (f,)))
-        conv = functional.conv2d_forward(x, weight.astype(float), bias, padding=padding)
-        expected, expected_codes = followed(conv, slope, pool)
-        dy = draw(expected.shape).astype(np.float32)
-        fused = {"slope": slope, "pool": pool, "x_channels_last": layouts[0], "y_channels_last": layouts[1]}
         with using(instruction_set):
-            s = _kernels.Convolution(True, c, *size, f, *kernel, 1, 1, *padding, algorithm=algorithm, **fused)
-            results = [run(s, x, weight, bias, dy, pool, layouts, threads) for threads in (1, 3)]
-        for one, three in zip(*results, strict=True):
-            np.testing.assert_array_equal(one, three)
-        y, codes, *gradients = results[0]
-        if is_exact and pool:
-            most = 4 if slope == 0 and pool == "max" else 15  # which of the inactive units comes first does not matter
-            np.testing.assert_array_equal(np.minimum(codes, most), np.minimum(expected_codes, most))
-        elif pool == "max":  # each window's code is that of an output as large as its maximum
-            windows = windows_of(np.where(conv <= 0, slope * conv, conv))
-            found = np.take_along_axis(windows, (codes & 3)[..., None].astype(int), -1)[..., 0]
-            np.testing.assert_allclose(found * (codes < 4) if slope == 0 else found, expected, atol=1e-4)
-        elif pool:
-            positive = windows_of(conv) > 0
-            certain = np.abs(windows_of(conv)) > 1e-3
-            np.testing.assert_array_equal((codes[..., None] >> np.arange(4) & 1)[certain], positive[certain])
-        dconv = gradient(dy, y, codes, slope, pool, conv.shape)
-        true = functional.conv2d_backward(dconv, x, weight.astype(float), padding=padding)
-        for found, right in zip((y, *gradients), (expected, *true), strict=True):
-            if is_exact:
-                np.testing.assert_array_equal(found, right)
-            else:
-                assert np.linalg.norm(found - right) <= 2e-5 * np.linalg.norm(right) + 1e-30
+            compare(rng, shape, algorithm, slope, pool, layouts)
+
+
+# (H, W), kernel, padding, stride, dilation: one strip and several, strides above the kernel, windows in the padding.
+DEPTHWISE = [
+    ((9, 11), (3, 3), (1, 1), (1, 1), (1, 1)),
+    ((8, 10), (3, 3), (1, 1), (2, 2), (1, 1)),
+    ((10, 12), (2, 3), (0, 2), (3, 2), (1, 1)),
+    ((9, 13), (2, 2), (1, 0), (3, 4), (1, 1)),
+    ((12, 11), (3, 3), (2, 3), (1, 1), (2, 3)),
+    ((14, 15), (3, 2), (4, 1), (2, 3), (3, 2)),
+    ((7, 6), (5, 5), (2, 2), (1, 1), (1, 1)),
+    ((4, 3), (3, 3), (2, 2), (2, 1), (1, 1)),
+    ((70, 60), (3, 3), (1, 1), (1, 1), (1, 1)),
+    ((61, 75), (3, 5), (1, 2), (2, 2), (1, 1)),
+    ((4, 5), (1, 1), (0, 0), (1, 1), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("case", DEPTHWISE)
+@pytest.mark.parametrize(("slope", "pool"), [(1, None), (0, None), (0.25, "max"), (0, "average")])
+def test_fused_depthwise_convolution_equals_its_steps(rng, instruction_set, case, slope, pool):
+    size, kernel, padding, stride, dilation = case
+    for channels, layouts in product((2, 5, 8, 13, 16, 41), product((False, True), repeat=2)):
+        shape = (1 if size[0] > 60 else 3, channels, size, channels, kernel, padding)
+        with using(instruction_set):
+            compare(rng, shape, "depthwise", slope, pool, layouts, stride, dilation, channels)
 
 
 @pytest.mark.parametrize("instruction_set", SETS)

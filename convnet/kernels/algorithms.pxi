@@ -1,7 +1,8 @@
 """Which algorithm computes a convolution, by its shape: the one place that decides.
 
 `im2col` is the loops in Cython with a product of matrices; it alone takes float64, the instruction set "none", and what
-the others do not. The others are native/tiles/direct.h and native/tiles/winograd.h.
+the others do not. The others are native/tiles/direct.h, native/tiles/winograd.h, and, where each filter sees a channel
+of its own, native/tiles/depthwise.h.
 """
 
 # An algorithm; a Winograd algorithm is the number of outputs along an edge of its tiles.
@@ -10,9 +11,13 @@ cdef enum:
     DIRECT = 0
     POOLED = 1
     WINOGRAD_2 = 2
+    DEPTHWISE = 3
     WINOGRAD_4 = 4
 
-ALGORITHMS = {"im2col": IM2COL, "direct": DIRECT, "pooled": POOLED, "winograd-2": WINOGRAD_2, "winograd-4": WINOGRAD_4}
+ALGORITHMS = {
+    "im2col": IM2COL, "direct": DIRECT, "pooled": POOLED, "depthwise": DEPTHWISE, "winograd-2": WINOGRAD_2,
+    "winograd-4": WINOGRAD_4,
+}
 
 # A cost is a number of multiplications for each channel and filter, as fast as those of the direct algorithm.
 # benchmarks/algorithms.py shows what each choice costs.
@@ -49,7 +54,7 @@ cdef inline bint is_winograd_possible(windows s) noexcept nogil:
 
 cdef inline int possible(const simd_level* level, windows s, int algorithm) noexcept nogil:
     """Return the algorithm if there is an instruction set and it takes these windows; else im2col."""
-    if level == NULL or algorithm >= WINOGRAD_2 and not is_winograd_possible(s):
+    if level == NULL or algorithm == DEPTHWISE or algorithm >= WINOGRAD_2 and not is_winograd_possible(s):
         return IM2COL
     return algorithm
 

@@ -86,122 +86,79 @@ def sigmoid_gradient_from_exp(
             dx[i] = scale * (exponential / (divisor * divisor) * dy[i])
 
 
-def minus_abs_of_cubic(
-    double linear,
-    double cubic,
-    const floating[::1] x not None,      # IN (M,)
-    floating[::1] y not None,            # OUT (M,)
-):
-    """y = -abs(linear * x + cubic * x ** 3), which is minus infinity where that overflows; both factors are above 0."""
-    cdef Py_ssize_t i
-    cdef floating a = <floating>linear, b = <floating>cubic, value
-    with nogil:
-        for i in range(x.shape[0]):
-            value = x[i]
-            value = value * (a + b * (value * value))
-            y[i] = -value if value >= 0 else value
+cdef class Gate:
+    """The gate of an activation ``x * gate``, a smooth step from 0 to 1.
 
-
-def gated_from_exp(
-    const floating[::1] x not None,      # IN (M,)
-    const floating[::1] e not None,      # IN (M,), exp(-abs(u)) of an u with the sign of x
-    floating[::1] y not None,            # OUT (M,), may be e
-):
-    """y = x * s, where s is the logistic sigmoid of u; 0 where s is 0, though x be minus infinity."""
-    cdef Py_ssize_t i
-    cdef floating one = 1, exponential, gate, value
-    with nogil:
-        for i in range(x.shape[0]):
-            value = x[i]
-            exponential = e[i]
-            gate = (one if value >= 0 else exponential) / (one + exponential)
-            value = value * gate
-            y[i] = 0 if gate == 0 else value
-
-
-def gated_gradient_from_exp(
-    double linear,
-    double cubic,
-    const floating[::1] dy not None,     # IN (M,)
-    const floating[::1] x not None,      # IN (M,), of gated_from_exp
-    const floating[::1] e not None,      # IN (M,), exp(-abs(u)) with u = linear * x + cubic * x ** 3
-    floating[::1] dx not None,           # OUT (M,), may be e
-):
-    """dx = dy * (s + x * e / (1 + e) ** 2 * (linear + 3 * cubic * x ** 2)), where s is the logistic sigmoid of u."""
-    cdef Py_ssize_t i
-    cdef floating a = <floating>linear, b = <floating>(3 * cubic), one = 1, exponential, divisor, gate, part, value
-    with nogil:
-        for i in range(x.shape[0]):
-            value = x[i]
-            exponential = e[i]
-            divisor = one + exponential
-            gate = (one if value >= 0 else exponential) / divisor
-            part = exponential / (divisor * divisor) * (value * (a + b * (value * value)))
-            part = 0 if exponential == 0 else part               # 0 * infinity, where x is large
-            dx[i] = dy[i] * (gate + part)
-
-
-def minus_half_of_square(
-    const floating[::1] x not None,      # IN (M,)
-    floating[::1] y not None,            # OUT (M,)
-):
-    """y = -x ** 2 / 2, which is minus infinity where that overflows."""
-    cdef Py_ssize_t i
-    cdef floating half = <floating>-0.5
-    with nogil:
-        for i in range(x.shape[0]):
-            y[i] = half * x[i] * x[i]
-
-
-cdef inline floating normal_distribution(floating x, floating e) noexcept nogil:
-    """Return the distribution function of the standard normal distribution, precise where it is close to 0 too.
-
-    e is exp(-x ** 2 / 2). In float32 the tail is e * p(t) with t = 1 / (1 + 0.36 * abs(x) / sqrt(2)) and a polynomial
-    p, the form of M. Abramowitz, I. A. Stegun, "Handbook of mathematical functions", 1964, formula 7.1.26. The
-    coefficients are of a least-squares fit whose relative error was made even: it is below 4e-8.
+    It is the logistic sigmoid of ``linear * x + cubic * x ** 3``, both at least 0; without arguments the distribution
+    function of the standard normal distribution.
     """
-    cdef floating t, tail
-    if floating is float:
-        t = <float>1 / (<float>1 + <float>(0.36 * M_SQRT1_2) * fabsf(x))
-        tail = <float>-0.0709843561 + t * <float>0.0188311152
-        tail = <float>-0.0143179297 + t * (<float>0.0717122033 + t * tail)
-        tail = <float>0.0614625434 + t * (<float>0.0532581247 + t * tail)
-        tail = <float>0.0949720219 + t * (<float>0.0819583088 + t * tail)
-        tail = e * t * (<float>0.1015541255 + t * (<float>0.1015538648 + t * tail))
-        return <float>1 - tail if x >= 0 else tail
-    else:
-        return 0.5 * erfc(-x * M_SQRT1_2)
+
+    cdef simd_gate g
+
+    def __cinit__(self, double linear=0, double cubic=0):
+        self.g.is_normal, self.g.linear, self.g.cubic = linear == 0, linear, cubic
 
 
-def gelu_forward(
+cdef inline double within_gate(double x) noexcept nogil:
+    """Return x or the nearest number at which a gate is 0 or 1, and its slope 0, in float64 too."""
+    return -1000 if x < -1000 else 1000 if x > 1000 else x
+
+
+cdef inline double exponential_of_gate(const simd_gate* g, double x) noexcept nogil:
+    """Return exp(-x ** 2 / 2) for the normal distribution, and exp(-abs(u)) of the sigmoid's argument u."""
+    return exp(-0.5 * x * x) if g.is_normal else exp(-fabs(x * (g.linear + g.cubic * (x * x))))
+
+
+cdef inline double value_of_gate(const simd_gate* g, double x, double e) noexcept nogil:
+    """Return the gate at x, precise where it is close to 0 too; e is that of `exponential_of_gate`."""
+    return 0.5 * erfc(-x * M_SQRT1_2) if g.is_normal else (1 if x >= 0 else e) / (1 + e)
+
+
+def gate_forward(
+    Gate gate not None,
     const floating[::1] x not None,      # IN (M,)
-    const floating[::1] e not None,      # IN (M,), exp(-x ** 2 / 2)
-    floating[::1] y not None,            # OUT (M,), may be e
+    floating[::1] y not None,            # OUT (M,)
 ):
-    """y = x * Phi(x), and 0 where Phi(x) is 0, though x be minus infinity."""
-    cdef Py_ssize_t i
-    cdef floating gate, value
+    """y = x * gate, and 0 where x is minus infinity."""
+    cdef const simd_gate* g = &gate.g
+    cdef const simd_level* level = level_in_use
+    cdef double value, step
+    cdef Py_ssize_t i, size = x.shape[0]
     with nogil:
-        for i in range(x.shape[0]):
-            gate = normal_distribution(x[i], e[i])
-            value = x[i] * gate
-            y[i] = 0 if gate == 0 else value
+        if floating is float:
+            if level != NULL and size > 0:
+                level.gate_forward(g, size, &x[0], &y[0])
+                size = 0
+        for i in range(size):
+            value = within_gate(x[i])
+            step = value_of_gate(g, value, exponential_of_gate(g, value))
+            y[i] = <floating>((value if value < 0 else x[i]) * step)
 
 
-def gelu_backward(
+def gate_backward(
+    Gate gate not None,
     const floating[::1] dy not None,     # IN (M,)
-    const floating[::1] x not None,      # IN (M,), of gelu_forward
-    const floating[::1] e not None,      # IN (M,), exp(-x ** 2 / 2)
-    floating[::1] dx not None,           # OUT (M,), may be e
+    const floating[::1] x not None,      # IN (M,), of gate_forward
+    floating[::1] dx not None,           # OUT (M,)
 ):
-    """dx = dy * (Phi(x) + x * phi(x)); the product is 0 where the density phi(x) is 0, though x be infinite."""
-    cdef Py_ssize_t i
-    cdef floating part, scale = <floating>(M_SQRT1_2 * M_2_SQRTPI / 2)
+    """dx = dy * (gate + x * its slope), and the product is 0 where x is infinite."""
+    cdef const simd_gate* g = &gate.g
+    cdef const simd_level* level = level_in_use
+    cdef double value, e, slope
+    cdef Py_ssize_t i, size = x.shape[0]
     with nogil:
-        for i in range(x.shape[0]):
-            part = scale * e[i] * x[i]
-            part = 0 if e[i] == 0 else part
-            dx[i] = dy[i] * (normal_distribution(x[i], e[i]) + part)
+        if floating is float:
+            if level != NULL and size > 0:
+                level.gate_backward(g, size, &dy[0], &x[0], &dx[0])
+                size = 0
+        for i in range(size):
+            value = within_gate(x[i])
+            e = exponential_of_gate(g, value)
+            if g.is_normal:
+                slope = e * M_SQRT1_2 * M_2_SQRTPI / 2 * value
+            else:
+                slope = e / ((1 + e) * (1 + e)) * (value * (g.linear + 3 * g.cubic * (value * value)))
+            dx[i] = <floating>(dy[i] * (value_of_gate(g, value, e) + slope))
 
 
 def sum_forward(

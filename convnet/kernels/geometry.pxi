@@ -95,7 +95,8 @@ cdef class Pooling:
 
 # --------------------------------------------------------------------------------------------- convolution
 #
-# A convolution of groups of channels is as many convolutions side by side. A dilated one is by im2col alone.
+# A convolution of groups of channels is as many convolutions side by side, but for a depthwise one. Another one that is
+# dilated is by im2col alone.
 #
 # By im2col, a convolution goes through its output a block of rows at a time, as so many convolutions of fewer output
 # rows. `cols` then stays in the second-level cache, however large the images are. A block has as many rows as give
@@ -141,26 +142,6 @@ cdef struct convolution:
     simd_pooling pool
 
 
-# Most taps of a depthwise filter that is computed without columns.
-cdef enum:
-    DEPTHWISE_TAPS = 64
-
-
-cdef inline Py_ssize_t reach(Py_ssize_t extent, Py_ssize_t stride) noexcept nogil:
-    """Return how many windows, but for the first, a pixel lies in along an axis."""
-    return (extent - 1) // stride
-
-
-cdef inline Py_ssize_t padded_step(windows s) noexcept nogil:
-    """Return the columns of the outputs' gradient with zeros on both sides, so that it reaches from every pixel."""
-    return s.out_w + 2 * reach(s.extent_w, s.stride_w)
-
-
-cdef inline Py_ssize_t padded_size(windows s) noexcept nogil:
-    """Return how many elements a channel of it has."""
-    return (s.out_h + 2 * reach(s.extent_h, s.stride_h)) * padded_step(s)
-
-
 cdef struct memory_plan:                     # of im2col: bytes, each of whole cache lines
     Py_ssize_t phases, cols                  # of each thread
     Py_ssize_t dweight, dbias                # of each batch: (groups, taps, F / groups) and (F,)
@@ -172,8 +153,11 @@ cdef inline Py_ssize_t taps_of(const convolution* s) noexcept nogil:
 
 
 cdef inline bint is_depthwise(const convolution* s) noexcept nogil:
-    """Return whether the filters see one channel each, and kernels/depthwise.pxi computes them."""
-    return s.level != NULL and s.groups == s.channels > 1 and s.w.kernel_h * s.w.kernel_w <= DEPTHWISE_TAPS
+    """Return whether each filter sees a channel of its own, and native/tiles/depthwise.h takes the convolution."""
+    return (
+        s.level != NULL and s.groups == s.channels == s.filters > 1 and s.w.kernel_h * s.w.kernel_w <= DEPTHWISE_TAPS
+        and s.w.height * s.w.width > 0
+    )
 
 
 cdef memory_plan plan_of(const convolution* s, bint need_dweight) noexcept nogil:
@@ -182,8 +166,6 @@ cdef memory_plan plan_of(const convolution* s, bint need_dweight) noexcept nogil
     cdef Py_ssize_t size = s.channels * s.w.kernel_h * s.w.kernel_w
     plan.phases = in_lines(phases_total(block_of(s.w, 0, s.block)) * s.itemsize)
     plan.cols = in_lines(size * s.block * s.w.out_w * s.itemsize)
-    if is_depthwise(s):                      # without columns, but with the outputs' gradient and zeros around it
-        plan.cols = in_lines(padded_size(s.w) * s.itemsize)
     plan.dweight = plan.dbias = 0
     if need_dweight:
         plan.dweight = in_lines(taps_of(s) * s.filters * s.itemsize)
@@ -209,18 +191,28 @@ cdef enum:
     FORWARD, WEIGHT, INPUT
 
 
+cdef inline Py_ssize_t groups_of(const convolution* s) noexcept nogil:
+    """Return how many convolutions native/ takes it for."""
+    return 1 if s.forward == DEPTHWISE else s.groups
+
+
 cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int what) noexcept nogil:
     """Return a group's convolution of n images as native/ takes it, or the one that gives the input's gradient."""
     cdef simd_convolution c
-    cdef Py_ssize_t channels = s.channels // s.groups, filters = s.filters // s.groups
+    cdef Py_ssize_t groups = groups_of(s), channels = s.channels // groups, filters = s.filters // groups
     cdef bint is_adjoint = what == INPUT
-    cdef windows w = adjoint_of(s.w) if is_adjoint else s.w
+    cdef windows w = s.w
     memset(&c, 0, sizeof(c))
     c.n, c.is_adjoint = n, is_adjoint
     c.tile = s.forward if what == FORWARD else s.weight if what == WEIGHT else s.input
+    if is_adjoint and c.tile == DEPTHWISE:
+        w.height, w.width, w.out_h, w.out_w = w.out_h, w.out_w, w.height, w.width
+    elif is_adjoint:
+        w = adjoint_of(s.w)
     if what != WEIGHT and not s.is_forced:
         c.tile = for_images(c.tile, n, w, channels * filters)
-    c.groups = c.outputs.groups = s.groups
+    c.groups = c.outputs.groups = groups
+    c.dilation_h, c.dilation_w = w.dilation_h, w.dilation_w
     c.channels = filters if is_adjoint else channels
     c.filters = channels if is_adjoint else filters
     c.height, c.width, c.out_h, c.out_w = w.height, w.width, w.out_h, w.out_w
@@ -231,20 +223,24 @@ cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int what) no
     return c
 
 
+# Most taps of a depthwise filter that can be computed as such.
+MOST_DEPTHWISE_TAPS = DEPTHWISE_TAPS
 POOLS = {None: SIMD_POOL_NONE, "max": SIMD_POOL_MAX, "average": SIMD_POOL_AVERAGE}
 
 
 cdef class Convolution:
     """The geometry of a convolution, for the instruction set in use when it is made.
 
-    A dilated one is computed by im2col. Otherwise the algorithms are chosen by kernels/algorithms.pxi, for the shape of
-    a group, without Winograd's if `winograd` is False. For tests and benchmarks `algorithm` forces one where it is
-    possible, and `block_rows` how many output rows im2col does at a time.
+    One whose filters see a channel each is computed as such, and another one that is dilated by im2col. Otherwise the
+    algorithms are chosen by kernels/algorithms.pxi, for the shape of a group, without Winograd's if `winograd` is
+    False. For tests and benchmarks `algorithm` forces one where it is possible, and `block_rows` how many output rows
+    im2col does at a time.
 
     A fused convolution computes more in the same pass. What is not positive is multiplied by `slope`, so that 0 is
     ReLU, and then windows of 2x2 are pooled: `pool` is "max" or "average". x and dx are (N, H, W, C) with
     `x_channels_last`, y and dy are (N, OH, OW, F) with `y_channels_last`. It needs float32, an instruction set, images
-    of at least one pixel and, for dx, a stride of 1. `out_h` and `out_w` are those of the convolution.
+    of at least one pixel and, if it is not depthwise, one group, no dilation and, for dx, a stride of 1. `out_h` and
+    `out_w` are those of the convolution.
     """
 
     cdef convolution s
@@ -271,14 +267,19 @@ cdef class Convolution:
         cdef bint is_fused = x_channels_last or y_channels_last or slope != 1 or pool is not None
         self.s.x_channels_last, self.s.y_channels_last = x_channels_last, y_channels_last
         self.s.slope, self.s.pool = slope, POOLS[pool]
-        if is_fused and (level == NULL or height * width == 0 or groups > 1 or is_dilated):
+        cdef bint as_depthwise = algorithm in (None, "depthwise") and is_depthwise(&self.s)
+        cdef bint is_plain = groups == 1 and not is_dilated
+        if is_fused and (level == NULL or height * width == 0 or not is_plain and not as_depthwise):
             raise ValueError(
-                "Convolution: expected float32, an instruction set, images of at least one pixel, one group and no "
-                f"dilation for a fused convolution, got {'float32' if is_float else 'float64'}, {instruction_set()}, "
+                "Convolution: expected float32, an instruction set, images of at least one pixel, and one group "
+                "without dilation or as many as channels and filters for a fused convolution, got "
+                f"{'float32' if is_float else 'float64'}, {instruction_set()}, "
                 f"{height}x{width} pixels, {groups} groups and the dilation ({dilation_h}, {dilation_w}); compute "
                 "activation and pooling by their own functions"
             )
-        if is_dilated or is_depthwise(&self.s):
+        if as_depthwise:
+            self.s.forward = self.s.weight = self.s.input = DEPTHWISE
+        elif is_dilated:
             self.s.forward = self.s.weight = self.s.input = IM2COL
         elif algorithm is None:
             self.s.forward = forward_algorithm(level, w, of_group, filters_of_group, winograd, is_fused)
@@ -314,8 +315,6 @@ cdef class Convolution:
     def algorithms(self, n=None):
         """Return how the output, the weight's gradient and the input's are computed: of n images, None for many."""
         cdef Py_ssize_t count = 1 << 30 if n is None else max(n, 1)
-        if is_depthwise(&self.s):
-            return ("depthwise",) * 3
         return tuple([name_of(native_of(&self.s, count, what).tile) for what in (FORWARD, WEIGHT, INPUT)])
 
     def im2col_scratch(self):
@@ -341,7 +340,7 @@ cdef class Convolution:
         cdef simd_convolution c
         if self.s.forward == IM2COL:
             return 0
-        return LINE + self.s.groups * packed_of_group(&self.s, n)
+        return LINE + groups_of(&self.s) * packed_of_group(&self.s, n)
 
     def backward_scratch(self, Py_ssize_t n, int threads, bint need_dx):
         """Return how many bytes of scratch memory `conv2d_backward` needs for exactly n images."""

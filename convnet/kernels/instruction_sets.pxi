@@ -6,6 +6,9 @@ cdef extern from "simd.h" nogil:
     ctypedef struct simd_rule:               # how an optimizer updates a parameter
         simd_rule_kind kind
         double rate, decay1, decay2, epsilon, correction, shrink, l2
+    ctypedef struct simd_gate:               # the gate of GELU and its kin
+        bint is_normal
+        double linear, cubic
     ctypedef struct simd_norm:               # the factors of a batch normalization
         Py_ssize_t channels
         float slope
@@ -14,17 +17,15 @@ cdef extern from "simd.h" nogil:
         const float* bias
         const float* of_x
         const float* constant
-    ctypedef struct simd_taps:               # where the taps of a depthwise filter find their pixels
-        Py_ssize_t count
-        const Py_ssize_t* offsets
-        const float* x
-        Py_ssize_t x_step, rows, columns
     ctypedef struct simd_level:              # an instruction set, and what was compiled for it
         const char* name
         int (*runs)() noexcept nogil
         Py_ssize_t lanes
         void (*update)(const simd_rule* rule, Py_ssize_t size, const float* grad, float* param, float* first,
                        float* second) noexcept nogil
+        void (*gate_forward)(const simd_gate* s, Py_ssize_t size, const float* x, float* y) noexcept nogil
+        void (*gate_backward)(const simd_gate* s, Py_ssize_t size, const float* dy, const float* x,
+                              float* dx) noexcept nogil
         void (*norm_moments)(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean,
                              float* squares) noexcept nogil
         void (*norm_write)(const simd_norm* s, const float* x, Py_ssize_t rows, float* y) noexcept nogil
@@ -34,16 +35,13 @@ cdef extern from "simd.h" nogil:
                               float* dx) noexcept nogil
         void (*transpose)(const float* x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, float* y,
                           Py_ssize_t y_step) noexcept nogil
-        void (*depthwise)(const simd_taps* s, const float* weights, float bias, float* y,
-                          Py_ssize_t y_step) noexcept nogil
-        void (*depthwise_gradients)(const simd_taps* s, const float* dy, float* sums) noexcept nogil
         void (*copy_rows)(const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,
                           Py_ssize_t columns) noexcept nogil
         void (*accumulate)(const float* x, Py_ssize_t x_step, Py_ssize_t shifts, float* y, Py_ssize_t y_step,
                            Py_ssize_t rows, Py_ssize_t columns) noexcept nogil
     ctypedef enum simd_pooling:
         SIMD_POOL_NONE, SIMD_POOL_MAX, SIMD_POOL_AVERAGE
-    const int POOLED_WINDOWS
+    const int POOLED_WINDOWS, DEPTHWISE_TAPS
     const simd_level* simd_level_for(const simd_level* level, Py_ssize_t floats) noexcept
     ctypedef struct simd_outputs:
         Py_ssize_t filters, height, width, groups
@@ -56,7 +54,7 @@ cdef extern from "simd.h" nogil:
         uint8_t* codes
     ctypedef struct simd_convolution:
         Py_ssize_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w
-        Py_ssize_t out_h, out_w, groups
+        Py_ssize_t dilation_h, dilation_w, out_h, out_w, groups
         int tile, is_adjoint, x_channels_last
         float* x
         const float* weight

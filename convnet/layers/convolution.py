@@ -4,6 +4,7 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 
 import functools
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -429,8 +430,13 @@ def can_fuse(weight: npt.NDArray[Any]) -> bool:
 
 
 def can_fuse_layer(layer: Conv2D, input_shape: Shape) -> bool:
-    """Return whether a layer can be computed in one pass with what follows: images have pixels, windows are plain."""
-    return can_fuse(layer.params["weight"]) and layer.windows.is_plain and 0 not in input_shape
+    """Return whether a layer can be computed in one pass with what follows.
+
+    It can if images have pixels, and windows are plain or filters see a channel of their own each.
+    """
+    filters, channels, *kernel = layer.params["weight"].shape
+    is_depthwise = layer.groups == filters > channels == 1 and prod(kernel) <= _kernels.MOST_DEPTHWISE_TAPS
+    return can_fuse(layer.params["weight"]) and (layer.windows.is_plain or is_depthwise) and 0 not in input_shape
 
 
 def is_kept(what: str, sources: Sequence[FloatArray], copies: Sequence[npt.NDArray[np.uint8]], memory: Memory) -> bool:

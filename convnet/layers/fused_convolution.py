@@ -163,7 +163,7 @@ def _fused_arguments(
 
 
 class FusedConvolutionStage(ConvolutionStage):
-    """A Conv2D of stride 1, and in the same pass a ReLU or LeakyReLU, a pooling of 2x2 windows, or both.
+    """A Conv2D that can be fused, and in the same pass a ReLU or LeakyReLU, a pooling of 2x2 windows, or both.
 
     Nothing between the layers is written to memory. Equal within rounding to the layers one after the other.
     """

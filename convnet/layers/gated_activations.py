@@ -5,24 +5,41 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 from math import pi, sqrt
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import FloatArray, as_flag
-from convnet.layers.activations import Activation, exp_of_minus_abs
+from convnet.layers.activations import Activation
 
 __all__ = ["GELU", "SiLU", "gelu_backward", "gelu_forward", "silu_backward", "silu_forward"]
 
-# The gate of the approximate GELU is the logistic sigmoid of LINEAR * x + CUBIC * x**3.
+# The gates as the kernels take them: that of the approximate GELU is a sigmoid of LINEAR * x + CUBIC * x**3.
 LINEAR = 2 * sqrt(2 / pi)
 CUBIC = LINEAR * 0.044715
+NORMAL, NEARLY_NORMAL, SIGMOID = _kernels.Gate(), _kernels.Gate(LINEAR, CUBIC), _kernels.Gate(1)
+
+
+class GatedActivation(Activation):
+    """Base of the activation functions ``y = x * gate``: a subclass gives its `gate`."""
+
+    work = 12
+
+    @property
+    def gate(self) -> _kernels.Gate:
+        """The gate."""
+        raise NotImplementedError(f"{type(self).__name__} has no gate")
+
+    def compute(self, x: FloatArray, y: FloatArray) -> None:
+        _kernels.gate_forward(self.gate, x, y)
+
+    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
+        _kernels.gate_backward(self.gate, dy, kept, dx)
 
 
 # --------------------------------------------------------------------------------------------------- GELU
 
 
-class GELU(Activation):
+class GELU(GatedActivation):
     """Gaussian error linear unit ``y = x * Phi(x)``, for inputs of any shape; see `functional.gelu_forward`.
 
     Phi is the distribution function of the standard normal distribution.
@@ -48,38 +65,21 @@ class GELU(Activation):
     def __init__(self, approximate: bool = False) -> None:
         super().__init__()
         self.approximate = as_flag(approximate, "GELU: approximate")
-        self.work = 12
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"approximate": self.approximate}
 
-    def compute(self, x: FloatArray, y: FloatArray) -> None:
-        if self.approximate:
-            _kernels.minus_abs_of_cubic(LINEAR, CUBIC, x, y)
-            np.exp(y, out=y)
-            _kernels.gated_from_exp(x, y, y)
-        else:
-            _kernels.minus_half_of_square(x, y)
-            np.exp(y, out=y)
-            _kernels.gelu_forward(x, y, y)
-
-    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
-        if self.approximate:
-            _kernels.minus_abs_of_cubic(LINEAR, CUBIC, kept, dx)
-            np.exp(dx, out=dx)
-            _kernels.gated_gradient_from_exp(LINEAR, CUBIC, dy, kept, dx, dx)
-        else:
-            _kernels.minus_half_of_square(kept, dx)
-            np.exp(dx, out=dx)
-            _kernels.gelu_backward(dy, kept, dx, dx)
+    @property
+    def gate(self) -> _kernels.Gate:
+        return NEARLY_NORMAL if self.approximate else NORMAL
 
 
 def gelu_forward(x: npt.ArrayLike, approximate: bool = False) -> FloatArray:
     """Gaussian error linear unit: ``y = x * Phi(x)``.
 
     ``Phi(x) = 0.5 * (1 + erf(x / sqrt(2)))`` is the distribution function of the standard normal distribution. It is
-    computed as ``0.5 * erfc(-x / sqrt(2))``, which keeps its precision where Phi is close to 0; in float32 from a
-    polynomial, with an error of 2e-7.
+    computed as ``0.5 * erfc(-x / sqrt(2))``, which keeps its precision where Phi is close to 0; in float32 from
+    polynomials.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def gelu_backward(dy: npt.ArrayLike, x: npt.ArrayLike, approximate: bool = False
 # --------------------------------------------------------------------------------------------------- SiLU
 
 
-class SiLU(Activation):
+class SiLU(GatedActivation):
     """Sigmoid-weighted linear unit ``y = x / (1 + exp(-x))``, for inputs of any shape; see `functional.silu_forward`.
 
     Notes
@@ -147,15 +147,10 @@ class SiLU(Activation):
     """
 
     kind = "silu"
-    work = 12
 
-    def compute(self, x: FloatArray, y: FloatArray) -> None:
-        exp_of_minus_abs(x, y)
-        _kernels.gated_from_exp(x, y, y)
-
-    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
-        exp_of_minus_abs(kept, dx)
-        _kernels.gated_gradient_from_exp(1.0, 0.0, dy, kept, dx, dx)
+    @property
+    def gate(self) -> _kernels.Gate:
+        return SIGMOID
 
 
 def silu_forward(x: npt.ArrayLike) -> FloatArray:

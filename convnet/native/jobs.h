@@ -7,6 +7,7 @@
 #include "jobs/product.h"
 #include "jobs/affine.h"
 #include "jobs/strips.h"
+#include "jobs/depthwise.h"
 #include "jobs/direct.h"
 #include "jobs/pooled.h"
 #include "jobs/winograd.h"

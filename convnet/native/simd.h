@@ -48,6 +48,14 @@ typedef struct {
     double rate, decay1, decay2, epsilon, correction, shrink, l2;
 } simd_rule;
 
+/* The gate of an activation x * gate: the distribution function of the standard normal distribution, or the logistic
+ * sigmoid of linear * x + cubic * x**3.
+ */
+typedef struct {
+    int is_normal;
+    double linear, cubic;
+} simd_gate;
+
 /* dx = dy weight^T and then out = decay * out - rate * x^T dy, for x (n, d) and dy (n, m); weight and out are (d, m).
  * Either out is the weight, which is updated then, or decay is 0 and out is not read. With a rule the gradient, for
  * which decay is 0 and rate -1, updates the weight, and out is scratch memory.
@@ -78,14 +86,15 @@ typedef struct {
     uint8_t *codes;         /* (n, rows, columns, filters), with pooling; forward it may be NULL */
 } simd_outputs;
 
-/* Where the taps of a depthwise filter find their pixels in one channel: those of output (r, q) of tap t at
- * x[offsets[t] + r * x_step + q].
+/* A row of outputs of a depthwise convolution, channels last: y[q * y_step + c] is the sum over the taps t of
+ * weight[weights[t] + c] * x[offsets[t] + q * x_step + c].
  */
 typedef struct {
-    ptrdiff_t count;
-    const ptrdiff_t *offsets;
-    const float *x;
-    ptrdiff_t x_step, rows, columns;
+    ptrdiff_t count;        /* of taps */
+    const ptrdiff_t *offsets, *weights;
+    ptrdiff_t channels, columns, x_step, y_step;
+    const float *x, *weight;
+    float *y;
 } simd_taps;
 
 /* A batch normalization of rows of channels: its factors, of each channel. */
@@ -100,15 +109,20 @@ typedef struct {
  */
 #define SIMD_DIRECT 0
 #define SIMD_POOLED 1
+/* A depthwise convolution: each filter sees one channel. It has any stride and dilation. */
+#define SIMD_DEPTHWISE 3
+/* Most taps of its filters. */
+#define DEPTHWISE_TAPS 64
 /* Most windows of the pooling in a strip, and so in a row, of the latter. */
 #define POOLED_WINDOWS 192
 
 /* A convolution of images x, or one of its gradients. */
 typedef struct {
     ptrdiff_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
+    ptrdiff_t dilation_h, dilation_w;       /* above 1 with SIMD_DEPTHWISE alone */
     ptrdiff_t out_h, out_w;
     ptrdiff_t groups;       /* x is one of so many groups of channels of each image, as NCHW; else 1 */
-    int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; or SIMD_DIRECT or SIMD_POOLED */
+    int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; or one of the three above */
     /* Whether it is the gradient of the input of the convolution that `outputs` belongs to: channels and filters have
      * changed places, it is computed from the outputs' gradients, and x is written.
      */
@@ -124,7 +138,7 @@ typedef struct {
 
 /* A strip: some rows of the outputs of one image, and the rows of the padded input under them, both channels last. */
 typedef struct {
-    ptrdiff_t channels, filters, kernel_h, kernel_w, stride_h, stride_w, rows, columns;
+    ptrdiff_t channels, filters, kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, rows, columns;
     ptrdiff_t top, bottom;  /* the strip's input rows from top to bottom - 1 lie in the image, the others in padding */
     const float *x;
     ptrdiff_t x_step;       /* floats from one input row to the next */
@@ -132,7 +146,7 @@ typedef struct {
     float *y;               /* (rows, columns, filters) */
     const float *dy;        /* like y */
     const uint8_t *codes;   /* like y */
-    float *dweight, *dbias; /* (kernel_h, kernel_w, channels, filters) and (filters,) */
+    float *dweight, *dbias; /* (kernel_h, kernel_w, channels of a filter, filters) and (filters,) */
 } simd_strip;
 
 /* Where the transformed tiles of Winograd's algorithm lie: floats from one tile to the next, and from a position. */
@@ -181,6 +195,8 @@ typedef struct simd_level {
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0,
                           float *out);
     void (*update)(const simd_rule *, ptrdiff_t size, const float *grad, float *param, float *first, float *second);
+    void (*gate_forward)(const simd_gate *, ptrdiff_t size, const float *x, float *y);
+    void (*gate_backward)(const simd_gate *, ptrdiff_t size, const float *dy, const float *x, float *dx);
     void (*norm_moments)(const float *x, ptrdiff_t rows, ptrdiff_t channels, float *mean, float *squares);
     void (*norm_write)(const simd_norm *, const float *x, ptrdiff_t rows, float *y);
     void (*norm_sums)(const simd_norm *, const float *x, const float *dy, ptrdiff_t rows, float *sums, float *products);
@@ -195,8 +211,8 @@ typedef struct simd_level {
     void (*direct)(const simd_strip *);
     void (*direct_gradients)(const simd_strip *, ptrdiff_t first, ptrdiff_t end);
     const simd_winograd_functions *winograd[2];     /* for tiles of 2 and of 4 outputs along an edge */
-    void (*depthwise)(const simd_taps *, const float *weights, float bias, float *y, ptrdiff_t y_step);
-    void (*depthwise_gradients)(const simd_taps *, const float *dy, float *sums);
+    void (*depthwise)(const simd_taps *);
+    void (*depthwise_gradients)(const simd_strip *, ptrdiff_t first, ptrdiff_t end);
     void (*copy_rows)(const float *x, ptrdiff_t x_step, float *y, ptrdiff_t rows, ptrdiff_t columns);
     void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
                        ptrdiff_t columns);

@@ -3,24 +3,27 @@
  * turn, channels in the place of filters, and as padding what the kernel leaves.
  */
 
+/* Whether it is not by Winograd's algorithm. */
+static int simd_is_direct(const simd_convolution *s) { return s->tile == SIMD_DIRECT || s->tile == SIMD_DEPTHWISE; }
+
 /* The level whose tiles take this convolution, by what its vectors hold. */
 static const simd_level *simd_convolution_level(const simd_level *level, const simd_convolution *s) {
     if (s->tile == SIMD_POOLED) return simd_level_for(level, s->kernel_w * s->channels);
-    return simd_level_for(level, s->tile != SIMD_DIRECT && s->channels > s->filters ? s->channels : s->filters);
+    return simd_level_for(level, !simd_is_direct(s) && s->channels > s->filters ? s->channels : s->filters);
 }
 
 static ptrdiff_t simd_forward_plan(simd_convolution_job *j, const simd_level *level, const simd_convolution *s,
                                    int threads, uint8_t *scratch) {
     *j = (simd_convolution_job){.convolution = s, .level = simd_convolution_level(level, s)};
-    return s->tile ? simd_winograd_plan(j, threads, scratch) : simd_direct_plan(j, threads, scratch);
+    return simd_is_direct(s) ? simd_direct_plan(j, threads, scratch) : simd_winograd_plan(j, threads, scratch);
 }
 
 static ptrdiff_t simd_gradients_plan(simd_convolution_job *j, const simd_level *level, const simd_convolution *s,
                                      int threads, uint8_t *scratch) {
     *j = (simd_convolution_job){.convolution = s, .level = simd_convolution_level(level, s)};
-    return s->tile == SIMD_POOLED   ? simd_pooled_plan(j, threads, scratch)
-           : s->tile == SIMD_DIRECT ? simd_direct_gradients_plan(j, threads, scratch)
-                                    : simd_winograd_gradients_plan(j, threads, scratch);
+    return s->tile == SIMD_POOLED ? simd_pooled_plan(j, threads, scratch)
+           : simd_is_direct(s)    ? simd_direct_gradients_plan(j, threads, scratch)
+                                  : simd_winograd_gradients_plan(j, threads, scratch);
 }
 
 /* Return the bytes of scratch memory of the functions below. */
@@ -36,14 +39,14 @@ static ptrdiff_t simd_gradients_scratch(const simd_level *level, const simd_conv
 
 static void simd_pack(const simd_convolution_job *j, int threads) {
     const ptrdiff_t parts = simd_parts(j->convolution->channels, PACK_CHANNELS);
-    pool_run(j->convolution->tile ? simd_winograd_pack_task : simd_direct_pack_task, (void *)j, parts, threads);
+    pool_run(simd_is_direct(j->convolution) ? simd_direct_pack_task : simd_winograd_pack_task, (void *)j, parts, threads);
 }
 
 /* Floats of the weights, packed for a convolution; and pack them, to s->packed, which is at a cache line. */
 static ptrdiff_t simd_packed_size(const simd_level *level, const simd_convolution *s) {
     simd_convolution_job job;
     simd_forward_plan(&job, level, s, 1, NULL);
-    return s->tile ? simd_winograd_packed(&job) : simd_direct_packed(&job);
+    return simd_is_direct(s) ? simd_direct_packed(&job) : simd_winograd_packed(&job);
 }
 
 static void simd_convolution_pack(const simd_level *level, const simd_convolution *s, int threads) {
@@ -58,7 +61,7 @@ static void simd_convolution_forward(const simd_level *level, const simd_convolu
     simd_forward_plan(&job, level, s, threads, s->scratch);
     if (simd_convolution_work(s) < SIMD_ALONE) threads = 1;
     if (s->packed == NULL) simd_pack(&job, threads);
-    pool_run(s->tile ? simd_winograd_task : simd_direct_task, &job, job.tasks, threads);
+    pool_run(simd_is_direct(s) ? simd_direct_task : simd_winograd_task, &job, job.tasks, threads);
 }
 
 /* dweight and dbias, of dy and x. */
@@ -66,11 +69,11 @@ static void simd_convolution_gradients(const simd_level *level, const simd_convo
     simd_convolution_job job;
     simd_gradients_plan(&job, level, s, threads, s->scratch);
     if (simd_convolution_work(s) < SIMD_ALONE) threads = 1;
-    const ptrdiff_t parts = simd_parts(s->channels, PACK_CHANNELS);
+    const ptrdiff_t parts = simd_parts(simd_filter_channels(s), PACK_CHANNELS);
     if (s->tile == SIMD_POOLED) {
         pool_run(simd_pooled_task, &job, job.tasks, threads);
         pool_run(simd_pooled_add_task, &job, simd_parts(s->filters, PACK_CHANNELS), threads);
-    } else if (s->tile != SIMD_DIRECT) {
+    } else if (!simd_is_direct(s)) {
         if (simd_winograd_is_small(&job)) threads = 1;
         if (job.groups % threads == 0)
             pool_run(simd_winograd_group_task, &job, job.groups, threads);

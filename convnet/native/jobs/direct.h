@@ -1,21 +1,25 @@
-/* Direct convolutions and the gradients of their weights, on the threads of the pool. Weights are packed before, once
- * for all images.
+/* Direct convolutions and the gradients of their weights, on the threads of the pool, depthwise ones among them. Weights
+ * are packed before, once for all images.
  */
 
 /* Floats of a strip's input, about, if one row has no more: they and a panel of weights fit the second-level cache. */
 #define STRIP_SIZE 16384
+/* The same for a depthwise convolution, whose weights are few. */
+#define DEPTHWISE_STRIP_SIZE 32768
 
 /* Divide the images into strips of direct convolutions. */
 static void simd_direct_strips(simd_convolution_job *j) {
     const simd_convolution *s = j->convolution;
-    j->x_columns = (s->out_w - 1) * s->stride_w + s->kernel_w;
-    const ptrdiff_t most = simd_within(STRIP_SIZE / (s->stride_h * j->x_columns * s->channels) - 1, s->out_h - 1) + 1;
+    const ptrdiff_t size = s->tile == SIMD_DEPTHWISE ? DEPTHWISE_STRIP_SIZE : STRIP_SIZE;
+    const ptrdiff_t step = simd_is_depthwise_adjoint(s) ? 1 : s->stride_h;
+    j->x_columns = simd_input_size(s, s->out_w, s->kernel_w, s->dilation_w, s->stride_w);
+    const ptrdiff_t most = simd_within(size / (step * j->x_columns * s->channels) - 1, s->out_h - 1) + 1;
     j->strips = simd_parts(s->out_h, most);
     if (s->n * j->strips < LEAST_TASKS) j->strips = simd_least(simd_parts(LEAST_TASKS, s->n), s->out_h);
     j->rows = simd_parts(s->out_h, j->strips);
     if (s->outputs.pool) j->rows += j->rows % 2;    /* no window of the pooling lies in two strips */
     j->strips = simd_parts(s->out_h, j->rows);
-    j->x_rows = (j->rows - 1) * s->stride_h + s->kernel_h;
+    j->x_rows = simd_input_size(s, j->rows, s->kernel_h, s->dilation_h, s->stride_h);
     j->x_size = simd_in_lines(j->x_rows * j->x_columns * s->channels);
     j->y_size = simd_in_lines(j->rows * s->out_w * s->filters), j->row_size = simd_row_size(&s->outputs);
     j->slot_size = j->x_size + j->y_size + j->row_size;
@@ -28,8 +32,8 @@ static simd_strip simd_direct_strip(const simd_convolution_job *j, ptrdiff_t str
     simd_strip_inputs(j, strip, slot);
     return (simd_strip){
         .channels = s->channels, .filters = s->filters, .kernel_h = s->kernel_h, .kernel_w = s->kernel_w,
-        .stride_h = s->stride_h, .stride_w = s->stride_w, .rows = simd_strip_rows(j, strip), .columns = s->out_w,
-        .top = simd_within(-row, j->x_rows), .bottom = simd_within(s->height - row, j->x_rows),
+        .stride_h = s->stride_h, .stride_w = s->stride_w, .dilation_h = s->dilation_h, .dilation_w = s->dilation_w,
+        .rows = simd_strip_rows(j, strip), .columns = s->out_w, .top = simd_within(-row, j->x_rows), .bottom = simd_within(s->height - row, j->x_rows),
         .x = simd_slot_x(j, slot), .x_step = j->x_columns * s->channels};
 }
 
@@ -40,8 +44,13 @@ static void simd_direct_pack_task(void *job, ptrdiff_t index, int slot) {
     const simd_convolution_job *j = job;
     const simd_convolution *s = j->convolution;
     const ptrdiff_t width = 2 * j->level->lanes, area = simd_area(s), step = s->channels * width;
+    const ptrdiff_t first = index * PACK_CHANNELS, end = simd_least(first + PACK_CHANNELS, s->channels);
     (void)slot;
-    for (ptrdiff_t c = index * PACK_CHANNELS; c < simd_least((index + 1) * PACK_CHANNELS, s->channels); c++) {
+    if (s->tile == SIMD_DEPTHWISE) {
+        simd_depthwise_pack(j, first, end);
+        return;
+    }
+    for (ptrdiff_t c = first; c < end; c++) {
         for (ptrdiff_t f = 0; f < s->filters; f += width) {
             float *const packed = j->packed + f * area * s->channels + c * width;
             const ptrdiff_t count = simd_least(s->filters - f, width);
@@ -62,12 +71,18 @@ static void simd_direct_task(void *job, ptrdiff_t index, int slot) {
     const simd_convolution *s = j->convolution;
     simd_strip strip = simd_direct_strip(j, index, slot);
     strip.weight = j->packed, strip.y = simd_strip_target(j, index, slot);
-    j->level->direct(&strip);
+    if (s->tile != SIMD_DEPTHWISE)
+        j->level->direct(&strip);
+    else if (s->is_adjoint)
+        simd_depthwise_input_gradients(j, &strip, simd_strip_row(j, index));
+    else
+        simd_depthwise_outputs(j, &strip);
     simd_strip_outputs(j, index, 0, s->filters, strip.y);
 }
 
 /* Floats of the packed weights. */
 static ptrdiff_t simd_direct_packed(const simd_convolution_job *j) {
+    if (j->convolution->tile == SIMD_DEPTHWISE) return simd_area(j->convolution) * j->convolution->channels;
     return simd_padded_filters(j->level, j->convolution) * j->convolution->channels * simd_area(j->convolution);
 }
 
@@ -92,7 +107,7 @@ static void simd_direct_gradients_task(void *job, ptrdiff_t index, int slot) {
     const ptrdiff_t panels = simd_parts(s->filters, width);
     const ptrdiff_t first = panels * slice / j->slices * width;
     const ptrdiff_t end = simd_least(panels * (slice + 1) / j->slices * width, s->filters);
-    const ptrdiff_t taps = s->channels * simd_area(s);
+    const ptrdiff_t taps = simd_filter_channels(s) * simd_area(s);
     float *const dweight = j->dweights + group * (taps + 1) * s->filters, *const dbias = dweight + taps * s->filters;
     for (ptrdiff_t row = 0; row < taps + 1; row++)
         memset(dweight + row * s->filters + first, 0, (size_t)(end - first) * sizeof *dweight);
@@ -101,7 +116,10 @@ static void simd_direct_gradients_task(void *job, ptrdiff_t index, int slot) {
         simd_strip strip = simd_direct_strip(j, i, slot);
         strip.dy = simd_slot_y(j, slot), strip.dweight = dweight, strip.dbias = dbias;
         simd_strip_output_gradients(j, i, strip.rows, s->out_w, slot);
-        j->level->direct_gradients(&strip, first, end);
+        if (s->tile == SIMD_DEPTHWISE)
+            j->level->depthwise_gradients(&strip, first, end);
+        else
+            j->level->direct_gradients(&strip, first, end);
     }
 }
 
@@ -109,8 +127,9 @@ static void simd_direct_gradients_task(void *job, ptrdiff_t index, int slot) {
 static void simd_direct_add_task(void *job, ptrdiff_t index, int slot) {
     const simd_convolution_job *j = job;
     const simd_convolution *s = j->convolution;
-    const ptrdiff_t area = simd_area(s), size = (s->channels * area + 1) * s->filters, step = s->channels * s->filters;
-    const ptrdiff_t first = index * PACK_CHANNELS, end = simd_least(first + PACK_CHANNELS, s->channels);
+    const ptrdiff_t area = simd_area(s), channels = simd_filter_channels(s), step = channels * s->filters;
+    const ptrdiff_t size = (channels * area + 1) * s->filters;
+    const ptrdiff_t first = index * PACK_CHANNELS, end = simd_least(first + PACK_CHANNELS, channels);
     (void)slot;
     for (ptrdiff_t group = 1; group < j->groups; group++)
         for (ptrdiff_t tap = 0; tap < area; tap++) {
@@ -120,13 +139,13 @@ static void simd_direct_add_task(void *job, ptrdiff_t index, int slot) {
         }
     for (ptrdiff_t c = first; c < end; c++)
         j->level->transpose(j->dweights + c * s->filters, step, area, s->filters, s->dweight + c * area,
-                            s->channels * area);
+                            channels * area);
 }
 
 /* Add the groups' sums of the gradients of the biases, in order. */
 static void simd_direct_add_biases(const simd_convolution_job *j) {
     const simd_convolution *s = j->convolution;
-    const ptrdiff_t taps = s->channels * simd_area(s);
+    const ptrdiff_t taps = simd_filter_channels(s) * simd_area(s);
     for (ptrdiff_t f = 0; f < s->filters; f++) {
         s->dbias[f] = 0;
         for (ptrdiff_t group = 0; group < j->groups; group++)
@@ -137,7 +156,7 @@ static void simd_direct_add_biases(const simd_convolution_job *j) {
 /* Plan the gradients of a direct convolution's weights and biases, as simd_direct_plan does. */
 static ptrdiff_t simd_direct_gradients_plan(simd_convolution_job *j, int threads, uint8_t *scratch) {
     const simd_convolution *s = j->convolution;
-    const ptrdiff_t size = (s->channels * simd_area(s) + 1) * s->filters;
+    const ptrdiff_t size = (simd_filter_channels(s) * simd_area(s) + 1) * s->filters;
     const ptrdiff_t most = SIMD_GROUPS_BYTES / (size * (ptrdiff_t)sizeof(float));
     simd_memory memory = {scratch ? simd_at_line(scratch) : NULL, 0};
     simd_direct_strips(j);

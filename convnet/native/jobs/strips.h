@@ -53,9 +53,14 @@ static float *simd_slot_rest(const simd_convolution_job *j, int slot) { return s
 
 static ptrdiff_t simd_area(const simd_convolution *s) { return s->kernel_h * s->kernel_w; }
 
+/* Channels that a filter sees. */
+static ptrdiff_t simd_filter_channels(const simd_convolution *s) {
+    return s->tile == SIMD_DEPTHWISE ? 1 : s->channels;
+}
+
 /* Multiplications of a direct convolution. */
 static double simd_convolution_work(const simd_convolution *s) {
-    return (double)s->n * s->filters * s->out_h * s->out_w * s->channels * (double)simd_area(s);
+    return (double)s->n * s->filters * s->out_h * s->out_w * simd_filter_channels(s) * (double)simd_area(s);
 }
 
 static ptrdiff_t simd_padded_filters(const simd_level *level, const simd_convolution *s) {
@@ -147,11 +152,35 @@ static void simd_strip_copy(const simd_convolution_job *j, int is_gradient, ptrd
     }
 }
 
+/* Whether a convolution is the gradient of a depthwise one's input: outputs are then pixels, and inputs windows. */
+static int simd_is_depthwise_adjoint(const simd_convolution *s) { return s->is_adjoint && s->tile == SIMD_DEPTHWISE; }
+
+/* The greatest integer that is at most a / b, for b > 0. */
+static ptrdiff_t simd_floor(ptrdiff_t a, ptrdiff_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+/* Where the inputs of an output row, or of the first column, begin. */
+static ptrdiff_t simd_first_row(const simd_convolution *s, ptrdiff_t row) {
+    if (!simd_is_depthwise_adjoint(s)) return row * s->stride_h - s->padding_h;
+    return simd_floor(row + s->padding_h - (s->kernel_h - 1) * s->dilation_h, s->stride_h);
+}
+
+static ptrdiff_t simd_first_column(const simd_convolution *s) {
+    if (!simd_is_depthwise_adjoint(s)) return -s->padding_w;
+    return simd_floor(s->padding_w - (s->kernel_w - 1) * s->dilation_w, s->stride_w);
+}
+
+/* Rows of the inputs of so many output rows, at most; the same for columns. */
+static ptrdiff_t simd_input_size(const simd_convolution *s, ptrdiff_t outputs, ptrdiff_t kernel, ptrdiff_t dilation,
+                                 ptrdiff_t stride) {
+    const ptrdiff_t extent = (kernel - 1) * dilation;
+    return simd_is_depthwise_adjoint(s) ? (outputs - 1 + extent) / stride + 2 : (outputs - 1) * stride + extent + 1;
+}
+
 /* Copy what lies under a strip. */
 static void simd_strip_inputs(const simd_convolution_job *j, ptrdiff_t strip, int slot) {
     const simd_convolution *s = j->convolution;
-    simd_strip_copy(j, s->is_adjoint, simd_strip_image(j, strip), simd_strip_row(j, strip) * s->stride_h - s->padding_h,
-                    j->x_rows, -s->padding_w, j->x_columns, simd_slot_rows(j, slot), simd_slot_x(j, slot));
+    simd_strip_copy(j, s->is_adjoint, simd_strip_image(j, strip), simd_first_row(s, simd_strip_row(j, strip)),
+                    j->x_rows, simd_first_column(s), j->x_columns, simd_slot_rows(j, slot), simd_slot_x(j, slot));
 }
 
 /* Copy the gradients of some rows of a strip's outputs, and zeros for columns beyond the image. */

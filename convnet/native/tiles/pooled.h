@@ -80,7 +80,7 @@ SIMD_TARGET static void SIMD_NAME(find_patches)(const simd_strip *s, const simd_
                 const INTS code = SIMD_NAME(load_codes)(s->codes + at + f, filters - f);
                 const FLOATS gradient = SIMD_NAME(load)(s->dy + at + f, filters - f);
                 *(FLOATS *)(gradients + f) = SIMD_NAME(activation_gradient)(gradient, code > 3, o->slope);
-                const INTS offset = window + ((code & 1) != 0 & right) + ((code & 2) != 0 & below);
+                const INTS offset = window + (((code & 1) != 0) & right) + (((code & 2) != 0) & below);
                 memcpy(offsets + f, &offset, sizeof offset);
             }
             gradients += POOLED_FILTERS, offsets += POOLED_FILTERS;
