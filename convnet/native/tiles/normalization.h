@@ -48,19 +48,30 @@ SIMD_TARGET static void SIMD_NAME(norm_write)(const simd_norm *s, const float *x
 /* Of each channel the sum of dy, behind the activation, and that of dy * (x - mean). */
 SIMD_TARGET static void SIMD_NAME(norm_sums)(const simd_norm *s, const float *x, const float *dy, ptrdiff_t rows,
                                              float *sums, float *products) {
-    for (ptrdiff_t c = 0; c < s->channels; c += SIMD_LANES) {
-        const ptrdiff_t count = s->channels - c;
-        const FLOATS scale = SIMD_NAME(load)(s->scale + c, count), mean = SIMD_NAME(load)(s->mean + c, count);
-        const FLOATS bias = SIMD_NAME(load)(s->bias + c, count);
-        FLOATS sum = {0}, product = {0};
-        for (ptrdiff_t row = 0; row < rows; row++) {
-            const FLOATS centred = SIMD_NAME(load)(x + row * s->channels + c, count) - mean;
-            const FLOATS gradient = SIMD_NAME(activation_gradient)(SIMD_NAME(load)(dy + row * s->channels + c, count),
-                                                                   centred * scale + bias <= (FLOATS){0}, s->slope);
-            sum += gradient, product += gradient * centred;
+    enum { VECTORS = SIMD_LANES == 16 ? NORM_VECTORS : 2, WIDTH = VECTORS * SIMD_LANES };   /* by the registers */
+    for (ptrdiff_t first = 0; first < s->channels; first += WIDTH) {
+        const ptrdiff_t count = simd_least(s->channels - first, WIDTH);
+        FLOATS scale[VECTORS], mean[VECTORS], bias[VECTORS], sum[VECTORS] = {{0}}, product[VECTORS] = {{0}};
+        for (int v = 0; v * SIMD_LANES < count; v++) {
+            const ptrdiff_t c = first + v * SIMD_LANES;
+            scale[v] = SIMD_NAME(load)(s->scale + c, s->channels - c);
+            mean[v] = SIMD_NAME(load)(s->mean + c, s->channels - c);
+            bias[v] = SIMD_NAME(load)(s->bias + c, s->channels - c);
         }
-        SIMD_NAME(store)(sum, sums + c, count);
-        SIMD_NAME(store)(product, products + c, count);
+        for (ptrdiff_t row = 0; row < rows; row++)
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++)
+                if (v * SIMD_LANES < count) {
+                    const ptrdiff_t at = row * s->channels + first + v * SIMD_LANES, left = count - v * SIMD_LANES;
+                    const FLOATS centred = SIMD_NAME(load)(x + at, left) - mean[v];
+                    const FLOATS gradient = SIMD_NAME(activation_gradient)(
+                        SIMD_NAME(load)(dy + at, left), centred * scale[v] + bias[v] <= (FLOATS){0}, s->slope);
+                    sum[v] += gradient, product[v] += gradient * centred;
+                }
+        for (int v = 0; v * SIMD_LANES < count; v++) {
+            SIMD_NAME(store)(sum[v], sums + first + v * SIMD_LANES, count - v * SIMD_LANES);
+            SIMD_NAME(store)(product[v], products + first + v * SIMD_LANES, count - v * SIMD_LANES);
+        }
     }
 }
 

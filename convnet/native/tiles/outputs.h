@@ -11,18 +11,41 @@ SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(choose
     return (FLOATS)(((INTS)a & mask) | ((INTS)b & ~mask));
 }
 
-/* A vector of which `count` elements lie in memory; the others are 0. */
+/* A vector of which `count` elements lie in memory; the others are 0. Copies of a size that the compiler does not know
+ * would be calls.
+ */
 SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(load)(const float *from, ptrdiff_t count) {
-    FLOATS vector = {0};
     if (count >= SIMD_LANES) return *(const FLOATS *)from;
-    memcpy(&vector, from, (size_t)count * sizeof *from);
+#if defined(SIMD_AVX512)
+    return (FLOATS)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#else
+    FLOATS vector = {0};
+    ptrdiff_t i = 0;
+    if (SIMD_LANES > 4 && count >= 4) {
+        memcpy(&vector, from, sizeof(simd_four));
+        i = 4;
+    }
+    for (; i < count; i++) vector[i] = from[i];
     return vector;
+#endif
 }
 
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(store)(FLOATS vector, float *to,
                                                                                ptrdiff_t count) {
-    if (count >= SIMD_LANES) *(FLOATS *)to = vector;
-    else memcpy(to, &vector, (size_t)count * sizeof *to);
+    if (count >= SIMD_LANES) {
+        *(FLOATS *)to = vector;
+        return;
+    }
+#if defined(SIMD_AVX512)
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)vector);
+#else
+    ptrdiff_t i = 0;
+    if (SIMD_LANES > 4 && count >= 4) {
+        memcpy(to, &vector, sizeof(simd_four));
+        i = 4;
+    }
+    for (; i < count; i++) to[i] = vector[i];
+#endif
 }
 
 /* The activation of a vector, and what is multiplied with its gradient; `values` are the inputs or the outputs. */
