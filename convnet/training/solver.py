@@ -23,6 +23,7 @@ from convnet.training.accuracy import Accuracy, accuracy_of, check_scores
 from convnet.training.interrupts import interrupts_held_back
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
+from convnet.training.progress import Progress
 from convnet.training.run import (
     NOT_HERE,
     check_arguments,
@@ -70,7 +71,7 @@ class Callback:
         """Take over what `state` returned when the checkpoint was written."""
 
 
-class Solver(Named):
+class Solver(Progress, Named):
     """Train a model, and predict with it.
 
     An epoch goes through the training set once, in a new random order, ``ceil(N / batch_size)`` minibatches without
@@ -223,11 +224,6 @@ class Solver(Named):
             self._train_check = x[chosen], labels[chosen]
 
     @property
-    def iteration(self) -> int:
-        """Minibatches done."""
-        return self.state.iteration
-
-    @property
     def schedule(self) -> Schedule | None:
         """The schedule; another one may be set between two iterations."""
         return self._schedule
@@ -237,65 +233,10 @@ class Solver(Named):
         self._schedule = schedule
         self._takes_accuracies = schedule is not None and takes_keyword(schedule, "accuracies")
 
-    @property
-    def average(self) -> float | None:
-        """Decay of the moving averages; None without them."""
-        return self.state.average
-
-    @property
-    def loss_history(self) -> list[float]:
-        """The loss of every iteration."""
-        return self.state.loss_history
-
-    @property
-    def train_accuracy_history(self) -> list[float]:
-        """Training accuracies as fractions, when `train` began and after every epoch."""
-        return self.state.train_accuracy_history
-
-    @property
-    def validation_accuracy_history(self) -> list[float]:
-        """Validation accuracies as fractions, when `train` began and after every epoch."""
-        return self.state.validation_accuracy_history
-
-    @property
-    def validation_loss_history(self) -> list[float]:
-        """Validation losses, when `train` began and after every epoch."""
-        return self.state.validation_loss_history
-
-    @property
-    def best_validation_accuracy(self) -> float:
-        """The best validation accuracy so far, -1 before the first check."""
-        return self.state.best_validation_accuracy
-
-    @property
-    def is_between_iterations(self) -> bool:
-        """False while a step runs, and after a step that failed, until `reset` or `resume`."""
-        return self.state.is_between_iterations
-
-    @property
-    def epoch(self) -> int:
-        """Whole epochs done."""
-        return self.iteration // self.iterations_per_epoch
-
-    @property
-    def num_iterations(self) -> int:
-        """Iterations of all epochs."""
-        return self.epochs * self.iterations_per_epoch
-
     @functools.cached_property
     def data_sums(self) -> dict[str, str]:
         """Shape, dtype and checksum of each array of the data, and the statistics that prepare raw images."""
         return data_sums(self.data, self.weights, self.model.statistics)
-
-    @property
-    def best_params(self) -> dict[str, FloatArray]:
-        """Copies of the parameters that reached the best validation accuracy; empty before the first check."""
-        return {name: self.state.best[name].copy() for name in self.model.params if name in self.state.best}
-
-    @property
-    def best_state(self) -> dict[str, npt.NDArray[Any]]:
-        """Copies of the model's state at the best validation accuracy; empty before the first check."""
-        return {name: self.state.best[name].copy() for name in self.model.state if name in self.state.best}
 
     # ------------------------------------------------------------------------------------------ training
 
