@@ -79,6 +79,9 @@ def test_attributes_of_ones_own_are_kept():
         thing.comment_on_this = thing.best = thing.loss_of_mine = 5
         thing._stats = 1
         assert (thing.note, thing.comment_on_this, thing._stats) == ("mine", 5, 1)
+    solver = small_solver()
+    solver.best_bye = 6  # nobody can have meant `best_by`, which cannot be set
+    assert solver.best_bye == 6
 
 
 class OwnModel(Sequential):

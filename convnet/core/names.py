@@ -98,6 +98,11 @@ def _check_arguments(cls: type[Named], named: Mapping[str, Any]) -> None:
             raise TypeError(f"{cls.__name__}: missing argument {name!r}: {how}")
 
 
+def _can_be_set(member: Any) -> bool:
+    """Return whether what a class has by a name is no method and no read-only property."""
+    return not callable(member) and not (isinstance(member, property) and member.fset is None)
+
+
 def _check_attribute(thing: Named, name: str) -> None:
     """Raise an AttributeError if a user sets an attribute of nearly the name of another one."""
     cls = type(thing)
@@ -109,7 +114,7 @@ def _check_attribute(thing: Named, name: str) -> None:
     if frame.f_globals.get("__name__", "").partition(".")[0] == "convnet":
         return
     names = (*vars(thing), *dir(cls))
-    known = [other for other in names if not other.startswith("_") and not callable(getattr(cls, other, None))]
+    known = [other for other in names if not other.startswith("_") and _can_be_set(getattr(cls, other, None))]
     if meant := meant_by(name, known, SHORTENED):
         raise AttributeError(
             f"{cls.__name__}: it has no attribute {name!r}; did you mean {meant!r}? An attribute of your own needs a "

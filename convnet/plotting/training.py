@@ -26,6 +26,8 @@ STROKES = ("-", "--", ":", "-.")
 def plot_training(solver: Solver) -> "Figure":
     """Draw the training: above, the loss of every iteration as dots, and the validation loss; below, the accuracies.
 
+    What a Solver without a validation part does not know is left out.
+
     Parameters
     ----------
     solver : Solver
@@ -44,7 +46,7 @@ def plot_training(solver: Solver) -> "Figure":
     """
     if not isinstance(solver, Solver):
         raise TypeError(f"plot_training: expected a Solver, got a {type(solver).__name__}")
-    if not (solver.loss_history and solver.validation_accuracy_history):
+    if not (solver.loss_history and solver.train_accuracy_history):
         raise ValueError("plot_training: expected a Solver that has trained, got one without a history")
     figure = new_figure(8, 7)
     above, below = figure.subplots(2, 1)
@@ -52,9 +54,10 @@ def plot_training(solver: Solver) -> "Figure":
     iterations = np.arange(1, len(solver.loss_history) + 1)
     size = min(max(200 / len(iterations) ** 0.5, 2), 6)  # thousands of dots small, a hundred large
     above.plot(iterations, solver.loss_history, ".", color=DOTS, markersize=size, alpha=0.5, rasterized=True)
-    checks = solver.iterations_per_epoch * np.arange(len(solver.validation_loss_history))
-    above.plot(checks, solver.validation_loss_history, "o-", color=VALIDATION)
-    above.legend(["minibatch", "validation, without L2" if solver.model.l2 else "validation"], loc="best")
+    if solver.has_validation:
+        checks = solver.iterations_per_epoch * np.arange(len(solver.validation_loss_history))
+        above.plot(checks, solver.validation_loss_history, "o-", color=VALIDATION)
+        above.legend(["minibatch", "validation, without L2" if solver.model.l2 else "validation"], loc="best")
     above.set(title="Loss", xlabel="iteration", ylabel="loss")
     losses = [loss for loss in solver.loss_history + solver.validation_loss_history if np.isfinite(loss)]
     positive = [loss for loss in losses if loss > 0]
@@ -63,23 +66,24 @@ def plot_training(solver: Solver) -> "Figure":
     else:  # the SVM loss can be 0, which a logarithmic scale leaves out
         above.set_yscale("symlog", linthresh=min(positive, default=1.0))
 
-    for name, history, colour in (
-        ("training", solver.train_accuracy_history, TRAINING),
-        ("validation", solver.validation_accuracy_history, VALIDATION),
-    ):
-        percent = 100 * np.array(history)
+    curves = {"training": 100 * np.array(solver.train_accuracy_history)}
+    if solver.has_validation:
+        curves["validation"] = 100 * np.array(solver.validation_accuracy_history)
+    for (name, percent), colour in zip(curves.items(), (TRAINING, VALIDATION), strict=False):
         below.plot(np.arange(len(percent)), percent, "o-", color=colour, label=f"{name}, at last {percent[-1]:.1f} %")
     title = "Accuracy"
-    lowest = 100 * min(solver.train_accuracy_history[1:] + solver.validation_accuracy_history[1:], default=0)
+    later = np.concatenate([percent[1:] for percent in curves.values()])
+    lowest = float(later.min()) if later.size else 0.0
     if lowest > 90 and solver.epoch > 1:
         # If the axis began at the untrained model's accuracy, the later ones would look alike. It begins higher.
-        start = (100 * solver.train_accuracy_history[0], 100 * solver.validation_accuracy_history[0])
-        title += f" (before training: training {start[0]:.1f} %, validation {start[1]:.1f} %)"
+        start = ", ".join(f"{name} {percent[0]:.1f} %" for name, percent in curves.items())
+        title += f" (before training: {start})"
         margin = 0.1 * (100 - lowest) + 0.01
         below.set_ylim(lowest - margin, 100 + margin)
     else:
-        histories = solver.train_accuracy_history + solver.validation_accuracy_history
-        below.set_ylim(102 * min(0, *histories), 102)  # that of a regression may be below 0
+        below.set_ylim(
+            1.02 * min(0.0, lowest, *(percent[0] for percent in curves.values())), 102
+        )  # that of a regression may be below 0
     below.set(title=title, xlabel="epoch", ylabel="accuracy (%)")
     below.xaxis.get_major_locator().set_params(integer=True)
     below.legend(loc="best")

@@ -1,5 +1,6 @@
 """The accuracy of a model's predictions."""
 
+from collections.abc import Callable
 from math import nan
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from convnet.core.checks import all_finite, as_number
 from convnet.core.workspace import Workspace
 from convnet.layers.labels import labels_of
 from convnet.models.sequential import Sequential
+from convnet.training.best_by import outputs_for, value_of
 
 __all__ = ["Accuracy", "accuracy_of", "check_scores"]
 
@@ -27,12 +29,15 @@ class Accuracy(NamedTuple):
         Whether all scores are.
     is_constant : bool
         Whether the predictions are the same for all examples.
+    metric : float
+        What another function says of them; NaN without one.
     """
 
     accuracy: float
     loss: float
     is_finite: bool
     is_constant: bool
+    metric: float = nan
 
 
 def accuracy_of(
@@ -43,6 +48,7 @@ def accuracy_of(
     workspace: Workspace,
     *,
     with_loss: bool = False,
+    metric: Callable[..., float] | None = None,
 ) -> Accuracy:
     """Return the accuracy of a model's predictions.
 
@@ -58,20 +64,29 @@ def accuracy_of(
     workspace : Workspace
     with_loss : bool
         Whether the loss is computed from the same scores.
+    metric : callable, optional
+        A function of the labels and the predictions, the scores or the probabilities; see `outputs_for`.
     """
-    kind, predicted, is_finite = labels_of(model.loss_function), list[npt.NDArray[Any]](), True
+    kind, is_finite = labels_of(model.loss_function), True
+    wanted = None if metric is None else outputs_for(metric)
+    predicted, outputs = list[npt.NDArray[Any]](), list[npt.NDArray[Any]]()
     total = 0.0 if with_loss else nan
     for start in range(0, len(x), batch_size):
         scores = model.scores(x[start : start + batch_size], workspace)
         predicted.append(kind.predict(scores))
         is_finite = is_finite and all_finite(scores)
+        if wanted in ("scores", "probabilities"):
+            outputs.append(scores if wanted == "scores" else kind.probabilities(scores))
         if with_loss:
             given = scores.view()
             given.flags.writeable = False  # as in training
             total += float(model.loss_function(given, labels[start : start + batch_size])[0]) * len(scores)
     predictions = np.concatenate(predicted)
     accuracy = as_number(kind.accuracy(predictions, labels), f"the accuracy of {kind!r}", at_least=-1, at_most=1)
-    return Accuracy(accuracy, total / len(x), is_finite, bool((predictions == predictions[0]).all()))
+    is_constant, value = bool((predictions == predictions[0]).all()), nan
+    if metric is not None and is_finite:
+        value = value_of(metric, labels, np.concatenate(outputs) if outputs else predictions)
+    return Accuracy(accuracy, total / len(x), is_finite, is_constant, value)
 
 
 def check_scores(model: Sequential, x: npt.NDArray[Any], chosen: npt.NDArray[Any] | None) -> None:

@@ -7,17 +7,18 @@ from typing import Any, TextIO
 import numpy as np
 
 from convnet.core.checks import as_count
+from convnet.training.best_by import called
 from convnet.training.solver import Callback, Solver
 
 __all__ = ["EarlyStopping", "ProgressBar"]
 
 
 class EarlyStopping(Callback):
-    """End the training when the validation accuracy has not risen above its best for some epochs.
+    """End the training when no epoch was better than the best one for some epochs.
 
-    A Solver restores the best parameters by default, so that it then has those from before these epochs. A schedule
-    such as `OneCycle` lowers the learning rate at the end, which raises the accuracy. With it, training may stop too
-    early.
+    Better is a higher validation accuracy, or what the Solver's `best_by` says. By default a Solver restores the best
+    parameters, so that it then has those from before these epochs. A schedule such as `OneCycle` lowers the learning
+    rate at the end, which raises the accuracy. With it, training may stop too early.
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ class EarlyStopping(Callback):
     Raises
     ------
     ValueError, TypeError
-        If `patience` is not an integer of at least 1.
+        If `patience` is not an integer of at least 1; when training begins, if there is no validation part.
 
     Notes
     -----
@@ -37,10 +38,15 @@ class EarlyStopping(Callback):
     def __init__(self, patience: int) -> None:
         self.patience = as_count(patience, "patience")
 
+    def on_train_start(self, solver: Solver) -> None:
+        """Refuse a Solver without a validation part."""
+        if not solver.has_validation:
+            raise ValueError("EarlyStopping: expected data with a validation part, got none")
+
     def on_epoch_end(self, solver: Solver) -> None:
         """Stop the Solver if it is time."""
-        history = solver.validation_accuracy_history
-        if len(history) - 1 - int(np.argmax(history)) >= self.patience:
+        merits = solver.state.merits
+        if len(merits) - 1 - int(np.argmax(merits)) >= self.patience:
             solver.stop()
 
 
@@ -83,12 +89,16 @@ class ProgressBar(Callback):
     def on_epoch_end(self, solver: Solver) -> None:
         """Write the epoch's line: its mean loss, the accuracies, the seconds since the start."""
         losses = solver.loss_history[-solver.iterations_per_epoch :]
-        line = (
-            f"epoch {solver.epoch}/{solver.epochs}: loss {sum(losses) / len(losses):.4f}, "
-            f"training accuracy {solver.train_accuracy_history[-1]:.2%}, "
-            f"validation accuracy {solver.validation_accuracy_history[-1]:.2%}, "
-            f"{time.perf_counter() - self._start:.1f} s"
-        )
+        words = [
+            f"loss {sum(losses) / len(losses):.4f}",
+            f"training accuracy {solver.train_accuracy_history[-1]:.2%}",
+        ]
+        if solver.has_validation:
+            words.append(f"validation accuracy {solver.validation_accuracy_history[-1]:.2%}")
+        if solver.best_by != "accuracy":
+            words.append(f"{called(solver.best_by)} {solver.best_by_history[-1]:.4f}")
+        seconds = time.perf_counter() - self._start
+        line = f"epoch {solver.epoch}/{solver.epochs}: {', '.join(words)}, {seconds:.1f} s"
         if self._bar is not None:
             self._bar.write(line, file=self._bar.fp)
         else:

@@ -2,8 +2,8 @@
 
 A checkpoint is an archive (see `convnet.formats.archives`) of the kind ``checkpoint``. Its arrays are, by the names of
 the model's parameters and of its state, ``model.*`` and, where they are others, ``best.*``, ``checked.*`` and
-``last.*``: those of the best validation accuracy, of the last accuracy check, and of the last iteration where the model
-has the best ones; ``averages.*``, where there are moving averages; then ``optimizer.*``, the histories, the ``order``
+``last.*``: those of the best accuracy check, of the last one, and of the last iteration where the model has the best
+ones; ``averages.*``, where there are moving averages; then ``optimizer.*``, the histories, the ``order``
 of the epoch's examples, and what callbacks keep.
 The JSON object has the counters, the states of the random generators, the name of the instruction set, and in ``run``
 what the run is made of (see `convnet.training.run`), which has to be that of the run that goes on.
@@ -34,6 +34,7 @@ __all__ = ["Parts", "checkpoints_in", "resume", "save"]
 
 KIND, VERSION = "checkpoint", 2
 SNAPSHOTS = ("best", "checked", "last", "averages")
+METRIC = "metric_history"
 
 
 class Keeper(Protocol):
@@ -93,7 +94,10 @@ def save(parts: Parts, path: PathLike) -> None:
     arrays = {f"{prefix}.{name}": array for prefix, kept in snapshots.items() for name, array in kept.items()}
     for name, kept in parts.optimizer.state.items():
         arrays |= {f"optimizer.{key}.{name}": array for key, array in kept.items()}
-    arrays |= {name: np.array(getattr(state, name), np.float64) for name in HISTORIES}
+    histories = {name: np.array(getattr(state, name), np.float64) for name in HISTORIES}
+    if not state.metric_history:  # few trainings have it
+        del histories[METRIC]
+    arrays |= histories
     arrays["order"] = state.order
     for name, keeper in parts.keepers.items():
         arrays |= {f"callbacks.{name}.{key}": array for key, array in keeper.state().items()}
@@ -231,7 +235,7 @@ def _values(parts: Parts, header: dict[str, Any], arrays: Arrays) -> dict[str, A
         raise ValueError(f"order: expected a permutation of {len(own_order)} examples")
     losses, train, *others = HISTORIES
     # Checkpoints had no losses of the validation at first.
-    unknown = {"validation_loss_history": np.full(np.size(arrays[train]), np.nan)}
+    unknown = {"validation_loss_history": np.full(np.size(arrays[train]), np.nan), METRIC: np.empty(0)}
     for name in HISTORIES:
         history = {**unknown, **arrays}[name]
         if history.ndim != 1 or history.dtype != np.float64:
@@ -241,9 +245,10 @@ def _values(parts: Parts, header: dict[str, Any], arrays: Arrays) -> dict[str, A
     most = values["checked_iteration"] // parts.iterations_per_epoch + 1
     _check_length(values, losses, values["iteration"], values["iteration"])
     _check_length(values, train, min(most, 1), most)
-    checks = len(values[train])
+    checks = len(values[train]) if "x_validation" in parts.run else 0
     for name in others:
-        _check_length(values, name, checks, checks)
+        expected = checks if name != METRIC or callable(parts.state.best_by) else 0
+        _check_length(values, name, expected, expected)
     # Checkpoints had no `best_check` when the first of equal accuracies was the best.
     first = int(np.argmax([-1.0, *values["validation_accuracy_history"]])) - 1
     values["best_check"] = as_count(header.get("best_check", first), "best_check", -1)

@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 from convnet.core.checks import FloatArray
 from convnet.models.sequential import Sequential
+from convnet.training.best_by import BestBy
 from convnet.training.state import TrainingState
 
 __all__ = ["Progress"]
@@ -18,6 +19,7 @@ class Progress:
     """
 
     model: Sequential
+    data: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
     state: TrainingState
     epochs: int
     iterations_per_epoch: int
@@ -28,9 +30,19 @@ class Progress:
         return self.state.iteration
 
     @property
+    def has_validation(self) -> bool:
+        """Whether the data have a validation part."""
+        return "validation" in self.data
+
+    @property
     def average(self) -> float | None:
         """Decay of the moving averages; None without them."""
         return self.state.average
+
+    @property
+    def best_by(self) -> BestBy:
+        """What decides which accuracy check is the best: ``"accuracy"``, ``"loss"``, or a function."""
+        return self.state.best_by
 
     @property
     def loss_history(self) -> list[float]:
@@ -53,8 +65,13 @@ class Progress:
         return self.state.validation_loss_history
 
     @property
+    def best_by_history(self) -> list[float]:
+        """What `best_by` said when `train` began and after every epoch: accuracies, losses, or a function's values."""
+        return self.state.best_by_history
+
+    @property
     def best_validation_accuracy(self) -> float:
-        """The best validation accuracy so far, -1 before the first check."""
+        """The validation accuracy of the best check so far, -1 before the first check."""
         return self.state.best_validation_accuracy
 
     @property
@@ -74,10 +91,10 @@ class Progress:
 
     @property
     def best_params(self) -> dict[str, FloatArray]:
-        """Copies of the parameters that reached the best validation accuracy; empty before the first check."""
+        """Copies of the parameters of the best accuracy check; empty before the first one."""
         return {name: self.state.best[name].copy() for name in self.model.params if name in self.state.best}
 
     @property
     def best_state(self) -> dict[str, npt.NDArray[Any]]:
-        """Copies of the model's state at the best validation accuracy; empty before the first check."""
+        """Copies of the model's state at the best accuracy check; empty before the first one."""
         return {name: self.state.best[name].copy() for name in self.model.state if name in self.state.best}

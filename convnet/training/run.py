@@ -24,6 +24,7 @@ __all__ = [
     "described_model",
     "example_weights",
     "labelled",
+    "labelled_parts",
     "raw_statistics",
 ]
 
@@ -138,6 +139,15 @@ def described(thing: Any) -> str | None:
 def _is_array(value: Any) -> bool:
     """Return whether something is an array of NumPy's or another library's, such as a Series of pandas."""
     return hasattr(value, "__array__") and np.ndim(value) > 0
+
+
+def labelled_parts(
+    model: Sequential, data: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Return inputs and labels of the training part, and of the validation part if there is one, checked."""
+    # A misspelt name, such as x_val, is no reason to train without a validation part.
+    has_validation = any("val" in str(name).lower() for name in data)
+    return {part: labelled(model, data, part) for part in ("train", *(("validation",) if has_validation else ()))}
 
 
 def labelled(

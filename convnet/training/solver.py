@@ -20,6 +20,7 @@ from convnet.models.inputs import warn_if_unprepared
 from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
 from convnet.training.accuracy import Accuracy, accuracy_of, check_scores
+from convnet.training.best_by import BestBy, as_best_by, called
 from convnet.training.interrupts import interrupts_held_back
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
@@ -31,7 +32,7 @@ from convnet.training.run import (
     described,
     described_model,
     example_weights,
-    labelled,
+    labelled_parts,
 )
 from convnet.training.schedules import Schedule
 from convnet.training.state import TrainingState, model_arrays, restore
@@ -76,9 +77,10 @@ class Solver(Progress, Named):
 
     An epoch goes through the training set once, in a new random order, ``ceil(N / batch_size)`` minibatches without
     replacement, the last one the shorter rest. When `train` begins and after every epoch the accuracy is checked; the
-    model with the best validation accuracy, its parameters and its state, is kept, and by default restored when
-    training ends; of equal accuracies that with the lowest validation loss, and of equal losses the last. What the
-    labels and the accuracy are, the model's loss says; see `takes_labels`.
+    model of the best check, its parameters and its state, is kept, and by default restored when training ends. The
+    best check is the one with the highest validation accuracy, or what `best_by` says; of equal ones that with the
+    lowest validation loss, and of equal losses the last. What the labels and the accuracy are, the model's loss says;
+    see `takes_labels`.
 
     Parameters
     ----------
@@ -89,7 +91,9 @@ class Solver(Progress, Named):
         ignored, but for ``weights_train`` (N,): weights of the training examples, which go to the loss as
         ``weights=``. Each minibatch's loss is divided by the sum of its own; accuracies do not count them. Inputs may
         be raw images, uint8 of shape (N, C, H, W), in memory or mapped from a file: ``model.statistics`` then prepare
-        each minibatch when it is used, with the results of images that were prepared before.
+        each minibatch when it is used, with the results of images that were prepared before. There may be no validation
+        part: the training accuracy alone is then checked, there is no best check, and the model ends with the last
+        parameters.
     optimizer : Optimizer
         The update rule, used by this Solver alone and without the state of earlier training. To continue from a saved
         optimizer state, create the Solver first, then call ``optimizer.load_state``.
@@ -108,8 +112,14 @@ class Solver(Progress, Named):
     augmentation : callable, optional
         ``augmentation(x, rng) -> x`` for the prepared inputs of each minibatch, such as an `Augmentation`, or `Mixup`,
         which mixes labels too. An `Augmentation` takes raw images as they are, and prepares them itself.
+    best_by : {"accuracy", "loss"} or callable
+        What decides which accuracy check is the best: the validation accuracy; the validation loss, of which the lowest
+        is the best; or a function, ``best_by(labels, predictions) -> float`` of the validation part, such as
+        `balanced_accuracy`. If its second argument is called ``scores`` or ``probabilities``, as that of
+        `top_k_accuracy`, it gets these (N, K). The highest value is the best, so that an error has to be given with a
+        minus; NaN is the worst.
     restore_best : bool
-        If True, the model ends with the parameters of the best validation accuracy; otherwise with the last ones.
+        If True, the model ends with the parameters of the best accuracy check; otherwise with the last ones.
         Choose False with a schedule that lowers the learning rate to 0, such as `CosineDecay` or `OneCycle`: the last
         ones are then usually better, and the best of many accuracies is partly luck. Keep True with a constant
         learning rate, with `EarlyStopping`, and where a training may get worse at the end.
@@ -138,21 +148,24 @@ class Solver(Progress, Named):
         example, what `Labels.accuracy` of that kind says.
     validation_loss_history : list of float
         At the same times, the loss function's mean over the validation examples, without L2.
+    best_by_history : list of float
+        At the same times, what `best_by` says: one of the last two lists, or the function's values.
     is_between_iterations : bool
         False while a step runs, and after a step that failed, until `reset` or `resume`. A checkpoint can be written
         only while it is True.
     weights : ndarray of float64, shape (N,), or None
         Weights of the training examples.
     best_validation_accuracy : float
+        That of the best accuracy check.
     best_params, best_state : dict of str to ndarray
-        Copies of the parameters that reached it, and of the model's state with them.
+        Copies of the parameters of the best accuracy check, and of the model's state with them.
 
     Raises
     ------
     ValueError
         If a data array is missing or empty, shapes, labels or weights do not fit the model, there are raw images and
         ``model.statistics`` do not prepare them, the loss takes no weights where there are some, a number is out of
-        range, or the optimizer has a state.
+        range, the optimizer has a state, or there is no validation part for the schedule or for `best_by`.
     TypeError
         If an argument is of the wrong type.
 
@@ -176,6 +189,7 @@ class Solver(Progress, Named):
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
         augmentation: Augment | None = None,
+        best_by: BestBy = "accuracy",
         restore_best: bool = True,
         num_train_check: int | None = 1000,
         average: float | None = None,
@@ -184,7 +198,7 @@ class Solver(Progress, Named):
         if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
             raise TypeError(f"Solver: expected callbacks to be a sequence of Callback objects, got {callbacks!r:.60}")
         self.model = model
-        self.data = {part: labelled(model, data, part) for part in ("train", "validation")}
+        self.data = labelled_parts(model, data)
         self.weights = example_weights(model, data, len(self.data["train"][0]))
         self.optimizer = optimizer
         self.schedule = schedule
@@ -198,7 +212,11 @@ class Solver(Progress, Named):
         average = None if average is None else as_number(average, "average", above=0, below=1)
         count = len(self.data["train"][0])
         self.iterations_per_epoch = -(-count // self.batch_size)
-        self.state = TrainingState(model, count, self.seed, average)
+        self.state = TrainingState(model, count, self.seed, average, as_best_by(best_by))
+        if self.best_by != "accuracy" and not self.has_validation:
+            raise ValueError(
+                f"Solver: best_by: expected data with a validation part for {called(self.best_by)}, got none"
+            )
         self._workspace = Workspace()
         self._minibatches = Minibatches(model, *self.data["train"], self.weights, self.batch_size)
         self._surprises = Surprises()
@@ -230,8 +248,13 @@ class Solver(Progress, Named):
 
     @schedule.setter
     def schedule(self, schedule: Schedule | None) -> None:
-        self._schedule = schedule
-        self._takes_accuracies = schedule is not None and takes_keyword(schedule, "accuracies")
+        takes_accuracies = schedule is not None and takes_keyword(schedule, "accuracies")
+        if takes_accuracies and not self.has_validation:
+            raise ValueError(
+                f"Solver: schedule: expected data with a validation part for {schedule!r:.60}, which takes its "
+                "accuracies, got none"
+            )
+        self._schedule, self._takes_accuracies = schedule, takes_accuracies
 
     @functools.cached_property
     def data_sums(self) -> dict[str, str]:
@@ -284,15 +307,16 @@ class Solver(Progress, Named):
             self._end(error)
             raise
         self._end(None)
+        restores = self.restore_best and self.has_validation
         try:  # a warning may be an error
             if self.iteration > begun:
                 known = self.model, self.data, self.state, self.optimizer.learning_rate
                 is_constant = self._is_constant and self.state.checked_iteration > begun
-                self._surprises.look_at_end(*known, is_constant=is_constant, restores=self.restore_best)
+                self._surprises.look_at_end(*known, is_constant=is_constant, restores=restores)
         finally:
-            if self.restore_best or self.state.averages:
+            if restores or self.state.averages:
                 self.state.keep_last(self.model)
-                restore(self.model, self.state.best if self.restore_best else self.state.averages)
+                restore(self.model, self.state.best if restores else self.state.averages)
 
     def _end(self, first: BaseException | None) -> None:
         """Tell the callbacks that training ends; their errors do not replace the one that it ends by."""
@@ -365,20 +389,24 @@ class Solver(Progress, Named):
         if not self.iteration:
             self.state.move_averages(self.model, 0, self.iterations_per_epoch)
         x, labels = self._train_check
+        validation = None
         with np.errstate(over="ignore", invalid="ignore"):
             is_finite = all(map(all_finite, (*model_arrays(self.model).values(), *self.state.averages.values())))
             with self.state.averaged(self.model):
-                train = self._accuracy(x, labels)
-                validation = self._accuracy(*self.data["validation"], with_loss=True)
-                is_finite = is_finite and train.is_finite and validation.is_finite
-                suspects = (self.data["validation"][0] if train.is_finite else x)[: self.batch_size]
+                found = train = self._accuracy(x, labels)
+                if self.has_validation:
+                    found = validation = self._accuracy(*self.data["validation"], with_loss=True)
+                is_finite = is_finite and train.is_finite and found.is_finite
+                suspects = (self.data["validation"][0] if validation and train.is_finite else x)[: self.batch_size]
                 where = None if is_finite else self.model.first_non_finite(suspects)
                 if is_finite:
                     self.state.keep(self.model)
             if not is_finite:
                 self._diverged(suspects, f"not all is finite after iteration {self.iteration}", where)
-        self._is_constant = validation.is_constant
-        self.state.record(train.accuracy, validation.accuracy, validation.loss)
+        self._is_constant = found.is_constant
+        self.state.train_accuracy_history.append(train.accuracy)
+        if validation:
+            self.state.record(validation.accuracy, validation.loss, validation.metric)
         self.state.checked_iteration = self.iteration
         return True
 
@@ -468,6 +496,7 @@ class Solver(Progress, Named):
             "augmentation": described(self.augmentation),
             "batch_size": self.batch_size,
             "seed": self.seed,
+            "best_by": None if self.best_by == "accuracy" else described(self.best_by),
             "restore_best": self.restore_best,
             "num_train_check": self.num_train_check,
             "average": self.average,
@@ -533,7 +562,8 @@ class Solver(Progress, Named):
         """Return the accuracy of the predictions, and what else the scores tell."""
         # Within a step, where a user's loss may ask for it, the step's own arrays lie in the Solver's memory.
         workspace = self._workspace if self.is_between_iterations else Workspace()
-        return accuracy_of(self.model, x, labels, batch_size, workspace, with_loss=with_loss)
+        metric = self.best_by if with_loss and callable(self.best_by) else None
+        return accuracy_of(self.model, x, labels, batch_size, workspace, with_loss=with_loss, metric=metric)
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
         """Return the model's label (N,) for each prepared input of x (N, ...); see `Sequential.predict`."""

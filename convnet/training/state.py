@@ -5,7 +5,7 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from math import inf, isnan
+from math import inf, isnan, nan
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,22 @@ import numpy.typing as npt
 
 from convnet.models.sequential import Sequential
 from convnet.training.averaging import in_place_of, move_averages, share_of
+from convnet.training.best_by import BestBy
 
 __all__ = ["HISTORIES", "Snapshot", "TrainingState", "model_arrays", "restore"]
 
 # Copies of a model's parameters and state, by name, all of one moment.
 Snapshot = dict[str, npt.NDArray[Any]]
 
-# The first has an entry for every iteration, the others for every accuracy check.
-HISTORIES = ("loss_history", "train_accuracy_history", "validation_accuracy_history", "validation_loss_history")
+# The first has an entry for every iteration, the others for every accuracy check: those of the validation if there is
+# such a part, the last one if a function decides which check is the best.
+HISTORIES = (
+    "loss_history",
+    "train_accuracy_history",
+    "validation_accuracy_history",
+    "validation_loss_history",
+    "metric_history",
+)
 
 
 class TrainingState:
@@ -36,25 +44,30 @@ class TrainingState:
         Random seed of the order of the minibatches, of the augmentation, and of the sample for the training accuracy.
     average : float, optional
         Decay of the moving averages of the model, in (0, 1); without it there are none.
+    best_by : str or callable
+        What decides which check is the best: ``"accuracy"``, ``"loss"``, or a function.
 
     Attributes
     ----------
     iteration : int
         Minibatches done.
     loss_history, train_accuracy_history, validation_accuracy_history, validation_loss_history : list of float
+    metric_history : list of float
+        What the function `best_by` said; empty if it is none.
     order : ndarray of int, shape (count,)
         The order of the examples in the epoch `order_epoch`.
     shuffling, augmenting, sampling : numpy.random.Generator
         Draw the order of the minibatches, the augmentation, and the examples of the accuracy check.
     checked_iteration : int
         After which the accuracies were checked last.
-    best_validation_accuracy : float
     best_check : int
-        Its place in `validation_accuracy_history`; -1 before the first check.
+        Place of the best check in `validation_accuracy_history`; -1 before the first check.
+    best_validation_accuracy : float
+        The validation accuracy there; -1 before the first check.
     best, checked, last : dict of str to ndarray
-        Copies of the model at the best validation accuracy, at the last accuracy check, and at the last iteration while
-        the model itself has the best ones, or the averages; empty where there is none. With averages, `best` and
-        `checked` are of them.
+        Copies of the model at the best accuracy check, at the last one, and at the last iteration while the model
+        itself has the best ones, or the averages; empty where there is none. With averages, `best` and `checked` are
+        of them.
     averages : dict of str to ndarray
         Moving averages of the model; empty without `average`.
     is_between_iterations : bool
@@ -64,9 +77,16 @@ class TrainingState:
         Whether the training ends after the current iteration.
     """
 
-    def __init__(self, model: Sequential, count: int, seed: int, average: float | None = None) -> None:
+    def __init__(
+        self,
+        model: Sequential,
+        count: int,
+        seed: int,
+        average: float | None = None,
+        best_by: BestBy = "accuracy",
+    ) -> None:
         self.order = np.arange(count)
-        self.average = average
+        self.average, self.best_by = average, best_by
         # Two buffers: one holds the best snapshot, new snapshots go into the other.
         self._copies: list[Snapshot] = []
         self.reset(model, seed)
@@ -78,6 +98,7 @@ class TrainingState:
         self.train_accuracy_history: list[float] = []
         self.validation_accuracy_history: list[float] = []
         self.validation_loss_history: list[float] = []
+        self.metric_history: list[float] = []
         self.order_epoch = self.checked_iteration = -1
         self.best_validation_accuracy, self.best_check = -1.0, -1
         self.is_between_iterations, self.is_stopping, self._has_warned = True, False, False
@@ -106,20 +127,36 @@ class TrainingState:
         for name, array in model_arrays(model).items():
             self.checked[name][...] = array
 
-    def record(self, train: float, validation: float, loss: float) -> None:
-        """Append the accuracies of a check and the validation loss; the model that was kept last may be the best.
+    def record(self, validation: float, loss: float, metric: float = nan) -> None:
+        """Append what a check found of the validation part; the model that was kept last may be the best.
 
-        Of equal validation accuracies the one with the lower loss is the best, and of equal losses the later one. NaN,
-        as of checkpoints that have no losses, counts as infinite.
+        Of equal checks the one with the lower loss is the best, and of equal losses the later one.
         """
-        losses, best = self.validation_loss_history, self.best_check
-        self.train_accuracy_history.append(train)
         self.validation_accuracy_history.append(validation)
-        losses.append(loss)
-        lowest = losses[best] if self.best else inf
-        if not self.best or (validation, -_ordered(loss)) >= (self.best_validation_accuracy, -_ordered(lowest)):
+        self.validation_loss_history.append(loss)
+        if callable(self.best_by):
+            self.metric_history.append(metric)
+        merits, losses = self.merits, self.validation_loss_history
+        ranks = [(merits[check], _lowest_if_nan(-losses[check])) for check in (-1, self.best_check)]
+        if not self.best or ranks[0] >= ranks[1]:
             self.best_validation_accuracy, self.best_check = validation, len(losses) - 1
             self.best = self.checked
+
+    @property
+    def best_by_history(self) -> list[float]:
+        """What `best_by` said at each check: accuracies, losses, or the values of a function."""
+        if callable(self.best_by):
+            return self.metric_history
+        return self.validation_loss_history if self.best_by == "loss" else self.validation_accuracy_history
+
+    @property
+    def merits(self) -> list[float]:
+        """How good each check was by what decides, the higher the better.
+
+        NaN, of a function or as the losses of checkpoints that had none, is the lowest.
+        """
+        sign = -1 if self.best_by == "loss" else 1
+        return [_lowest_if_nan(sign * value) for value in self.best_by_history]
 
     def move_averages(self, model: Sequential, iteration: int, iterations_per_epoch: int) -> None:
         """Move the averages, if there are some, towards the model after an iteration; before the first, all the way."""
@@ -192,8 +229,8 @@ class TrainingState:
         return copy if values else {}
 
 
-def _ordered(loss: float) -> float:
-    return inf if isnan(loss) else loss
+def _lowest_if_nan(value: float) -> float:
+    return -inf if isnan(value) else value
 
 
 def model_arrays(model: Sequential) -> Snapshot:

@@ -19,6 +19,7 @@ from convnet.layers.activations import Activation
 from convnet.layers.base import Layer
 from convnet.layers.labels import labels_of
 from convnet.models.sequential import Sequential
+from convnet.training.best_by import called
 from convnet.training.state import TrainingState
 
 __all__ = ["Surprises"]
@@ -62,12 +63,13 @@ class Surprises:
         ----------
         model : Sequential
         data : mapping of str to (inputs, labels)
-            The parts ``train`` and ``validation``, checked.
+            The parts ``train`` and, if there is one, ``validation``, checked.
         """
         for part, (_, labels) in data.items():
             self._look_at_labels(model, part, labels)
-        train, validation = (_values(model, data[part][0]) for part in ("train", "validation"))
-        if train is None or validation is None:
+        values = {part: _values(model, x) for part, (x, _) in data.items()}
+        train, validation = values["train"], values.get("validation")
+        if train is None or None in values.values():
             return  # the training itself says what is not finite
         if found := _unprepared(train, is_image=len(model.input_shape) == 3):
             self._warn(
@@ -75,7 +77,7 @@ class Surprises:
                 f"x_train {found} ({train}); a network learns well from inputs with a mean near 0 and a standard "
                 "deviation near 1: take what preprocess returns, or subtract the mean and divide by the deviation",
             )
-        elif len(data["validation"][0]) >= FEWEST and _differ(train, validation):
+        elif validation is not None and len(data["validation"][0]) >= FEWEST and _differ(train, validation):
             self._warn(
                 "inputs",
                 f"x_train and x_validation seem to be prepared in different ways ({train}, and {validation}); prepare "
@@ -140,11 +142,13 @@ class Surprises:
         rate : float
             The learning rate, for the message.
         is_constant : bool
-            Whether the predictions for the validation examples were one and the same at the last accuracy check.
+            Whether the predictions for the validation examples, or the training examples if there is no validation
+            part, were one and the same at the last accuracy check.
         restores : bool
             Whether the model gets the best parameters.
         """
-        x, labels = data["validation"]
+        part = "validation" if "validation" in data else "training"
+        x, labels = data["validation" if part == "validation" else "train"]
         remedy = (
             f"; try a smaller learning rate than {rate:g}, or one that grows at first, such as that of OneCycle, and "
             "look at how the inputs are prepared"
@@ -152,7 +156,7 @@ class Surprises:
         if is_constant and len(x) >= FEWEST and (labels != labels[0]).any():
             self._warn(
                 "predictions",
-                f"at the end of the training the model predicts one and the same for all {len(x)} validation examples, "
+                f"at the end of the training the model predicts one and the same for all {len(x)} {part} examples, "
                 f"whatever they show{remedy}, and at how many examples each class has",
             )
         for name, constant, units in _constant_units(model, x):
@@ -160,13 +164,19 @@ class Surprises:
                 self._warn(
                     f"units of {name}",
                     f"{constant} of the {units} units of {name} give the same number for all of "
-                    f"{min(len(x), EXAMPLES_OF_UNITS)} validation examples, as a ReLU does whose inputs are all "
-                    f"negative: they tell nothing, and hardly learn any more{remedy}",
+                    f"{min(len(x), EXAMPLES_OF_UNITS)} {part} examples, as a ReLU does whose inputs are all negative: "
+                    f"they tell nothing, and hardly learn any more{remedy}",
                 )
+        if state.metric_history and np.isnan(state.metric_history).all():
+            self._warn(
+                "best_by",
+                f"best_by: {called(state.best_by)} gave NaN at every accuracy check, so that the validation loss alone "
+                "decided which is the best",
+            )
         if restores and state.iteration and state.best_check == 0:
-            checks = len(state.validation_accuracy_history)
+            checks = len(state.best_by_history)
             why = (
-                f"no later accuracy check found a better validation accuracy than {state.best_validation_accuracy:.4g}"
+                f"no later accuracy check found a better {called(state.best_by)} than {state.best_by_history[0]:.4g}"
                 f"{remedy}"
                 if checks > 1
                 else "the training ended before the next accuracy check; train to the end of an epoch, or set "
