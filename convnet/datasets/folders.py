@@ -1,9 +1,9 @@
-"""Folders of image files, one for each class."""
+"""Folders of image files: one for each class, or one with a table of labels."""
 
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from convnet.core.checks import as_flag, count_of, listed
 from convnet.core.surprises import warn
-from convnet.datasets.image_data import ImageData, checked_names, warn_of_missing
+from convnet.datasets.image_data import ImageData, as_classes, checked_names, warn_of_missing
 from convnet.datasets.image_reader import ImageReader, Images, Size, in_threads, opened, turned_size
+from convnet.datasets.label_tables import LabelTable, check_options, labelled_files
 from convnet.formats.files import PathLike, as_path
 
 __all__ = ["load_folder"]
@@ -36,6 +37,8 @@ Files = list[tuple[Path, int]]
 def load_folder(
     path: PathLike,
     *,
+    labels: LabelTable | None = None,
+    columns: Sequence[str | int] | None = None,
     size: int | Sequence[int] | None = None,
     crop: bool = True,
     channels: int | None = None,
@@ -45,7 +48,7 @@ def load_folder(
     max_pixels: int = 100_000_000,
     progress: bool = False,
 ) -> dict[str, ImageData]:
-    """Load the image files of a folder that has a folder for each class, as it is or in parts.
+    """Load the image files of a folder that has a folder for each class, as it is or in parts, or a table of labels.
 
     Parameters
     ----------
@@ -53,6 +56,13 @@ def load_folder(
         A folder of ``CLASS/*.png``, or of ``train/CLASS/*.png`` with ``val``, ``valid`` or ``validation``, and ``test``
         beside it. Files may be PNG, JPEG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM, JPEG 2000, TGA or AVIF, as their suffix
         says. Hidden files, those with other suffixes, and files outside the folders of classes are ignored.
+    labels : path or mapping of str to str or int, optional
+        The labels of images that are not in a folder for each class: a CSV file with a line for each image, its file
+        and its label, as in many of Kaggle's data sets, or a dictionary of labels by file. Files are relative to
+        `path`, with or without their suffix. The images are the training part, in the order of the table.
+    columns : pair of str or int, optional
+        Where a table has more than two columns: that of the files and that of the labels, by their names in the first
+        line, or by their numbers, 0 for the first.
     size : int or pair of ints, optional
         Height and width of the images, which are scaled to it, with their proportions kept and without aliasing. By
         default they stay as they are; they then have to be of one size.
@@ -67,10 +77,11 @@ def load_folder(
         green and blue.
     class_names : sequence of str, optional
         The names of the classes, in order, such as ``model.class_names``; each folder has to be one of them. By default
-        the names of the folders of all parts, sorted as people do: ``class2`` before ``class10``.
+        the names of the folders of all parts, sorted as people do: ``class2`` before ``class10``. With `labels` it is
+        as of `make_parts`.
     skip_broken : bool
-        Leave out files that cannot be read, with a warning that counts and names them. By default the first one is an
-        error.
+        Leave out files that cannot be read, or that are in the table alone, with a warning that counts and names them.
+        By default the first one is an error.
     max_pixels : int
         Files of more pixels are broken: a small file may unpack to more than the memory holds.
     progress : bool
@@ -80,23 +91,24 @@ def load_folder(
     -------
     dict of str to ImageData
         ``"train"``, ``"validation"`` and ``"test"``, those that there are; a folder without parts is ``"train"``.
-        Images are uint8, (N, H, W) in grey or (N, H, W, 3), class by class, and by file name within a class. Each
-        part knows its `ImageReader`, so that a model does the same with the images that it is given.
+        Images are uint8, (N, H, W) in grey or (N, H, W, 3), class by class, and by file name within a class, unless
+        there are `labels`. Each part knows its `ImageReader`, so that a model does the same with the images that it is
+        given.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If there is no such folder, no table, or no file that the table names.
     ValueError
-        If there are no classes, a class has no image, the images differ in size and `size` is not given, or a file is
-        broken. Messages name the folder or the file.
+        If there are no classes, a class has no image, the images differ in size and `size` is not given, a file is
+        broken, or the columns of a table cannot be told. Messages name the folder, the file or the line.
     ImportError
         If Pillow is not installed (``pip install "convnet-cpu[images]"``).
 
     Warns
     -----
     ConvnetWarning
-        If files are skipped, or a part has no image of a class.
+        If files are skipped, images are in no line of the table, or a part has no image of a class.
 
     Notes
     -----
@@ -107,6 +119,34 @@ def load_folder(
     root = as_path(path)
     reader = ImageReader(size, crop, channels, background, max_pixels)
     skips, shows = as_flag(skip_broken, "skip_broken"), as_flag(progress, "progress")
+    check_options(labels, columns)
+    if labels is not None:
+        files_of, names = _by_table(root, labels, columns, class_names, skips)
+    else:
+        files_of, names = _by_folders(root, class_names)
+    files = [file for own in files_of.values() for file in own]
+    images, kept = _read_all(reader, [file for file, _ in files], skips, shows)
+    reader = replace(reader, channels=1 if images.ndim == 3 else 3)
+    classes = np.array([label for _, label in files], np.int64)
+    parts, start = {}, 0
+    for part, own_files in files_of.items():
+        end = start + len(own_files)
+        first, last = np.searchsorted(kept, (start, end))
+        own = classes[kept[first:last]]
+        if lost := sorted(set(classes[start:end].tolist()) - set(own.tolist())):
+            raise ValueError(
+                f"{path}: expected an image of each class that can be read, got only broken files of "
+                f"{listed([names[label] for label in lost])} in the {part} part"
+            )
+        parts[part] = ImageData(images[first:last], own, names, reader)
+        start = end
+    remedy = "take images of it in, or split(...) all images anew"
+    warn_of_missing({part: data.labels for part, data in parts.items()}, names, "load_folder", remedy)
+    return parts
+
+
+def _by_folders(root: Path, class_names: Sequence[str] | None) -> tuple[dict[str, Files], tuple[str, ...]]:
+    """Return the files and classes of each part, from the folders that they are in, and the names of the classes."""
     folders = {part: _class_folders(folder) for part, folder in _part_folders(root).items()}
     found = {folder.name for classes in folders.values() for folder in classes}
     if class_names is None:
@@ -115,37 +155,55 @@ def load_folder(
         names = checked_names(class_names, "load_folder")
         if unknown := sorted(found - set(names), key=natural_key):
             raise ValueError(
-                f"{path}: expected folders of the classes {listed(names)}, as class_names says, got {listed(unknown)}"
+                f"{root}: expected folders of the classes {listed(names)}, as class_names says, got {listed(unknown)}"
             )
     label_of = {name: label for label, name in enumerate(names)}
-    files: Files = []
-    ends = []
-    for classes in folders.values():
+    files: dict[str, Files] = {part: [] for part in folders}
+    for part, classes in folders.items():
         for folder in sorted(classes, key=lambda folder: label_of[folder.name]):
-            files += [(file, label_of[folder.name]) for file in _image_files(folder)]
-        ends.append(len(files))
-    images, kept = _read_all(reader, [file for file, _ in files], skips, shows)
-    reader = replace(reader, channels=1 if images.ndim == 3 else 3)
-    labels = np.array([label for _, label in files], np.int64)
-    parts = {}
-    for part, start, end in zip(folders, [0, *ends], ends, strict=False):
-        first, last = np.searchsorted(kept, (start, end))
-        own = labels[kept[first:last]]
-        if lost := sorted(set(labels[start:end].tolist()) - set(own.tolist())):
-            raise ValueError(
-                f"{path}: expected an image of each class that can be read, got only broken files of "
-                f"{listed([names[label] for label in lost])} in the {part} part"
-            )
-        parts[part] = ImageData(images[first:last], own, names, reader)
-    remedy = "take images of it in, or split(...) all images anew"
-    warn_of_missing({part: data.labels for part, data in parts.items()}, names, "load_folder", remedy)
-    return parts
+            files[part] += [(file, label_of[folder.name]) for file in _image_files(folder)]
+    return files, names
+
+
+def _by_table(
+    root: Path,
+    labels: LabelTable,
+    columns: Sequence[str | int] | None,
+    class_names: Sequence[str] | None,
+    skips: bool,
+) -> tuple[dict[str, Files], tuple[str, ...]]:
+    """Return the files and classes of the training part, from a table, and the names of the classes."""
+    _check_folder(root, "a folder of images")
+    images = []
+    for folder, inside, names in os.walk(root):
+        inside[:] = [name for name in inside if not name.startswith(".") and name not in IGNORED]
+        images += [os.path.relpath(os.path.join(folder, name), root) for name in names if _is_image(name)]
+    if not images:
+        raise ValueError(f"{root}: expected a folder of images, got no file that ends in {', '.join(SUFFIXES)}")
+    files, given = labelled_files(root, labels, columns, images, skips)
+    what = "load_folder" if isinstance(labels, Mapping) else str(labels)
+    classes, found_names = as_classes({"train": given}, class_names, what)
+    return {"train": list(zip(files, classes["train"].tolist(), strict=True))}, found_names
 
 
 def natural_key(name: str) -> tuple[list[Any], str]:
     """Return what names are sorted by, so that numbers within them count as numbers, and capitals do not matter."""
     pieces = re.split(r"([0-9]+)", name)
     return [int(piece) if index % 2 else piece.casefold() for index, piece in enumerate(pieces)], name
+
+
+def _check_folder(root: Path, expected: str) -> None:
+    """Raise an error unless a path is that of a folder."""
+    if not root.is_dir():
+        kind = "a file" if root.exists() else "nothing there"
+        error = ValueError if root.exists() else FileNotFoundError
+        remedy = "; load_data finds out what a file holds" if root.exists() else ""
+        raise error(f"{root}: expected {expected}, got {kind}{remedy}")
+
+
+def _is_image(name: str) -> bool:
+    """Return whether a file is an image, by its name; what is hidden is none."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -160,14 +218,12 @@ def _folders_in(folder: Path) -> list[Path]:
 
 def _part_folders(root: Path) -> dict[str, Path]:
     """Return the folders of the parts by name, in order; the whole folder as the training part if it has no parts."""
-    if not root.is_dir():
-        kind = "a file" if root.exists() else "nothing there"
-        error = ValueError if root.exists() else FileNotFoundError
-        remedy = "; load_data finds out what a file holds" if root.exists() else ""
-        raise error(f"{root}: expected a folder with a folder of images for each class, got {kind}{remedy}")
+    _check_folder(root, "a folder with a folder of images for each class")
     inside = _folders_in(root)
     if not inside:
-        raise ValueError(f"{root}: expected a folder of images for each class, got no folder in it")
+        has_images = any(map(_is_image, os.listdir(root)))
+        remedy = " but images; labels= takes a table of their labels" if has_images else ""
+        raise ValueError(f"{root}: expected a folder of images for each class, got no folder in it{remedy}")
     # A class may be called train, too; a part has folders in it.
     parts = [folder for folder in inside if folder.name.lower() in PART_NAMES and _folders_in(folder)]
     if not parts:
@@ -206,7 +262,7 @@ def _image_files(folder: Path) -> list[Path]:
                     f"{folder}: expected images, for a folder in it is that of a class, got the folder {entry.name}; "
                     "move its images up, or load a folder whose folders are the classes"
                 )
-            if entry.name.lower().endswith(SUFFIXES):
+            if _is_image(entry.name):
                 names.append(entry.name)
     if not names:
         raise ValueError(

@@ -32,6 +32,7 @@ def load_data(path: PathLike, **options: Any) -> dict[str, ImageData]:
 
     ==========================================================  ==============
     a folder with a folder of images for each class, or parts   `load_folder`
+    a folder of images, with ``labels=`` a table of the labels  `load_folder`
     a folder of MNIST's four files, or KMNIST's or EMNIST's     `load_idx`
     a folder of CIFAR's unpacked files                          `load_cifar`
     a file ``*.npz`` of images and labels                       `load_npz`

@@ -17,7 +17,7 @@ from convnet.core.checks import as_flag, as_shape, listed
 from convnet.datasets.image_data import ImageData, parts_of
 from convnet.formats.files import PathLike, open_file
 
-__all__ = ["load_csv"]
+__all__ = ["as_label_array", "cells_of", "lines_of", "load_csv"]
 
 # Names of a column of labels, in any case.
 LABEL_NAMES = ("label", "labels", "class", "target")
@@ -122,11 +122,11 @@ def _read(
     path: PathLike, label: str | int | None, has_header: bool | None, delimiter: str
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
     """Return the flat images and the labels of a file."""
-    lines = _lines(path)
+    lines = lines_of(path)
     first = next(lines, None)
     if first is None:
         raise ValueError(f"{path}: expected a table with a line for each image, got an empty file")
-    columns = _columns(path, _cells(first[1], delimiter), label, has_header)
+    columns = _columns(path, cells_of(first[1], delimiter), label, has_header)
     pending = [] if columns.names else [first]
     labels: list[str] = []
     images: list[npt.NDArray[np.uint8]] = []
@@ -140,12 +140,17 @@ def _read(
         images.append(_pixels(path, chunk, rows, columns, delimiter))
     if not images:
         raise ValueError(f"{path}: expected a line for each image, got a header alone")
-    if all(INTEGER.fullmatch(name) for name in labels):
-        return np.concatenate(images), np.array([int(name) for name in labels])
-    return np.concatenate(images), np.array(labels, np.str_)
+    return np.concatenate(images), as_label_array(labels)
 
 
-def _lines(path: PathLike) -> Iterator[Line]:
+def as_label_array(cells: Sequence[str]) -> npt.NDArray[Any]:
+    """Return cells of labels as an array: of integers if all of them are, otherwise of texts."""
+    if all(INTEGER.fullmatch(cell) for cell in cells):
+        return np.array([int(cell) for cell in cells], np.int64)
+    return np.array(cells, np.str_)
+
+
+def lines_of(path: PathLike) -> Iterator[Line]:
     """Yield the lines of a file that are not empty, with their numbers."""
     try:
         with open_file(path) as file:
@@ -164,7 +169,8 @@ def _lines(path: PathLike) -> Iterator[Line]:
         raise ValueError(f"{path}: expected a whole gzip file, but it is broken: {error}") from None
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
+def cells_of(line: str, delimiter: str) -> list[str]:
+    """Return the cells of a line without the spaces around them, and without quotation marks."""
     if '"' not in line:
         return [cell.strip() for cell in line.split(delimiter)]
     try:
@@ -211,7 +217,7 @@ def _columns(path: PathLike, cells: list[str], label: str | int | None, has_head
 def _parted(path: PathLike, number: int, line: str, columns: _Columns, delimiter: str) -> tuple[str, str]:
     """Return the label of a line, and the line without it."""
     if '"' in line:
-        cells = _cells(line, delimiter)
+        cells = cells_of(line, delimiter)
         count = len(cells)
         line = delimiter.join(cells[: columns.label] + cells[columns.label + 1 :])
         label = cells[columns.label] if columns.label < count else ""
@@ -259,9 +265,10 @@ def _pixels(
         )
         row, pixel = next(((row, pixel) for row, pixel, cell in cells if not _is_number(cell)), (0, 0))
     cell = rows[row].split(delimiter)[pixel]
+    remedy = "; load_folder(folder, labels=table) takes a table of files and labels" if columns.number == 2 else ""
     raise ValueError(
         f"{path}: expected pixels that are whole numbers from 0 to 255, got {cell!r:.40} in line {chunk[row][0]}, "
-        f"{columns.name(pixel)}"
+        f"{columns.name(pixel)}{remedy}"
     )
 
 
