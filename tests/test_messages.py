@@ -1,5 +1,7 @@
 """What a user is told of wrong arguments: which one, what came, and the remedy, which works."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,10 @@ import convnet
 from convnet import (
     SGD,
     Affine,
+    Augmentation,
     Conv2D,
     ConvNet1,
+    Mixup,
     RealLabels,
     Sequential,
     Solver,
@@ -22,11 +26,15 @@ from convnet import (
     plot_errors,
     plot_examples,
     plot_learning_rates,
+    plot_predictions,
     plot_profile,
     plot_training,
+    preprocess,
+    preprocess_parts,
     read_idx,
     save_model,
     softmax_loss,
+    split,
     svm_loss,
     takes_labels,
 )
@@ -94,6 +102,23 @@ def test_labels_of_another_kind_are_named_with_a_remedy_that_works(take, kind):
     assert str(caught.value).endswith(SHOWN[kind.split(" ")[0]])
     np.testing.assert_array_equal(remedy(labels), LABELS)
     take(remedy(labels))
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("kind", [kind for kind in LABELS_AND_REMEDIES if kind not in ("from 1", "words")])
+def test_labels_of_preprocess_get_the_same_remedies(kind, part):
+    """It does not know how many classes there are, and for words `make_parts` is the way."""
+
+    def prepare(labels):
+        given = {"y_train": LABELS, "y_test": LABELS} | {f"y_{part}": labels}
+        return preprocess(x_train=IMAGES, x_test=IMAGES, num_validation=6, num_test=None, **given)
+
+    labels, error, _, remedy = LABELS_AND_REMEDIES[kind]
+    with pytest.raises(error, match=f"^preprocess: y_{part}: expected ") as caught:
+        prepare(labels)
+    assert str(caught.value).endswith(SHOWN[kind.split(" ")[0]])
+    data, _ = prepare(remedy(labels))
+    np.testing.assert_array_equal(data[f"y_{part}"], LABELS[: len(data[f"y_{part}"])])
 
 
 @pytest.mark.parametrize(
@@ -214,6 +239,62 @@ def test_lists_of_different_lengths_are_named(call, what):
             ValueError,
             r"got 3; \(3,\) is a shape of one axis",
         ),
+        (
+            lambda: Augmentation()(X, 0),
+            TypeError,
+            "Augmentation: rng: expected a numpy.random.Generator such as .*, got 0",
+        ),
+        (lambda: Mixup(1.0)(X, None), TypeError, "Mixup: rng: expected a numpy.random.Generator such as .*, got None"),
+        (lambda: ConvNet1(loss="softmax"), TypeError, "loss: expected a function such as softmax_loss, got 's"),
+        (
+            lambda: ConvNet1(loss=partial(softmax_loss, smooth=0.1)),
+            TypeError,
+            "^ConvNet1: loss: softmax_loss has no option 'smooth'; did you mean 'smoothing'",
+        ),
+        (
+            lambda: ConvNet1(loss=partial(partial(svm_loss, margin=2), width=0.1)),
+            TypeError,
+            "^ConvNet1: loss: svm_loss has no option 'width'; its options are margin$",
+        ),
+        (
+            lambda: ConvNet1(loss=partial(softmax_loss, class_weights="balanced")),
+            TypeError,
+            "^ConvNet1: loss: softmax_loss: class_weights: expected real numbers, got 'balanced'; balanced_weights",
+        ),
+        (
+            lambda: Solver(model(), split(IMAGES, LABELS), SGD(0.1)),
+            TypeError,
+            r"got parts of raw images; data, statistics = preprocess_parts\(parts\)",
+        ),
+        (
+            lambda: Solver(model(), preprocess_parts(split(IMAGES, LABELS)), SGD(0.1)),
+            TypeError,
+            r"got a tuple; data, statistics = preprocess\(...\)",
+        ),
+        (
+            lambda: preprocess_parts(split(IMAGES, LABELS)["train"]),
+            TypeError,
+            r'got an ImageData; {"train": data} has one part, and split\(\*data\) divides it',
+        ),
+        (
+            lambda: split(IMAGES, LABELS, validation="20 %"),
+            TypeError,
+            "split: validation: expected a fraction as a float, or a number of images, got '20 %'",
+        ),
+        (
+            lambda: preprocess(IMAGES, LABELS, IMAGES, LABELS, num_validation=3, num_test=9, divide_by_std=None),
+            TypeError,
+            "divide_by_std: expected True or False, got None",
+        ),
+        *(
+            (lambda call=call: call(class_names=5), TypeError, "plot_.*: class_names: expected a list of texts, got 5")
+            for call in (
+                partial(plot_examples, IMAGES, LABELS),
+                partial(plot_errors, IMAGES, LABELS, LABELS),
+                partial(plot_confusion, LABELS, LABELS),
+                partial(plot_predictions, IMAGES, ONE_HOT),
+            )
+        ),
         (lambda: plot_training(model()), TypeError, "plot_training: expected a Solver, got a ConvNet1"),
         (lambda: plot_learning_rates(None), TypeError, "plot_learning_rates: expected what find_learning_rate returns"),
         (lambda: plot_profile(None), TypeError, "plot_profile: expected what model.plan"),
@@ -236,7 +317,7 @@ def test_lists_of_different_lengths_are_named(call, what):
         (
             lambda: gradient_error(float, np.zeros(2), np.zeros(2), rng=0),
             TypeError,
-            "expected rng to be a numpy.random",
+            "gradient_error: rng: expected a numpy.random.Generator",
         ),
         (lambda: save_model(model(), None), TypeError, "expected the path of a file, got None"),
         (lambda: load_model(12345), TypeError, "expected the path of a file, got 12345"),

@@ -175,7 +175,7 @@ def test_statistics_are_checked_when_they_are_set(statistics, error, message):
     ("make", "name", "value", "error", "message"),
     [
         (small_model, "l2", -1, ValueError, "l2: expected a finite number of at least 0, got -1"),
-        (small_model, "rng", 3, TypeError, "ConvNet1: expected rng to be a numpy.random.Generator, got 3"),
+        (small_model, "rng", 3, TypeError, "ConvNet1: rng: expected a numpy.random.Generator such as .*, got 3"),
         (small_model, "fuse", 1, TypeError, "ConvNet1: fuse: expected True or False, got 1"),
         (small_model, "winograd", None, TypeError, "ConvNet1: winograd: expected True or False, got None"),
         (lambda: Adam(0.1), "learning_rate", None, TypeError, "learning_rate: expected a real number, got None"),
@@ -210,6 +210,12 @@ def test_other_attributes_are_checked_when_they_are_set(make, name, value, error
             "Solver: unexpected argument 'learning_rate'; the learning rate is a",
         ),
         (lambda: small_solver(loss=1), "Solver: unexpected argument 'loss'; it is an argument of the model: "),
+        (
+            lambda: small_solver(class_weight="balanced"),
+            "Solver: unexpected argument 'class_weight'; it is an option of",
+        ),
+        (lambda: small_solver(validation_data=1), "Solver: unexpected argument 'validation_data'; the validation part"),
+        (lambda: small_solver(monitor="loss"), "Solver: unexpected argument 'monitor'; best_by says which epoch is"),
         (lambda: Conv2D(1, 2, 3), "Conv2D: missing argument 'rng': rng=numpy.random.default_rng(0), which draws"),
         (lambda: Affine(1, 2), "Affine: missing argument 'rng': rng=numpy.random.default_rng(0), which draws"),
     ],

@@ -3,6 +3,8 @@
 The `as_*` functions return the argument in the form that the kernels need. The `check_*` functions return nothing.
 """
 
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
+
 import functools
 import inspect
 import operator
@@ -22,6 +24,7 @@ __all__ = [
     "all_finite",
     "as_count",
     "as_flag",
+    "as_generator",
     "as_labels",
     "as_number",
     "as_pair",
@@ -36,6 +39,7 @@ __all__ = [
     "join_sizes",
     "listed",
     "output_size",
+    "remedy_for_labels",
     "takes_keyword",
 ]
 
@@ -129,6 +133,15 @@ def as_flag(value: bool, what: str) -> bool:
     return bool(value)
 
 
+def as_generator(rng: np.random.Generator, what: str) -> np.random.Generator:
+    """Return a random generator, after checking that it is one; `what` names it in the error."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"{what}: expected a numpy.random.Generator such as numpy.random.default_rng(0), got {rng!r:.60}"
+        )
+    return rng
+
+
 def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None) -> FloatArray:
     """Return `value` as a C-contiguous float array; the same object where it already is one.
 
@@ -166,11 +179,12 @@ def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> 
     """Return `count` labels in [0, num_classes) as a contiguous array of the platform's index type."""
     labels = as_array(value, what)
     if labels.dtype.kind not in "iu" and labels.size:
-        raise TypeError(f"{what}: expected integer labels, got dtype {labels.dtype}{_remedy_for(labels, num_classes)}")
-    if labels.shape != (count,):
-        raise ValueError(
-            f"{what}: expected labels of shape ({count},), got shape {labels.shape}{_remedy_for(labels, num_classes)}"
+        raise TypeError(
+            f"{what}: expected integer labels, got dtype {labels.dtype}{remedy_for_labels(labels, num_classes)}"
         )
+    if labels.shape != (count,):
+        remedy = remedy_for_labels(labels, num_classes)
+        raise ValueError(f"{what}: expected labels of shape ({count},), got shape {labels.shape}{remedy}")
     if count and not 0 <= labels.min() <= labels.max() < num_classes:
         wrong = labels.min() if labels.min() < 0 else labels.max()
         from_1 = labels.min() == 1 and labels.max() == num_classes
@@ -179,13 +193,15 @@ def as_labels(value: npt.ArrayLike, what: str, count: int, num_classes: int) -> 
     return as_plain(labels, np.intp)
 
 
-def _remedy_for(labels: npt.NDArray[Any], num_classes: int) -> str:
+def remedy_for_labels(labels: npt.NDArray[Any], num_classes: int | None = None) -> str:
     """Say how labels of another kind or shape become one class an example; "" where nobody knows."""
+    if num_classes is None and labels.ndim == 2:
+        num_classes = labels.shape[1]
     if labels.dtype.kind in "UST":
         return "; numpy.unique(labels, return_inverse=True)[1] numbers the classes"
     if labels.dtype.kind not in "biuf":
         return ""
-    if labels.ndim == 2 and labels.shape[1] == num_classes > 1:
+    if labels.ndim == 2 and labels.shape[1] == num_classes != 1:
         if ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all():
             return "; one-hot labels become classes by labels.argmax(axis=1)"
         return ""
@@ -198,6 +214,9 @@ def _remedy_for(labels: npt.NDArray[Any], num_classes: int) -> str:
 
 def as_weights(value: npt.ArrayLike, what: str, count: int) -> FloatArray:
     """Return `count` finite weights of at least 0 as a contiguous array of float64; `what` names them in the error."""
+    if isinstance(value, str):
+        remedy = "; balanced_weights(labels) makes all classes count alike" if value == "balanced" else ""
+        raise TypeError(f"{what}: expected real numbers, got {value!r:.60}{remedy}")
     weights = as_real(value, what, np.float64)
     check_shape(weights.shape, (count,), what)
     valid = np.isfinite(weights) & (weights >= 0)

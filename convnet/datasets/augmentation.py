@@ -14,6 +14,7 @@ from convnet.core.checks import (
     as_array,
     as_count,
     as_flag,
+    as_generator,
     as_number,
     as_plain,
     as_real,
@@ -213,8 +214,9 @@ class Augmentation:
         ValueError
             If x is not of four axes, or not of the statistics' shape, or `out` does not fit.
         TypeError
-            If x does not hold real numbers, or `statistics` is not that of `preprocess`.
+            If x does not hold real numbers, `rng` is no Generator, or `statistics` is not that of `preprocess`.
         """
+        as_generator(rng, "Augmentation: rng")
         _check_statistics(statistics)
         statistics = self.statistics if statistics is None else statistics
         given = as_array(x, "Augmentation: x")

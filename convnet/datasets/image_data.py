@@ -212,11 +212,10 @@ def check_one_size(images: Mapping[str, npt.NDArray[Any]], what: str) -> None:
         raise ValueError(f"{what}: expected images of one size in all parts, got {found}")
 
 
-def check_count(images: npt.NDArray[Any], labels: npt.NDArray[Any], what: str) -> None:
-    """Raise a ValueError unless there is one label for each image."""
+def check_count(images: npt.NDArray[Any], labels: npt.NDArray[Any], what: str, remedy: str = "") -> None:
+    """Raise a ValueError unless there is one label for each image; a remedy ends the message."""
     if labels.shape == (len(images),):
         return
-    remedy = ""
     if labels.ndim == 1 and len(labels) in images.shape[1:]:
         remedy = (
             '; if the images are on the last axis, as in the files of SVHN, make_parts(..., axes="HWCN") takes them'

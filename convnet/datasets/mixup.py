@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_number, as_real
+from convnet.core.checks import FloatArray, as_generator, as_number, as_real
 from convnet.core.threads import in_parts
 from convnet.datasets.augmentation import Augment, Mixture
 
@@ -75,8 +75,9 @@ class Mixup:
         ValueError
             If the augmentation mixes the inputs already.
         TypeError
-            If x does not hold real numbers.
+            If x does not hold real numbers, or `rng` is no Generator.
         """
+        as_generator(rng, "Mixup: rng")
         augmented = x if self.augmentation is None else self.augmentation(x, rng)
         return self.mix(np.array(self.unmixed(augmented)), rng)
 

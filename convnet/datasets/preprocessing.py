@@ -20,6 +20,7 @@ from convnet.core.checks import (
     check_out,
     join_sizes,
     listed,
+    remedy_for_labels,
 )
 from convnet.core.threads import in_parts
 from convnet.datasets.image_data import (
@@ -290,20 +291,24 @@ def preprocess(
         sorted by class.
     """
     first = None if channels_first is None else as_flag(channels_first, "channels_first")
-    train, test = (_channels_first(x, "preprocess", first) for x in (x_train, x_test))
-    train_labels, test_labels = _label_array(y_train, train), _label_array(y_test, test)
+    train = _channels_first(x_train, "preprocess: x_train", first)
+    test = _channels_first(x_test, "preprocess: x_test", first)
+    train_labels = _label_array(y_train, train, "preprocess: y_train")
+    test_labels = _label_array(y_test, test, "preprocess: y_test")
     if train.shape[1:] != test.shape[1:]:
         raise ValueError(
             f"preprocess: expected training and test images of one size, got {train.shape[1:]} and {test.shape[1:]}"
         )
-    kept = len(train) - as_count(num_validation, "num_validation", 0)
+    kept = len(train) - as_count(num_validation, "preprocess: num_validation", 0)
     if kept < 1:
-        raise ValueError(f"num_validation: expected fewer than the {len(train)} training images, got {num_validation}")
+        raise ValueError(
+            f"preprocess: num_validation: expected fewer than the {len(train)} training images, got {num_validation}"
+        )
     if not len(test):
         raise ValueError("preprocess: expected at least one test image, got none")
-    tested = len(test) if num_test is None else as_count(num_test, "num_test")
+    tested = len(test) if num_test is None else as_count(num_test, "preprocess: num_test")
     if tested > len(test):
-        raise ValueError(f"num_test: expected at most the {len(test)} test images, got {num_test}")
+        raise ValueError(f"preprocess: num_test: expected at most the {len(test)} test images, got {num_test}")
     warn_of_missing({"training": train_labels[:kept], "validation": train_labels[kept:]}, None, "preprocess")
     return _prepare(
         {
@@ -360,9 +365,10 @@ def preprocess_parts(
         If a part has no image of a class.
     """
     if not isinstance(parts, Mapping) or not all(isinstance(part, ImageData) for part in parts.values()):
+        remedy = '; {"train": data} has one part, and split(*data) divides it' if isinstance(parts, ImageData) else ""
         raise TypeError(
             f"preprocess_parts: expected a dictionary of ImageData, as load_folder, split and make_parts return it, "
-            f"got {parts!r:.60}"
+            f"got {'an ImageData' if remedy else format(repr(parts), '.60')}{remedy}"
         )
     if "train" not in parts or not set(parts) <= set(PARTS):
         raise ValueError(
@@ -371,7 +377,7 @@ def preprocess_parts(
     arrays = {}
     for name in (name for name in PARTS if name in parts):
         images = as_images(parts[name].images, f"preprocess_parts: {name}", False)
-        arrays[name] = images, _label_array(parts[name].labels, images)
+        arrays[name] = images, _label_array(parts[name].labels, images, f"preprocess_parts: {name}: labels")
         if checked_names(parts[name].class_names, f"preprocess_parts: {name}") != tuple(parts["train"].class_names):
             raise ValueError(
                 f"preprocess_parts: expected the same class names in all parts, got "
@@ -414,6 +420,8 @@ def _prepare(
 ) -> tuple[dict[str, npt.NDArray[Any]], Statistics]:
     """Return the data and the statistics of parts whose images are (N, C, H, W); see `preprocess`."""
     train, _ = parts["train"]
+    divide_by_255, subtract_mean = as_flag(divide_by_255, "divide_by_255"), as_flag(subtract_mean, "subtract_mean")
+    divide_by_std, per_pixel_std = as_flag(divide_by_std, "divide_by_std"), as_flag(per_pixel_std, "per_pixel_std")
     unit = 255.0 if divide_by_255 else 1.0
     mean, deviation, pixel_deviation = _moments(train)
     if per_pixel_std:
@@ -422,7 +430,7 @@ def _prepare(
         std = np.asarray(deviation / unit or 1.0)
     statistics = Statistics(
         image_shape=train.shape[1:],
-        divide_by_255=bool(divide_by_255),
+        divide_by_255=divide_by_255,
         mean=(mean / unit).astype(np.float32) if subtract_mean else None,
         std=np.asarray(std, np.float32) if divide_by_std else None,
         reader=reader,
@@ -434,12 +442,17 @@ def _prepare(
     return data, statistics
 
 
-def _label_array(labels: npt.ArrayLike, images: npt.NDArray[Any]) -> Labels:
-    array = as_array(labels, "labels")
+def _label_array(labels: npt.ArrayLike, images: npt.NDArray[Any], what: str) -> Labels:
+    """Return labels as integers (N,), after checking them."""
+    array = as_array(labels, what)
+    remedy = remedy_for_labels(array)
     if array.dtype.kind not in "iu":
-        remedy = "; make_parts makes classes of labels of other kinds" if array.dtype.kind in "bfUOST" else ""
-        raise TypeError(f"expected integer labels, got dtype {array.dtype}{remedy}")
-    check_count(images, array, "labels")
+        if array.dtype.kind in "UOST" or not remedy:
+            remedy = "; make_parts makes classes of labels of other kinds" if array.dtype.kind in "bfUOST" else ""
+        raise TypeError(f"{what}: expected integer labels, got dtype {array.dtype}{remedy}")
+    check_count(images, array, what, remedy)
+    if array.size and (array.min() < -(2**63) or array.max() >= 2**63):
+        raise ValueError(f"{what}: expected labels of 64 bits, got {array.max()}")
     return array.astype(np.int64)
 
 

@@ -112,6 +112,8 @@ def _size(value: float, count: int, name: str) -> int:
     if isinstance(value, (float, np.floating)):
         fraction = as_number(value, f"split: {name}", at_least=0, below=1)
         return max(int(fraction * count + 0.5), 1) if fraction else 0
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"split: {name}: expected a fraction as a float, or a number of images, got {value!r:.60}")
     size = as_count(value, f"split: {name}", 0)
     if size > count:
         raise ValueError(f"split: {name}: expected at most the {count} images, got {size}")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_number, as_plain, as_real, check_shape
+from convnet.core.checks import FloatArray, as_generator, as_number, as_plain, as_real, check_shape
 from convnet.core.threads import elementwise, in_parts
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
@@ -52,8 +52,7 @@ def dropout_forward(
     R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
     """
     x, rate = as_real(x, "Dropout: x"), as_number(rate, "Dropout: rate", at_least=0, below=1)
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"Dropout: expected a numpy.random.Generator to draw with, got {rng!r}")
+    as_generator(rng, "Dropout: rng")
     y, kept = np.empty_like(x), np.empty(x.shape, np.bool_)
     _drop(x, rate, rng, kept, y)
     return y, kept

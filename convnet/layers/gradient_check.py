@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convnet.core.checks import FloatArray, as_array, as_count, as_number
+from convnet.core.checks import FloatArray, as_array, as_count, as_generator, as_number
 
 __all__ = ["gradient_error"]
 
@@ -82,10 +82,7 @@ def gradient_error(
     """
     if not callable(function):
         raise TypeError(f"gradient_error: expected a function without arguments, got {function!r:.60}")
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"gradient_error: expected rng to be a numpy.random.Generator, such as default_rng(0), got {rng!r:.60}"
-        )
+    as_generator(rng, "gradient_error: rng")
     if not isinstance(array, np.ndarray):  # of which the function would not see that it changes
         raise TypeError(f"gradient_error: expected an array of float64, got a {type(array).__name__}")
     gradient = as_array(gradient, "gradient_error: gradient")

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import NATIVE, FloatArray, as_count, as_real, check_shape
+from convnet.core.checks import NATIVE, FloatArray, as_count, as_generator, as_real, check_shape
 
 __all__ = [
     "Initializer",
@@ -277,14 +277,9 @@ def _glorot_variance(fan_in: int, fan_out: int) -> float:
     return 2 / (as_count(fan_in, "fan_in") + as_count(fan_out, "fan_out"))
 
 
-def _check_rng(rng: np.random.Generator) -> None:
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng: expected a numpy.random.Generator such as numpy.random.default_rng(0), got {rng!r}")
-
-
 def _normal(shape: tuple[int, ...], variance: float, rng: np.random.Generator, dtype: npt.DTypeLike) -> FloatArray:
     """Draw from the normal distribution with mean 0 and a variance."""
-    _check_rng(rng)
+    as_generator(rng, "rng")
     weight = rng.standard_normal(shape, parameter_dtype(dtype))
     weight *= weight.dtype.type(sqrt(variance))
     return weight
@@ -292,7 +287,7 @@ def _normal(shape: tuple[int, ...], variance: float, rng: np.random.Generator, d
 
 def _uniform(shape: tuple[int, ...], variance: float, rng: np.random.Generator, dtype: npt.DTypeLike) -> FloatArray:
     """Draw from the uniform distribution with mean 0 and a variance."""
-    _check_rng(rng)
+    as_generator(rng, "rng")
     bound = sqrt(3 * variance)
     weight = rng.random(shape, parameter_dtype(dtype))  # in [0, 1), with a variance of 1 / 12
     weight -= weight.dtype.type(0.5)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, as_number, as_real
+from convnet.core.checks import FloatArray, as_number, as_real, listed, takes_keyword
+from convnet.core.names import meant_by
 from convnet.datasets.preprocessing import Statistics
 from convnet.layers.labels import labels_of
 from convnet.layers.losses import Loss
 from convnet.layers.stage import Update
 
-__all__ = ["Preparation", "Updater", "as_class_names", "as_generator", "as_statistics", "check_loss"]
+__all__ = ["Preparation", "Updater", "as_class_names", "as_statistics", "check_loss"]
 
 
 class Preparation(Protocol):
@@ -41,14 +44,19 @@ def check_loss(loss: Loss, num_classes: int, what: str) -> None:
 
     What the loss itself finds wrong with its arguments, such as a margin below 0, stays the ValueError that it is.
     """
+    if not callable(loss) or isinstance(loss, type):
+        raise TypeError(f"{what}: expected a function such as softmax_loss, got {loss!r:.60}")
+    _check_options(loss, what)
     labels = labels_of(loss)
     try:
         value, dscores = loss(np.zeros((1, num_classes)), labels.example(num_classes))
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
     except Exception as error:
+        if isinstance(error, TypeError) and str(error).startswith(f"{_name_of(loss)}: "):  # a check of the loss itself
+            raise TypeError(f"{what}: {error}") from error
         raise TypeError(
-            f"{what}: expected a function such as softmax_loss, got {loss!r:.60}, which raised {error!r:.200} with "
+            f"{what}: expected a function such as softmax_loss, got {_name_of(loss)}, which raised {error!r:.200} with "
             f"labels of {labels!r}; see takes_labels for losses of other labels"
         ) from error
     try:
@@ -60,6 +68,24 @@ def check_loss(loss: Loss, num_classes: int, what: str) -> None:
         raise TypeError(
             f"{what}: expected a function like softmax_loss, (scores, labels) -> (loss, dscores), got {loss!r:.60}"
         )
+
+
+def _check_options(loss: Loss, what: str) -> None:
+    """Raise a TypeError that names an option which `functools.partial` fixes and the loss has not."""
+    if not isinstance(loss, partial):
+        return
+    for option in loss.keywords:
+        if not takes_keyword(loss.func, option):
+            known = [name for name in inspect.signature(loss.func).parameters if name not in ("scores", "labels")]
+            meant = meant_by(option, known)
+            remedy = f"did you mean {meant!r}?" if meant else f"its options are {listed(known)}"
+            raise TypeError(f"{what}: {_name_of(loss)} has no option {option!r}; {remedy}")
+
+
+def _name_of(loss: Loss) -> str:
+    """Return what a message calls a loss."""
+    function = loss.func if isinstance(loss, partial) else loss
+    return str(getattr(function, "__name__", format(repr(function), ".60")))
 
 
 def as_class_names(names: Sequence[str] | None, num_classes: int, what: str) -> Sequence[str] | None:
@@ -89,10 +115,3 @@ def as_statistics(statistics: Preparation | None, shape: tuple[int, ...], what: 
             f"{what}: expected statistics of images of shape {shape}, the model's input, got {statistics.image_shape}"
         )
     return statistics
-
-
-def as_generator(rng: np.random.Generator, what: str) -> np.random.Generator:
-    """Return a random generator, after checking that it is one."""
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"{what}: expected rng to be a numpy.random.Generator, got {rng!r:.60}")
-    return rng

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_array, as_flag, as_number, as_shape, takes_keyword
+from convnet.core.checks import FloatArray, as_array, as_flag, as_generator, as_number, as_shape, takes_keyword
 from convnet.core.names import Named
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
@@ -30,7 +30,6 @@ from convnet.models.contracts import (
     Preparation,
     Updater,
     as_class_names,
-    as_generator,
     as_statistics,
     check_loss,
 )
@@ -107,7 +106,7 @@ class Sequential(Named):
     _checked_attributes = MappingProxyType(
         {
             "l2": lambda _, l2: as_number(l2, "l2", at_least=0),
-            "rng": lambda self, rng: as_generator(rng, type(self).__name__),
+            "rng": lambda self, rng: as_generator(rng, f"{type(self).__name__}: rng"),
             "fuse": lambda self, flag: as_flag(flag, f"{type(self).__name__}: fuse"),
             "winograd": lambda self, flag: as_flag(flag, f"{type(self).__name__}: winograd"),
             "statistics": lambda self, found: as_statistics(found, self.input_shape, type(self).__name__),

@@ -1,5 +1,6 @@
 """What all figures share: how one is made without a screen, and how images are checked and shown."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["check_images", "new_figure", "show_image"]
+__all__ = ["check_images", "check_names", "new_figure", "show_image"]
 
 # Pixels may lie beyond black and white by so much of their range, such as by the rounding of a resized image.
 ROUNDING = 1e-3
@@ -64,6 +65,13 @@ def check_images(images: npt.NDArray[Any], labels: npt.NDArray[Any], what: str) 
             "(images - images.min()) / (images.max() - images.min())"
         )
     return unit
+
+
+def check_names(class_names: Sequence[str] | None, what: str) -> None:
+    """Raise a TypeError unless class names are None or texts in a list or the like."""
+    is_list = isinstance(class_names, (Sequence, np.ndarray)) and not isinstance(class_names, str)
+    if class_names is not None and not (is_list and all(isinstance(name, str) for name in class_names)):
+        raise TypeError(f"{what}: class_names: expected a list of texts, got {class_names!r:.60}")
 
 
 def show_image(axes: Any, image: npt.NDArray[Any], unit: float) -> None:

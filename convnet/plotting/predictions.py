@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import IntArray, as_array, as_count, as_labels, as_real
-from convnet.plotting.figures import check_images, new_figure, show_image
+from convnet.plotting.figures import check_images, check_names, new_figure, show_image
 from convnet.training.metrics import confusion_matrix, precision, recall
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def plot_examples(
         If matplotlib is not installed.
     """
     images, labels = as_array(images, "plot_examples: images"), as_array(labels, "plot_examples: labels")
-    rows = as_count(examples_per_class, "examples_per_class")
+    rows = as_count(examples_per_class, "plot_examples: examples_per_class")
+    check_names(class_names, "plot_examples")
     unit = check_images(images, labels, "plot_examples")
     classes = np.unique(labels)
     if class_names is not None and labels.dtype.kind not in "iu":
@@ -245,6 +246,7 @@ def plot_predictions(
             f"plot_predictions: expected probabilities in [0, 1] of shape (N, K) with K from 1 to {MAX_CLASSES}, "
             f"got shape {shares.shape} and values from {shares.min(initial=1):g} to {shares.max(initial=0):g}"
         )
+    check_names(class_names, "plot_predictions")
     count, classes = shares.shape
     unit = check_images(images, shares[:, 0], "plot_predictions")
     height = max(1.8, 0.2 * classes)
@@ -273,6 +275,7 @@ def _checked_predictions(
     labels: npt.ArrayLike, predictions: npt.ArrayLike, class_names: Sequence[str] | None, what: str
 ) -> tuple[IntArray, IntArray, Sequence[str]]:
     """Return labels and predictions as index arrays of one length, and a name for every class."""
+    check_names(class_names, what)
     count = as_array(labels, f"{what}: labels").size
     if not count:
         raise ValueError(f"{what}: expected at least one example, got none")

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import FloatArray, as_array, as_weights
+from convnet.datasets.image_data import ImageData
 from convnet.datasets.mixup import Mixup
 from convnet.datasets.preprocessing import Statistics, fingerprint
 from convnet.layers.labels import labels_of
@@ -36,6 +37,12 @@ NOT_HERE = {
     "l2": "it is an argument of the model: ConvNet1(l2=1e-4)",
     "loss": "it is an argument of the model: ConvNet1(loss=softmax_loss)",
     "weights": 'weights of the examples are part of the data: data["weights_train"]',
+    "class_weights": "it is an option of the loss: ConvNet1(loss=partial(softmax_loss, class_weights=...))",
+    "validation_data": 'the validation part is in the data: data["x_validation"] and data["y_validation"]',
+    "validation_split": "split and preprocess divide the images before",
+    **dict.fromkeys(
+        ("metrics", "monitor", "scoring"), "best_by says which epoch is the best: best_by=balanced_accuracy"
+    ),
 }
 
 
@@ -67,7 +74,15 @@ def check_arguments(
             "make a new one, or create the Solver first and then call optimizer.load_state"
         )
     if not isinstance(data, Mapping):
-        raise TypeError(f"Solver: expected data to be a dictionary as of preprocess, got a {type(data).__name__}")
+        remedy = "; data, statistics = preprocess(...)" if isinstance(data, tuple) else ""
+        raise TypeError(
+            f"Solver: expected data to be a dictionary as of preprocess, got a {type(data).__name__}{remedy}"
+        )
+    if isinstance(data.get("train"), ImageData):
+        raise TypeError(
+            "Solver: expected data to be a dictionary as of preprocess, got parts of raw images; "
+            "data, statistics = preprocess_parts(parts)"
+        )
 
 
 def example_weights(model: Sequential, data: Mapping[str, npt.NDArray[Any]], count: int) -> FloatArray | None:

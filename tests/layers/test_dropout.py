@@ -37,7 +37,11 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
             ValueError,
             "at least 0 and below 1, got 1",
         ),
-        (lambda: functional.dropout_forward(X, 0.5, 0), TypeError, "numpy.random.Generator to draw with, got 0"),
+        (
+            lambda: functional.dropout_forward(X, 0.5, 0),
+            TypeError,
+            "Dropout: rng: expected a numpy.random.Generator such as .*, got 0",
+        ),
         (lambda: functional.dropout_backward(X, np.ones(X.shape), 0.5), TypeError, "kept: expected bool, got dtype"),
         (lambda: functional.dropout_backward(X, np.ones(3, bool), 0.5), ValueError, "Dropout: dy: expected shape"),
     ],

@@ -207,7 +207,11 @@ R = np.random.default_rng(0)
         ),
         (lambda: Sequential([Affine(2, 3, rng=R)], 2), ValueError, "input_shape: expected a shape, got 2"),
         (lambda: Sequential(5, (2,)), TypeError, "expected a sequence of layers, got 5"),
-        (lambda: Sequential([ReLU()], (2,), rng=3), TypeError, "rng to be a numpy.random.Generator, got 3"),
+        (
+            lambda: Sequential([ReLU()], (2,), rng=3),
+            TypeError,
+            "Sequential: rng: expected a numpy.random.Generator such as .*, got 3",
+        ),
         (
             lambda: small_convnet1().loss(np.zeros((3, 2, 8, 8)), [0, 1, 2]),
             ValueError,
