@@ -7,29 +7,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convnet.datasets.image_data import PARTS
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.files import PathLike, replace_file
 from convnet.formats.pickles import load_pickle
 
 __all__ = ["load_prepared", "save_prepared"]
 
-DATA_KEYS = ("x_train", "y_train", "x_validation", "y_validation", "x_test", "y_test")
-
 
 def save_prepared(path: PathLike, data: Mapping[str, npt.NDArray[Any]], statistics: Statistics) -> None:
-    """Save what `preprocess` returned to a pickle file, whole or not at all.
+    """Save what `preprocess` or `preprocess_parts` returned to a pickle file, whole or not at all.
 
     Parameters
     ----------
     path : path
         The file; an existing one is replaced when the new one is complete.
     data, statistics
-        What `preprocess` returned.
+        What one of them returned.
 
     Raises
     ------
     ValueError
-        If `data` and `statistics` are not those that `preprocess` makes.
+        If `data` and `statistics` are not those that they make.
     """
     if not isinstance(statistics, Statistics):
         raise ValueError(f"save_prepared: expected statistics from preprocess, got {statistics!r:.60}")
@@ -52,7 +51,7 @@ def load_prepared(path: PathLike) -> tuple[dict[str, npt.NDArray[Any]], Statisti
     Returns
     -------
     data, statistics
-        As from `preprocess`.
+        As they were saved.
 
     Raises
     ------
@@ -92,10 +91,14 @@ def _check_prepared(data: Any, statistics: Mapping[str, Any], what: str) -> Stat
 
 
 def _check_data(data: Any, what: str) -> None:
-    """Raise a ValueError unless `data` is a dictionary of the six arrays that `preprocess` makes."""
-    if not isinstance(data, dict) or data.keys() != set(DATA_KEYS):
-        raise ValueError(f"{what}: expected a dictionary of the arrays {', '.join(DATA_KEYS)}")
-    for part in ("train", "validation", "test"):
+    """Raise a ValueError unless `data` is a dictionary of images and labels of a training part, and of further ones."""
+    parts = [part for part in PARTS if isinstance(data, dict) and f"x_{part}" in data]
+    if "train" not in parts or data.keys() != {f"{letter}_{part}" for part in parts for letter in "xy"}:
+        raise ValueError(
+            f"{what}: expected a dictionary of the arrays x_train and y_train, and of the same for validation and test "
+            "if there are such parts"
+        )
+    for part in parts:
         x, y = data[f"x_{part}"], data[f"y_{part}"]
         for name, array, dtypes, rank in (
             (f"x_{part}", x, (np.float32, np.uint8), 4),

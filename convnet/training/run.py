@@ -160,8 +160,10 @@ def labelled_parts(
     model: Sequential, data: Mapping[str, npt.NDArray[Any]]
 ) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Return inputs and labels of the training part, and of the validation part if there is one, checked."""
-    # A misspelt name, such as x_val, is no reason to train without a validation part.
-    has_validation = any("val" in str(name).lower() for name in data)
+    # A misspelt name, such as x_val, is no reason to train without a validation part; a part of no examples is.
+    shapes = [getattr(data.get(name), "shape", None) for name in ("x_validation", "y_validation")]
+    is_empty = all(shape is not None and shape[:1] == (0,) for shape in shapes)
+    has_validation = not is_empty and any("val" in str(name).lower() for name in data)
     return {part: labelled(model, data, part) for part in ("train", *(("validation",) if has_validation else ()))}
 
 

@@ -92,8 +92,8 @@ class Solver(Progress, Named):
         ``weights=``. Each minibatch's loss is divided by the sum of its own; accuracies do not count them. Inputs may
         be raw images, uint8 of shape (N, C, H, W), in memory or mapped from a file: ``model.statistics`` then prepare
         each minibatch when it is used, with the results of images that were prepared before. There may be no validation
-        part: the training accuracy alone is then checked, there is no best check, and the model ends with the last
-        parameters.
+        part, or one of no examples: the training accuracy alone is then checked, there is no best check, and the model
+        ends with the last parameters.
     optimizer : Optimizer
         The update rule, used by this Solver alone and without the state of earlier training. To continue from a saved
         optimizer state, create the Solver first, then call ``optimizer.load_state``.

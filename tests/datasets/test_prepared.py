@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cases import KEYS, small_data
 
-from convnet import Statistics, load_prepared, preprocess, save_prepared
+from convnet import Statistics, load_prepared, preprocess, preprocess_parts, save_prepared, split
 
 
 @pytest.fixture
@@ -71,6 +71,17 @@ def test_prepared_data_is_saved_in_any_layout(tmp_path, small):
     again, _ = load_prepared(tmp_path / "file")
     for key in KEYS:
         assert again[key].tolist() == data[key].tolist()
+
+
+@pytest.mark.parametrize("sizes", [{"validation": 0}, {"validation": 4}, {"validation": 0, "test": 4}], ids=str)
+def test_images_of_ones_own_need_no_validation_and_no_test(tmp_path, sizes):
+    images, labels, *_ = small_data()
+    data, statistics = preprocess_parts(split(images, labels, **sizes), keep_uint8=True)
+    save_prepared(tmp_path / "file", data, statistics)
+    again, loaded = load_prepared(tmp_path / "file")
+    assert list(again) == list(data)
+    assert all(again[name].tobytes() == data[name].tobytes() for name in data)
+    assert repr(loaded) == repr(statistics)
 
 
 def without(data, key):

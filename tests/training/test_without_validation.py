@@ -134,6 +134,15 @@ def test_early_stopping_needs_one():
         solver.schedule = PlateauDecay()
 
 
+def test_a_part_of_no_examples_is_none():
+    images, labels = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 3
+    data, _ = convnet.preprocess(images, labels, images, labels, num_validation=0, num_test=None)
+    assert len(data["x_validation"]) == 0
+    assert not make_solver(data=data).has_validation
+    with pytest.raises(ValueError, match=r"expected x_validation of shape .*, N at least 1"):
+        make_solver(data=data | {"y_validation": np.zeros(3, int)})
+
+
 @pytest.mark.parametrize("name", ["x_val", "X_valid", "val_x", "y_validation", "validation"])
 def test_a_misspelt_part_is_not_taken_for_none(name):
     with pytest.raises(ValueError, match=r"Solver: expected data with x_validation and y_validation, got no '"):
