@@ -6,7 +6,19 @@ import struct
 import numpy as np
 import pytest
 
-from convnet import SGD, Affine, Conv2D, ConvNet1, ReLU, Sequential, Solver, _kernels
+from convnet import (
+    SGD,
+    Affine,
+    Conv2D,
+    ConvNet1,
+    RealLabels,
+    ReLU,
+    Sequential,
+    Solver,
+    _kernels,
+    softmax_loss,
+    takes_labels,
+)
 
 needs_fusion = pytest.mark.skipif(
     _kernels.instruction_set() == "none", reason="the loops in Cython alone have no fused convolution"
@@ -170,6 +182,25 @@ def numbers(rng, size, dtype):
     return x
 
 
+@takes_labels(RealLabels())
+def squared_loss(scores, labels):
+    """Return the mean squared difference and its gradient: a user's loss for a regression."""
+    difference = scores - labels
+    return float(np.square(difference).mean()), 2 * difference / difference.size
+
+
+def as_data(x, labels, n):
+    """Return the data of a Solver that trains with the first n examples and validates with the rest."""
+    return {"x_train": x[:n], "y_train": labels[:n], "x_validation": x[n:], "y_validation": labels[n:]}
+
+
+def small_mlp(rng, sizes, loss=softmax_loss, dtype=np.float32, l2=0.0):
+    """Return a model of two Affine layers with a ReLU between them, for vectors."""
+    features, hidden, outputs = sizes
+    layers = [Affine(features, hidden, rng=rng, dtype=dtype), ReLU(), Affine(hidden, outputs, rng=rng, dtype=dtype)]
+    return Sequential(layers, (features,), loss=loss, l2=l2)
+
+
 def small_convnet1(dtype=np.float64, l2=0.0, seed=3):
     """Return a ConvNet1 of a few hundred parameters, with nothing square."""
     return ConvNet1(
@@ -194,10 +225,9 @@ def image_solver(rng, epochs=3, callbacks=(), rate=0.1, channels=1, filters=5):
     """Return a Solver of a small convolution on images that are told apart by their brighter half."""
     x = rng.standard_normal((63, channels, 6, 5)).astype(np.float32)
     y = (x[:, :, :3].sum(axis=(1, 2, 3)) > x[:, :, 3:].sum(axis=(1, 2, 3))).astype(int)
-    data = {"x_train": x[:23], "y_train": y[:23], "x_validation": x[23:], "y_validation": y[23:]}
     layers = [Conv2D(channels, filters, 3, rng=rng), ReLU(), Affine(filters * 4 * 3, 2, rng=rng)]
     model = Sequential(layers, (channels, 6, 5))
-    return Solver(model, data, SGD(rate), batch_size=10, epochs=epochs, callbacks=callbacks)
+    return Solver(model, as_data(x, y, 23), SGD(rate), batch_size=10, epochs=epochs, callbacks=callbacks)
 
 
 def drawn(figure):

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from cases import squared_loss
 
 import convnet
 from convnet import (
@@ -13,7 +14,6 @@ from convnet import (
     Conv2D,
     ConvNet1,
     Mixup,
-    RealLabels,
     Sequential,
     Solver,
     Statistics,
@@ -36,7 +36,6 @@ from convnet import (
     softmax_loss,
     split,
     svm_loss,
-    takes_labels,
 )
 
 RNG = np.random.default_rng(0)
@@ -135,11 +134,7 @@ def test_labels_of_classes_for_a_loss_of_rows_become_rows():
         binary_loss(np.zeros((30, 3)), LABELS)
     binary_loss(np.zeros((30, 3)), np.eye(3)[LABELS])
 
-    @takes_labels(RealLabels())
-    def squared(scores, labels):
-        return float(np.square(scores - labels).mean()), 2 * (scores - labels) / scores.size
-
-    own = Sequential([Affine(4, 2, rng=np.random.default_rng(0))], (4,), loss=squared)
+    own = Sequential([Affine(4, 2, rng=np.random.default_rng(0))], (4,), loss=squared_loss)
     with pytest.raises(ValueError, match=r"expected labels of shape \(3, 2\), one for each class, got shape \(3,\)$"):
         own.loss(np.zeros((3, 4)), np.zeros(3))
 

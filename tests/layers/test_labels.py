@@ -5,18 +5,15 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cases import as_every_second, as_read_only
+from cases import as_data, as_every_second, as_read_only, small_mlp, squared_loss
 
 from convnet import (
     SGD,
     Adam,
-    Affine,
     BinaryLabels,
     ClassLabels,
     Labels,
     RealLabels,
-    ReLU,
-    Sequential,
     Solver,
     binary_loss,
     plot_training,
@@ -28,12 +25,6 @@ from convnet.layers.labels import labels_of
 
 # Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
 pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
-
-
-@takes_labels(RealLabels())
-def squared_loss(scores, labels):
-    difference = scores - labels
-    return float(np.square(difference).mean()), 2 * difference / difference.size
 
 
 class Median(Labels):
@@ -66,12 +57,7 @@ class BoundsLoss:
 
 
 def make_model(rng, outputs, loss, dtype=np.float32):
-    layers = [Affine(5, 12, rng=rng, dtype=dtype), ReLU(), Affine(12, outputs, rng=rng, dtype=dtype)]
-    return Sequential(layers, (5,), loss=loss)
-
-
-def split(x, labels, n):
-    return {"x_train": x[:n], "y_train": labels[:n], "x_validation": x[n:], "y_validation": labels[n:]}
+    return small_mlp(rng, (5, 12, outputs), loss, dtype)
 
 
 def yes_or_no(rng, outputs, n=120):
@@ -105,7 +91,7 @@ def test_a_loss_says_which_labels_it_takes():
 def test_a_solver_trains_with_yes_or_no_for_every_class(rng, dtype, outputs, loss):
     x, labels = yes_or_no(rng, outputs)
     model = make_model(rng, outputs, loss, dtype)
-    solver = Solver(model, split(x, labels, 80), Adam(0.03), batch_size=16, epochs=15, num_train_check=None)
+    solver = Solver(model, as_data(x, labels, 80), Adam(0.03), batch_size=16, epochs=15, num_train_check=None)
     solver.train()
     assert solver.best_validation_accuracy > 0.8
     scores = model.scores(x)
@@ -127,7 +113,7 @@ def test_one_question_may_have_its_labels_as_a_vector(rng):
     x, labels = yes_or_no(rng, 1)
     histories = []
     for given in (labels, labels[:, 0], labels[:, 0].astype(bool), as_every_second(labels.astype(np.float64))):
-        solver = Solver(make_model(np.random.default_rng(1), 1, binary_loss), split(x, given, 80), SGD(0.1), epochs=2)
+        solver = Solver(make_model(np.random.default_rng(1), 1, binary_loss), as_data(x, given, 80), SGD(0.1), epochs=2)
         solver.train()
         assert solver.check_accuracy(x, given) == solver.check_accuracy(x, labels)
         histories.append((solver.loss_history, solver.validation_accuracy_history))
@@ -138,7 +124,7 @@ def test_a_step_of_a_solver_is_that_of_the_model(rng):
     x, labels = yes_or_no(rng, 3)
     soft, weights = np.clip(labels + 0.25, 0, 1), rng.random(120)
     one, other = (make_model(np.random.default_rng(1), 3, binary_loss) for _ in range(2))
-    data = split(x, as_read_only(soft), 100) | {"weights_train": weights[:100]}
+    data = as_data(x, as_read_only(soft), 100) | {"weights_train": weights[:100]}
     solver = Solver(one, data, SGD(0.5), batch_size=100)
     loss = solver.step()
     order = solver.state.order  # one minibatch of all
@@ -163,7 +149,7 @@ def test_a_step_of_a_solver_is_that_of_the_model(rng):
 )
 def test_wrong_labels_of_a_solver_are_named(rng, labels, error, message):
     x, right = yes_or_no(rng, 3)
-    data = split(x, right, 100) | {"y_train": labels}
+    data = as_data(x, right, 100) | {"y_train": labels}
     with pytest.raises(error, match=f"^Solver: y_train: {message}"):
         Solver(make_model(rng, 3, binary_loss), data, SGD(0.1))
 
@@ -181,7 +167,9 @@ def test_a_solver_trains_a_regression(rng, outputs):
     x = rng.standard_normal((150, 5)).astype(np.float32)
     labels = x[:, :outputs] * 3 + np.abs(x[:, 2:3]) + 10
     model = make_model(rng, outputs, squared_loss)
-    solver = Solver(model, split(x, labels if outputs > 1 else labels[:, 0], 100), Adam(0.05), batch_size=20, epochs=25)
+    solver = Solver(
+        model, as_data(x, labels if outputs > 1 else labels[:, 0], 100), Adam(0.05), batch_size=20, epochs=25
+    )
     solver.train()
     assert solver.validation_accuracy_history[0] == -1  # cut off
     assert solver.best_validation_accuracy == pytest.approx(by_formula(model.predict(x[100:]), labels[100:]), abs=1e-6)
@@ -195,7 +183,7 @@ def test_a_solver_trains_a_regression(rng, outputs):
 def test_the_best_of_bad_regressions_is_kept(rng, tmp_path):
     x, labels = rng.standard_normal((30, 5)).astype(np.float32), np.full((30, 1), 1e3)
     labels[::2] += 1e-3
-    solver = Solver(make_model(rng, 1, squared_loss), split(x, labels, 20), SGD(1e-9), epochs=2)
+    solver = Solver(make_model(rng, 1, squared_loss), as_data(x, labels, 20), SGD(1e-9), epochs=2)
     solver.train()
     assert solver.validation_accuracy_history == [-1, -1, -1]
     assert set(solver.best_params) == set(solver.model.params)
@@ -238,13 +226,13 @@ def test_the_accuracy_of_real_labels():
 def test_labels_of_ones_own(rng):
     x = rng.standard_normal((120, 5)).astype(np.float32)
     model = make_model(rng, 2, BoundsLoss())
-    solver = Solver(model, split(x, x[:, 0], 80), Adam(0.02), batch_size=16, epochs=30)
+    solver = Solver(model, as_data(x, x[:, 0], 80), Adam(0.02), batch_size=16, epochs=30)
     solver.train()
     assert solver.best_validation_accuracy > 0.8
     low, high = model.predict(x).T
     assert (low <= high).all()
     with pytest.raises(ValueError, match=r"^Solver: y_train: expected one number an example"):
-        Solver(model, split(x, x, 80), SGD(0.1))
+        Solver(model, as_data(x, x, 80), SGD(0.1))
     with pytest.raises(ValueError, match=r"^probabilities: .* got one of Median\(\)"):
         model.probabilities(x)
     again = pickle.loads(pickle.dumps(model))
@@ -254,7 +242,7 @@ def test_labels_of_ones_own(rng):
 def test_an_accuracy_out_of_range_is_named(rng, monkeypatch):
     monkeypatch.setattr(Median, "accuracy", lambda self, predicted, labels: -3.0)
     x = rng.standard_normal((120, 5)).astype(np.float32)
-    solver = Solver(make_model(rng, 2, BoundsLoss()), split(x, x[:, 0], 80), SGD(0.1))
+    solver = Solver(make_model(rng, 2, BoundsLoss()), as_data(x, x[:, 0], 80), SGD(0.1))
     message = r"^the accuracy of Median\(\): expected a finite number of at least -1 and at most 1, got -3"
     with pytest.raises(ValueError, match=message):
         solver.train()

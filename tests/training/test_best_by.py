@@ -5,17 +5,15 @@ from functools import partial
 
 import numpy as np
 import pytest
+from cases import as_data, small_mlp, squared_loss
 
 import convnet
 from convnet import (
     SGD,
-    Affine,
     Callback,
     Checkpoint,
     EarlyStopping,
     ProgressBar,
-    ReLU,
-    Sequential,
     Solver,
     balanced_accuracy,
     binary_loss,
@@ -38,9 +36,8 @@ def make_solver(epochs=6, loss=convnet.softmax_loss, **options):
     x[:, 0] += 1.5 * labels
     if loss is binary_loss:
         labels = np.eye(4, dtype=int)[labels]
-    data = {"x_train": x[:80], "y_train": labels[:80], "x_validation": x[80:], "y_validation": labels[80:]}
-    rng = np.random.default_rng(1)
-    model = Sequential([Affine(4, 9, rng=rng), ReLU(), Affine(9, 4, rng=rng)], (4,), loss=loss)
+    data = as_data(x, labels, 80)
+    model = small_mlp(np.random.default_rng(1), (4, 9, 4), loss)
     return Solver(model, data, SGD(0.3), batch_size=8, epochs=epochs, **options), data
 
 
@@ -293,19 +290,10 @@ def test_the_remedy_for_a_measure_of_each_class_works():
 
 
 def test_labels_without_probabilities_say_so():
-    solver = make_solver_of_a_regression()
+    x = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
+    model = small_mlp(np.random.default_rng(0), (3, 4, 3), squared_loss)
+    solver = Solver(model, as_data(x, x, 10), SGD(0.1), best_by=Own())
     with pytest.raises(
         ValueError, match=r"^probabilities: expected a loss of labels with probabilities, .* RealLabels"
     ):
         solver.train()
-
-
-def make_solver_of_a_regression():
-    @convnet.takes_labels(convnet.RealLabels())
-    def squared(scores, labels):
-        return float(np.square(scores - labels).mean()), 2 * (scores - labels) / scores.size
-
-    x = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
-    data = {"x_train": x, "y_train": x, "x_validation": x, "y_validation": x}
-    model = Sequential([Affine(3, 3, rng=np.random.default_rng(0))], (3,), loss=squared)
-    return Solver(model, data, SGD(0.1), best_by=Own())

@@ -4,16 +4,15 @@ from functools import partial
 
 import numpy as np
 import pytest
+from cases import as_data, small_mlp, squared_loss
 
 import convnet
 from convnet import (
     SGD,
-    Affine,
     BinaryLabels,
     Callback,
     Checkpoint,
     RealLabels,
-    ReLU,
     Sequential,
     Solver,
     binary_loss,
@@ -21,20 +20,12 @@ from convnet import (
     plot_training,
     softmax_loss,
     svm_loss,
-    takes_labels,
 )
 from convnet.formats.archives import read_archive, write_archive
 from convnet.training.accuracy import Accuracy
 
 # Labels that mean nothing: there is nothing to learn, and the Solver says so.
 pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
-
-
-@takes_labels(RealLabels())
-def squared_loss(scores, labels):
-    assert len(scores) == 1 or not scores.flags.writeable  # a model tries its loss with one example
-    difference = scores - labels
-    return np.square(difference).mean(), 2 * difference / difference.size
 
 
 def make_labels(loss, n, rng):
@@ -50,10 +41,10 @@ def make_solver(loss=softmax_loss, n=137, epochs=3, **options):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((n + 60, 4)).astype(np.float32)
     labels = np.concatenate([make_labels(loss, 60, rng), make_labels(loss, n, rng)])
-    data = {"x_train": x[:60], "y_train": labels[:60], "x_validation": x[60:], "y_validation": labels[60:]}
-    layers = [Affine(4, 8, rng=rng), ReLU(), Affine(8, 3, rng=rng)]
-    model = Sequential(layers, (4,), loss=loss, l2=0.1)
-    return Solver(model, data, SGD(0.02), batch_size=20, epochs=epochs, **options), data
+    data = as_data(x, labels, 60)
+    return Solver(
+        small_mlp(rng, (4, 8, 3), loss, l2=0.1), data, SGD(0.02), batch_size=20, epochs=epochs, **options
+    ), data
 
 
 ORACLES = {
@@ -124,6 +115,20 @@ def test_of_equal_accuracies_the_lower_loss_is_the_best_and_then_the_later(
     for name, param in solver.model.params.items():
         np.testing.assert_array_equal(param, seen[best][name])
         np.testing.assert_array_equal(solver.best_params[name], seen[best][name])
+
+
+def test_the_loss_gets_the_scores_read_only():
+    """As in training: the predictions come from the same array."""
+    writeable = []
+
+    def watching(scores, labels):
+        writeable.append(scores.flags.writeable)
+        return softmax_loss(scores, labels)
+
+    solver, _ = make_solver(watching, epochs=1)
+    solver.train()
+    assert len(writeable) > 2
+    assert not any(writeable[1:])  # the first time a model tries its loss
 
 
 def test_the_scores_are_computed_once(monkeypatch):
