@@ -1,4 +1,4 @@
-"""Data sets in one ``.npz`` file of named arrays, as MedMNIST's and Keras' are."""
+"""Data sets in one file of named arrays."""
 
 import os
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def load_npz(
         ``val``, ``valid`` or ``validation``, and with ``test``, if there are such parts. ``images`` and ``labels``, or
         ``x`` and ``y``, are the training part. Other arrays are ignored, and so is the case of the names.
     class_names, axes, image_shape
-        As of `make_parts`, which takes labels of any kind: of shape (N, 1), as MedMNIST's, or one-hot, or texts.
+        As of `make_parts`, which is given the arrays.
 
     Returns
     -------
@@ -52,9 +52,9 @@ def load_npz(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, or has no such arrays, or they do not fit together. The message lists those that there are.
-    TypeError
-        If images are not uint8, or labels neither integers nor texts.
+        If it is damaged, or has no such arrays. The message lists those that there are.
+    ValueError, TypeError
+        As of `make_parts`.
 
     Notes
     -----

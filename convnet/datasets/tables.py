@@ -65,11 +65,8 @@ def load_csv(
         The column of the labels, by its name in the header, or by its number: 0 for the first, -1 for the last. By
         default it is the one called label, labels, class or target, or the only one in the first line that is no
         number.
-    class_names, axes : optional
-        As of `make_parts`. Labels may be integers or texts.
-    image_shape : sequence of ints, optional
-        The shape of one image, in the order of `axes` but for N. By default images are grey and square: 784 pixels are
-        28x28.
+    class_names, axes, image_shape
+        As of `make_parts`, but that images are grey and square by default: 784 pixels are 28x28.
     header : bool, optional
         Whether the first line has the columns' names. By default it has if it holds other things than numbers, apart
         from the label.

@@ -471,6 +471,12 @@ class Sequential(Named):
             If the shape is wrong, or examples are no images to flip.
         TypeError
             If x does not hold real numbers.
+
+        Warns
+        -----
+        ConvnetWarning
+            If x seems to hold raw images as floats, by what `statistics` give, or uint8 without statistics. They are
+            taken as they are: it is no error, because such numbers may be meant, as those of images with much noise.
         """
         if as_flag(flips, "flips") and len(self.input_shape) != 3:
             raise ValueError(f"flips: expected a model of images (C, H, W), got examples of shape {self.input_shape}")
@@ -509,6 +515,11 @@ class Sequential(Named):
             If the shape is wrong, or the labels of the loss have no probabilities.
         TypeError
             If x does not hold real numbers.
+
+        Warns
+        -----
+        ConvnetWarning
+            As `scores`.
         """
         scores = self.scores(x, **_flips_of(flips))
         return labels_of(self.loss_function).probabilities(scores)
@@ -525,6 +536,11 @@ class Sequential(Named):
             If the shape is wrong, or a score is NaN, so that none is the highest.
         TypeError
             If x does not hold real numbers.
+
+        Warns
+        -----
+        ConvnetWarning
+            As `scores`.
         """
         scores = self.scores(x, **_flips_of(flips))
         unknown = np.isnan(scores)
