@@ -269,7 +269,7 @@ def test_lists_of_different_lengths_are_named(call, what):
         (
             lambda: preprocess_parts(split(IMAGES, LABELS)["train"]),
             TypeError,
-            r'got an ImageData; {"train": data} has one part, and split\(\*data\) divides it',
+            r'got an ImageData; {"train": data} has one part, and split\(data\) divides it',
         ),
         (
             lambda: split(IMAGES, LABELS, validation="20 %"),

@@ -280,13 +280,23 @@ def as_batch(images: Any, image_shape: tuple[int, int, int], reader: ImageReader
 
 
 def _sources(images: Any, channels: int) -> Any:
-    """Return a sequence of images, or an array of them; None for lists of numbers, which become an array."""
+    """Return a list of images, or an array of them; None for lists of numbers, which become an array."""
+    images = _without_library(images)
+    if isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind in "OUT":
+        images = images.tolist()
     if isinstance(images, np.ndarray):
         is_one = images.ndim == 2 or (images.ndim == 3 and channels != GREY)
         return [images] if is_one else images
-    if isinstance(images, (list, tuple)):
-        return None if any(isinstance(image, (list, tuple, int, float)) for image in images) else images
-    return [images]
+    if isinstance(images, (list, tuple)) and any(isinstance(image, (list, tuple, int, float)) for image in images):
+        return None
+    is_several = isinstance(images, (list, tuple)) or (hasattr(images, "__next__") and not is_file(images))
+    return [_without_library(image) for image in images] if is_several else [images]
+
+
+def _without_library(image: Any) -> Any:
+    """Return an array of another library, such as a tensor of PyTorch, as one of NumPy, and anything else as it is."""
+    is_array = hasattr(image, "__array__") and not isinstance(image, np.generic)
+    return np.asarray(image) if is_array and not hasattr(image, "getexif") else image
 
 
 def is_file(image: Any) -> bool:
@@ -343,7 +353,10 @@ def opened(image: Any, name: str, max_pixels: int) -> Iterator["Image.Image"]:
 def _file_of(image: Any, name: str) -> Any:
     """Return an image's bytes as an open file."""
     if isinstance(image, (str, os.PathLike)):
-        return open_file(image)
+        try:
+            return open_file(image)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{name}: expected an image file, but there is no such file") from None
     content = image.read() if hasattr(image, "read") else image
     if not isinstance(content, (bytes, bytearray, memoryview)):
         kind = type(image).__name__ if content is image else "a file opened for text"

@@ -73,11 +73,12 @@ class Statistics:
 
         Parameters
         ----------
-        images : array_like of uint8, shape (N, H, W) or (N, H, W, C), or one image or a list of any kind
-            An image may be a path, the bytes of a file, a file opened for bytes, an image of Pillow, or an array; see
-            `ImageReader.read`. With a `reader` images are scaled and cropped as in training; otherwise they have to be
-            of the model's size. They are turned as their EXIF data say, and get as many channels as the model has. An
-            array of three axes is one image (H, W, C) if the model has colours, and otherwise N images (N, H, W).
+        images : array_like of uint8, shape (N, H, W) or (N, H, W, C), or images of any kind
+            One image, or a list or an iterator of them. An image may be a path, the bytes of a file, a file opened for
+            bytes, an image of Pillow, or an array; see `ImageReader.read`. With a `reader` images are scaled and
+            cropped as in training; otherwise they have to be of the model's size. They are turned as their EXIF data
+            say, and get as many channels as the model has. An array of three axes is one image (H, W, C) if the model
+            has colours, and otherwise N images (N, H, W).
 
         Returns
         -------
@@ -365,7 +366,7 @@ def preprocess_parts(
         If a part has no image of a class.
     """
     if not isinstance(parts, Mapping) or not all(isinstance(part, ImageData) for part in parts.values()):
-        remedy = '; {"train": data} has one part, and split(*data) divides it' if isinstance(parts, ImageData) else ""
+        remedy = '; {"train": data} has one part, and split(data) divides it' if isinstance(parts, ImageData) else ""
         raise TypeError(
             f"preprocess_parts: expected a dictionary of ImageData, as load_folder, split and make_parts return it, "
             f"got {'an ImageData' if remedy else format(repr(parts), '.60')}{remedy}"

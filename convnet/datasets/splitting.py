@@ -1,12 +1,12 @@
 """A data set divided into parts: shuffled, and with the same share of every class in each part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import NoneType
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_count, as_number
+from convnet.core.checks import as_count, as_number, listed
 from convnet.datasets.image_data import ImageData, as_classes, as_images, check_count, warn_of_missing
 from convnet.datasets.image_reader import ImageReader
 
@@ -14,8 +14,8 @@ __all__ = ["split"]
 
 
 def split(
-    images: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    images: npt.ArrayLike | ImageData,
+    labels: npt.ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
     reader: ImageReader | None = None,
     *,
@@ -29,13 +29,14 @@ def split(
 
     Parameters
     ----------
-    images : array_like of uint8, shape (N, H, W) or (N, H, W, C)
+    images : ImageData, or array_like of uint8, shape (N, H, W) or (N, H, W, C)
+        An `ImageData` holds labels, class names and reader, too, which are then not given.
     labels : array_like, shape (N,)
         Of any kind that `make_parts` takes.
     class_names : sequence of str, optional
         As of `make_parts`.
     reader : ImageReader, optional
-        That of each part. These four are what an `ImageData` holds: ``split(*data)``.
+        That of each part.
     validation, test : float or int
         How large these parts are: a fraction of the images as a float in [0, 1), or a number of images as an int. A
         part of 0 is left out; any other has at least one image. The rest is the training part.
@@ -73,6 +74,17 @@ def split(
     >>> {name: np.bincount(part.labels).tolist() for name, part in parts.items()}
     {'train': [17, 34], 'validation': [3, 6], 'test': [10, 20]}
     """
+    if isinstance(images, ImageData):
+        if (labels, class_names, reader) != (None, None, None):
+            raise TypeError("split: expected an ImageData alone, for it holds the labels and the rest, got more")
+        return split(*images, validation=validation, test=test, seed=seed)
+    if isinstance(images, Mapping):
+        raise TypeError(
+            f"split: expected the images of one part, got a dictionary of parts, {listed(list(images))}; "
+            'split(parts["train"], ...) divides one'
+        )
+    if labels is None:
+        raise TypeError("split: expected labels beside the images, or an ImageData, got none")
     if not isinstance(reader, (ImageReader, NoneType)):
         raise TypeError(f"split: reader: expected an ImageReader, got {reader!r:.60}")
     array = as_images(images, "split")

@@ -19,9 +19,13 @@ def as_path(path: PathLike) -> Path:
     ------
     TypeError
         If it is something else.
+    ValueError
+        If it is an empty text, which `Path` would take for the folder that the program was started in.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"expected a path, got {path!r:.60}")
+    if path == "":
+        raise ValueError("expected a path, got an empty text")
     return Path(path)
 
 
@@ -97,6 +101,8 @@ def _check_path(path: PathLike) -> None:
     """Raise a TypeError for what is no path; a number would be an open file of the process."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"expected the path of a file, got {path!r:.60}")
+    if path == "":
+        raise ValueError("expected the path of a file, got an empty text")
 
 
 def _flush_folder(folder: Path) -> None:

@@ -556,7 +556,7 @@ class Sequential(Named):
 
         Parameters
         ----------
-        images : array_like of uint8, shape (N, H, W) or (N, H, W, C), or one image or a list of any kind
+        images : array_like of uint8, shape (N, H, W) or (N, H, W, C), or images of any kind
             As `classify` takes them.
         flips : bool
             As for `scores`.
@@ -580,7 +580,7 @@ class Sequential(Named):
 
         Parameters
         ----------
-        images : path, bytes, file, PIL.Image.Image or array_like, or a list of these
+        images : path, bytes, file, PIL.Image.Image or array_like, or a list or an iterator of these
             As `Statistics.apply` takes them: with a model whose training images came from `load_folder`, of any size.
         flips : bool
             As for `scores`.

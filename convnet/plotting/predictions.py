@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import IntArray, as_array, as_count, as_labels, as_real
+from convnet.core.checks import IntArray, as_array, as_count, as_real
 from convnet.plotting.figures import check_images, check_names, new_figure, show_image
-from convnet.training.metrics import confusion_matrix, precision, recall
+from convnet.training.metrics import as_answers, confusion_matrix, precision, recall
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -282,7 +282,6 @@ def _checked_predictions(
     if class_names is not None and len(class_names) > MAX_CLASSES:
         raise ValueError(f"{what}: expected at most {MAX_CLASSES} class names, got {len(class_names)}")
     limit = MAX_CLASSES if class_names is None else len(class_names)
-    labels = as_labels(labels, f"{what}: labels", count, limit)
-    predictions = as_labels(predictions, f"{what}: predictions", count, limit)
-    classes = range(int(max(labels.max(), predictions.max())) + 1)
-    return labels, predictions, [str(label) for label in classes] if class_names is None else class_names
+    right, predicted = as_answers(labels, predictions, what, count, limit)
+    classes = range(int(max(right.max(), predicted.max())) + 1)
+    return right, predicted, [str(label) for label in classes] if class_names is None else class_names

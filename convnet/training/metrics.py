@@ -233,13 +233,32 @@ def _confusion(
     limit = LARGEST if num_classes is None else as_count(num_classes, f"{what}: num_classes")
     if num_classes is None and not count:
         raise ValueError(f"{what}: expected at least one example, got none")
-    right = as_labels(labels, f"{what}: labels", count, limit)
-    predicted = as_labels(predictions, f"{what}: predictions", count, limit)
+    right, predicted = as_answers(labels, predictions, what, count, limit)
     classes = limit if num_classes is not None else int(max(right.max(), predicted.max())) + 1
     if classes > MOST_CLASSES:
         raise ValueError(f"{what}: expected at most {MOST_CLASSES:,} classes, got {classes:,}")
     counts = np.bincount(right * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
+
+
+def as_answers(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, what: str, count: int, num_classes: int
+) -> tuple[IntArray, IntArray]:
+    """Return right and predicted classes, `count` each, after checking them."""
+    for name, value in (("labels", labels), ("predictions", predictions)):
+        array = as_array(value, f"{what}: {name}")
+        if array.dtype.kind in "UST":  # numbered each on its own, they could get different numbers
+            raise TypeError(
+                f"{what}: {name}: expected integer labels, got dtype {array.dtype}; names.index(word) is the number of "
+                "a word in a list of class names"
+            )
+        if array.dtype.kind == "f" and array.ndim == 2 and array.shape[1] > 1:
+            raise TypeError(
+                f"{what}: {name}: expected integer labels, got dtype {array.dtype} of shape {array.shape}; scores and "
+                "one-hot labels become classes by argmax(axis=1)"
+            )
+    right = as_labels(labels, f"{what}: labels", count, num_classes)
+    return right, as_labels(predictions, f"{what}: predictions", count, num_classes)
 
 
 def _ratio(counts: npt.NDArray[np.int64], totals: npt.NDArray[np.int64]) -> Floats:

@@ -82,6 +82,27 @@ def test_split_takes_an_image_data_and_keeps_its_names():
     assert parts["train"].class_names == ("no", "yes")
     assert parts["train"].images.shape == (16, 2, 3, 3)
     assert parts["test"] is data
+    again = split(data, validation=4)
+    for name in ("train", "validation"):
+        assert again[name].images.tobytes() == parts[name].images.tobytes()
+        assert again[name].class_names == ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((ImageData(numbered(range(4)), [0, 1, 0, 1], ("a", "b")), [0, 1, 0, 1]), "expected an ImageData alone"),
+        ((ImageData(numbered(range(4)), [0, 1, 0, 1], ("a", "b")), None, ["a", "b"]), "expected an ImageData alone"),
+        (
+            ({"train": None},),
+            r'.* got a dictionary of parts, train; split\(parts\["train"\], ...\) divides one',
+        ),
+        ((numbered(range(4)),), "expected labels beside the images, or an ImageData, got none"),
+    ],
+)
+def test_other_arguments_of_split_are_named(arguments, message):
+    with pytest.raises(TypeError, match=f"^split: {message}"):
+        split(*arguments)
 
 
 def test_a_class_that_a_part_lacks_is_named():

@@ -73,6 +73,26 @@ def test_a_file_keeps_its_permissions_and_a_link_its_place(tmp_path):
     assert convnet.load_model(tmp_path / "model.npz").params["affine2.bias"][0] == 3
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        convnet.load_data,
+        convnet.load_folder,
+        convnet.load_idx,
+        convnet.load_cifar,
+        convnet.load_csv,
+        convnet.load_npz,
+        convnet.load_model,
+        convnet.read_idx,
+        lambda path: convnet.save_model(convnet.ConvNet1((1, 8, 8), hidden_size=2), path),
+    ],
+)
+def test_an_empty_text_is_no_path(call):
+    """`Path` takes it for the folder that the program was started in."""
+    with pytest.raises(ValueError, match=r"expected (a path|the path of a file), got an empty text"):
+        call("")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="this system has no /dev/zero")
 @pytest.mark.parametrize("load", [convnet.load_model, convnet.load_tutorial_model, convnet.load_prepared])
 def test_devices_that_never_end_are_refused(load):

@@ -52,6 +52,16 @@ def model_of(parts, **options):
     return model, data
 
 
+class OfAnotherLibrary:
+    """An array as PyTorch's tensors and pandas' columns are: NumPy can make one of its own of it."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
 @pytest.mark.parametrize("options", [{"size": 16}, {"size": (12, 20), "crop": False, "background": (1, 200, 9)}])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", ["png", "jpg"])
@@ -68,8 +78,14 @@ def test_prediction_reads_images_as_training_did(tmp_path, rng, options, channel
         [file.read_bytes() for file in files],
         [io.BytesIO(file.read_bytes()) for file in files],
         [files[0], *(file.read_bytes() for file in files[1:5]), *map(io.BytesIO, (f.read_bytes() for f in files[5:]))],
+        iter(files),
+        (file for file in map(str, files)),
+        np.array([str(file) for file in files]),
+        np.array([*files, None], object)[:-1],
         parts["train"].images,
         list(parts["train"].images),
+        OfAnotherLibrary(parts["train"].images),
+        [OfAnotherLibrary(image) for image in parts["train"].images],
     ):
         names, probabilities = loaded.classify(images)
         np.testing.assert_array_equal(probabilities, expected)
@@ -157,7 +173,9 @@ def test_without_a_reader_images_have_to_fit(tmp_path, rng):
         ([np.zeros(4, np.uint8)], ValueError, r"got shape \(4,\)"),
         (np.zeros((2, 4, 4)), TypeError, "expected images of dtype uint8, got float64"),
         ([[1, 2], [3]], ValueError, "lists of different lengths"),
-        ("absent.png", FileNotFoundError, "absent.png"),
+        ("absent.png", FileNotFoundError, "absent.png: expected an image file, but there is no such file"),
+        (iter([3.5]), TypeError, "image 0: expected a path, bytes, .* got float"),
+        (iter([None]), TypeError, "image 0: expected a path, bytes, .* got NoneType"),
     ],
 )
 def test_what_is_no_image_is_named(image, error, message):

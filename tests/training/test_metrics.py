@@ -129,6 +129,16 @@ def test_balanced_weights_make_classes_equal():
         (lambda: recall([0, -1], [0, 1]), ValueError, "recall: labels: expected labels in .* got -1"),
         (lambda: f1_score([0.5], [0]), TypeError, "f1_score: labels: expected integer labels"),
         (lambda: f1_score([[0, 1]], [0, 1]), ValueError, r"expected labels of shape \(2,\), got shape \(1, 2\)"),
+        (
+            lambda: recall(["a", "b"], ["b", "b"]),
+            TypeError,
+            r"^recall: labels: expected integer labels, got dtype <U1; names.index\(word\) is the number",
+        ),
+        (
+            lambda: confusion_matrix([0, 1], [[0.5, 0.5], [0, 1]]),
+            TypeError,
+            r"^confusion_matrix: predictions: expected integer .* shape \(2, 2\); scores and .* by argmax\(axis=1\)$",
+        ),
         (lambda: recall([0], [0], 0), ValueError, "recall: num_classes: expected at least 1"),
         (lambda: confusion_matrix([0, 10**6], [0, 0]), ValueError, "expected at most 10,000 classes, got 1,000,001"),
         (lambda: balanced_accuracy([], []), ValueError, "balanced_accuracy: expected at least one example"),
