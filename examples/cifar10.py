@@ -52,7 +52,7 @@ BEST = Recipe((64, 256, 256), 30, 0.9)
 def load(folder: Path) -> tuple[dict[str, np.ndarray], convnet.Statistics, tuple[str, ...]]:
     """Return raw photographs, of which one in fifty is held back for validation, statistics, and the classes."""
     parts = convnet.load_data(folder)
-    held_back = convnet.split(*parts["train"], validation=0.02)
+    held_back = convnet.split(parts["train"], validation=0.02)
     return *convnet.preprocess_parts({**held_back, "test": parts["test"]}, keep_uint8=True), parts["train"].class_names
 
 

@@ -288,8 +288,7 @@ def preprocess(
     Warns
     -----
     ConvnetWarning
-        If the training or the validation part has no image of a class that the other has, as when the images are
-        sorted by class.
+        If a part has no image of a class that another one has, as when the images are sorted by class.
     """
     first = None if channels_first is None else as_flag(channels_first, "channels_first")
     train = _channels_first(x_train, "preprocess: x_train", first)
@@ -310,7 +309,8 @@ def preprocess(
     tested = len(test) if num_test is None else as_count(num_test, "preprocess: num_test")
     if tested > len(test):
         raise ValueError(f"preprocess: num_test: expected at most the {len(test)} test images, got {num_test}")
-    warn_of_missing({"training": train_labels[:kept], "validation": train_labels[kept:]}, None, "preprocess")
+    found = {"training": train_labels[:kept], "validation": train_labels[kept:], "test": test_labels[:tested]}
+    warn_of_missing(found, None, "preprocess")
     return _prepare(
         {
             "train": (train[:kept], train_labels[:kept]),

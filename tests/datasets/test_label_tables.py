@@ -89,7 +89,7 @@ def test_a_model_answers_with_the_words_of_the_table(tmp_path):
         rows.append([f"{number:03x}", breed])
     write_table(tmp_path / "labels.csv", rows)
     photos = load_data(tmp_path / "train", labels=tmp_path / "labels.csv", size=8)["train"]
-    data, statistics = convnet.preprocess_parts(convnet.split(*photos, validation=0.2))
+    data, statistics = convnet.preprocess_parts(convnet.split(photos, validation=0.2))
     model = convnet.ConvNet1((3, 8, 8), num_filters=4, hidden_size=10, num_classes=2)
     model.statistics, model.class_names = statistics, photos.class_names
     convnet.Solver(model, data, convnet.Momentum(0.01), batch_size=10, epochs=5).train()

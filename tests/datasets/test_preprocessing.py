@@ -123,7 +123,7 @@ def test_statistics_come_from_the_training_part_alone():
 
 def test_preprocess_splits_as_asked():
     x_train, y_train, x_test, y_test = small_data()
-    y_train = np.zeros_like(y_train)
+    y_train, y_test = np.zeros_like(y_train), np.zeros_like(y_test)
     data, statistics = preprocess(x_train, y_train, x_test, y_test, num_validation=0, num_test=None)
     assert [len(data[key]) for key in KEYS] == [16, 16, 0, 0, 9, 9]
     assert data["x_validation"].shape == (0, 1, 5, 7)

@@ -1,5 +1,6 @@
 """Parts of a data set: how images are shared among them, and how they are prepared."""
 
+import re
 from collections import Counter
 from fractions import Fraction
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convnet import ConvNet1, ImageData, Statistics, preprocess, preprocess_parts, split
+from convnet import ConvNet1, ConvnetWarning, ImageData, Statistics, preprocess, preprocess_parts, split
 
 
 def numbered(labels, shape=(2, 3)):
@@ -226,6 +227,21 @@ def test_preprocess_warns_of_images_sorted_by_class(labels, missing):
     assert any("the training part" in message and missing in message for message in messages)
     assert any("the validation part" in message and "0" in message for message in messages)
     assert found[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("test_labels", "message"),
+    [
+        (np.arange(20) // 5, "preprocess: the test part has no image of the classes 2, 3; split"),
+        (np.arange(20) % 5, "preprocess: the (training|validation) part has no image of the class 4; split"),
+    ],
+    ids=["sorted", "one more class"],
+)
+def test_preprocess_warns_of_a_test_part_of_other_classes(test_labels, message):
+    labels = np.arange(20) % 4
+    with pytest.warns(ConvnetWarning) as found:
+        preprocess(numbered(labels), labels, numbered(labels), test_labels, num_validation=8, num_test=10)
+    assert all(re.match(message, str(warning.message)) for warning in found)
 
 
 @pytest.mark.parametrize("shape", [(8, 3, 6, 5), (8, 1, 6, 5), (8, 4, 9, 9)])
