@@ -235,6 +235,16 @@ def test_lists_of_different_lengths_are_named(call, what):
             r"got 3; \(3,\) is a shape of one axis",
         ),
         (
+            lambda: solver(y_train=LABELS > 0),
+            TypeError,
+            r"got dtype bool; truth values become classes by labels.astype\(int\)$",
+        ),
+        (
+            lambda: preprocess(np.ma.masked_greater(IMAGES, 200), LABELS, IMAGES, LABELS),
+            TypeError,
+            r"preprocess: x_train: expected an array without a mask, got a masked one; array.filled\(value\) fills it",
+        ),
+        (
             lambda: Augmentation()(X, 0),
             TypeError,
             "Augmentation: rng: expected a numpy.random.Generator such as .*, got 0",

@@ -164,10 +164,18 @@ def as_real(value: npt.ArrayLike, what: str, dtype: npt.DTypeLike | None = None)
 
 def as_array(value: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
     """Return `value` as an array, of the dtype that NumPy chooses for it."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):  # what is masked would count like the rest
+        raise TypeError(f"{what}: expected an array without a mask, got a masked one; array.filled(value) fills it")
     try:
         return np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{what}: expected an array, got lists of different lengths") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # an object of another library may raise anything
+        if isinstance(value, (list, tuple)) and isinstance(error, ValueError):
+            raise ValueError(f"{what}: expected an array, got lists of different lengths") from None
+        raise TypeError(
+            f"{what}: expected an array, got a {type(value).__name__} that NumPy cannot take: {error}"
+        ) from None
 
 
 def as_plain(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -207,6 +215,8 @@ def remedy_for_labels(labels: npt.NDArray[Any], num_classes: int | None = None) 
         return ""
     if labels.ndim == 2 and labels.shape[1] == 1:
         return "; labels.reshape(-1).astype(int) makes classes of a column" if (labels == np.rint(labels)).all() else ""
+    if labels.ndim == 1 and labels.dtype.kind == "b":
+        return "; truth values become classes by labels.astype(int)"
     if labels.ndim == 1 and labels.dtype.kind == "f" and (labels == np.rint(labels)).all():
         return "; whole numbers become classes by labels.astype(int)"
     return ""

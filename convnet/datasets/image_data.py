@@ -286,14 +286,11 @@ def _one_axis(value: npt.ArrayLike, what: str) -> tuple[npt.NDArray[Any], int | 
         return array, None
     if array.dtype.kind == "S":
         raise TypeError(f"{what}: expected texts, got bytes; numpy.char.decode(labels) makes texts of them")
-    if array.dtype.kind == "O":
+    if array.dtype.kind in "OT":
         texts = array.tolist()
         if not all(isinstance(text, str) for text in texts):
             raise TypeError(f"{what}: expected integers or texts, got an array of objects of other kinds")
-        # Beside texts of NumPy's own kinds, which are sorted and searched, only StringDType could hold them.
         return np.array(texts, np.str_), None
-    if array.dtype.kind == "T":
-        return array.astype(np.str_), None
     if array.dtype.kind not in "biuU":
         remedy = "; labels.astype(int) makes integers of whole numbers" if array.dtype.kind == "f" else ""
         raise TypeError(f"{what}: expected integer labels, texts, or one-hot rows, got dtype {array.dtype}{remedy}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import as_count, as_flag, as_pair
+from convnet.core.checks import as_array, as_count, as_flag, as_pair
 from convnet.core.threads import get_num_threads
 from convnet.formats.files import open_file
 
@@ -72,7 +72,8 @@ class ImageReader:
     max_pixels: int = 100_000_000
 
     def __post_init__(self) -> None:
-        if self.channels not in (None, GREY, RGB) or isinstance(self.channels, (bool, float)):
+        is_int = isinstance(self.channels, (int, np.integer)) and not isinstance(self.channels, bool)
+        if self.channels is not None and not (is_int and self.channels in (GREY, RGB)):
             raise ValueError(f"channels: expected 1, 3 or None, got {self.channels!r:.60}")
         levels = list(self.background) if isinstance(self.background, Sequence) else [self.background]
         if isinstance(self.background, str) or len(levels) not in (1, 3):
@@ -296,7 +297,7 @@ def _sources(images: Any, channels: int) -> Any:
 def _without_library(image: Any) -> Any:
     """Return an array of another library, such as a tensor of PyTorch, as one of NumPy, and anything else as it is."""
     is_array = hasattr(image, "__array__") and not isinstance(image, np.generic)
-    return np.asarray(image) if is_array and not hasattr(image, "getexif") else image
+    return as_array(image, "images") if is_array and not hasattr(image, "getexif") else image
 
 
 def is_file(image: Any) -> bool:
@@ -357,7 +358,10 @@ def _file_of(image: Any, name: str) -> Any:
             return open_file(image)
         except FileNotFoundError:
             raise FileNotFoundError(f"{name}: expected an image file, but there is no such file") from None
-    content = image.read() if hasattr(image, "read") else image
+    try:
+        content = image.read() if hasattr(image, "read") else image
+    except Exception as error:  # such as that of a closed file
+        raise ValueError(f"{name}: expected an open file, got one that cannot be read ({error})") from None
     if not isinstance(content, (bytes, bytearray, memoryview)):
         kind = type(image).__name__ if content is image else "a file opened for text"
         raise TypeError(

@@ -86,7 +86,10 @@ class Mixup:
         """Return what an augmentation returned as a float array, after checking that it is not mixed."""
         if isinstance(augmented, Mixture):
             raise ValueError("Mixup: expected an augmentation that does not mix its inputs, got a Mixture from it")
-        return as_real(augmented, "Mixup: x")
+        array = as_real(augmented, "Mixup: x")
+        if not array.ndim:
+            raise ValueError(f"Mixup: expected x of shape (N, ...), got {augmented!r:.60}")
+        return array
 
     def mix(self, x: FloatArray, rng: np.random.Generator) -> Mixture:
         """Mix the examples of x, a float array in C order, in place."""

@@ -32,6 +32,10 @@ def save_prepared(path: PathLike, data: Mapping[str, npt.NDArray[Any]], statisti
     """
     if not isinstance(statistics, Statistics):
         raise ValueError(f"save_prepared: expected statistics from preprocess, got {statistics!r:.60}")
+    if not isinstance(data, Mapping):
+        raise ValueError(
+            f"save_prepared: expected a dictionary of arrays as of preprocess, got a {type(data).__name__}"
+        )
     content = {"data": _contiguous(data), "statistics": _contiguous(statistics.to_dict())}
     _check_prepared(content["data"], content["statistics"], "save_prepared")
     with replace_file(path) as file:

@@ -4,6 +4,7 @@ import functools
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import NoneType
 from typing import Any, Self
 
 import numpy as np
@@ -190,8 +191,9 @@ class Statistics:
             If the dictionary is not one of `to_dict`.
         """
         names = [field.name for field in fields(cls) if field.name != "reader"]  # which older files do not have
-        if values.keys() - {"reader"} != set(names):
-            raise ValueError(f"expected the statistics {', '.join(names)}, got {list(values)}")
+        if not isinstance(values, Mapping) or values.keys() - {"reader"} != set(names):
+            found = list(values) if isinstance(values, Mapping) else f"a {type(values).__name__}"
+            raise ValueError(f"expected a dictionary of the statistics {', '.join(names)}, got {found}")
         shape = values["image_shape"]
         if not (isinstance(shape, tuple) and len(shape) == 3 and all(type(size) is int for size in shape)):
             raise ValueError(f"expected an image shape (C, H, W), got {shape!r:.60}")
@@ -389,6 +391,8 @@ def preprocess_parts(
         raise ValueError("preprocess_parts: expected at least one training image, got none")
     reader = parts["train"].reader
     for name, part in parts.items():
+        if not isinstance(part.reader, (ImageReader, NoneType)):
+            raise TypeError(f"preprocess_parts: {name}: reader: expected an ImageReader, got {part.reader!r:.60}")
         if part.reader not in (None, reader):
             raise ValueError(
                 f"preprocess_parts: expected parts that were read alike, got {reader} of train and {part.reader} of "

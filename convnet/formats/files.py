@@ -11,8 +11,11 @@ __all__ = ["PathLike", "as_path", "open_file", "read_file", "replace_file"]
 
 PathLike = str | os.PathLike[str]
 
+# What messages expect of a path.
+FILE = "the path of a file"
 
-def as_path(path: PathLike) -> Path:
+
+def as_path(path: PathLike, expected: str = "a path") -> Path:
     """Return a path, after checking that it is one: `open` would take a number for an open file, and close it.
 
     Raises
@@ -20,12 +23,13 @@ def as_path(path: PathLike) -> Path:
     TypeError
         If it is something else.
     ValueError
-        If it is an empty text, which `Path` would take for the folder that the program was started in.
+        If it is an empty text, which `Path` would take for the folder that the program was started in, or has a null
+        byte.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"expected a path, got {path!r:.60}")
-    if path == "":
-        raise ValueError("expected a path, got an empty text")
+        raise TypeError(f"expected {expected}, got {path!r:.60}")
+    if path == "" or "\0" in str(path):
+        raise ValueError(f"expected {expected}, got {'a text with a null byte' if path else 'an empty text'}")
     return Path(path)
 
 
@@ -49,9 +53,8 @@ def read_file(path: PathLike) -> bytes:
 
 def open_file(path: PathLike) -> IO[bytes]:
     """Open a file to read its bytes; a folder is an error that says so."""
-    _check_path(path)
     try:
-        return open(as_path(path), "rb")
+        return open(as_path(path, FILE), "rb")
     except (IsADirectoryError, PermissionError):  # Windows says the latter of a folder
         if os.path.isdir(path):
             raise IsADirectoryError(f"{path}: expected a file, but this is a folder") from None
@@ -77,8 +80,7 @@ def replace_file(path: PathLike) -> Iterator[IO[bytes]]:
     OSError
         If the folder is missing, `path` is a folder, or writing fails; what `path` held before is still there.
     """
-    _check_path(path)
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(as_path(path, FILE)))
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{path}: expected a folder {Path(path).parent} to write to, but there is none")
     if target.is_dir():
@@ -95,14 +97,6 @@ def replace_file(path: PathLike) -> Iterator[IO[bytes]]:
         _flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _check_path(path: PathLike) -> None:
-    """Raise a TypeError for what is no path; a number would be an open file of the process."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"expected the path of a file, got {path!r:.60}")
-    if path == "":
-        raise ValueError("expected the path of a file, got an empty text")
 
 
 def _flush_folder(folder: Path) -> None:

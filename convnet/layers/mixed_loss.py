@@ -54,7 +54,7 @@ def _checked(mixed: Mixed, count: int, what: str) -> tuple[npt.NDArray[np.intege
     """Return partners and factor after checking them."""
     try:
         partners, factor = mixed
-    except (TypeError, ValueError):
+    except Exception:
         raise TypeError(f"{what}: expected mixed to be the partners and the factor, got {mixed!r:.60}") from None
     array = as_array(partners, f"{what}: partners")
     if array.dtype.kind not in "iu":

@@ -42,7 +42,7 @@ def check_images(images: npt.NDArray[Any], labels: npt.NDArray[Any], what: str) 
         images.ndim not in (3, 4)
         or images.shape[3:] not in ((), (3,))
         or labels.shape != images.shape[:1]
-        or not len(labels)
+        or not images.size
     ):
         remedy = "; images.transpose(0, 2, 3, 1) puts channels last" if images.shape[1:2] == (3,) else ""
         if images.ndim == 4 and 1 in (images.shape[1], images.shape[3]):
@@ -69,8 +69,11 @@ def check_images(images: npt.NDArray[Any], labels: npt.NDArray[Any], what: str) 
 
 def check_names(class_names: Sequence[str] | None, what: str) -> None:
     """Raise a TypeError unless class names are None or texts in a list or the like."""
-    is_list = isinstance(class_names, (Sequence, np.ndarray)) and not isinstance(class_names, str)
-    if class_names is not None and not (is_list and all(isinstance(name, str) for name in class_names)):
+    if class_names is None:
+        return
+    names = class_names.tolist() if isinstance(class_names, np.ndarray) else class_names
+    is_list = isinstance(names, Sequence) and not isinstance(names, str)
+    if not is_list or not all(isinstance(name, str) for name in names):
         raise TypeError(f"{what}: class_names: expected a list of texts, got {class_names!r:.60}")
 
 

@@ -58,7 +58,10 @@ def plot_examples(
     rows = as_count(examples_per_class, "plot_examples: examples_per_class")
     check_names(class_names, "plot_examples")
     unit = check_images(images, labels, "plot_examples")
-    classes = np.unique(labels)
+    try:
+        classes = np.unique(labels)
+    except TypeError:  # of objects
+        raise TypeError("plot_examples: labels: expected integers or texts, got objects of other kinds") from None
     if class_names is not None and labels.dtype.kind not in "iu":
         raise TypeError(
             f"plot_examples: expected integer labels where there are class names, got dtype {labels.dtype}; without "

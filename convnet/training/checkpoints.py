@@ -25,7 +25,7 @@ import numpy as np
 from convnet import _kernels
 from convnet.core.checks import as_count, as_flag, as_number
 from convnet.formats.archives import Arrays, naming, read_archive, write_archive
-from convnet.formats.files import PathLike
+from convnet.formats.files import PathLike, as_path
 from convnet.models.sequential import Sequential
 from convnet.training.optimizers import STEPS, Optimizer
 from convnet.training.state import HISTORIES, Snapshot, TrainingState, model_arrays, restore
@@ -118,7 +118,8 @@ def save(parts: Parts, path: PathLike) -> None:
 
 def resume(parts: Parts, path: PathLike) -> None:
     """Take over a checkpoint, or the newest in a folder that can be read; see `Solver.resume`."""
-    paths = checkpoints_in(path) if Path(path).is_dir() else [Path(path)]
+    place = as_path(path)
+    paths = checkpoints_in(place) if place.is_dir() else [place]
     parts.state.check(parts.model)
     if not paths or not paths[0].exists():
         raise FileNotFoundError(f"{path}: expected a checkpoint or a folder of them, but there is none")

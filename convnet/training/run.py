@@ -161,8 +161,8 @@ def labelled_parts(
 ) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Return inputs and labels of the training part, and of the validation part if there is one, checked."""
     # A misspelt name, such as x_val, is no reason to train without a validation part; a part of no examples is.
-    shapes = [getattr(data.get(name), "shape", None) for name in ("x_validation", "y_validation")]
-    is_empty = all(shape is not None and shape[:1] == (0,) for shape in shapes)
+    arrays = [data.get(name) for name in ("x_validation", "y_validation")]
+    is_empty = all(isinstance(array, np.ndarray) and array.shape[:1] == (0,) for array in arrays)
     has_validation = not is_empty and any("val" in str(name).lower() for name in data)
     return {part: labelled(model, data, part) for part in ("train", *(("validation",) if has_validation else ()))}
 

@@ -91,6 +91,8 @@ def test_an_empty_text_is_no_path(call):
     """`Path` takes it for the folder that the program was started in."""
     with pytest.raises(ValueError, match=r"expected (a path|the path of a file), got an empty text"):
         call("")
+    with pytest.raises(ValueError, match=r"expected (a path|the path of a file), got a text with a null byte"):
+        call("a\0b")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="this system has no /dev/zero")
