@@ -81,16 +81,7 @@ def labelled_files(
             )
         files[matching[0]] = label, where
     if missing and not (skips and files):
-        name, _, where = missing[0]
-        end = os.sep + name
-        deeper = next(
-            (image for image in known if end in (image[-len(end) :], os.path.splitext(image)[0][-len(end) :])), ""
-        )
-        remedy = f"; give the folder {root / deeper[: deeper.rindex(end)]}" if deeper else ""
-        more = f", as are {count_of(len(missing) - 1, 'other')} of {len(rows):,}" if len(missing) > 1 else ""
-        raise FileNotFoundError(
-            f"{what}: expected image files in {root}, got {name!r:.60}{where}, which is missing{more}{remedy}"
-        )
+        raise _error_of(missing, len(rows), what, root, known)
     if missing:
         warn(
             f"load_folder: {count_of(len(missing), 'file')} of {len(rows):,} in {what} are missing in {root}: "
@@ -103,6 +94,16 @@ def labelled_files(
         )
     given = [label for label, _ in files.values()]
     return [root / name for name in files], given if isinstance(labels, Mapping) else as_label_array(given)
+
+
+def _error_of(missing: list[Row], count: int, what: str, root: Path, known: Iterable[str]) -> FileNotFoundError:
+    """Return the error of files that a table of so many rows names and the folder has not."""
+    name, _, where = missing[0]
+    end = os.sep + name
+    deeper = [image for image in known if image.endswith(end) or os.path.splitext(image)[0].endswith(end)]
+    remedy = f"; give the folder {root / deeper[0][: deeper[0].rindex(end)]}" if deeper else ""
+    more = f"; {len(missing):,} files of {count:,} are missing" if len(missing) > 1 else ""
+    return FileNotFoundError(f"{what}: expected image files in {root}, got none for {name!r:.60}{where}{more}{remedy}")
 
 
 def _rows_of_mapping(labels: Mapping[str, Any]) -> list[Row]:

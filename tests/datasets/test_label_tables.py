@@ -127,7 +127,7 @@ def test_files_that_are_missing_are_named_or_left_out(tmp_path):
     rows = [["file", "label"], *([name, "x"] for name in NAMES), ["away.png", "x"], ["far.png", "y"]]
     table = write_table(tmp_path / "labels.csv", rows)
     message = (
-        r"labels\.csv: expected image files in .*images, got 'away\.png' in line 7, which is missing, as are 1 other"
+        r"labels\.csv: expected image files in .*images, got none for 'away\.png' in line 7; 2 files of 7 are missing$"
     )
     with pytest.raises(FileNotFoundError, match=message):
         load_folder(folder, labels=table)
@@ -136,7 +136,7 @@ def test_files_that_are_missing_are_named_or_left_out(tmp_path):
     assert levels(part) == [0, 1, 2, 3, 4]
     # A first line that names a file is no header, even if the file is missing.
     table = write_table(tmp_path / "labels.csv", [["away.png", "x"], *([name, "x"] for name in NAMES)])
-    with pytest.raises(FileNotFoundError, match=r"got 'away\.png' in line 1, which is missing$"):
+    with pytest.raises(FileNotFoundError, match=r"got none for 'away\.png' in line 1$"):
         load_folder(folder, labels=table)
 
 
@@ -173,7 +173,7 @@ def test_a_broken_file_is_named_or_left_out(tmp_path):
         ),
         ([["id", "id"], ["b", 0]], {"columns": ("id", 1)}, "expected one column called 'id', got 2 among id, id"),
         ([["id", "a"], ["b", 0]], {"columns": (0, 2)}, "columns: expected one of 2 columns, got the number 2"),
-        ([["id", "a"], ["10", 0]], {}, r"got '10' in line 2, which is missing; give the folder .*images.deep$"),
+        ([["id", "a"], ["10", 0]], {}, r"got none for '10' in line 2; give the folder .*images.deep$"),
     ],
 )
 def test_tables_that_do_not_fit_are_named(tmp_path, rows, options, message):
