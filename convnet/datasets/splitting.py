@@ -75,7 +75,7 @@ def split(
     {'train': [17, 34], 'validation': [3, 6], 'test': [10, 20]}
     """
     if isinstance(images, ImageData):
-        if (labels, class_names, reader) != (None, None, None):
+        if any(value is not None for value in (labels, class_names, reader)):
             raise TypeError("split: expected an ImageData alone, for it holds the labels and the rest, got more")
         return split(*images, validation=validation, test=test, seed=seed)
     if isinstance(images, Mapping):

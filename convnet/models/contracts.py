@@ -74,9 +74,13 @@ def _check_options(loss: Loss, what: str) -> None:
     """Raise a TypeError that names an option which `functools.partial` fixes and the loss has not."""
     if not isinstance(loss, partial):
         return
+    try:
+        parameters = inspect.signature(loss.func).parameters
+    except (TypeError, ValueError):  # a function without a signature, such as one of C
+        return
     for option in loss.keywords:
         if not takes_keyword(loss.func, option):
-            known = [name for name in inspect.signature(loss.func).parameters if name not in ("scores", "labels")]
+            known = [name for name in parameters if name not in ("scores", "labels")]
             meant = meant_by(option, known)
             remedy = f"did you mean {meant!r}?" if meant else f"its options are {listed(known)}"
             raise TypeError(f"{what}: {_name_of(loss)} has no option {option!r}; {remedy}")

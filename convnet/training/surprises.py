@@ -153,11 +153,14 @@ class Surprises:
             f"; try a smaller learning rate than {rate:g}, or one that grows at first, such as that of OneCycle, and "
             "look at how the inputs are prepared"
         )
+        checked = (
+            f"{len(x)} validation examples" if part == "validation" else "training examples that it was checked on"
+        )
         if is_constant and len(x) >= FEWEST and (labels != labels[0]).any():
             self._warn(
                 "predictions",
-                f"at the end of the training the model predicts one and the same for all {len(x)} {part} examples, "
-                f"whatever they show{remedy}, and at how many examples each class has",
+                f"at the end of the training the model predicts one and the same for all {checked}, whatever they show"
+                f"{remedy}, and at how many examples each class has",
             )
         for name, constant, units in _constant_units(model, x):
             if constant >= CONSTANT_UNITS * units:

@@ -92,7 +92,7 @@ def test_split_takes_an_image_data_and_keeps_its_names():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((ImageData(numbered(range(4)), [0, 1, 0, 1], ("a", "b")), [0, 1, 0, 1]), "expected an ImageData alone"),
+        ((ImageData(numbered(range(4)), [0, 1, 0, 1], ("a", "b")), np.arange(4)), "expected an ImageData alone"),
         ((ImageData(numbered(range(4)), [0, 1, 0, 1], ("a", "b")), None, ["a", "b"]), "expected an ImageData alone"),
         (
             ({"train": None},),
