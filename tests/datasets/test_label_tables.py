@@ -233,3 +233,30 @@ def test_other_folders_are_named_with_the_remedy(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_folder(folder, labels=table)["train"].class_names == ("cat", "dog")
+
+
+CELLS = st.sampled_from(
+    ["b", "b.png", "a", "deep/10", "../b.png", "", " ", "0", "1.5", "cat", '"', "\u00e9", "\0", "b\rc"]
+)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(st.binary(max_size=30), st.lists(st.lists(CELLS, max_size=3), max_size=5)),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from([None, (0, 1), (1, 0), (-1, 0), ("cat", "b"), (7, 0), ("a", "a")]),
+    st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
+def test_whatever_a_table_holds_gives_images_or_a_message_of_ours(tmp_path, content, delimiter, columns, skips):
+    folder = tmp_path / "images" if (tmp_path / "images").exists() else write_images(tmp_path / "images")
+    if not isinstance(content, bytes):
+        content = "\n".join(delimiter.join(row) for row in content).encode()
+    (tmp_path / "labels.csv").write_bytes(content)
+    try:
+        (part,) = load_folder(folder, labels=tmp_path / "labels.csv", columns=columns, skip_broken=skips).values()
+    except (ValueError, FileNotFoundError) as error:
+        assert str(error).startswith(str(tmp_path / "labels.csv"))  # noqa: PT017
+        assert "expected" in str(error)  # noqa: PT017
+    else:
+        assert len(part.images) == len(part.labels) == len(set(levels(part)))
