@@ -222,7 +222,7 @@ def _part_folders(root: Path) -> dict[str, Path]:
     inside = _folders_in(root)
     if not inside:
         has_images = any(map(_is_image, os.listdir(root)))
-        remedy = " but images; labels= takes a table of their labels" if has_images else ""
+        remedy = " but images: of one class give the folder above, with a table of labels labels=" if has_images else ""
         raise ValueError(f"{root}: expected a folder of images for each class, got no folder in it{remedy}")
     # A class may be called train, too; a part has folders in it.
     parts = [folder for folder in inside if folder.name.lower() in PART_NAMES and _folders_in(folder)]

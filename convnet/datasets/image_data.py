@@ -188,6 +188,8 @@ def as_images(value: npt.ArrayLike, what: str, channels_first: bool | None = Non
             remedy = "; levels from 0 to 1 become bytes by (255 * images).round().astype(numpy.uint8)"
         elif array.dtype.kind in "iu":
             remedy = "; levels from 0 to 255 become bytes by images.astype(numpy.uint8)"
+        elif array.dtype.kind in "UTO":
+            remedy = "; load_folder reads the files of a folder, and ImageReader(size=...).read that of a path"
         raise TypeError(f"{what}: expected images of dtype uint8, got {array.dtype}{remedy}")
     if array.ndim not in (3, 4):
         remedy = {

@@ -218,7 +218,9 @@ def test_wrong_options_are_named(tmp_path, options, error, message):
 
 def test_other_folders_are_named_with_the_remedy(tmp_path):
     folder = write_images(tmp_path / "images", ["a.png", "b.png"])
-    with pytest.raises(ValueError, match=r"got no folder in it but images; labels= takes a table of their labels"):
+    with pytest.raises(
+        ValueError, match=r"got no folder in it but images: of one class give the folder above, with a table"
+    ):
         load_folder(folder)
     with pytest.raises(FileNotFoundError, match="absent: expected a folder of images, got nothing there"):
         load_folder(tmp_path / "absent", labels={"a": 1})

@@ -130,6 +130,7 @@ def test_a_class_that_a_part_lacks_is_named():
         ({"images": np.zeros((12, 3, 8, 8), np.uint8)}, ValueError, r"images.transpose\(0, 2, 3, 1\)"),
         ({"images": np.zeros((12, 2, 3))}, TypeError, r"\(255 \* images\).round\(\).astype\(numpy.uint8\)"),
         ({"images": []}, TypeError, "uint8"),
+        ({"images": ["a.png"] * 12}, TypeError, r"got <U5; load_folder reads .* ImageReader\(size=...\).read"),
     ],
 )
 def test_split_names_what_is_wrong(changes, error, message):
