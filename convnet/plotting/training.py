@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from convnet.core.checks import as_real
 from convnet.plotting.figures import new_figure
+from convnet.training.best_by import called
 from convnet.training.rate_finder import LearningRates
 from convnet.training.solver import Solver
 
@@ -20,13 +21,15 @@ __all__ = ["plot_curves", "plot_learning_rates", "plot_training"]
 DOTS = "#4c72b0"
 TRAINING = "#dd8452"
 VALIDATION = "#55a868"
+MEASURE = "#8172b3"
 STROKES = ("-", "--", ":", "-.")
 
 
 def plot_training(solver: Solver) -> "Figure":
     """Draw the training: above, the loss of every iteration as dots, and the validation loss; below, the accuracies.
 
-    What a Solver without a validation part does not know is left out.
+    What a Solver without a validation part does not know is left out. The values of a function `best_by` are drawn
+    below, too, if they are in [-1, 1], as those of most measures are.
 
     Parameters
     ----------
@@ -69,7 +72,9 @@ def plot_training(solver: Solver) -> "Figure":
     curves = {"training": 100 * np.array(solver.train_accuracy_history)}
     if solver.has_validation:
         curves["validation"] = 100 * np.array(solver.validation_accuracy_history)
-    for (name, percent), colour in zip(curves.items(), (TRAINING, VALIDATION), strict=False):
+    if callable(solver.best_by) and all(-1 <= value <= 1 for value in solver.best_by_history):
+        curves[called(solver.best_by)] = 100 * np.array(solver.best_by_history)
+    for (name, percent), colour in zip(curves.items(), (TRAINING, VALIDATION, MEASURE), strict=False):
         below.plot(np.arange(len(percent)), percent, "o-", color=colour, label=f"{name}, at last {percent[-1]:.1f} %")
     title = "Accuracy"
     later = np.concatenate([percent[1:] for percent in curves.values()])

@@ -19,9 +19,11 @@ from convnet import (
     binary_loss,
     calibration_error,
     f1_score,
+    plot_training,
     recall,
     top_k_accuracy,
 )
+from convnet.formats.archives import read_archive, write_archive
 from convnet.training.accuracy import Accuracy
 
 # Labels that mean nothing: there is nothing to learn, and the Solver says so.
@@ -242,6 +244,29 @@ def test_progress_shows_what_decides():
         solver, _ = make_solver(epochs=1, best_by=best_by, callbacks=[ProgressBar(output)])
         solver.train()
         assert f", {name} {solver.best_by_history[1]:.4f}, " in output.getvalue()
+
+
+def test_the_figure_shows_a_measure_of_ones_own():
+    for best_by, count in ((balanced_accuracy, 3), (lambda labels, predictions: 40.0, 2), ("loss", 2)):
+        solver, _ = make_solver(epochs=2, best_by=best_by)
+        solver.train()
+        _, below = plot_training(solver).axes
+        assert len(below.lines) == count
+        if count == 3:
+            np.testing.assert_allclose(below.lines[2].get_ydata(), 100 * np.array(solver.best_by_history))
+            assert below.get_legend().get_texts()[2].get_text().startswith("balanced_accuracy, at last ")
+
+
+@pytest.mark.parametrize("change", [{}, {"metric_history": np.zeros(2)}, {"metric_history": np.zeros((3, 1))}])
+def test_a_damaged_history_is_named(tmp_path, change):
+    solver, _ = make_solver(epochs=2, best_by=balanced_accuracy)
+    solver.train()
+    solver.save(tmp_path / "one.npz")
+    header, arrays = read_archive(tmp_path / "one.npz", "checkpoint", (2,))
+    del arrays["metric_history"]
+    write_archive(tmp_path / "one.npz", "checkpoint", 2, header, arrays | change)
+    with pytest.raises(ValueError, match=r"one\.npz: .*metric_history: expected (3 entries|an axis of float64), got"):
+        solver.resume(tmp_path / "one.npz")
 
 
 @pytest.mark.parametrize(
