@@ -137,6 +137,8 @@ class Solver(Progress, Named):
     state : TrainingState
         How far the training has come: counters, histories, random generators, copies of the model. What is in it can
         be read from the Solver, too: ``solver.iteration``.
+    has_validation : bool
+        Whether the data have a validation part.
     iteration, epoch : int
         Minibatches and whole epochs done.
     iterations_per_epoch, num_iterations : int
