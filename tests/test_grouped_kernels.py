@@ -20,6 +20,10 @@ CASES = {
     "wide groups of a stride": ((2, 48, 8, 7), 24, 3, (5, 3), (2, 1), (2, 0), (1, 1)),
     "wide groups of one pixel": ((3, 40, 5, 6), 80, 5, (1, 1), (1, 1), (0, 0), (1, 1)),
     "wide groups of no images": ((0, 16, 5, 5), 16, 2, (3, 3), (1, 1), (1, 1), (1, 1)),
+    "dilated, wide": ((2, 16, 11, 9), 24, 1, (3, 3), (1, 1), (2, 1), (2, 3)),
+    "dilated, wide, of the image's size": ((3, 9, 6, 5), 17, 1, (3, 3), (1, 1), (6, 5), (6, 5)),
+    "dilated, more than the image": ((2, 9, 3, 7), 17, 1, (2, 3), (1, 1), (4, 3), (5, 3)),
+    "dilated groups": ((2, 24, 12, 10), 36, 2, (3, 2), (1, 1), (3, 0), (3, 2)),
     "dilated": ((2, 3, 9, 11), 4, 1, (3, 3), (1, 1), (2, 2), (2, 2)),
     "dilated above the stride": ((1, 2, 12, 9), 3, 1, (2, 3), (3, 2), (0, 1), (5, 3)),
     "depthwise": ((2, 5, 6, 7), 5, 5, (3, 3), (1, 1), (1, 1), (1, 1)),
@@ -99,7 +103,10 @@ def test_depthwise_convolution_is_named(instruction_set):
 
 
 @pytest.mark.parametrize("algorithm", _kernels.ALGORITHMS)
-@pytest.mark.parametrize("case", ["groups", "groups of a stride", "wide groups", "wide groups of a stride"])
+@pytest.mark.parametrize(
+    "case",
+    ["groups", "groups of a stride", "wide groups", "wide groups of a stride", "dilated, wide", "dilated groups"],
+)
 @pytest.mark.usefixtures("instruction_set")
 def test_every_algorithm_takes_groups(case, algorithm):
     check(np.float32, *CASES[case], algorithm=algorithm)
@@ -124,7 +131,7 @@ def test_a_packed_weight_of_groups_gives_the_same(rng):
         np.testing.assert_allclose(model.scores(x), true, **tolerance(np.float32, true))
 
 
-@pytest.mark.parametrize("case", ["groups of a stride", "wide groups", "depthwise"])
+@pytest.mark.parametrize("case", ["groups of a stride", "wide groups", "depthwise", "dilated"])
 def test_the_bits_are_the_same_for_any_number_of_threads(rng, dtype, case):
     (n, c, h, w), filters, groups, kernel, stride, padding, dilation = CASES[case]
     x, weight = rng.standard_normal((8 * n, 8 * c, 2 * h, 2 * w)), rng.standard_normal((8 * filters, c, *kernel))

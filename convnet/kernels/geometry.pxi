@@ -96,7 +96,7 @@ cdef class Pooling:
 # --------------------------------------------------------------------------------------------- convolution
 #
 # A convolution of groups of channels is as many convolutions side by side, but for a depthwise one. Another one that is
-# dilated is by im2col alone.
+# dilated is, with a stride of 1, a convolution of the phases of its images, and else by im2col alone.
 #
 # By im2col, a convolution goes through its output a block of rows at a time, as so many convolutions of fewer output
 # rows. `cols` then stays in the second-level cache, however large the images are. A block has as many rows as give
@@ -201,9 +201,9 @@ cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int what) no
     cdef simd_convolution c
     cdef Py_ssize_t groups = groups_of(s), channels = s.channels // groups, filters = s.filters // groups
     cdef bint is_adjoint = what == INPUT
-    cdef windows w = s.w
+    cdef windows w = s.w, phase
     memset(&c, 0, sizeof(c))
-    c.n, c.is_adjoint = n, is_adjoint
+    c.is_adjoint = is_adjoint
     c.tile = s.forward if what == FORWARD else s.weight if what == WEIGHT else s.input
     if is_adjoint and c.tile == DEPTHWISE:
         w.height, w.width, w.out_h, w.out_w = w.out_h, w.out_w, w.height, w.width
@@ -212,10 +212,16 @@ cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int what) no
     if what != WEIGHT and not s.is_forced:
         c.tile = for_images(c.tile, n, w, channels * filters)
     c.groups = c.outputs.groups = groups
-    c.dilation_h, c.dilation_w = w.dilation_h, w.dilation_w
     c.channels = filters if is_adjoint else channels
     c.filters = channels if is_adjoint else filters
-    c.height, c.width, c.out_h, c.out_w = w.height, w.width, w.out_h, w.out_w
+    c.n, c.height, c.width, c.out_h, c.out_w = n, w.height, w.width, w.out_h, w.out_w
+    c.dilation_h = c.dilation_w = c.phases_h = c.phases_w = 1
+    if c.tile == DEPTHWISE:
+        c.dilation_h, c.dilation_w = w.dilation_h, w.dilation_w
+    elif w.dilation_h > 1 or w.dilation_w > 1:
+        phase = phase_of(w)
+        c.phases_h, c.phases_w, c.whole_h, c.whole_w = w.dilation_h, w.dilation_w, w.out_h, w.out_w
+        c.n, c.out_h, c.out_w = n * w.dilation_h * w.dilation_w, phase.out_h, phase.out_w
     c.kernel_h, c.kernel_w, c.stride_h, c.stride_w = w.kernel_h, w.kernel_w, w.stride_h, w.stride_w
     c.padding_h, c.padding_w, c.x_channels_last = w.padding_h, w.padding_w, s.x_channels_last
     c.outputs.filters, c.outputs.height, c.outputs.width = filters, s.w.out_h, s.w.out_w
@@ -231,10 +237,10 @@ POOLS = {None: SIMD_POOL_NONE, "max": SIMD_POOL_MAX, "average": SIMD_POOL_AVERAG
 cdef class Convolution:
     """The geometry of a convolution, for the instruction set in use when it is made.
 
-    One whose filters see a channel each is computed as such, and another one that is dilated by im2col. Otherwise the
-    algorithms are chosen by kernels/algorithms.pxi, for the shape of a group, without Winograd's if `winograd` is
-    False. For tests and benchmarks `algorithm` forces one where it is possible, and `block_rows` how many output rows
-    im2col does at a time.
+    One whose filters see a channel each is computed as such, and another one that is dilated by im2col if it has a
+    stride or more dilation than pixels. Otherwise the algorithms are chosen by kernels/algorithms.pxi, for the shape of
+    a group and of a phase, without Winograd's if `winograd` is False. For tests and benchmarks `algorithm` forces one
+    where it is possible, and `block_rows` how many output rows im2col does at a time.
 
     A fused convolution computes more in the same pass. What is not positive is multiplied by `slope`, so that 0 is
     ReLU, and then windows of 2x2 are pooled: `pool` is "max" or "average". x and dx are (N, H, W, C) with
@@ -277,9 +283,14 @@ cdef class Convolution:
                 f"{height}x{width} pixels, {groups} groups and the dilation ({dilation_h}, {dilation_w}); compute "
                 "activation and pooling by their own functions"
             )
+        cdef bint has_phases = (
+            stride_h == stride_w == 1 and dilation_h <= min(w.out_h, height) and dilation_w <= min(w.out_w, width)
+        )
+        if is_dilated and has_phases:
+            w = phase_of(w)                      # which has the shape that the algorithms compute
         if as_depthwise:
             self.s.forward = self.s.weight = self.s.input = DEPTHWISE
-        elif is_dilated:
+        elif is_dilated and not has_phases:
             self.s.forward = self.s.weight = self.s.input = IM2COL
         elif algorithm is None:
             self.s.forward = forward_algorithm(level, w, of_group, filters_of_group, winograd, is_fused)

@@ -54,7 +54,7 @@ cdef extern from "simd.h" nogil:
         uint8_t* codes
     ctypedef struct simd_convolution:
         Py_ssize_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w
-        Py_ssize_t dilation_h, dilation_w, out_h, out_w, groups
+        Py_ssize_t dilation_h, dilation_w, phases_h, phases_w, whole_h, whole_w, out_h, out_w, groups
         int tile, is_adjoint, x_channels_last
         float* x
         const float* weight

@@ -119,8 +119,14 @@ typedef struct {
 /* A convolution of images x, or one of its gradients. */
 typedef struct {
     ptrdiff_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
-    ptrdiff_t dilation_h, dilation_w;       /* above 1 with SIMD_DEPTHWISE alone */
     ptrdiff_t out_h, out_w;
+    ptrdiff_t dilation_h, dilation_w;       /* above 1 with SIMD_DEPTHWISE alone */
+    /* Another dilated convolution, of stride 1, is one of so many phases of each image: the pixels whose rows and columns
+     * leave the same remainders when divided by the dilation. n, out_h and out_w are those of the phases, of which the
+     * first ones are the largest; padding, sizes of x and outputs are the whole image's, and so are these two, of what is
+     * written. x and y are NCHW, and nothing follows the outputs.
+     */
+    ptrdiff_t phases_h, phases_w, whole_h, whole_w;
     ptrdiff_t groups;       /* x is one of so many groups of channels of each image, as NCHW; else 1 */
     int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; or one of the three above */
     /* Whether it is the gradient of the input of the convolution that `outputs` belongs to: channels and filters have

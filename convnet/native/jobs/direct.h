@@ -28,12 +28,14 @@ static void simd_direct_strips(simd_convolution_job *j) {
 /* A strip with its inputs copied. */
 static simd_strip simd_direct_strip(const simd_convolution_job *j, ptrdiff_t strip, int slot) {
     const simd_convolution *s = j->convolution;
-    const ptrdiff_t row = simd_strip_row(j, strip) * s->stride_h - s->padding_h;
+    const ptrdiff_t row = simd_first_row(s, simd_strip_row(j, strip));
+    const int is_whole = simd_phases(s) == 1;       /* a phase has all rows of the kernel */
     simd_strip_inputs(j, strip, slot);
     return (simd_strip){
         .channels = s->channels, .filters = s->filters, .kernel_h = s->kernel_h, .kernel_w = s->kernel_w,
         .stride_h = s->stride_h, .stride_w = s->stride_w, .dilation_h = s->dilation_h, .dilation_w = s->dilation_w,
-        .rows = simd_strip_rows(j, strip), .columns = s->out_w, .top = simd_within(-row, j->x_rows), .bottom = simd_within(s->height - row, j->x_rows),
+        .rows = simd_strip_rows(j, strip), .columns = s->out_w, .top = is_whole ? simd_within(-row, j->x_rows) : 0,
+        .bottom = is_whole ? simd_within(s->height - row, j->x_rows) : j->x_rows,
         .x = simd_slot_x(j, slot), .x_step = j->x_columns * s->channels};
 }
 

@@ -67,7 +67,10 @@ static ptrdiff_t simd_padded_filters(const simd_level *level, const simd_convolu
     return simd_parts(s->filters, 2 * level->lanes) * 2 * level->lanes;
 }
 
-/* Which image a strip is of, and its first row of outputs. */
+/* Phases of an image. */
+static ptrdiff_t simd_phases(const simd_convolution *s) { return s->phases_h * s->phases_w; }
+
+/* Which image, or phase of an image, a strip is of, and its first row of outputs. */
 static ptrdiff_t simd_strip_image(const simd_convolution_job *j, ptrdiff_t strip) { return strip / j->strips; }
 static ptrdiff_t simd_strip_row(const simd_convolution_job *j, ptrdiff_t strip) { return strip % j->strips * j->rows; }
 
@@ -126,8 +129,16 @@ static void simd_gradient_row(const simd_level *level, const simd_outputs *o, pt
     memset(to + done * o->filters, 0, (size_t)((count - done) * o->filters) * sizeof *to);
 }
 
-/* to (rows, columns, channels) = the part of image n from a row and a column on, with zeros outside of the image: of x,
- * or of the gradients with respect to the convolution's outputs.
+/* to (count, channels) = pixels of row h of an image in NCHW that lie `step` columns apart. */
+static void simd_copy_phase_row(const float *image, ptrdiff_t channels, ptrdiff_t height, ptrdiff_t width, ptrdiff_t h,
+                                ptrdiff_t first, ptrdiff_t step, ptrdiff_t count, float *to) {
+    const float *from = image + h * width + first;
+    for (ptrdiff_t c = 0; c < channels; c++, from += height * width)
+        for (ptrdiff_t i = 0; i < count; i++) to[i * channels + c] = from[i * step];
+}
+
+/* to (rows, columns, channels) = the part of image or phase n from a row and a column on, with zeros outside of the
+ * image: of x, or of the gradients with respect to the convolution's outputs.
  */
 static void simd_strip_copy(const simd_convolution_job *j, int is_gradient, ptrdiff_t n, ptrdiff_t row, ptrdiff_t rows,
                             ptrdiff_t column, ptrdiff_t columns, float *of_row, float *to) {
@@ -135,19 +146,27 @@ static void simd_strip_copy(const simd_convolution_job *j, int is_gradient, ptrd
     const simd_outputs *o = &s->outputs;
     const ptrdiff_t height = is_gradient ? o->height : s->height, width = is_gradient ? o->width : s->width;
     const ptrdiff_t channels = is_gradient ? o->filters : s->channels;
-    const ptrdiff_t left = simd_within(-column, columns), right = simd_within(width - column, columns);
-    for (ptrdiff_t h = row; h < row + rows; h++, to += columns * channels) {
+    const ptrdiff_t image = n / simd_phases(s), phase = n % simd_phases(s);
+    const int is_padded = simd_phases(s) > 1 && is_gradient == s->is_adjoint;     /* else row and column are */
+    const ptrdiff_t top = row * s->phases_h + phase / s->phases_w - (is_padded ? s->padding_h : 0);
+    const ptrdiff_t start = column * s->phases_w + phase % s->phases_w - (is_padded ? s->padding_w : 0);
+    const ptrdiff_t left = simd_within(simd_parts(-start, s->phases_w), columns);
+    const ptrdiff_t right = simd_within(simd_parts(width - start, s->phases_w), columns);
+    const ptrdiff_t first = start + left * s->phases_w;
+    const float *const whole = (is_gradient ? o->dy : s->x) + image * s->groups * channels * height * width;
+    for (ptrdiff_t h = top; h < top + rows * s->phases_h; h += s->phases_h, to += columns * channels) {
         float *const inside = to + left * channels;
         if (h < 0 || h >= height || right <= left) {
             memset(to, 0, (size_t)(columns * channels) * sizeof *to);
             continue;
         }
         memset(to, 0, (size_t)(left * channels) * sizeof *to);
-        if (is_gradient)
-            simd_gradient_row(j->level, o, n, h, column + left, right - left, of_row, inside);
+        if (simd_phases(s) > 1)
+            simd_copy_phase_row(whole, channels, height, width, h, first, s->phases_w, right - left, inside);
+        else if (is_gradient)
+            simd_gradient_row(j->level, o, image, h, first, right - left, of_row, inside);
         else
-            simd_copy_row(j->level, s->x + n * s->groups * channels * height * width, s->x_channels_last, channels,
-                          height, width, h, column + left, right - left, inside);
+            simd_copy_row(j->level, whole, s->x_channels_last, channels, height, width, h, first, right - left, inside);
         memset(to + right * channels, 0, (size_t)((columns - right) * channels) * sizeof *to);
     }
 }
@@ -158,13 +177,15 @@ static int simd_is_depthwise_adjoint(const simd_convolution *s) { return s->is_a
 /* The greatest integer that is at most a / b, for b > 0. */
 static ptrdiff_t simd_floor(ptrdiff_t a, ptrdiff_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
-/* Where the inputs of an output row, or of the first column, begin. */
+/* Where the inputs of an output row, or of the first column, begin: in a phase without its padding. */
 static ptrdiff_t simd_first_row(const simd_convolution *s, ptrdiff_t row) {
+    if (simd_phases(s) > 1) return row;
     if (!simd_is_depthwise_adjoint(s)) return row * s->stride_h - s->padding_h;
     return simd_floor(row + s->padding_h - (s->kernel_h - 1) * s->dilation_h, s->stride_h);
 }
 
 static ptrdiff_t simd_first_column(const simd_convolution *s) {
+    if (simd_phases(s) > 1) return 0;
     if (!simd_is_depthwise_adjoint(s)) return -s->padding_w;
     return simd_floor(s->padding_w - (s->kernel_w - 1) * s->dilation_w, s->stride_w);
 }
@@ -202,6 +223,21 @@ static float *simd_strip_target(const simd_convolution_job *j, ptrdiff_t strip, 
     return channels_last ? (s->is_adjoint ? s->x : s->outputs.y) + row * s->out_w * s->filters : simd_slot_y(j, slot);
 }
 
+/* Write rows of outputs of phase n, from a row on, to where they lie in their image. */
+static void simd_write_phase(const simd_convolution *s, ptrdiff_t n, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t f0,
+                             ptrdiff_t f1, const float *outputs) {
+    const ptrdiff_t image = n / simd_phases(s), phase = n % simd_phases(s);
+    const ptrdiff_t top = row * s->phases_h + phase / s->phases_w, left = phase % s->phases_w;
+    const ptrdiff_t size = s->whole_h * s->whole_w, columns = simd_parts(s->whole_w - left, s->phases_w);
+    float *const y = (s->is_adjoint ? s->x : s->outputs.y) + image * s->groups * s->filters * size;
+    for (ptrdiff_t r = 0; r < simd_least(rows, simd_parts(s->whole_h - top, s->phases_h)); r++)
+        for (ptrdiff_t f = f0; f < f1; f++) {
+            float *const to = y + f * size + (top + r * s->phases_h) * s->whole_w + left;
+            const float *const from = outputs + r * s->out_w * s->filters + f;
+            for (ptrdiff_t q = 0; q < columns; q++) to[q * s->phases_w] = from[q * s->filters];
+        }
+}
+
 /* Finish the filters from f0 to f1 - 1 of a strip of outputs, which are where simd_strip_target says. */
 static void simd_strip_outputs(const simd_convolution_job *j, ptrdiff_t strip, ptrdiff_t f0, ptrdiff_t f1,
                                float *outputs) {
@@ -224,7 +260,9 @@ static void simd_strip_outputs(const simd_convolution_job *j, ptrdiff_t strip, p
     } else if (!s->is_adjoint) {
         j->level->activate(o, outputs, rows * width, f0, f1);
     }
-    if (!channels_last)
+    if (simd_phases(s) > 1)
+        simd_write_phase(s, n, simd_strip_row(j, strip), rows, f0, f1, outputs);
+    else if (!channels_last)
         j->level->transpose(outputs + f0, s->filters, rows * width, f1 - f0, image + f0 * height * width + row * width,
                             height * width);
 }
