@@ -46,6 +46,8 @@ MEASUREMENTS = {
     "inverted": (["fast_recipe.py"], range(1), 99.0, invert),
     "permuted": (["fast_recipe.py"], range(1), 99.0, permute),
     "five_epochs": (["fast_recipe.py", "--epochs", 5], range(3), 99.25, None),
+    "fashion": (["fashion.py"], range(3), 93.5, None),
+    "tiny_mnist": (["tiny_mnist.py"], range(5), 99.5, None),
     "train_pytorch": (["../benchmarks/train_pytorch.py"], range(3), 98.95, None),
 }
 # How far a single run may be below that.
