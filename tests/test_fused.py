@@ -178,7 +178,7 @@ DEPTHWISE = [
 @pytest.mark.parametrize(("slope", "pool"), [(1, None), (0, None), (0.25, "max"), (0, "average")])
 def test_fused_depthwise_convolution_equals_its_steps(rng, instruction_set, case, slope, pool):
     size, kernel, padding, stride, dilation = case
-    for channels, layouts in product((2, 5, 8, 13, 16, 41), product((False, True), repeat=2)):
+    for channels, layouts in product((2, 13, 16, 41), product((False, True), repeat=2)):
         shape = (1 if size[0] > 60 else 3, channels, size, channels, kernel, padding)
         with using(instruction_set):
             compare(rng, shape, "depthwise", slope, pool, layouts, stride, dilation, channels)
