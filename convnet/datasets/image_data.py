@@ -23,6 +23,7 @@ __all__ = [
     "make_parts",
     "parts_of",
     "warn_of_missing",
+    "with_channels_last",
 ]
 
 Labels = npt.NDArray[np.int64]
@@ -137,8 +138,15 @@ def parts_of(
 
 
 def arrange(value: npt.ArrayLike, what: str, axes: str | None, image_shape: Sequence[int] | None) -> Images:
-    """Return images of the given axes as (N, H, W) or (N, H, W, C); see `make_parts`."""
-    array = as_array(value, what)
+    """Return images of uint8 of the given axes as (N, H, W) or (N, H, W, C); see `make_parts`."""
+    array = with_channels_last(as_array(value, what), what, axes, image_shape)
+    return as_images(array, what, None if axes is None else False)
+
+
+def with_channels_last(
+    array: npt.NDArray[Any], what: str, axes: str | None, image_shape: Sequence[int] | None
+) -> npt.NDArray[Any]:
+    """Return images of any dtype and of the given axes as a view (N, H, W) or (N, H, W, C); see `make_parts`."""
     if axes is not None and (not isinstance(axes, str) or sorted(axes.upper()) not in (["H", "N", "W"], list("CHNW"))):
         raise ValueError(f"{what}: axes: expected the letters N, H, W, and C for channels, got {axes!r:.60}")
     order = None if axes is None else axes.upper()
@@ -159,7 +167,7 @@ def arrange(value: npt.ArrayLike, what: str, axes: str | None, image_shape: Sequ
         if len(order) != array.ndim:
             raise ValueError(f"{what}: expected images with the axes {axes}, got shape {array.shape}")
         array = array.transpose([order.index(letter) for letter in "NHWC" if letter in order])
-    return as_images(array, what, None if order is None else False)
+    return array
 
 
 def as_images(value: npt.ArrayLike, what: str, channels_first: bool | None = None) -> Images:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import NoneType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from convnet.core.checks import as_count, as_number, listed
 from convnet.datasets.image_data import ImageData, as_classes, as_images, check_count, warn_of_missing
 from convnet.datasets.image_reader import ImageReader
 
-__all__ = ["split"]
+__all__ = ["divide", "split"]
 
 
 def split(
@@ -98,25 +99,43 @@ def split(
             f"split: expected images left to train with, got {sizes['validation']} of {count} for validation and "
             f"{sizes['test']} for the test"
         )
-    order = np.random.default_rng(as_count(seed, "seed", 0)).permutation(count)
-    # By class, and within a class in the shuffled order: each part takes the next images of every class.
-    grouped = order[np.argsort(classes[order], kind="stable")]
-    remaining = np.bincount(classes, minlength=len(names))
-    first = np.cumsum(remaining) - remaining
-    part_of = np.zeros(count, np.int8)
-    for part, name in ((2, "test"), (1, "validation")):
-        shares = _shares(sizes[name], remaining)
-        for start, share in zip(first, shares, strict=True):
-            part_of[grouped[start : start + share]] = part
-        first, remaining = first + shares, remaining - shares
-    parts = {}
-    for part, name in enumerate(("train", "validation", "test")):
-        chosen = order[part_of[order] == part]
-        if len(chosen):
-            parts[name] = ImageData(array[chosen], classes[chosen], names, reader)
+    parts = {
+        name: ImageData(array[chosen], classes[chosen], names, reader)
+        for name, chosen in divide(classes, len(names), sizes, as_count(seed, "seed", 0)).items()
+        if len(chosen)
+    }
     remedy = "a class needs more images, or the part has to be larger"
     warn_of_missing({name: part.labels for name, part in parts.items()}, names, "split", remedy)
     return parts
+
+
+def divide(
+    classes: npt.NDArray[np.integer[Any]], num_classes: int, sizes: Mapping[str, int], seed: int
+) -> dict[str, npt.NDArray[np.intp]]:
+    """Return which examples belong to the training, the validation and the test part, shuffled; see `split`.
+
+    Parameters
+    ----------
+    classes : ndarray of int, shape (N,)
+        Each in [0, num_classes).
+    num_classes : int
+    sizes : mapping of str to int
+        Of ``"validation"`` and ``"test"``, 0 where it is missing; together at most N.
+    seed : int
+        Random seed of the order.
+    """
+    order = np.random.default_rng(seed).permutation(len(classes))
+    # By class, and within a class in the shuffled order: each part takes the next examples of every class.
+    grouped = order[np.argsort(classes[order], kind="stable")]
+    remaining = np.bincount(classes, minlength=num_classes)
+    first = np.cumsum(remaining) - remaining
+    part_of = np.zeros(len(classes), np.int8)
+    for part, name in ((2, "test"), (1, "validation")):
+        shares = _shares(sizes.get(name, 0), remaining)
+        for start, share in zip(first, shares, strict=True):
+            part_of[grouped[start : start + share]] = part
+        first, remaining = first + shares, remaining - shares
+    return {name: order[part_of[order] == part] for part, name in enumerate(("train", "validation", "test"))}
 
 
 def _size(value: float, count: int, name: str) -> int:

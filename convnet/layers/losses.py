@@ -255,7 +255,9 @@ def binary_loss(
         return loss, dscores.astype(scores.dtype)
 
 
-def balanced_weights(labels: npt.ArrayLike, num_classes: int | None = None) -> npt.NDArray[np.float64]:
+def balanced_weights(
+    labels: npt.ArrayLike, num_classes: int | None = None, *, weights: npt.ArrayLike | None = None
+) -> npt.NDArray[np.float64]:
     """Return weights of the classes with which all classes together weigh the same: ``N / (K * counts)``.
 
     Parameters
@@ -264,6 +266,8 @@ def balanced_weights(labels: npt.ArrayLike, num_classes: int | None = None) -> n
         Those of the training examples, N at least 1.
     num_classes : int, optional
         K. By default one more than the largest label.
+    weights : array_like, shape (N,), optional
+        Weights of the examples, at least 0. An example of weight 2 counts as two, in N too.
 
     Returns
     -------
@@ -274,10 +278,10 @@ def balanced_weights(labels: npt.ArrayLike, num_classes: int | None = None) -> n
     Raises
     ------
     ValueError
-        If there is no example, a label lies outside [0, K), or a class has no example, so that no weight could balance
-        it. The message names the classes.
+        If there is no example, a label lies outside [0, K), or a class has no example, or none of a weight above 0, so
+        that no weight could balance it. The message names the classes. If weights are below 0 or not finite.
     TypeError
-        If labels are not integers.
+        If labels are not integers, or weights no real numbers.
 
     Notes
     -----
@@ -293,16 +297,18 @@ def balanced_weights(labels: npt.ArrayLike, num_classes: int | None = None) -> n
         raise ValueError("balanced_weights: expected at least one example, got none")
     limit = LARGEST if num_classes is None else as_count(num_classes, "balanced_weights: num_classes")
     classes = as_labels(labels, "balanced_weights: labels", count, limit)
-    present = np.unique(classes)
-    number = int(present[-1]) + 1 if num_classes is None else limit
-    if len(present) < number:
-        known = set(present.tolist())
+    number = int(classes.max()) + 1 if num_classes is None else limit
+    factors = None if weights is None else as_weights(weights, "balanced_weights: weights", count)
+    counted = classes if factors is None else classes[factors > 0]
+    known = set(np.unique(counted).tolist())
+    if len(known) < number:
         missing = [label for label in range(min(number, len(known) + 10)) if label not in known]
         raise ValueError(
             f"balanced_weights: expected examples of all {number:,} classes, got none of {number - len(known):,}, the "
             f"first of which are {listed(missing[:10])}"
         )
-    return count / (number * np.bincount(classes).astype(np.float64))
+    counts = np.bincount(classes, factors).astype(np.float64)
+    return (count if factors is None else float(factors.sum())) / (number * counts)
 
 
 def _checked(scores: npt.ArrayLike, labels: npt.ArrayLike, what: str) -> tuple[FloatArray, IntArray]:

@@ -106,6 +106,15 @@ def test_scikit_learn_agrees(rng):
     )
 
 
+def test_weighted_examples_count_as_repeated_ones_in_balanced_weights():
+    labels, times = np.array([0, 0, 1, 2, 2, 1]), np.array([3, 1, 2, 0, 5, 1])
+    assert balanced_weights(labels, weights=times).tolist() == balanced_weights(labels.repeat(times)).tolist()
+    with pytest.raises(ValueError, match=r"all 3 classes, got none of 1, the first of which are 1$"):
+        balanced_weights([0, 1, 2], weights=[1, 0, 1])
+    with pytest.raises(ValueError, match="balanced_weights: weights: expected finite numbers of at least 0, got -1"):
+        balanced_weights([0, 1], weights=[1, -1])
+
+
 def test_balanced_weights_make_classes_equal():
     """In the loss of equal scores each class has the same share, and a model with it is saved."""
     labels = np.array(30 * [0] + 5 * [1] + 15 * [2])
