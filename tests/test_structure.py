@@ -17,6 +17,7 @@ PACKAGE = ROOT / "convnet"
 PACKAGES = [
     "__init__",
     "_pyinstaller",
+    "estimator",
     "webpage",
     "plotting",
     "training",
@@ -125,6 +126,7 @@ def test_a_long_file_says_why_at_its_head():
 def test_third_party_packages_are_imported_where_they_are_used():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.parse(path.read_text("utf-8")).body:  # at the top of the file alone
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
+            # scikit-learn's classes are bases of those in `estimator`, which `import convnet` leaves out.
+            if isinstance(node, (ast.Import, ast.ImportFrom)) and package_of(path) != "estimator":
                 module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
                 assert module.split(".")[0] not in {"matplotlib", "PIL", "tqdm", "sklearn", "onnx"}, path

@@ -1,0 +1,69 @@
+"""The layers of a network for images or features of a given size, for those who do not choose their own."""
+
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from convnet.core.checks import as_count, as_shape
+from convnet.layers.activations import ReLU
+from convnet.layers.affine import Affine
+from convnet.layers.base import Layer
+from convnet.layers.convolution import Conv2D
+from convnet.layers.dropout import Dropout
+from convnet.layers.normalization import BatchNorm2D
+from convnet.layers.pooling import MaxPool2D
+
+__all__ = ["default_layers"]
+
+# Filters of each convolution.
+FILTERS = 64
+# Maps are halved as long as the shorter side stays at least this long.
+LEAST_SIDE = 2
+MOST_STAGES = 3
+HIDDEN = 128
+DROPOUT = 0.5
+
+
+def default_layers(input_shape: Sequence[int], num_classes: int, rng: np.random.Generator) -> list[Layer]:
+    """Return the layers of a network that suits the size of its inputs.
+
+    For images: stages of a 3x3 convolution, a batch normalization, a ReLU and a 2x2 max pooling, up to three and as
+    long as the maps stay at least 2 pixels high and wide, each with 64 filters; then an Affine layer of 128 units with
+    a batch normalization and a ReLU, a dropout of 0.5, and an Affine layer for the scores. For vectors of features: an
+    Affine layer of 128 units, a ReLU, and an Affine layer for the scores.
+
+    Parameters
+    ----------
+    input_shape : sequence of ints
+        (C, H, W) of one image, or (D,).
+    num_classes : int
+        Number of scores.
+    rng : numpy.random.Generator
+        Draws the initial weights.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are neither images nor vectors.
+    """
+    shape, num_classes = as_shape(input_shape, "default_layers: input_shape"), as_count(num_classes, "num_classes")
+    if len(shape) == 1:
+        return [Affine(shape[0], HIDDEN, rng=rng), ReLU(), Affine(HIDDEN, num_classes, rng=rng)]
+    if len(shape) != 3:
+        raise ValueError(f"default_layers: expected input_shape (C, H, W) or (D,), got {shape}")
+    layers: list[Layer] = []
+    channels, height, width = shape
+    for stage in range(MOST_STAGES):
+        halves = min(height, width) // 2 >= LEAST_SIDE
+        if stage and not halves:
+            break
+        layers += [Conv2D(channels, FILTERS, 3, padding=1, bias=False, rng=rng), BatchNorm2D(FILTERS), ReLU()]
+        if halves:
+            layers.append(MaxPool2D(2))
+            height, width = height // 2, width // 2
+        channels = FILTERS
+    layers += [Affine(prod((channels, height, width)), HIDDEN, rng=rng), BatchNorm2D(HIDDEN), ReLU(), Dropout(DROPOUT)]
+    return [*layers, Affine(HIDDEN, num_classes, rng=rng)]
