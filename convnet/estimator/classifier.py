@@ -5,6 +5,7 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Self
 
@@ -68,8 +69,9 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     network : sequence of Layer or callable, optional
         The layers, or a function ``(input_shape, num_classes, rng) -> layers`` that makes them, of which the last
         gives a score for each class. Layers are copied: every `fit` begins with the weights that they have. A function
-        draws its weights from ``rng``, by `random_state`. By default it is `convnet.models.default_layers`, which
-        suits the size of the images.
+        draws its weights from ``rng``, by `random_state`. By default it is
+        `convnet.models.default_layers.default_layers`, which suits the size of the images; for vectors of features it
+        computes in float64.
     image_shape : tuple of ints, optional
         Shape of the image that a row is: (H, W), or (H, W, C) or (C, H, W) with at most 4 channels. X of three or four
         axes tells its shape itself.
@@ -369,7 +371,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             scales = Scales.of(x, examples.weights, WHAT)
             model = self._make_model(x.shape[1:], scales)
             self.mean_, self.scale_ = scales.mean, scales.scale
-        x = self._scaled(x)
+        x = self._scaled(x, model)
         factors = class_weights_of(self.class_weight, self.classes_, examples, WHAT)
         weights = examples.weights * factors[examples.classes]
         if not weights.any():
@@ -378,7 +380,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             looked_at = few_of_each(examples.classes, LOOKED_AT)
             checked = x[looked_at], examples.classes[looked_at]
         else:
-            checked = self._scaled(self._inputs.arranged(validation.rows, WHAT)), validation.classes
+            checked = self._scaled(self._inputs.arranged(validation.rows, WHAT), model), validation.classes
         data = {"x_train": x, "y_train": examples.classes, "x_validation": checked[0], "y_validation": checked[1]}
         if (weights != weights[0]).any():
             data["weights_train"] = weights
@@ -406,7 +408,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             callbacks.append(EarlyStopping(patience))
             schedule = PlateauDecay(RATE_DECAY, patience=max(1, patience // 3))
         optimizer = self._make_optimizer()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings() if epochs is None else nullcontext():
             if epochs is None:  # a part of the data may lack classes
                 warnings.filterwarnings("ignore", "Solver: y_.* lacks", ConvnetWarning)
             solver = Solver(
@@ -430,7 +432,9 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the untrained network."""
         rng, number = np.random.default_rng(self._seed()), len(self.classes_)
         if self.network is None:
-            layers: Any = default_layers(input_shape, number, rng)
+            # Few features cost little, and scikit-learn's checks want more digits than float32 has.
+            dtype = np.float64 if len(input_shape) == 1 else np.float32
+            layers: Any = default_layers(input_shape, number, rng, dtype=dtype)
         elif callable(self.network):
             layers = self.network(input_shape, number, rng)
         else:
@@ -495,7 +499,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         flat, shape = _flattened(X)
         self._check_shape(shape)
-        x = self._scaled(self._inputs.arranged(validate_data(self, flat, reset=False), WHAT))
+        x = self._scaled(self._inputs.arranged(validate_data(self, flat, reset=False), WHAT), self.model_)
         count = len(x)
         missing = LEAST_PREDICTED - count % PREDICTION_BATCH
         if 0 < missing < LEAST_PREDICTED:
@@ -507,8 +511,10 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{WHAT}: expected finite scores, got {scores[n]} for X[{n}], of too large numbers")
         return scores
 
-    def _scaled(self, x: npt.NDArray[Any]) -> FloatArray:
-        return Scales(self.mean_, self.scale_).apply(x)
+    def _scaled(self, x: npt.NDArray[Any], model: Sequential) -> FloatArray:
+        """Return the inputs of a model, in the dtype of its parameters."""
+        dtype = next((param.dtype for param in model.params.values()), np.dtype(np.float32))
+        return Scales(self.mean_, self.scale_).apply(x, dtype)
 
 
 def _flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:  # noqa: N803

@@ -101,9 +101,9 @@ class Scales:
         is_constant = x.max(axis=others) == x.min(axis=others)  # whose computed deviation may be a little above 0
         return cls(sums, np.where(is_constant | (squares == 0), 1.0, np.sqrt(squares)))
 
-    def apply(self, x: npt.NDArray[Any]) -> FloatArray:
-        """Return the scaled examples (N, C, ...) as float32, in C order; what it cannot hold becomes infinite."""
-        scaled: FloatArray = np.empty(x.shape, np.float32)
+    def apply(self, x: npt.NDArray[Any], dtype: np.dtype) -> FloatArray:
+        """Return the scaled examples (N, C, ...) in a dtype, in C order; what it cannot hold becomes infinite."""
+        scaled: FloatArray = np.empty(x.shape, dtype)
         mean, scale = _along_channels(self.mean, x.ndim), _along_channels(self.scale, x.ndim)
         with np.errstate(over="ignore", invalid="ignore"):
             for part in _pieces(x):

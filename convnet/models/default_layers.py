@@ -4,8 +4,10 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from convnet.core.checks import as_count, as_shape
 from convnet.layers.activations import ReLU
@@ -27,7 +29,9 @@ HIDDEN = 128
 DROPOUT = 0.5
 
 
-def default_layers(input_shape: Sequence[int], num_classes: int, rng: np.random.Generator) -> list[Layer]:
+def default_layers(
+    input_shape: Sequence[int], num_classes: int, rng: np.random.Generator, *, dtype: npt.DTypeLike = np.float32
+) -> list[Layer]:
     """Return the layers of a network that suits the size of its inputs.
 
     For images: stages of a 3x3 convolution, a batch normalization, a ReLU and a 2x2 max pooling, up to three and as
@@ -43,6 +47,8 @@ def default_layers(input_shape: Sequence[int], num_classes: int, rng: np.random.
         Number of scores.
     rng : numpy.random.Generator
         Draws the initial weights.
+    dtype : float32 or float64
+        Dtype of the parameters, and so of the computation.
 
     Raises
     ------
@@ -50,8 +56,9 @@ def default_layers(input_shape: Sequence[int], num_classes: int, rng: np.random.
         If the inputs are neither images nor vectors.
     """
     shape, num_classes = as_shape(input_shape, "default_layers: input_shape"), as_count(num_classes, "num_classes")
+    drawn: dict[str, Any] = {"rng": rng, "dtype": dtype}
     if len(shape) == 1:
-        return [Affine(shape[0], HIDDEN, rng=rng), ReLU(), Affine(HIDDEN, num_classes, rng=rng)]
+        return [Affine(shape[0], HIDDEN, **drawn), ReLU(), Affine(HIDDEN, num_classes, **drawn)]
     if len(shape) != 3:
         raise ValueError(f"default_layers: expected input_shape (C, H, W) or (D,), got {shape}")
     layers: list[Layer] = []
@@ -60,10 +67,14 @@ def default_layers(input_shape: Sequence[int], num_classes: int, rng: np.random.
         halves = min(height, width) // 2 >= LEAST_SIDE
         if stage and not halves:
             break
-        layers += [Conv2D(channels, FILTERS, 3, padding=1, bias=False, rng=rng), BatchNorm2D(FILTERS), ReLU()]
+        layers += [
+            Conv2D(channels, FILTERS, 3, padding=1, bias=False, **drawn),
+            BatchNorm2D(FILTERS, dtype=dtype),
+            ReLU(),
+        ]
         if halves:
             layers.append(MaxPool2D(2))
             height, width = height // 2, width // 2
         channels = FILTERS
-    layers += [Affine(prod((channels, height, width)), HIDDEN, rng=rng), BatchNorm2D(HIDDEN), ReLU(), Dropout(DROPOUT)]
-    return [*layers, Affine(HIDDEN, num_classes, rng=rng)]
+    layers += [Affine(prod((channels, height, width)), HIDDEN, **drawn), BatchNorm2D(HIDDEN, dtype=dtype), ReLU()]
+    return [*layers, Dropout(DROPOUT), Affine(HIDDEN, num_classes, **drawn)]

@@ -26,14 +26,6 @@ import convnet
 from convnet import SGD, Affine, Augmentation, ConvnetWarning, Momentum, ReLU
 from convnet.estimator import ConvNetClassifier
 
-WEIGHTS_IN_FLOAT32 = {
-    "check_sample_weight_equivalence_on_dense_data": (
-        "The check wants a relative error below 1e-7. The network computes in float32, and sums the gradients of "
-        "repeated examples in another order. scikit-learn checks its own MLPClassifier with lbfgs alone, and expects "
-        "its SGDClassifier, which takes one example at a time, to fail. A test below compares in float64."
-    )
-}
-
 
 @pytest.fixture(autouse=True)
 def _keep_the_number_of_threads():
@@ -78,9 +70,7 @@ def small_in_float64(input_shape, num_classes, rng):
 
 
 @parametrize_with_checks(
-    [ConvNetClassifier(), ConvNetClassifier(small, epochs=60, optimizer=Momentum, learning_rate=0.02)],
-    expected_failed_checks=lambda estimator: WEIGHTS_IN_FLOAT32,
-    xfail_strict=True,
+    [ConvNetClassifier(), ConvNetClassifier(small_in_float64, epochs=60, optimizer=Momentum, learning_rate=0.02)]
 )
 @pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")  # of a few examples without a meaning
 def test_scikit_learns_checks(estimator, check):
@@ -147,7 +137,7 @@ def test_features_are_scaled_as_by_standard_scaler(rng):
     scaler = StandardScaler().fit(x.repeat(times, axis=0))
     np.testing.assert_allclose(classifier.mean_, scaler.mean_)
     np.testing.assert_allclose(classifier.scale_, scaler.scale_)
-    scores = classifier.model_.scores(scaler.transform(x).astype(np.float32))
+    scores = classifier.model_.scores(scaler.transform(x))
     np.testing.assert_allclose(classifier.decision_function(x), scores, rtol=1e-4, atol=1e-4)
 
 
@@ -260,7 +250,7 @@ def test_in_one_minibatch_an_example_of_weight_2_counts_as_two(rng):
     options = {"network": small_in_float64, "epochs": 20, "batch_size": 200, "random_state": 0}
     weighted = ConvNetClassifier(**options).fit(x, y, times)
     repeated = ConvNetClassifier(**options).fit(x.repeat(times, axis=0), y.repeat(times))
-    np.testing.assert_allclose(weighted.predict_proba(x), repeated.predict_proba(x), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(weighted.predict_proba(x), repeated.predict_proba(x), rtol=1e-8, atol=1e-12)
     assert np.abs(weighted.predict_proba(x) - ConvNetClassifier(**options).fit(x, y).predict_proba(x)).max() > 1e-3
 
 
@@ -276,8 +266,8 @@ def test_weights_of_examples_and_classes_are_multiplied(rng):
     mean = np.average(x, axis=0, weights=own)
     prepared = (x - mean) / np.sqrt(np.average((x - mean) ** 2, axis=0, weights=own))
     model = begun.model_
-    model.train_step(prepared.astype(np.float32), y, SGD(0.1), weights=own * factors[y])
-    np.testing.assert_allclose(given.decision_function(x), model.scores(prepared), rtol=1e-5, atol=1e-6)
+    model.train_step(prepared, y, SGD(0.1), weights=own * factors[y])
+    np.testing.assert_allclose(given.decision_function(x), model.scores(prepared), rtol=1e-8, atol=1e-9)
 
 
 def test_balanced_weights_are_the_inverse_frequencies(rng):
@@ -367,7 +357,7 @@ def test_optimizers_keep_what_they_know_when_the_training_goes_on(digits):
     options = {"network": small_in_float64, "optimizer": Momentum, "learning_rate": 1e-2, "batch_size": 64}
     both = quick(**options).partial_fit(x, y, classes=np.arange(10)).partial_fit(x, y)
     model = quick(**options | {"epochs": 1, "optimizer": SGD, "learning_rate": 1e-12}).fit(x, y).model_
-    prepared = ((x - x.mean()) / x.std()).reshape(-1, 1, 8, 8).astype(np.float32)
+    prepared = ((x - x.mean()) / x.std()).reshape(-1, 1, 8, 8)
     optimizer = Momentum(1e-2)
     for _ in range(2):
         model.train_step(prepared, y, optimizer)
