@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
+import itertools
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -22,9 +23,8 @@ __all__ = ["default_layers"]
 
 # Filters of each convolution.
 FILTERS = 64
-# Maps are halved as long as the shorter side stays at least this long.
-LEAST_SIDE = 2
-MOST_STAGES = 3
+# Maps are halved so often, and further as long as their shorter side is longer than this; never below the other.
+STAGES, LARGE_SIDE, LEAST_SIDE = 3, 8, 2
 HIDDEN = 128
 DROPOUT = 0.5
 
@@ -34,10 +34,11 @@ def default_layers(
 ) -> list[Layer]:
     """Return the layers of a network that suits the size of its inputs.
 
-    For images: stages of a 3x3 convolution, a batch normalization, a ReLU and a 2x2 max pooling, up to three and as
-    long as the maps stay at least 2 pixels high and wide, each with 64 filters; then an Affine layer of 128 units with
-    a batch normalization and a ReLU, a dropout of 0.5, and an Affine layer for the scores. For vectors of features: an
-    Affine layer of 128 units, a ReLU, and an Affine layer for the scores.
+    For images: stages of a 3x3 convolution of 64 filters, a batch normalization, a ReLU and a 2x2 max pooling; then an
+    Affine layer of 128 units with a batch normalization and a ReLU, a dropout of 0.5, and an Affine layer for the
+    scores. There are three stages, or fewer where the maps would become less than 2 pixels high or wide, or more until
+    they are at most 8 high or wide. Images of less than 4 pixels have one stage, without pooling. For vectors of
+    features: an Affine layer of 128 units, a ReLU, and an Affine layer for the scores.
 
     Parameters
     ----------
@@ -63,9 +64,10 @@ def default_layers(
         raise ValueError(f"default_layers: expected input_shape (C, H, W) or (D,), got {shape}")
     layers: list[Layer] = []
     channels, height, width = shape
-    for stage in range(MOST_STAGES):
-        halves = min(height, width) // 2 >= LEAST_SIDE
-        if stage and not halves:
+    for stage in itertools.count():
+        side = min(height, width)
+        halves = side // 2 >= LEAST_SIDE
+        if stage and not (halves and (stage < STAGES or side > LARGE_SIDE)):
             break
         layers += [
             Conv2D(channels, FILTERS, 3, padding=1, bias=False, **drawn),

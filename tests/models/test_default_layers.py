@@ -17,9 +17,12 @@ from convnet.models.default_layers import default_layers
         ((2, 9, 13), [64, 64], (2, 3)),
         ((1, 28, 28), [64, 64, 64], (3, 3)),
         ((3, 64, 32), [64, 64, 64], (8, 4)),
+        ((3, 64, 72), [64, 64, 64], (8, 9)),
+        ((1, 75, 90), [64, 64, 64, 64], (4, 5)),
+        ((3, 224, 300), [64, 64, 64, 64, 64], (7, 9)),
     ],
 )
-def test_maps_are_halved_while_they_stay_two_pixels_high_and_wide(shape, filters, last, rng):
+def test_the_number_of_stages_suits_the_size_of_the_images(shape, filters, last, rng):
     model = Sequential(default_layers(shape, 7, rng), shape)
     layers = list(model.layers.values())
     assert [layer.params["weight"].shape[0] for layer in layers if isinstance(layer, Conv2D)] == filters
