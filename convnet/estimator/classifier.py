@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convnet.core.checks import FloatArray, as_count, as_flag, as_number, as_shape, listed
-from convnet.core.surprises import ConvnetWarning
+from convnet.core.surprises import ConvnetWarning, warn
 from convnet.core.workspace import Workspace
 from convnet.datasets.splitting import divide
 from convnet.estimator.examples import Examples, class_weights_of, few_of_each
@@ -144,7 +144,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Warns
     -----
     ConvnetWarning
-        By `fit`, what a `Solver` warns of.
+        By `fit`, what a `Solver` warns of, and of weights with `early_stopping`.
 
     See Also
     --------
@@ -384,6 +384,11 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         data = {"x_train": x, "y_train": examples.classes, "x_validation": checked[0], "y_validation": checked[1]}
         if (weights != weights[0]).any():
             data["weights_train"] = weights
+            if validation is not None:
+                warn(
+                    f"{WHAT}: early_stopping keeps the network of the best plain accuracy, for which examples count "
+                    "alike, whatever their weights; with early_stopping=False the weights alone decide"
+                )
         solver = self._make_solver(model, data, epochs, stops=validation is not None)
         solver.train()
         self.model_ = model

@@ -519,6 +519,13 @@ def test_a_network_that_cannot_learn_warns(rng):
         ConvNetClassifier(optimizer=SGD, learning_rate=1e-9, epochs=1, network=silent, random_state=0).fit(x, y)
 
 
+def test_weights_that_early_stopping_leaves_out_warn(rng):
+    x, y = blobs(rng)
+    with pytest.warns(ConvnetWarning, match="early_stopping keeps the network of the best plain accuracy") as caught:
+        ConvNetClassifier(class_weight="balanced", early_stopping=True, epochs=1).fit(x[2:], y[2:])
+    assert caught[0].filename == __file__
+
+
 def silent(input_shape, num_classes, rng):
     layer = Affine(*input_shape, num_classes, rng=rng)
     layer.params["weight"][:] = 0
