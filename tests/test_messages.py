@@ -277,6 +277,32 @@ def test_lists_of_different_lengths_are_named(call, what):
             r"got a tuple; data, statistics = preprocess\(...\)",
         ),
         (
+            lambda: Solver(model(), split(IMAGES, LABELS)["train"], SGD(0.1)),
+            TypeError,
+            r"got an ImageData; data, statistics = preprocess_parts\(split\(images, validation=0.2\)\)",
+        ),
+        (
+            lambda: setattr(model(), "statistics", preprocess_parts(split(IMAGES, LABELS))),
+            TypeError,
+            r"expected statistics from preprocess, got a tuple; data, statistics = preprocess\(...\)$",
+        ),
+        (
+            lambda: ConvNet1(class_names=["a", "b"]),
+            TypeError,
+            "^ConvNet1: unexpected argument 'class_names'; it is an attribute: model.class_names = names$",
+        ),
+        (lambda: ConvNet1(classes=3), TypeError, "unexpected argument 'classes'; a ConvNet1 has num_classes="),
+        (
+            lambda: model().predict("photo.jpg"),
+            TypeError,
+            "expected prepared images as an array of numbers, got dtype <U9; classify and predict_images take files",
+        ),
+        (
+            lambda: model().predict(np.zeros((20, 30, 3), np.uint8)),
+            ValueError,
+            "classify and predict_images take raw images of other shapes",
+        ),
+        (
             lambda: preprocess_parts(split(IMAGES, LABELS)["train"]),
             TypeError,
             r'got an ImageData; {"train": data} has one part, and split\(data\) divides it',

@@ -153,7 +153,7 @@ def test_class_names_of_any_sequence_are_saved(tmp_path, names):
 @pytest.mark.parametrize(
     ("statistics", "error", "message"),
     [
-        (({}, None), TypeError, r"expected statistics from preprocess: data, statistics = preprocess\(...\), got \("),
+        (({}, None), TypeError, r"expected statistics from preprocess, got a tuple; data, statistics = pre"),
         ({"mean": 0}, TypeError, "expected statistics from preprocess"),
         (Statistics, TypeError, "expected statistics from preprocess, got <class"),
         (0.5, TypeError, "expected statistics from preprocess, got 0.5"),

@@ -221,9 +221,13 @@ def _part_folders(root: Path) -> dict[str, Path]:
     _check_folder(root, "a folder with a folder of images for each class")
     inside = _folders_in(root)
     if not inside:
-        has_images = any(map(_is_image, os.listdir(root)))
-        remedy = " but images: of one class give the folder above, with a table of labels labels=" if has_images else ""
-        raise ValueError(f"{root}: expected a folder of images for each class, got no folder in it{remedy}")
+        content = "no folder in it"
+        if any(map(_is_image, os.listdir(root))):
+            content = (
+                "images and no folder in it; if they are one class, give the folder above; if a table has their "
+                'labels, give it, too: labels="labels.csv"'
+            )
+        raise ValueError(f"{root}: expected a folder of images for each class, got {content}")
     # A class may be called train, too; a part has folders in it.
     parts = [folder for folder in inside if folder.name.lower() in PART_NAMES and _folders_in(folder)]
     if not parts:
@@ -232,7 +236,8 @@ def _part_folders(root: Path) -> dict[str, Path]:
         others = sorted((folder.name for folder in inside if folder not in parts), key=natural_key)
         raise ValueError(
             f"{root}: expected either folders of parts, such as {parts[0].name}, or folders of classes, got "
-            f"{listed(others)} beside {listed(sorted(folder.name for folder in parts))}"
+            f"{listed(others)} beside {listed(sorted(folder.name for folder in parts))}; a part has a folder of images "
+            f"for each class, and {parts[0]} alone can be loaded, too"
         )
     found: dict[str, Path] = {}
     for folder in parts:
@@ -259,8 +264,8 @@ def _image_files(folder: Path) -> list[Path]:
                 continue
             if entry.is_dir():
                 raise ValueError(
-                    f"{folder}: expected images, for a folder in it is that of a class, got the folder {entry.name}; "
-                    "move its images up, or load a folder whose folders are the classes"
+                    f"{folder}: expected the images of the class {folder.name}, got the folder {entry.name} among "
+                    "them; move its images up, or load a folder whose folders are the classes"
                 )
             if _is_image(entry.name):
                 names.append(entry.name)
@@ -280,6 +285,8 @@ def _read_all(reader: ImageReader, files: list[Path], skips: bool, shows: bool) 
     with closing(reader.read_each(files, shows)) as results:
         for index, result in enumerate(results):
             if isinstance(result, Exception):
+                if not skips and isinstance(result, ValueError):
+                    raise ValueError(f"{result}; skip_broken=True leaves out files that cannot be read") from None
                 if not skips:
                     raise result
                 broken.append((files[index], result))

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from convnet.core.checks import as_array, as_shape, listed
 from convnet.core.surprises import warn
-from convnet.datasets.image_reader import ImageReader, Images
+from convnet.datasets.image_reader import ImageReader, Images, remedy_for_levels
 
 __all__ = [
     "PARTS",
@@ -54,6 +54,14 @@ class ImageData(NamedTuple):
     labels: Labels
     class_names: tuple[str, ...]
     reader: ImageReader | None = None
+
+    def __repr__(self) -> str:
+        """Describe the arrays by dtype and shape: their numbers would fill the screen."""
+        described = {
+            name: f"<{value.dtype} of shape {value.shape}>" if isinstance(value, np.ndarray) else repr(value)
+            for name, value in self._asdict().items()
+        }
+        return f"ImageData({', '.join(f'{name}={text}' for name, text in described.items())})"
 
 
 def make_parts(
@@ -191,12 +199,8 @@ def as_images(value: npt.ArrayLike, what: str, channels_first: bool | None = Non
     """
     array = as_array(value, what)
     if array.dtype != np.uint8:
-        remedy = ""
-        if array.dtype.kind == "f":
-            remedy = "; levels from 0 to 1 become bytes by (255 * images).round().astype(numpy.uint8)"
-        elif array.dtype.kind in "iu":
-            remedy = "; levels from 0 to 255 become bytes by images.astype(numpy.uint8)"
-        elif array.dtype.kind in "UTO":
+        remedy = remedy_for_levels(array, "images")
+        if array.dtype.kind in "UTO":
             remedy = "; load_folder reads the files of a folder, and ImageReader(size=...).read that of a path"
         raise TypeError(f"{what}: expected images of dtype uint8, got {array.dtype}{remedy}")
     if array.ndim not in (3, 4):

@@ -23,7 +23,18 @@ from convnet.formats.files import open_file
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ImageReader", "Images", "Size", "as_batch", "in_threads", "is_file", "name_of", "opened", "turned_size"]
+__all__ = [
+    "ImageReader",
+    "Images",
+    "Size",
+    "as_batch",
+    "in_threads",
+    "is_file",
+    "name_of",
+    "opened",
+    "remedy_for_levels",
+    "turned_size",
+]
 
 Images = npt.NDArray[np.uint8]
 Size = tuple[int, int]
@@ -353,6 +364,8 @@ def opened(image: Any, name: str, max_pixels: int) -> Iterator["Image.Image"]:
 
 def _file_of(image: Any, name: str) -> Any:
     """Return an image's bytes as an open file."""
+    if isinstance(image, io.TextIOBase):
+        raise TypeError(f'{name}: expected a file opened for bytes, open(path, "rb"), got one opened for text')
     if isinstance(image, (str, os.PathLike)):
         try:
             return open_file(image)
@@ -363,9 +376,9 @@ def _file_of(image: Any, name: str) -> Any:
     except Exception as error:  # such as that of a closed file
         raise ValueError(f"{name}: expected an open file, got one that cannot be read ({error})") from None
     if not isinstance(content, (bytes, bytearray, memoryview)):
-        kind = type(image).__name__ if content is image else "a file opened for text"
         raise TypeError(
-            f"{name}: expected a path, bytes, a file opened for bytes, an image of Pillow or an array, got {kind}"
+            f"{name}: expected a path, bytes, a file opened for bytes, an image of Pillow or an array, got "
+            f"{type(image).__name__}{'' if content is image else ', whose read() returns no bytes'}"
         )
     return io.BytesIO(content)
 
@@ -377,16 +390,31 @@ def _picture_of(array: npt.NDArray[Any], name: str) -> "Image.Image":
     kinds = {2: ("uint8", "uint16", "bool"), 3: ("uint8",)}.get(array.ndim, ())
     fits = array.ndim == 2 or (array.ndim == 3 and 1 <= array.shape[2] <= 4)
     if not fits or 0 in array.shape:
+        is_first = array.ndim == 3 and array.shape[0] in (GREY, RGB)
+        remedy = "; image.transpose(1, 2, 0) puts the channels last" if is_first else ""
         raise ValueError(
             f"{name}: expected an array of one image, (H, W) or (H, W, C) with C from 1 to 4, got shape {array.shape}"
+            f"{remedy}"
         )
     if array.dtype.name not in kinds:
-        remedy = ""
-        if array.dtype.kind == "f":
-            remedy = "; levels from 0 to 1 become bytes by (255 * image).round().astype(numpy.uint8)"
+        remedy = remedy_for_levels(array, "image")
         raise TypeError(f"{name}: expected an image of {', '.join(kinds)}, got {array.dtype}{remedy}")
     native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     return Image.fromarray(native[..., 0] if array.ndim == 3 and array.shape[2] == 1 else native)
+
+
+def remedy_for_levels(array: npt.NDArray[Any], name: str) -> str:
+    """Say how pixels of another dtype become bytes, by their values; "" where nobody knows."""
+    if array.dtype.kind not in "iuf" or not array.size:
+        return ""
+    low, high = array.min(), array.max()
+    if array.dtype.kind == "f" and 0 <= low <= high <= 1:
+        return f"; levels from 0 to 1 become bytes by (255 * {name}).round().astype(numpy.uint8)"
+    if 0 <= low <= high <= 255:
+        rounded = ".round()" if array.dtype.kind == "f" else ""
+        return f"; levels from 0 to 255 become bytes by {name}{rounded}.astype(numpy.uint8)"
+    prepared = ", and a model's predict and probabilities take prepared ones" if array.dtype.kind == "f" else ""
+    return f"; values from {low:g} to {high:g} are no levels of bytes, which go from 0 to 255{prepared}"
 
 
 def turned_size(picture: "Image.Image") -> Size:

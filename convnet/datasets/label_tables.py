@@ -63,6 +63,8 @@ def labelled_files(
     if isinstance(labels, Mapping):
         rows = _rows_of_mapping(labels)
     else:
+        if not os.path.exists(labels) and (root / labels).is_file():
+            raise FileNotFoundError(f"{labels}: expected the path of a table, got nothing there; give {root / labels}")
         rows = _rows_of_file(labels, columns, looks_like_a_file)
     files: dict[str, tuple[Any, str]] = {}
     missing: list[Row] = []
@@ -132,7 +134,8 @@ def _rows_of_file(path: PathLike, columns: Sequence[str | int] | None, is_file: 
     else:
         file, label = (_column(path, column, header) for column in columns)
     rows = []
-    for number, cells in table if is_file(header[file]) else table[1:]:
+    has_header = not is_file(header[file]) and header[label] not in {cells[label] for _, cells in table[1:]}
+    for number, cells in table[1:] if has_header else table:
         if not cells[file] or not cells[label]:
             raise ValueError(f"{path}: expected a file and a label in line {number}, got an empty cell")
         rows.append((cells[file], cells[label], f" in line {number}"))

@@ -1,10 +1,12 @@
 """One function for data sets of every kind: it looks at what a path is, and calls the function for that."""
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from convnet.core.checks import takes_keyword
+from convnet.core.names import meant_by
 from convnet.datasets.cifar import is_cifar, load_cifar
 from convnet.datasets.folders import load_folder
 from convnet.datasets.idx_folders import has_idx_files, load_idx
@@ -64,7 +66,12 @@ def load_data(path: PathLike, **options: Any) -> dict[str, ImageData]:
         raise FileNotFoundError(f"{path}: expected a data set, a file or a folder, but there is nothing of this name")
     load = _function_for(place)
     if unknown := [name for name in options if not takes_keyword(load, name)]:
-        raise TypeError(f"{path}: expected options of {load.__name__}, which reads it, got {', '.join(unknown)}")
+        known = [option.name for option in signature(load).parameters.values() if option.kind is option.KEYWORD_ONLY]
+        meant = meant_by(unknown[0], known)
+        raise TypeError(
+            f"{path}: expected options of {load.__name__}, which reads it, got {', '.join(unknown)}; "
+            + (f"did you mean {meant!r}?" if meant else f"its options are {', '.join(known)}")
+        )
     return load(path, **({"delimiter": "\t"} if place.name.lower().endswith(".tsv") else {}) | options)
 
 

@@ -75,11 +75,11 @@ class Statistics:
         Parameters
         ----------
         images : array_like of uint8, shape (N, H, W) or (N, H, W, C), or images of any kind
-            One image, or a list or an iterator of them. An image may be a path, the bytes of a file, a file opened for
-            bytes, an image of Pillow, or an array; see `ImageReader.read`. With a `reader` images are scaled and
-            cropped as in training; otherwise they have to be of the model's size. They are turned as their EXIF data
-            say, and get as many channels as the model has. An array of three axes is one image (H, W, C) if the model
-            has colours, and otherwise N images (N, H, W).
+            One image, or a list or an iterator of them, or the images of an `ImageData`. An image may be a path, the
+            bytes of a file, a file opened for bytes, an image of Pillow, or an array; see `ImageReader.read`. With a
+            `reader` images are scaled and cropped as in training; otherwise they have to be of the model's size. They
+            are turned as their EXIF data say, and get as many channels as the model has. An array of three axes is one
+            image (H, W, C) if the model has colours, and otherwise N images (N, H, W).
 
         Returns
         -------
@@ -97,6 +97,7 @@ class Statistics:
         ImportError
             If Pillow is needed and not installed (``pip install "convnet-cpu[images]"``).
         """
+        images = images.images if isinstance(images, ImageData) else images
         batch = as_batch(images, self.image_shape, self.reader)
         planes = _channels_first(images if batch is None else batch, "images", False)
         if planes.shape[1:] != self.image_shape:
@@ -456,7 +457,7 @@ def _label_array(labels: npt.ArrayLike, images: npt.NDArray[Any], what: str) -> 
             remedy = "; make_parts makes classes of labels of other kinds" if array.dtype.kind in "bfUOST" else ""
         raise TypeError(f"{what}: expected integer labels, got dtype {array.dtype}{remedy}")
     check_count(images, array, what, remedy)
-    if array.size and (array.min() < -(2**63) or array.max() >= 2**63):
+    if array.size and array.max() >= 2**63:
         raise ValueError(f"{what}: expected labels of 64 bits, got {array.max()}")
     return array.astype(np.int64)
 

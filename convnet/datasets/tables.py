@@ -23,7 +23,7 @@ __all__ = ["as_label_array", "cells_of", "lines_of", "load_csv"]
 LABEL_NAMES = ("label", "labels", "class", "target")
 # Lines that are read at a time: so many bytes of pixels as numbers, eight each, and again as text.
 CHUNK = 1000
-INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
 Line = tuple[int, str]
 
@@ -141,7 +141,10 @@ def _read(
 
 
 def as_label_array(cells: Sequence[str]) -> npt.NDArray[Any]:
-    """Return cells of labels as an array: of integers if all of them are, otherwise of texts."""
+    """Return cells of labels as an array: of integers if all of them are, otherwise of texts.
+
+    Numbers such as 007 are texts: 7 may be another class.
+    """
     if all(INTEGER.fullmatch(cell) for cell in cells):
         return np.array([int(cell) for cell in cells], np.int64)
     return np.array(cells, np.str_)

@@ -17,7 +17,18 @@ from convnet.layers.labels import labels_of
 from convnet.layers.losses import Loss
 from convnet.layers.stage import Update
 
-__all__ = ["Preparation", "Updater", "as_class_names", "as_statistics", "check_loss"]
+__all__ = ["NOT_HERE", "Preparation", "Updater", "as_class_names", "as_statistics", "check_loss"]
+
+
+# Arguments that are looked for in a model, and where they belong.
+NOT_HERE = {
+    "classes": "a ConvNet1 has num_classes=, and another model as many classes as its last layer has outputs",
+    "class_names": "it is an attribute: model.class_names = names",
+    "statistics": "it is an attribute: model.statistics = statistics",
+    "optimizer": "it is an argument of the Solver: Solver(model, data, Adam(1e-3))",
+    "learning_rate": "it is an argument of the optimizer: Adam(1e-3)",
+    "class_weights": "it is an option of the loss: loss=partial(softmax_loss, class_weights=...)",
+}
 
 
 class Preparation(Protocol):
@@ -112,8 +123,11 @@ def as_statistics(statistics: Preparation | None, shape: tuple[int, ...], what: 
     if statistics is None:
         return None
     if isinstance(statistics, type) or not callable(getattr(statistics, "apply", None)):
-        remedy = ": data, statistics = preprocess(...)" if isinstance(statistics, (tuple, dict)) else ""
-        raise TypeError(f"{what}: expected statistics from preprocess{remedy}, got {statistics!r:.60}")
+        if isinstance(statistics, (tuple, dict)):
+            found = f"a {type(statistics).__name__}; data, statistics = preprocess(...)"
+        else:
+            found = format(repr(statistics), ".60")
+        raise TypeError(f"{what}: expected statistics from preprocess, got {found}")
     if isinstance(statistics, Statistics) and statistics.image_shape != shape:
         raise ValueError(
             f"{what}: expected statistics of images of shape {shape}, the model's input, got {statistics.image_shape}"

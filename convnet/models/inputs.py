@@ -37,6 +37,8 @@ def check_examples(array: npt.NDArray[Any], what: str, shape: tuple[int, ...]) -
     """Raise a ValueError unless an array is of shape (N, *shape)."""
     if array.shape[1:] != shape or array.ndim == 0:
         remedy = shape_remedy(array.shape, shape, "x")
+        if not remedy and len(shape) == 3 and array.dtype == np.uint8:
+            remedy = "; classify and predict_images take raw images of other shapes"
         raise ValueError(f"{what}: expected x of shape (N, {join_sizes(shape)}), got {array.shape}{remedy}")
 
 
@@ -79,6 +81,11 @@ def as_inputs(
         If x does not hold real numbers.
     """
     array = as_array(x, f"{what}: x")
+    if len(shape) == 3 and array.dtype.kind in "USTO":
+        raise TypeError(
+            f"{what}: x: expected prepared images as an array of numbers, got dtype {array.dtype}; classify and "
+            "predict_images take files"
+        )
     if array.dtype == np.uint8 and isinstance(statistics, Statistics):
         check_examples(array, what, shape)
         array = statistics.prepare(array)

@@ -27,6 +27,7 @@ from convnet.layers.mixed_loss import Mixed, mixed_loss
 from convnet.layers.stack import chain_shapes, name_layers
 from convnet.layers.stage import Grads, Update
 from convnet.models.contracts import (
+    NOT_HERE,
     Preparation,
     Updater,
     as_class_names,
@@ -103,6 +104,7 @@ class Sequential(Named):
     L2 regularisation: A. Krogh, J. A. Hertz, "A simple weight decay can improve generalization", 1992.
     """
 
+    _arguments_elsewhere = NOT_HERE
     _checked_attributes = MappingProxyType(
         {
             "l2": lambda _, l2: as_number(l2, "l2", at_least=0),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import IntArray, as_array, as_count, as_real
+from convnet.core.checks import IntArray, as_array, as_count, as_real, count_of
 from convnet.plotting.figures import check_images, check_names, new_figure, show_image
 from convnet.training.metrics import as_answers, confusion_matrix, precision, recall
 
@@ -142,7 +142,7 @@ def plot_confusion(
     precisions = axes.secondary_xaxis("top")
     precisions.set_xticks(range(classes), _percent(right), fontsize=8)
     precisions.set_xlabel("precision")
-    axes.set_title(f"{errors.sum():,} errors in {len(labels):,} images ({errors.sum() / len(labels):.2%})")
+    axes.set_title(f"{count_of(errors.sum(), 'error')} in {len(labels):,} images ({errors.sum() / len(labels):.2%})")
     return figure
 
 
@@ -202,7 +202,9 @@ def plot_errors(
     rows = max(1, -(-len(drawn) // columns))
     figure = new_figure(max(cell * columns + 0.2, 5.5), (1.0 if longest <= 2 else 1.2) * rows + 0.6)
     first = f", the first {len(drawn):,}" if len(drawn) < len(wrong) else ""
-    figure.suptitle(f"{len(wrong):,} errors in {len(labels):,} images{first}: true \u2192 predicted", fontsize=11)
+    figure.suptitle(
+        f"{count_of(len(wrong), 'error')} in {len(labels):,} images{first}: true \u2192 predicted", fontsize=11
+    )
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")

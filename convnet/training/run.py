@@ -74,10 +74,12 @@ def check_arguments(
             "make a new one, or create the Solver first and then call optimizer.load_state"
         )
     if not isinstance(data, Mapping):
-        remedy = "; data, statistics = preprocess(...)" if isinstance(data, tuple) else ""
-        raise TypeError(
-            f"Solver: expected data to be a dictionary as of preprocess, got a {type(data).__name__}{remedy}"
-        )
+        found = f"a {type(data).__name__}"
+        if isinstance(data, ImageData):
+            found = "an ImageData; data, statistics = preprocess_parts(split(images, validation=0.2))"
+        elif isinstance(data, tuple):
+            found += "; data, statistics = preprocess(...)"
+        raise TypeError(f"Solver: expected data to be a dictionary as of preprocess, got {found}")
     if isinstance(data.get("train"), ImageData):
         raise TypeError(
             "Solver: expected data to be a dictionary as of preprocess, got parts of raw images; "

@@ -247,7 +247,9 @@ def test_a_broken_file_is_named_or_skipped(tmp_path, rng):
         write(tmp_path / "ab"[index // 2] / f"{index}.png", array)
     damage(tmp_path / "a" / "1.png")
     (tmp_path / "b" / "4.jpg").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"1\.png: expected an image file, got one that cannot be read"):
+    with pytest.raises(
+        ValueError, match=r"1\.png: expected an image file, got one that cannot be .*; skip_broken=True leaves"
+    ):
         load_folder(tmp_path)
     with pytest.warns(UserWarning, match=r"2 files of 5 could not be read and left out: .*1\.png.*4\.jpg") as caught:
         images, labels, *_ = load(tmp_path, skip_broken=True)
@@ -320,10 +322,13 @@ def make_flat(folder, rng):
     [
         (make_empty, "a: expected at least one image of the class a, got no file that ends in .png"),
         (make_without_images, "a: expected at least one image of the class a"),
-        (make_nested, "got the folder deeper; move its images up"),
-        (make_mixed, "got more beside train"),
+        (make_nested, "got the folder deeper among them; move its images up"),
+        (make_mixed, "got more beside train; .*train alone can be loaded, too"),
         (make_twice, "expected one folder for the validation part"),
-        (make_flat, "expected a folder of images for each class, got no folder in it"),
+        (
+            make_flat,
+            "expected a folder of images for each class, got images and no folder in it; if they are one",
+        ),
     ],
 )
 def test_other_layouts_are_errors_that_name_the_folder(tmp_path, rng, make, message):

@@ -141,3 +141,12 @@ def test_what_does_not_fit_is_named(changes, error, message):
     pair = changes.pop("images", np.zeros((4, 2, 2), np.uint8)), changes.pop("labels", [0, 1, 0, 1])
     with pytest.raises(error, match=message):
         make_parts(**({"train": pair} | changes))
+
+
+def test_a_description_leaves_out_the_pixels():
+    data = make_parts((np.zeros((500, 8, 6, 3), np.uint8), 250 * ["cat", "dog"]))["train"]
+    assert repr(data) == (
+        "ImageData(images=<uint8 of shape (500, 8, 6, 3)>, labels=<int64 of shape (500,)>, "
+        "class_names=('cat', 'dog'), reader=None)"
+    )
+    assert "images=[[1, 2], [3]]" in repr(ImageData([[1, 2], [3]], None, ()))  # of what a user made wrong, too

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import warnings
 
 import numpy as np
@@ -183,6 +184,30 @@ def test_tables_that_do_not_fit_are_named(tmp_path, rows, options, message):
         load_folder(folder, labels=table, **options)
 
 
+def test_numbers_with_zeros_in_front_are_words(tmp_path):
+    folder = write_images(tmp_path / "images", ["a.png", "b.png", "c.png"])
+    for labels, names in ((["01", "1", "1"], ("01", "1")), (["007", "010", "007"], ("007", "010"))):
+        table = write_table(tmp_path / "labels.csv", [["id", "label"], *zip("abc", labels, strict=True)])
+        part = load_folder(folder, labels=table)["train"]
+        assert part.class_names == names
+        assert [part.class_names[label] for label in part.labels] == labels
+
+
+def test_a_first_line_with_a_known_label_is_no_header(tmp_path):
+    folder = write_images(tmp_path / "images", ["b.png", "c.png"])
+    table = write_table(tmp_path / "labels.csv", [["a", "cat"], ["b", "cat"], ["c", "dog"]])
+    with pytest.raises(FileNotFoundError, match="got none for 'a' in line 1"):
+        load_folder(folder, labels=table)
+
+
+def test_a_table_in_the_folder_is_named_by_its_path(tmp_path):
+    folder = write_images(tmp_path / "images", ["a.png", "b.png"])
+    table = write_table(folder / "labels.csv", [["a", "cat"], ["b", "dog"]])
+    with pytest.raises(FileNotFoundError, match=rf"^labels\.csv: .*got nothing there; give {re.escape(str(table))}$"):
+        load_folder(folder, labels="labels.csv")
+    assert load_folder(folder, labels=table)["train"].class_names == ("cat", "dog")
+
+
 def test_two_files_for_one_name_are_named(tmp_path):
     folder = write_images(tmp_path / "images", ["a.png", "a.bmp"])
     with pytest.raises(ValueError, match=r"labels: expected one file for 'a', got a\.bmp, a\.png"):
@@ -219,7 +244,8 @@ def test_wrong_options_are_named(tmp_path, options, error, message):
 def test_other_folders_are_named_with_the_remedy(tmp_path):
     folder = write_images(tmp_path / "images", ["a.png", "b.png"])
     with pytest.raises(
-        ValueError, match=r"got no folder in it but images: of one class give the folder above, with a table"
+        ValueError,
+        match='if they are one class, give the folder above; if a table has their labels, give it, too: labels="',
     ):
         load_folder(folder)
     with pytest.raises(FileNotFoundError, match="absent: expected a folder of images, got nothing there"):

@@ -38,8 +38,10 @@ def test_folders_of_images_are_read(tmp_path, rng):
         (tmp_path / name).mkdir()
         image.save(tmp_path / name / "0.png")
     assert load_data(tmp_path, size=4)["train"].images.shape == (2, 4, 4)
-    with pytest.raises(TypeError, match="expected options of load_folder, which reads it, got label, axes"):
-        load_data(tmp_path, label=0, size=4, axes="NHW")
+    with pytest.raises(TypeError, match="it, got axes, image_shape; its options are labels, columns"):
+        load_data(tmp_path, axes="NHW", size=4, image_shape=(8, 8))
+    with pytest.raises(TypeError, match="got label; did you mean 'labels'"):
+        load_data(tmp_path, label=0, size=4)
 
 
 @pytest.mark.parametrize(

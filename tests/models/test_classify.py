@@ -158,7 +158,19 @@ def test_without_a_reader_images_have_to_fit(tmp_path, rng):
     ("image", "error", "message"),
     [
         (b"no image", ValueError, "image 0: expected an image file, got one of no format"),
-        (io.StringIO("text"), TypeError, "got a file opened for text"),
+        (io.StringIO("text"), TypeError, r'expected a file opened for bytes, open\(path, "rb"\), got one opened for t'),
+        ([np.zeros((3, 9, 8), np.uint8)], ValueError, r"got shape \(3, 9, 8\); image.transpose\(1, 2, 0\) puts"),
+        (np.full((4, 4), 200.0), TypeError, r"levels from 0 to 255 become bytes by image.round\(\).astype\(numpy"),
+        (
+            np.full((4, 4), -1.5),
+            TypeError,
+            "values from -1.5 to -1.5 are no levels of bytes, .* predict and prob",
+        ),
+        (
+            np.full((1, 4, 4, 3), 300),
+            TypeError,
+            "values from 300 to 300 are no levels of bytes, .* to 255$",
+        ),
         (3.5, TypeError, "image 0: expected a path, bytes, .* got float"),
         (None, TypeError, "got NoneType"),
         ({}, TypeError, "got dict"),
@@ -210,6 +222,18 @@ def test_a_server_may_classify_from_many_threads(rng):
         found = list(executor.map(statistics.apply, files))
     np.testing.assert_array_equal(np.concatenate(found), expected)
     assert warnings.filters == before
+
+
+def test_an_image_data_is_its_images(rng):
+    labels = np.arange(12) % 3
+    data, statistics = preprocess_parts(
+        parts := split(rng.integers(0, 256, (12, 6, 8, 3), np.uint8), labels, validation=3)
+    )
+    model = ConvNet1((3, 6, 8), num_filters=2, hidden_size=3, num_classes=3)
+    model.statistics = statistics
+    names, probabilities = model.classify(parts["validation"])
+    np.testing.assert_array_equal(probabilities, model.probabilities(data["x_validation"]))
+    assert names == [str(label) for label in probabilities.argmax(axis=1)]
 
 
 def test_names_are_those_of_the_model(rng):

@@ -110,6 +110,7 @@ def test_errors_are_drawn_with_both_labels(rng):
     assert "the first 2" in few.get_suptitle()
     none = plot_errors(images, labels, labels)
     assert "0 errors in 7 images" in none.get_suptitle()
+    assert plot_confusion([0, 1], [1, 1]).axes[0].get_title() == "1 error in 2 images (50.00%)"
     drawn(none)
 
 
