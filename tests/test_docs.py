@@ -59,7 +59,7 @@ def test_every_program_of_the_guide_runs(tmp_path, monkeypatch):
 def test_photographs_become_a_model_that_answers_in_words(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_photographs(tmp_path / "photos")
-    program, names = block_with("docs/guide.md", "photos.npz"), {}
+    program, names = block_with("docs/guide.md", "plot_confusion"), {}
     assert len([line for line in program.splitlines() if line]) <= 15
     with pytest.warns(UserWarning, match=r"1 file of 300 could not be read and left out: disc/disc 0\.jpg") as caught:
         exec(program, names)
@@ -69,6 +69,13 @@ def test_photographs_become_a_model_that_answers_in_words(tmp_path, monkeypatch,
     assert names["names"] == ["vertical"]
     assert capsys.readouterr().out.splitlines()[-1].startswith("vertical ")
     assert (tmp_path / "confusion.png").stat().st_size > 1000
+    before = names["model"].params["affine2.weight"].copy()
+    with pytest.warns(UserWarning, match="1 file of 300 could not be read and left out"):
+        exec(block_with("docs/guide.md", "statistics.apply(part)"), names := {})
+    np.testing.assert_allclose(names["data"]["x_train"].mean(), 0, atol=0.1)
+    trained = convnet.load_model("photos.npz")
+    assert not np.array_equal(trained.params["affine2.weight"], before)
+    assert trained.classify("photo.jpg").names == ["vertical"]
 
 
 def test_the_layer_of_the_guide_has_right_gradients_and_trains(rng):
