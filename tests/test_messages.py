@@ -287,6 +287,21 @@ def test_lists_of_different_lengths_are_named(call, what):
             r"expected statistics from preprocess, got a tuple; data, statistics = preprocess\(...\)$",
         ),
         (
+            lambda: model().predict(split(IMAGES, LABELS)["train"]),
+            TypeError,
+            "x: expected an array, got the whole ImageData; give one of its images, labels, class_names, reader$",
+        ),
+        (
+            lambda: split(split(IMAGES, LABELS)["train"], 0.2),
+            TypeError,
+            r"got more; sizes have names: split\(data, validation=0.2\)$",
+        ),
+        (
+            lambda: split("photos", validation=0.2),
+            TypeError,
+            r"expected images, got a path; split\(load_data\('photos', size=32\)\[\"train\"\]\)$",
+        ),
+        (
             lambda: ConvNet1(class_names=["a", "b"]),
             TypeError,
             "^ConvNet1: unexpected argument 'class_names'; it is an attribute: model.class_names = names$",

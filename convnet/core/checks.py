@@ -166,6 +166,9 @@ def as_array(value: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
     """Return `value` as an array, of the dtype that NumPy chooses for it."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):  # what is masked would count like the rest
         raise TypeError(f"{what}: expected an array without a mask, got a masked one; array.filled(value) fills it")
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # NumPy would stack its fields, or say that they differ
+        kind = type(value).__name__
+        raise TypeError(f"{what}: expected an array, got the whole {kind}; give one of its {listed(value._fields)}")
     try:
         return np.asarray(value)
     except MemoryError:

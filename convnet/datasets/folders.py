@@ -140,7 +140,7 @@ def load_folder(
             )
         parts[part] = ImageData(images[first:last], own, names, reader)
         start = end
-    remedy = "take images of it in, or split(...) all images anew"
+    remedy = "add images of it, or put all images into one part and divide them by split"
     warn_of_missing({part: data.labels for part, data in parts.items()}, names, "load_folder", remedy)
     return parts
 

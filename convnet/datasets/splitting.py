@@ -1,5 +1,6 @@
 """A data set divided into parts: shuffled, and with the same share of every class in each part."""
 
+import os
 from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any
@@ -77,13 +78,18 @@ def split(
     """
     if isinstance(images, ImageData):
         if any(value is not None for value in (labels, class_names, reader)):
-            raise TypeError("split: expected an ImageData alone, for it holds the labels and the rest, got more")
+            raise TypeError(
+                "split: expected an ImageData alone, for it holds the labels and the rest, got more; sizes have names: "
+                "split(data, validation=0.2)"
+            )
         return split(*images, validation=validation, test=test, seed=seed)
     if isinstance(images, Mapping):
         raise TypeError(
             f"split: expected the images of one part, got a dictionary of parts, {listed(list(images))}; "
             'split(parts["train"], ...) divides one'
         )
+    if isinstance(images, (str, os.PathLike)):
+        raise TypeError(f'split: expected images, got a path; split(load_data({str(images)!r:.60}, size=32)["train"])')
     if labels is None:
         raise TypeError("split: expected labels beside the images, or an ImageData, got none")
     if not isinstance(reader, (ImageReader, NoneType)):
