@@ -28,7 +28,7 @@ __all__ = ["Augment", "Augmentation", "Mixture"]
 
 
 class Mixture(NamedTuple):
-    """Inputs each of which is mixed of two examples of a minibatch.
+    """Inputs that are mixtures of two examples of a minibatch each.
 
     Attributes
     ----------
@@ -111,17 +111,17 @@ class Augmentation:
         Degrees, at most 180: the angle is drawn uniformly from ``-rotation`` to ``rotation``. 0 is much faster than any
         other, because then no pixel is interpolated.
     statistics : Statistics, optional
-        Statistics of the preprocessing. Of prepared images it is undone before the moves and redone after. Otherwise
-        the subtracted mean image would move along and show in the result. By default the images are moved as they are.
-        Raw images, of uint8, are prepared by it after the moves.
+        Statistics of the preprocessing. The preparation of prepared images is undone before the moves and done again
+        after them; otherwise the subtracted mean image would move along and show in the result. Raw images, of uint8,
+        are prepared after the moves. By default the images are moved as they are.
     flip, flip_vertically : bool
         Whether images are mirrored, left to right or top to bottom, half of them each.
     ground : float, optional
-        What comes in from outside is this pixel, such as 0 for black: from 0 to 255 for raw images and with
-        `statistics`, otherwise in the unit of the images. By default it is the image's nearest pixel, so that it does
-        not matter whether the ground is dark or light.
+        The value of pixels that come in from outside, such as 0 for black: from 0 to 255 for raw images and with
+        `statistics`, otherwise in the unit of the images. By default they get the value of the image's nearest pixel,
+        so that it does not matter whether the ground is dark or light.
     reflect : bool
-        Whether what comes in from outside is the image itself, mirrored at its outermost pixels.
+        Whether the image is continued outside by its mirror image.
     contrast : float
         At most 1: each image's distance from its own mean is multiplied by a factor, which is drawn uniformly from
         ``1 - contrast`` to ``1 + contrast``.

@@ -48,27 +48,29 @@ def load_folder(
     max_pixels: int = 100_000_000,
     progress: bool = False,
 ) -> dict[str, ImageData]:
-    """Load the image files of a folder that has a folder for each class, as it is or in parts, or a table of labels.
+    """Load the image files of a folder that has a folder for each class, or a table of the labels.
 
     Parameters
     ----------
     path : path
-        A folder of ``CLASS/*.png``, or of ``train/CLASS/*.png`` with ``val``, ``valid`` or ``validation``, and ``test``
-        beside it. Files may be PNG, JPEG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM, JPEG 2000, TGA or AVIF, as their suffix
-        says. Hidden files, those with other suffixes, and files outside the folders of classes are ignored.
+        A folder of ``CLASS/*.png``; or of ``train/CLASS/*.png``, and the same in ``val`` (``valid``, ``validation``)
+        and ``test`` if there are such parts. Files may be PNG, JPEG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM, JPEG 2000,
+        TGA or AVIF, by their suffix. Hidden files, those with other suffixes, and files outside the folders of classes
+        are ignored.
     labels : path or mapping of str to str or int, optional
-        The labels of images that are not in a folder for each class: a CSV file with a line for each image, its file
-        and its label, as in many of Kaggle's data sets, or a dictionary of labels by file. Files are relative to
-        `path`, with or without their suffix. The images are the training part, in the order of the table.
+        The labels, if the images are not in a folder for each class: the path of a CSV file, as in many of Kaggle's
+        data sets, or a dictionary of labels by file. The CSV file has a line for each image, with its file and its
+        label. The names of the image files are relative to `path`, with or without their suffix. The images are the
+        training part, in the order of the table.
     columns : pair of str or int, optional
-        Where a table has more than two columns: that of the files and that of the labels, by their names in the first
-        line, or by their numbers, 0 for the first.
+        The columns of the files and of the labels, if the table has more than two: their names in the first line, or
+        their numbers, 0 for the first.
     size : int or pair of ints, optional
-        Height and width of the images, which are scaled to it, with their proportions kept and without aliasing. By
-        default they stay as they are; they then have to be of one size.
+        Height and width to which the images are scaled. Their proportions are kept, and there is no aliasing. By
+        default images stay as they are, and have to be of one size.
     crop : bool
-        Where the proportions of an image are not those of `size`: True cuts off what is too much on its two longer
-        ends; False scales until all of it can be seen, and fills the rest with `background`.
+        What is done if an image has other proportions than `size`. True cuts off both ends of its longer side; False
+        scales the image until all of it fits, and fills the rest with `background`.
     channels : 1 or 3, optional
         1 for grey levels, 3 for red, green and blue. By default images are grey if all files are, and otherwise
         red-green-blue. A file with a palette counts as coloured.
@@ -76,14 +78,14 @@ def load_folder(
         The ground under transparent pixels, and beside images with ``crop=False``: a grey level from 0 to 255, or red,
         green and blue.
     class_names : sequence of str, optional
-        The names of the classes, in order, such as ``model.class_names``; each folder has to be one of them. By default
-        the names of the folders of all parts, sorted as people do: ``class2`` before ``class10``. With `labels` it is
-        as of `make_parts`.
+        The names of the classes, in order, such as ``model.class_names``; the name of each folder has to be among them.
+        By default they are the names of the folders of all parts, sorted as people do: ``class2`` before ``class10``.
+        With `labels` they are as of `make_parts`.
     skip_broken : bool
-        Leave out files that cannot be read, or that are in the table alone, with a warning that counts and names them.
-        By default the first one is an error.
+        Leave out files that cannot be read, and those that the table names and the folder does not have. A warning
+        counts and names them. By default the first one is an error.
     max_pixels : int
-        Files of more pixels are broken: a small file may unpack to more than the memory holds.
+        Files of more pixels count as broken: a small file may unpack to more than the memory holds.
     progress : bool
         Draw a bar on the terminal, with tqdm, if it is installed.
 
@@ -91,9 +93,8 @@ def load_folder(
     -------
     dict of str to ImageData
         ``"train"``, ``"validation"`` and ``"test"``, those that there are; a folder without parts is ``"train"``.
-        Images are uint8, (N, H, W) in grey or (N, H, W, 3), class by class, and by file name within a class, unless
-        there are `labels`. Each part knows its `ImageReader`, so that a model does the same with the images that it is
-        given.
+        Images are uint8, (N, H, W) in grey or (N, H, W, 3). Without `labels` they are sorted by class, and within a
+        class by file name. Each part has its `ImageReader`, so that a model reads other images in the same way.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def load_folder(
         If there is no such folder, no table, or no file that the table names.
     ValueError
         If there are no classes, a class has no image, the images differ in size and `size` is not given, a file is
-        broken, or the columns of a table cannot be told. Messages name the folder, the file or the line.
+        broken, or it is not clear which columns of a table to take. Messages name the folder, the file or the line.
     ImportError
         If Pillow is not installed (``pip install "convnet-cpu[images]"``).
 
@@ -112,9 +113,9 @@ def load_folder(
 
     Notes
     -----
-    Images are turned as their EXIF data say. 16 bits are scaled to 8, colours made grey by the weights of ITU-R BT.601.
-    Of a file with several images the first is taken. Files are read by several threads; the result is the same for any
-    number of them.
+    Images are turned as their EXIF data say. 16 bits are scaled to 8. Colours become grey by the weights of ITU-R
+    BT.601. If a file has several images, the first is taken. Several threads read the files; the result is the same for
+    any number of threads.
     """
     root = as_path(path)
     reader = ImageReader(size, crop, channels, background, max_pixels)

@@ -46,7 +46,7 @@ class ImageData(NamedTuple):
     class_names : tuple of str
         K names.
     reader : ImageReader or None
-        How the images were made of files, if they were. `split` and `preprocess_parts` hand it on, and a model's
+        How the images were read, if they were read from files. `split` and `preprocess_parts` hand it on, and a model's
         `statistics` keep it.
     """
 
@@ -83,14 +83,14 @@ def make_parts(
     validation, test : pair of array_like, optional
         As `train`, if there are such parts.
     class_names : sequence of str, optional
-        The classes, in order. Integer labels are then in [0, K), and texts are among the names. Without it, the
-        distinct labels of all parts, sorted, become the classes 0..K-1, and their texts the names: labels 1 to 26
-        become 0 to 25. One-hot labels are the classes 0..K-1 with or without names.
+        The names of the K classes, in order. Integer labels then have to lie in [0, K), and texts have to be among the
+        names. By default the classes are the distinct labels of all parts, sorted: labels 1 to 26 become the classes 0
+        to 25, with the names "1" to "26". One-hot labels are the classes 0..K-1, with or without names.
     axes : str, optional
-        What the axes of the images are, such as ``"NCHW"`` for planes first, or ``"HWCN"`` as in the files of SVHN: the
-        letters N, H and W, and C if there are channels. By default ``"NHW"`` or ``"NHWC"``.
+        The order of the images' axes: the letters N, H and W, and C if there are channels. ``"NCHW"`` has the channels
+        first, and ``"HWCN"`` is the order in SVHN's files. By default ``"NHW"`` or ``"NHWC"``.
     image_shape : sequence of ints, optional
-        For flat images (N, D): the shape of one, whose product is D; in the order of `axes`, but for N.
+        The shape of one image, if they are flat, (N, D). Its product is D, and its axes are those of `axes` without N.
 
     Returns
     -------
@@ -187,8 +187,8 @@ def as_images(value: npt.ArrayLike, what: str, channels_first: bool | None = Non
     what : str
         Begins each message.
     channels_first : bool, optional
-        Whether four axes are (N, C, H, W). By default they are (N, H, W, C), and what looks like planes first is
-        refused: an axis of at most 4 where the height should be, and of more than 4 where the channels should be.
+        Whether four axes are (N, C, H, W). By default they are (N, H, W, C), and images whose channels seem to come
+        first are refused: at most 4 where the height should be, and more than 4 where the channels should be.
 
     Raises
     ------
@@ -329,7 +329,7 @@ def warn_of_missing(
     what: str,
     remedy: str = "split(...) shares the images of each class among the parts",
 ) -> None:
-    """Warn of each part, but for empty ones, that lacks a class which another part has, by name.
+    """Warn of each class that a part lacks and another part has, by name; empty parts are left out.
 
     Parameters
     ----------

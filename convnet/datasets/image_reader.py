@@ -54,13 +54,14 @@ class ImageReader:
     Parameters
     ----------
     size : int or pair of ints, optional
-        Height and width, to which images are scaled. By default they stay as they are.
+        Height and width to which images are scaled. By default they stay as they are.
     crop : bool
-        Where the proportions of an image are not those of `size`: whether what is too much is cut off.
+        What is done if an image has other proportions than `size`: True cuts off the ends that do not fit; False scales
+        the image until all of it fits, and fills the rest with `background`.
     channels : 1 or 3, optional
-        1 for grey levels, 3 for red, green and blue. By default as the image has them.
+        1 for grey levels, 3 for red, green and blue. By default as many as the image has.
     background : int or three ints
-        The ground under transparent pixels, and beside images with ``crop=False``.
+        The colour behind transparent pixels, and beside images with ``crop=False``.
     max_pixels : int
         Images of more pixels are refused.
 
@@ -71,9 +72,9 @@ class ImageReader:
 
     Notes
     -----
-    `load_folder` says more of each. A model whose images were made so has the reader in its `statistics`, and does the
-    same with what it is given. ``dataclasses.replace(statistics, reader=ImageReader(size=(32, 32)))`` are statistics
-    that scale images, for a model that was trained with arrays.
+    `load_folder` describes each parameter. A model that was trained with images of a reader has it in its `statistics`,
+    and reads the images that it is given in the same way. A model that was trained with arrays gets a reader by
+    ``model.statistics = dataclasses.replace(model.statistics, reader=ImageReader(size=(32, 32)))``.
     """
 
     size: int | Sequence[int] | None = None

@@ -38,7 +38,7 @@ def load_npz(
     path : path
         A file with the arrays ``train_images`` and ``train_labels``, or ``x_train`` and ``y_train``, and the same with
         ``val``, ``valid`` or ``validation``, and with ``test``, if there are such parts. ``images`` and ``labels``, or
-        ``x`` and ``y``, are the training part. Other arrays are ignored, and so is the case of the names.
+        ``x`` and ``y``, are the training part. Capital letters do not matter, and other arrays are ignored.
     class_names, axes, image_shape
         As of `make_parts`, which is given the arrays.
 

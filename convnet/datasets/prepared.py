@@ -45,8 +45,8 @@ def save_prepared(path: PathLike, data: Mapping[str, npt.NDArray[Any]], statisti
 def load_prepared(path: PathLike) -> tuple[dict[str, npt.NDArray[Any]], Statistics]:
     """Load a pickle file of `save_prepared`.
 
-    The unpickler builds arrays, dictionaries, strings and numbers; a file that asks for anything else is refused
-    before any of its wishes are carried out.
+    The unpickler builds arrays, dictionaries, strings and numbers. A file that asks for anything else is refused, and
+    nothing of it is run.
 
     Parameters
     ----------

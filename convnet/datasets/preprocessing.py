@@ -261,16 +261,16 @@ def preprocess(
     divide_by_std : bool
         Divide by the standard deviation of all training pixels, one number; by 1 where all pixels are equal.
     per_pixel_std : bool
-        Divide by each pixel's own standard deviation instead, where one below 1/255 (a single grey level) counts as
-        1: some pixels hardly ever vary.
+        Divide by each pixel's own standard deviation instead. Some pixels hardly ever vary: a standard deviation below
+        1/255, a single grey level, counts as 1.
     keep_uint8 : bool
-        Split the images and put the channels first, but leave their pixels as they are. They take a quarter of the
-        memory, or none where the channels are first already: 50,000 images of CIFAR take 154 MB instead of 614. A
-        model with these `statistics` prepares them itself, each minibatch when it is used, with the same results:
-        ``model.statistics = statistics``.
+        Split the images and put the channels first, but leave their pixels as they are. 50,000 images of CIFAR then
+        take 154 MB instead of 614, and no further memory if their channels are first already. A model with these
+        `statistics` prepares each minibatch when it is used, with the same results: ``model.statistics = statistics``.
     channels_first : bool, optional
-        True for images (N, C, H, W). By default they are (N, H, W, C); an array that looks like channels first, with at
-        most 4 where the height should be and more than 4 where the channels should be, is an error. False takes it.
+        True for images (N, C, H, W), False for images (N, H, W, C). By default they are (N, H, W, C), but images whose
+        channels seem to come first are an error: at most 4 where the height should be, and more than 4 where the
+        channels should be.
 
     Returns
     -------
@@ -278,8 +278,8 @@ def preprocess(
         ``x_train``, ``x_validation``, ``x_test`` of float32, or of uint8 with `keep_uint8`, (N, C, H, W), and
         ``y_train``, ``y_validation``, ``y_test`` of int64 (N,).
     statistics : Statistics
-        Taken from the training part alone, without the validation images; ``statistics.apply`` takes the same steps
-        with new images.
+        Those of the training part alone, without the validation images. ``statistics.apply`` prepares new images in the
+        same way.
 
     Raises
     ------

@@ -27,18 +27,18 @@ def split(
 ) -> dict[str, ImageData]:
     """Divide images into a training, a validation and a test part, each with the same share of every class.
 
-    The images are shuffled. What belongs to which part depends on the labels, the sizes and the random seed alone.
+    The images are shuffled. Which images are in which part depends on the labels, the sizes and the random seed alone.
 
     Parameters
     ----------
     images : ImageData, or array_like of uint8, shape (N, H, W) or (N, H, W, C)
-        An `ImageData` holds labels, class names and reader, too, which are then not given.
+        An `ImageData` brings labels, class names and reader with it; leave these out then.
     labels : array_like, shape (N,)
         Of any kind that `make_parts` takes.
     class_names : sequence of str, optional
         As of `make_parts`.
     reader : ImageReader, optional
-        That of each part.
+        The `reader` of each part.
     validation, test : float or int
         How large these parts are: a fraction of the images as a float in [0, 1), or a number of images as an int. A
         part of 0 is left out; any other has at least one image. The rest is the training part.
@@ -60,13 +60,13 @@ def split(
     Warns
     -----
     ConvnetWarning
-        If a part has no image of a class, which happens to classes of few images. The message names them.
+        If a part has no image of a class, which may happen if the class has few images. The message names the classes.
 
     Notes
     -----
-    A part of n out of N images gets ``n * count / N`` of the ``count`` images of a class, rounded down, and one more
-    where the remainder is largest until there are n (the method of T. Hare, 1857). The test part is drawn first, the
-    validation part from the rest.
+    The number of images of each class in a part is found by the method of T. Hare, 1857. If the part has n of N images,
+    a class of ``count`` images gets ``n * count / N`` of them, rounded down. The classes with the largest remainders
+    get one more each, until there are n. The test part is drawn first, the validation part from the rest.
 
     Examples
     --------

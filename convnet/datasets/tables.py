@@ -68,8 +68,8 @@ def load_csv(
     class_names, axes, image_shape
         As of `make_parts`, but that images are grey and square by default: 784 pixels are 28x28.
     header : bool, optional
-        Whether the first line has the columns' names. By default it has if it holds other things than numbers, apart
-        from the label.
+        Whether the first line has the columns' names. By default it has, if anything in it but the label is
+        no number.
     delimiter : str
         What stands between the columns, such as ``";"``, or a tab.
 
@@ -83,8 +83,8 @@ def load_csv(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a cell is no pixel, a line has another number of columns, or the column of labels or the shape of the images
-        cannot be told. The message names file, line and column.
+        If a cell is no pixel, a line has another number of columns, or it is not clear which column has the labels or
+        what shape the images have. The message names file, line and column.
 
     Notes
     -----

@@ -12,7 +12,7 @@ from convnet.training.metrics import calibration_error
 
 __all__ = ["BestBy", "as_best_by", "called", "outputs_for", "value_of"]
 
-# A name, or a function of the labels and of what the model says.
+# A name, or a function of the labels and of the model's predictions, scores or probabilities.
 BestBy = str | Callable[..., float]
 NAMES = ("accuracy", "loss")
 PREDICTIONS, SCORES, PROBABILITIES = "predictions", "scores", "probabilities"
@@ -39,7 +39,7 @@ def as_best_by(best_by: BestBy) -> BestBy:
 
 
 def called(best_by: BestBy) -> str:
-    """Return what texts call it, such as ``"validation loss"`` or ``"balanced_accuracy"``."""
+    """Return the name of a `best_by` in messages, such as ``"validation loss"`` or ``"balanced_accuracy"``."""
     if isinstance(best_by, str):
         return f"validation {best_by}"
     function = best_by.func if isinstance(best_by, partial) else best_by
@@ -47,9 +47,9 @@ def called(best_by: BestBy) -> str:
 
 
 def outputs_for(function: Callable[..., float]) -> str:
-    """Return what a function takes as its second argument, by that argument's name.
+    """Return what a function is given as its second argument.
 
-    ``"scores"`` or ``"probabilities"`` if it is called so, otherwise ``"predictions"``.
+    ``"scores"`` or ``"probabilities"`` if the argument has that name, otherwise ``"predictions"``.
     """
     try:
         names = list(inspect.signature(function).parameters)[1:2]
@@ -59,7 +59,7 @@ def outputs_for(function: Callable[..., float]) -> str:
 
 
 def value_of(function: Callable[..., float], labels: npt.NDArray[Any], outputs: npt.NDArray[Any]) -> float:
-    """Return what a function says of labels and of what the model says, after checking that it is one number."""
+    """Return a function's value for labels and outputs of the model, after checking that it is one number."""
     value: Any = function(labels, outputs)
     array = np.asarray(value)
     if array.ndim or array.dtype.kind not in "biuf":

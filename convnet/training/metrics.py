@@ -1,7 +1,7 @@
-"""Measures of predictions beside the accuracy, as functions of the right labels and of what a model says.
+"""Measures of predictions beside the accuracy: functions of the right labels and of a model's predictions.
 
-``n[i, j]`` is the number of examples of class i that were predicted as class j: the confusion matrix. What a measure of
-a class divides by may be 0; it is NaN then, because no number would be true.
+The confusion matrix ``n[i, j]`` is the number of examples of class i that were predicted as class j. Where a measure of
+a class would divide by 0, it is NaN.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 def confusion_matrix(
     labels: npt.ArrayLike, predictions: npt.ArrayLike, num_classes: int | None = None
 ) -> npt.NDArray[np.int64]:
-    """Count how many examples of each class were predicted as which.
+    """Count for each class how many of its examples were predicted as each class.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def f1_score(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_classes: int
 def balanced_accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
     """Return the mean of the recall over the classes that have examples.
 
-    A model that always says the most frequent of K classes reaches 1 / K, however frequent that class is.
+    A model that always predicts the most frequent of K classes gets 1 / K, however frequent that class is.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ def balanced_accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> floa
 def top_k_accuracy(labels: npt.ArrayLike, scores: npt.ArrayLike, k: int = 5) -> float:
     """Return the fraction of examples whose class is among the k classes with the highest scores.
 
-    Of equal scores that of the lower class counts as the higher one, as in `Sequential.predict`; with k = 1 this is the
-    accuracy.
+    Of equal scores the one of the class with the lower number counts as the higher, as in `Sequential.predict`. With
+    k = 1 this is the accuracy.
 
     Parameters
     ----------
@@ -182,9 +182,9 @@ def top_k_accuracy(labels: npt.ArrayLike, scores: npt.ArrayLike, k: int = 5) -> 
 def calibration_error(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = 15) -> float:
     """Return the expected calibration error: how far the model's confidence is from its accuracy.
 
-    The confidence of an example is its highest probability. Examples of a confidence in ``(b / B, (b + 1) / B]`` are in
-    bin b of B. The error is ``sum over bins of size / N * abs(accuracy - mean confidence)``: 0 if of the examples that
-    the model is sure of to 80 % four in five are right, and so on.
+    The confidence of an example is its highest probability. Bin b of B holds the examples whose confidence lies in
+    ``(b / B, (b + 1) / B]``. The error is ``sum over bins of size / N * abs(accuracy - mean confidence)``. It is 0 if
+    four in five of the examples with a confidence of 80 % are right, and so on.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def calibration_error(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins:
         )
     confidence = values.max(axis=1)
     is_right = values.argmax(axis=1) == right
-    # Of each bin the sum of the differences; its size cancels out.
+    # The sum of the differences in each bin: the bin's size cancels out.
     _, bin_of = np.unique(np.ceil(confidence * number), return_inverse=True)
     gaps = np.bincount(bin_of.reshape(-1), is_right - confidence)
     return float(np.abs(gaps).sum() / len(right))
@@ -247,7 +247,7 @@ def as_answers(
     """Return right and predicted classes, `count` each, after checking them."""
     for name, value in (("labels", labels), ("predictions", predictions)):
         array = as_array(value, f"{what}: {name}")
-        if array.dtype.kind in "UST":  # numbered each on its own, they could get different numbers
+        if array.dtype.kind in "UST":  # if each were numbered on its own, a word could get two numbers
             raise TypeError(
                 f"{what}: {name}: expected integer labels, got dtype {array.dtype}; names.index(word) is the number of "
                 "a word in a list of class names"

@@ -75,31 +75,32 @@ class Callback:
 class Solver(Progress, Named):
     """Train a model, and predict with it.
 
-    An epoch goes through the training set once, in a new random order, ``ceil(N / batch_size)`` minibatches without
-    replacement, the last one the shorter rest. When `train` begins and after every epoch the accuracy is checked; the
-    model of the best check, its parameters and its state, is kept, and by default restored when training ends. The
-    best check is the one with the highest validation accuracy, or what `best_by` says; of equal ones that with the
-    lowest validation loss, and of equal losses the last. What the labels and the accuracy are, the model's loss says;
-    see `takes_labels`.
+    An epoch goes through the training set once, in a new random order: ``ceil(N / batch_size)`` minibatches without
+    replacement, of which the last may be smaller. The accuracy is checked when `train` begins and after every epoch.
+    The parameters and the state of the model at the best check are kept, and by default restored when training ends.
+    The best check is the one with the highest validation accuracy; `best_by` chooses otherwise. Of equal checks the one
+    with the lowest validation loss is the best, and of equal losses the last one. The model's loss determines what the
+    labels and the accuracy are; see `takes_labels`.
 
     Parameters
     ----------
     model : Sequential
         Trained in place.
     data : mapping of str to ndarray
-        ``x_train``, ``y_train``, ``x_validation``, ``y_validation`` as `preprocess` returns them; other keys are
-        ignored, but for ``weights_train`` (N,): weights of the training examples, which go to the loss as
-        ``weights=``. Each minibatch's loss is divided by the sum of its own; accuracies do not count them. Inputs may
-        be raw images, uint8 of shape (N, C, H, W), in memory or mapped from a file: ``model.statistics`` then prepare
-        each minibatch when it is used, with the results of images that were prepared before. There may be no validation
-        part, or one of no examples: the training accuracy alone is then checked, there is no best check, and the model
-        ends with the last parameters.
+        ``x_train``, ``y_train``, ``x_validation``, ``y_validation`` as `preprocess` returns them. ``weights_train``
+        (N,), if there are such, are weights of the training examples. They go to the loss as ``weights=``, which
+        divides a minibatch's loss by the sum of its weights; accuracies do not use them. Other keys are ignored.
+        Inputs may be raw images, uint8 of shape (N, C, H, W), in memory or mapped from a file: ``model.statistics``
+        then prepare each minibatch when it is used. The results are those of images that were prepared before.
+        Without a validation part, or with an empty one, only the training accuracy is checked. There is no best check
+        then, and the model ends with the last parameters.
     optimizer : Optimizer
         The update rule, used by this Solver alone and without the state of earlier training. To continue from a saved
         optimizer state, create the Solver first, then call ``optimizer.load_state``.
     schedule : callable, optional
-        ``schedule(epoch) -> factor`` on the learning rate, called with the fractional epoch before each minibatch, and
-        if it takes ``accuracies=``, as `PlateauDecay` does, with `validation_accuracy_history` too.
+        ``schedule(epoch) -> factor``, by which the learning rate is multiplied. It is called before each minibatch,
+        with the fractional epoch. If it takes ``accuracies=``, as `PlateauDecay` does, it gets
+        `validation_accuracy_history`, too.
     batch_size : int
         Examples of a minibatch.
     epochs : int
@@ -113,30 +114,30 @@ class Solver(Progress, Named):
         ``augmentation(x, rng) -> x`` for the prepared inputs of each minibatch, such as an `Augmentation`, or `Mixup`,
         which mixes labels too. An `Augmentation` takes raw images as they are, and prepares them itself.
     best_by : {"accuracy", "loss"} or callable
-        What decides which accuracy check is the best: the validation accuracy; the validation loss, of which the lowest
-        is the best; or a function, ``best_by(labels, predictions) -> float`` of the validation part, such as
-        `balanced_accuracy`. If its second argument is called ``scores`` or ``probabilities``, as that of
-        `top_k_accuracy`, it gets these (N, K). The highest value is the best, so that an error has to be given with a
-        minus; NaN is the worst.
+        What decides which accuracy check is the best: the highest validation accuracy; the lowest validation loss; or
+        the highest value of a function, ``best_by(labels, predictions) -> float`` of the validation part, such as
+        `balanced_accuracy`. If the second argument is called ``scores`` or ``probabilities``, as that of
+        `top_k_accuracy`, the function gets these, (N, K). Of a measure that is the better the lower, give the negative.
+        NaN is the worst value.
     restore_best : bool
         If True, the model ends with the parameters of the best accuracy check; otherwise with the last ones.
         Choose False with a schedule that lowers the learning rate to 0, such as `CosineDecay` or `OneCycle`: the last
         ones are then usually better, and the best of many accuracies is partly luck. Keep True with a constant
         learning rate, with `EarlyStopping`, and where a training may get worse at the end.
     average : float, optional
-        In (0, 1), such as 0.999. The accuracy checks, what is kept as the best, and what the model ends with are then
-        of an exponential moving average of its parameters and its state: of about the last ``1 / (1 - average)``
-        iterations, and at first of the last tenth of them. The initial parameters have no part in it. While the
-        training runs, for callbacks and after an error or an interrupt, the model has the parameters that are trained.
-        How it is computed says `convnet.training.averaging.share_of`.
+        The decay, in (0, 1) and such as 0.999, of an exponential moving average of the parameters and the state. The
+        accuracy checks use the average, it is kept as the best, and the model ends with it. It is the mean of about the
+        last ``1 / (1 - average)`` iterations, and at first of the last tenth of them; the initial parameters have no
+        part in it. While the training runs, and after an error or an interrupt, the model has the parameters that are
+        trained. `convnet.training.averaging.share_of` has the formula.
     num_train_check : int or None
-        How many training examples, drawn once, the training accuracy is checked on; None for all of them.
+        The number of training examples, drawn once, on which the training accuracy is checked; None for all of them.
 
     Attributes
     ----------
     state : TrainingState
-        How far the training has come: counters, histories, random generators, copies of the model. What is in it can
-        be read from the Solver, too: ``solver.iteration``.
+        How far the training has come: counters, histories, random generators, copies of the model. The Solver has
+        most of it as attributes of its own, such as ``solver.iteration``.
     has_validation : bool
         Whether the data have a validation part.
     iteration, epoch : int
@@ -146,12 +147,12 @@ class Solver(Progress, Named):
     loss_history : list of float
         The loss of every iteration.
     train_accuracy_history, validation_accuracy_history : list of float
-        As fractions: when `train` began, and after every epoch of it. With labels of another kind than one class an
-        example, what `Labels.accuracy` of that kind says.
+        As fractions, one of each check: when `train` began, and after every epoch. With labels of another kind than one
+        class an example it is what `Labels.accuracy` of that kind returns.
     validation_loss_history : list of float
-        At the same times, the loss function's mean over the validation examples, without L2.
+        The mean loss of the validation examples at each check, without L2.
     best_by_history : list of float
-        At the same times, what `best_by` says: one of the last two lists, or the function's values.
+        What `best_by` chooses by, at each check: one of the last two lists, or the function's values.
     is_between_iterations : bool
         False while a step runs, and after a step that failed, until `reset` or `resume`. A checkpoint can be written
         only while it is True.
@@ -165,16 +166,17 @@ class Solver(Progress, Named):
     Raises
     ------
     ValueError
-        If a data array is missing or empty, shapes, labels or weights do not fit the model, there are raw images and
-        ``model.statistics`` do not prepare them, the loss takes no weights where there are some, a number is out of
-        range, the optimizer has a state, or there is no validation part for the schedule or for `best_by`.
+        If a data array is missing or empty; if shapes, labels or weights do not fit the model; if there are raw images
+        and no ``model.statistics``; if there are weights and the loss takes none; if a number is out of range; if the
+        optimizer has a state; or if the schedule or `best_by` needs a validation part and there is none.
     TypeError
         If an argument is of the wrong type.
 
     Warns
     -----
     ConvnetWarning
-        If a part has no example of a class, inputs seem not to be prepared, or the two parts in different ways.
+        If a part has no example of a class, inputs seem not to be prepared, or the two parts seem to be prepared in
+        different ways.
     """
 
     _arguments_elsewhere = NOT_HERE
@@ -266,27 +268,27 @@ class Solver(Progress, Named):
     # ------------------------------------------------------------------------------------------ training
 
     def train(self) -> None:
-        """Train up to `epochs` epochs, from where the Solver stands, and restore the best parameters if so wished.
+        """Train until `epochs` epochs are done, and restore the best parameters if `restore_best` is True.
 
-        Called again after it finished, it does nothing, unless `epochs` was raised or `reset` called. After an
-        interrupt or `stop`, it continues from the last iteration. If the best parameters had been restored, it first
-        puts the last ones back.
+        The training goes on from the last iteration, as after an interrupt or `stop`. If the best parameters were
+        restored, the last ones are put back first. When all epochs are done, another call does nothing until `epochs`
+        is raised or `reset` called.
 
         Raises
         ------
         FloatingPointError
-            If the loss or a parameter is not finite any more. The model then has the parameters of the last accuracy
-            check at which all was finite, at worst the initial ones.
+            If the loss or a parameter is no longer finite. The model then has the parameters of the last accuracy check
+            at which all was finite; these may be the initial ones.
         ValueError
             If an array of the model has another name, shape or dtype than when the Solver was made.
 
         Warns
         -----
         UserWarning
-            Once after a step that failed: what follows is not what an undisturbed training does.
+            Once after a step that failed: the training goes on, but not with the bits of an undisturbed one.
         ConvnetWarning
-            Once each, if the loss grows far above that of the untrained model, or the training ends with a model that
-            predicts one class alone, with layers whose units are dead, or with the initial parameters as the best ones.
+            Once each: if the loss grows far above that of the untrained model, if the model predicts one class alone at
+            the end, if the units of a layer are dead, or if the initial parameters are the best ones.
         """
         self.state.check(self.model)
         self.state.warn_if_broken()
@@ -379,10 +381,10 @@ class Solver(Progress, Named):
         return loss
 
     def _check_if_due(self) -> bool:
-        """At the start and after an epoch, once: append the accuracies, and keep the parameters if they are the best.
+        """Check the accuracies if that is due, once at the start and after each epoch, and return whether it was due.
 
-        Return whether it was due. A check that was interrupted is due still. After calls of `step` the start may lie
-        within an epoch.
+        The accuracies are appended to the histories, and the parameters are kept if they are the best. A check that was
+        interrupted is still due. After calls of `step` the start may lie within an epoch.
         """
         checked = self.state.checked_iteration
         if checked == self.iteration or (checked >= 0 and self.iteration % self.iterations_per_epoch):
@@ -426,9 +428,10 @@ class Solver(Progress, Named):
         )
 
     def _call(self, event: str, first: BaseException | None = None) -> None:
-        """Tell every callback, and raise the first of their errors after that: none misses what another one saw.
+        """Tell every callback of an event, and only then raise the first of their errors.
 
-        Further errors become notes of it. With a `first` error from before, which the caller raises, all do.
+        Further errors become notes of the first one. With a `first` error from before, which the caller raises, all of
+        them become notes.
         """
         errors = [] if first is None else [first]
         for callback in self.callbacks:
@@ -524,23 +527,23 @@ class Solver(Progress, Named):
         x : array_like, shape (N, ...)
             Prepared inputs, N at least 1.
         labels : array_like of int, shape (N,)
-            Or what else the model's loss takes.
+            Or labels of another kind, if the model's loss takes these.
         num_samples : int, optional
-            Check on a random sample of this many examples; the same one each time, by the Solver's random seed. All
-            by default, and where there are no more.
+            Check on a random sample of this many examples, drawn with the Solver's random seed and the same each time.
+            By default, and if there are not so many, all are taken.
         batch_size : int
             Examples that are predicted at a time.
 
         Returns
         -------
         float
-            In [0, 1], or what `Labels.accuracy` says of labels of another kind.
+            In [0, 1], or what `Labels.accuracy` returns for labels of another kind.
 
         Raises
         ------
         ValueError
-            If N is 0, shapes do not fit together, a label lies outside [0, K), or a score is NaN: none is the highest
-            then.
+            If N is 0, shapes do not fit together, a label lies outside [0, K), or a score is NaN, so that none is the
+            highest.
         """
         x = as_array(x, "check_accuracy: x")
         if not x.ndim:

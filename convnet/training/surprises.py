@@ -1,7 +1,7 @@
-"""What a Solver warns of: what is allowed, but would surprise whoever trains.
+"""What a Solver warns of: what is allowed, but would surprise its user.
 
-The data are looked at when a Solver is made, the loss after every epoch, and the model when the training ends. Each
-warning is given once a Solver. Nothing is changed, and no random numbers are drawn.
+A Solver looks at the data when it is made, at the loss after every epoch, and at the model when the training ends. It
+gives each warning once. Nothing is changed, and no random numbers are drawn.
 """
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
@@ -26,18 +26,18 @@ __all__ = ["Surprises"]
 
 Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
-# Values and examples that are looked at to tell how inputs are prepared.
+# How many values and examples are looked at to see how inputs are prepared.
 MAX_VALUES, MAX_EXAMPLES = 1_000_000, 1000
-# Beyond these a mean or a standard deviation is far from 0 and 1. Images in -1..1 or of one colour, and pixels in 0..1
-# minus their mean, are within.
+# A mean or a standard deviation above LARGE, or a standard deviation below SMALL, is unusual. Images in -1..1 or of one
+# colour, and pixels in 0..1 minus their mean, lie between.
 LARGE, SMALL = 10.0, 0.01
-# A loss has diverged if it is so many times that of the untrained model, and that of scores of 0.
+# A loss has diverged if it is this many times the loss of the untrained model, and also of a model whose scores are 0.
 DIVERGED = 10.0
-# Losses of the last iterations whose median is compared: single ones may be far above the rest.
+# The median of the losses of this many last iterations is compared: a single loss may be far above the rest.
 RECENT = 50
-# Examples on which a layer's units are looked at, and the share of constant units that is worth a warning.
+# A layer's units are looked at on this many examples. A warning is given if this share of the units is constant.
 EXAMPLES_OF_UNITS, CONSTANT_UNITS = 50, 0.9
-# Fewer validation examples may be alike, and predicted alike, by chance; and fewer losses may be high for a moment.
+# Fewer validation examples may be predicted alike by chance, and fewer losses may be high for a moment.
 FEWEST = 20
 # Classes that a message names.
 NAMED = 5
@@ -112,7 +112,7 @@ class Surprises:
         if not 0 < DIVERGED * first < recent:
             return
         labels = data["train"][1][:RECENT]
-        # That of a model that was trained before is small at first, and may grow by a lot.
+        # The first loss of a model that was trained before is small, and may grow by a large factor without harm.
         if DIVERGED * model.loss_function(np.zeros((len(labels), model.num_classes)), labels)[0] < recent:
             self._warn(
                 "loss",
@@ -131,7 +131,7 @@ class Surprises:
         is_constant: bool,
         restores: bool,
     ) -> None:
-        """Warn, when a training ends, of a model that learnt nothing.
+        """Warn of a model that has learnt nothing when a training ends.
 
         Parameters
         ----------
@@ -245,7 +245,7 @@ def _differ(first: _Values, second: _Values) -> bool:
 
 
 def _constant_units(model: Sequential, x: npt.NDArray[Any]) -> Iterator[tuple[str, int, int]]:
-    """Yield, for each activation function, its name, its constant units and all its units; a unit may be a channel."""
+    """Yield for each activation its name, how many of its units (or channels) are constant, and how many it has."""
     with np.errstate(all="ignore"):
         yield from _constant_in(model.layers, "", _prepared(model, _spread_out(x, EXAMPLES_OF_UNITS)))
 
