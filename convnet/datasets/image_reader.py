@@ -406,6 +406,8 @@ def _picture_of(array: npt.NDArray[Any], name: str) -> "Image.Image":
 
 def remedy_for_levels(array: npt.NDArray[Any], name: str) -> str:
     """Say how pixels of another dtype become bytes, by their values; "" where nobody knows."""
+    if array.dtype.kind == "b":
+        return f"; truth values become bytes by {name} * numpy.uint8(255)"
     if array.dtype.kind not in "iuf" or not array.size:
         return ""
     low, high = array.min(), array.max()

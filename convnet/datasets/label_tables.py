@@ -104,6 +104,8 @@ def _error_of(missing: list[Row], count: int, what: str, root: Path, known: Iter
     end = os.sep + name
     deeper = [image for image in known if image.endswith(end) or os.path.splitext(image)[0].endswith(end)]
     remedy = f"; give the folder {root / deeper[0][: deeper[0].rindex(end)]}" if deeper else ""
+    if os.path.normpath(name).startswith(root.name + os.sep):
+        remedy = f"; give the folder {root.parent}, for the table begins its names with {root.name}"
     more = f"; {len(missing):,} files of {count:,} are missing" if len(missing) > 1 else ""
     return FileNotFoundError(f"{what}: expected image files in {root}, got none for {name!r:.60}{where}{more}{remedy}")
 

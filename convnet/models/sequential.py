@@ -582,7 +582,7 @@ class Sequential(Named):
 
         Parameters
         ----------
-        images : path, bytes, file, PIL.Image.Image or array_like, or a list or an iterator of these
+        images : path, bytes, file, PIL.Image.Image or array_like, a list or an iterator of these, or ImageData
             As `Statistics.apply` takes them: with a model whose training images came from `load_folder`, of any size.
         flips : bool
             As for `scores`.

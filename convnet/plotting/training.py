@@ -86,9 +86,8 @@ def plot_training(solver: Solver) -> "Figure":
         margin = 0.1 * (100 - lowest) + 0.01
         below.set_ylim(lowest - margin, 100 + margin)
     else:
-        below.set_ylim(
-            1.02 * min(0.0, lowest, *(percent[0] for percent in curves.values())), 102
-        )  # that of a regression may be below 0
+        lowest = min(0.0, lowest, *(percent[0] for percent in curves.values()))  # that of a regression may be below 0
+        below.set_ylim(1.02 * lowest, 102)
     below.set(title=title, xlabel="epoch", ylabel="accuracy (%)")
     below.xaxis.get_major_locator().set_params(integer=True)
     below.legend(loc="best")

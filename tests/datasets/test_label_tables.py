@@ -208,6 +208,15 @@ def test_a_table_in_the_folder_is_named_by_its_path(tmp_path):
     assert load_folder(folder, labels=table)["train"].class_names == ("cat", "dog")
 
 
+def test_names_that_begin_with_the_folder_are_told(tmp_path):
+    folder = write_images(tmp_path / "train", ["a.png", "b.png"])
+    table = write_table(tmp_path / "labels.csv", [["train/a.png", "cat"], ["train/b.png", "dog"]])
+    remedy = f"give the folder {tmp_path}, for the table begins its names with train"
+    with pytest.raises(FileNotFoundError, match=re.escape(remedy)):
+        load_folder(folder, labels=table)
+    assert load_folder(tmp_path, labels=table)["train"].class_names == ("cat", "dog")
+
+
 def test_two_files_for_one_name_are_named(tmp_path):
     folder = write_images(tmp_path / "images", ["a.png", "a.bmp"])
     with pytest.raises(ValueError, match=r"labels: expected one file for 'a', got a\.bmp, a\.png"):

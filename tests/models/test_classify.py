@@ -159,6 +159,7 @@ def test_without_a_reader_images_have_to_fit(tmp_path, rng):
     [
         (b"no image", ValueError, "image 0: expected an image file, got one of no format"),
         (io.StringIO("text"), TypeError, r'expected a file opened for bytes, open\(path, "rb"\), got one opened for t'),
+        (np.zeros((2, 4, 4), bool), TypeError, r"truth values become bytes by images \* numpy.uint8\(255\)"),
         ([np.zeros((3, 9, 8), np.uint8)], ValueError, r"got shape \(3, 9, 8\); image.transpose\(1, 2, 0\) puts"),
         (np.full((4, 4), 200.0), TypeError, r"levels from 0 to 255 become bytes by image.round\(\).astype\(numpy"),
         (
