@@ -241,7 +241,8 @@ def as_classes(
     labels: Mapping[str, npt.ArrayLike], class_names: Sequence[str] | None, what: str
 ) -> tuple[dict[str, Labels], tuple[str, ...]]:
     """Return labels of any kind as classes 0..K-1 for each part, and the K names; see `make_parts`."""
-    found = {name: _one_axis(value, f"{what}: labels of {name}") for name, value in labels.items()}
+    place = {name: f"{what}: labels of {name}" if len(labels) > 1 else f"{what}: labels" for name in labels}
+    found = {name: _one_axis(value, place[name]) for name, value in labels.items()}
     kinds = {(_kind(array), width) for array, width in found.values() if array.size}
     if len(kinds) > 1:
         described = " and ".join(sorted(kind if width is None else f"one-hot of {width}" for kind, width in kinds))
@@ -260,7 +261,7 @@ def as_classes(
             raise ValueError(f"{what}: expected labels of at most {MOST_CLASSES:,} classes, got {len(values):,}")
         names = tuple(str(value) for value in values)
     classes = {value: label for label, value in enumerate(values)}
-    return {name: _mapped(array, classes, f"{what}: labels of {name}") for name, (array, _) in found.items()}, names
+    return {name: _mapped(array, classes, place[name]) for name, (array, _) in found.items()}, names
 
 
 def _kind(array: npt.NDArray[Any]) -> str:

@@ -90,14 +90,18 @@ class Statistics:
         TypeError
             If it is no image, or an array is not uint8.
         ValueError
-            If sizes are not those of the training images, and there is no reader; or a file is broken. The message
-            names it.
+            If sizes are not those of the training images, and there is no reader; if an `ImageData` was read in another
+            way than the training images; or if a file is broken. The message names it.
         OSError
             If a file cannot be read.
         ImportError
             If Pillow is needed and not installed (``pip install "convnet-cpu[images]"``).
         """
-        images = images.images if isinstance(images, ImageData) else images
+        if isinstance(images, ImageData):
+            own, other = self.reader, images.reader
+            if own is not None and other is not None and own.to_dict() != other.to_dict():
+                raise ValueError(f"expected images that were read as those of training, by {own}, got some by {other}")
+            images = images.images
         batch = as_batch(images, self.image_shape, self.reader)
         planes = _channels_first(images if batch is None else batch, "images", False)
         if planes.shape[1:] != self.image_shape:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import convnet
-from convnet import ConvNet1, ImageReader, Statistics, load_folder, preprocess_parts, split
+from convnet import ConvNet1, ImageData, ImageReader, Statistics, load_folder, preprocess_parts, split
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -235,6 +235,17 @@ def test_an_image_data_is_its_images(rng):
     names, probabilities = model.classify(parts["validation"])
     np.testing.assert_array_equal(probabilities, model.probabilities(data["x_validation"]))
     assert names == [str(label) for label in probabilities.argmax(axis=1)]
+
+
+def test_an_image_data_that_was_read_in_another_way_is_refused(rng):
+    images, reader = rng.integers(0, 256, (6, 6, 8, 3), np.uint8), ImageReader(size=(6, 8))
+    data = ImageData(images, np.zeros(6, np.int64), ("a",), reader)
+    _, statistics = preprocess_parts({"train": data})
+    same = data._replace(reader=replace(reader, channels=3))  # which is what the model needs anyway
+    np.testing.assert_array_equal(statistics.apply(same), statistics.apply(images))
+    for changes in ({"crop": False}, {"background": 0}, {"size": (12, 16)}):
+        with pytest.raises(ValueError, match=r"read as those of training, by ImageReader\(.*, got some by ImageReader"):
+            statistics.apply(data._replace(reader=replace(reader, **changes)))
 
 
 def test_names_are_those_of_the_model(rng):
