@@ -148,7 +148,7 @@ class Surprises:
             Whether the model gets the best parameters.
         """
         part = "validation" if "validation" in data else "training"
-        x, labels = data["validation" if part == "validation" else "train"]
+        x, labels = data.get("validation", data["train"])
         remedy = (
             f"; try a smaller learning rate than {rate:g}, or one that grows at first, such as that of OneCycle, and "
             "look at how the inputs are prepared"
