@@ -29,7 +29,7 @@ def test_a_model_that_reads_little_offers_samples_of_all_classes(tmp_path, mnist
     model = Sequential([Affine(784, 10, rng=np.random.default_rng(0))], (1, 28, 28))
     model.params["affine1.weight"][:] = 0
     model.params["affine1.bias"][4] = 1
-    model.statistics = convnet.preprocess(*mnist, num_test=1)[1]
+    model.statistics = convnet.preprocess(*mnist, num_test=100)[1]
     webpage.export(model, tmp_path / "page.html", samples=(mnist[2][:200], mnist[3][:200]))
     content = content_of(tmp_path / "page.html")
     offered = [(sample["name"], sample["misread"]) for sample in content["samples"]]
@@ -217,7 +217,7 @@ def test_a_loss_that_cannot_be_copied_is_not_needed(tmp_path, rng):
 
 def test_refuses_statistics_of_another_size(tmp_path, mnist):
     model = small()
-    vars(model)["statistics"] = convnet.preprocess(*mnist, num_test=1)[1]  # past the check
+    vars(model)["statistics"] = convnet.preprocess(*mnist, num_test=100)[1]  # past the check
     with pytest.raises(ValueError, match=r"statistics of images of shape \(1, 8, 8\)"):
         webpage.export(model, tmp_path / "page.html")
 

@@ -216,7 +216,7 @@ def test_colours_other_channels_and_other_sizes(open_page, tmp_path, rng):
 
 def test_a_page_without_samples_draws_and_complains_of_nothing(open_page, tmp_path, mnist, rng):
     model = Sequential([Affine(784, 100, rng=rng)], (1, 28, 28))
-    model.statistics = convnet.preprocess(*mnist, num_test=1)[1]
+    model.statistics = convnet.preprocess(*mnist, num_test=100)[1]
     webpage.export(model, tmp_path / "page.html")
     page = open_page(tmp_path / "page.html")
     draw(page, 7)
