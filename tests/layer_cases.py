@@ -248,7 +248,8 @@ CASES = [
     convolution(
         "conv of groups, dilated", (8, 9, 8), 8, (2, 3), stride=(2, 3), padding=(1, 2), dilation=(3, 2), groups=2
     ),
-    convolution("depthwise conv", (9, 7, 5), 18, 3, stride=2, padding=1, groups=9, bias=False),
+    convolution("depthwise conv", (9, 7, 5), 9, 3, stride=2, padding=1, groups=9, bias=False),
+    convolution("depthwise conv of two filters a channel", (9, 7, 5), 18, 3, stride=2, padding=1, groups=9),
     convolution("dilated conv", (8, 9, 8), 9, 3, padding=2, dilation=2),
     affine("affine", IMAGE, 4),
     affine("affine of vectors", (13,), 33),

@@ -29,11 +29,13 @@ CASES = {
     "depthwise": ((2, 5, 6, 7), 5, 5, (3, 3), (1, 1), (1, 1), (1, 1)),
     "depthwise without padding": ((2, 3, 5, 6), 3, 3, (2, 3), (1, 1), (0, 0), (1, 1)),
     "depthwise, two filters a channel": ((2, 3, 8, 9), 6, 3, (3, 3), (2, 2), (1, 1), (1, 1)),
-    "depthwise, dilated": ((2, 2, 9, 10), 4, 2, (3, 2), (1, 3), (2, 1), (2, 4)),
-    "depthwise 1x1": ((2, 4, 3, 3), 8, 4, (1, 1), (1, 1), (0, 0), (1, 1)),
+    "two filters a channel, dilated": ((2, 2, 9, 10), 4, 2, (3, 2), (1, 3), (2, 1), (2, 4)),
+    "depthwise 1x1": ((2, 4, 3, 3), 4, 4, (1, 1), (1, 1), (0, 0), (1, 1)),
     "depthwise of the image's size": ((2, 3, 4, 5), 3, 3, (4, 5), (1, 1), (0, 0), (1, 1)),
     "depthwise of more taps than fit": ((1, 2, 9, 9), 2, 2, (9, 8), (1, 1), (1, 0), (1, 1)),
     "depthwise, wide": ((2, 37, 7, 6), 37, 37, (3, 3), (2, 1), (1, 1), (1, 2)),
+    "depthwise, dilated": ((2, 6, 12, 10), 6, 6, (3, 2), (1, 1), (2, 1), (2, 4)),
+    "dilated, with more padding than the kernel": ((2, 9, 4, 5), 17, 1, (2, 2), (1, 1), (3, 4), (2, 3)),
     "depthwise of no images": ((0, 3, 5, 5), 3, 3, (3, 3), (1, 1), (1, 1), (1, 1)),
 }
 
@@ -120,6 +122,55 @@ def test_the_algorithm_is_chosen_by_the_shape_of_a_group(instruction_set):
     assert (instruction_set == "none") == (set(geometry.algorithms(n)) == {"im2col"})
 
 
+# A row of two groups whose phases are so many that the algorithm depends on how many images there are.
+PACKED = CASES | {"dilated groups of one image": ((1, 256, 8, 8), 256, 2, (3, 3), (1, 1), (2, 2), (2, 2))}
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("case", PACKED.values(), ids=PACKED)
+def test_a_packed_weight_gives_the_same_bits(rng, case):
+    (n, *image), filters, groups, kernel, stride, padding, dilation = case
+    geometry = _kernels.Convolution(
+        True,
+        *(*image, filters, *kernel, *stride, *padding),
+        dilation_h=dilation[0],
+        dilation_w=dilation[1],
+        groups=groups,
+    )
+    if geometry.packed_size(n) == 0 or n == 0:
+        assert n == 0 or geometry.algorithms(n)[0] == "im2col"
+        return
+    x, bias = (rng.standard_normal(shape, np.float32) for shape in ((n, *image), filters))
+    weight = at_the_end_of_memory(rng.standard_normal((filters, image[0] // groups, *kernel), np.float32))
+    memory = scratch(geometry.forward_scratch(n, 2))
+    packed = at_the_end_of_memory(np.zeros(geometry.packed_size(n), np.uint8))
+    _kernels.conv2d_pack(geometry, n, weight, packed, memory, 2)
+    found = [np.full((n, filters, geometry.out_h, geometry.out_w), np.nan, np.float32) for _ in range(2)]
+    for y, given in zip(found, (None, packed), strict=True):
+        _kernels.conv2d_forward(geometry, x, weight, bias, y, memory, 2, None, given)
+    assert found[0].tobytes() == found[1].tobytes()
+
+
+def test_predictions_of_wide_depthwise_layers_are_the_same_each_time(rng):
+    layers = [Conv2D(512, 512, 3, padding=1, groups=512, rng=rng) for _ in range(2)]
+    model, x = Sequential([*layers, GlobalAveragePool()], (512, 5, 4)), rng.standard_normal((2, 512, 5, 4), np.float32)
+    expected = x.astype(float)
+    for layer in layers:
+        weight, bias = (param.astype(float) for param in layer.params.values())
+        expected = functional.conv2d_forward(expected, weight, bias, padding=1, groups=512)
+    for _ in range(3):
+        np.testing.assert_allclose(model.scores(x), expected.mean(axis=(2, 3)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("instruction_set")
+def test_infinite_pixels_of_dilated_convolutions_reach_what_they_meet_alone():
+    x, weight, dy = np.ones((2, 9, 5, 5), np.float32), np.ones((9, 9, 2, 2), np.float32), np.ones((2, 9, 3, 3))
+    x[0, 0, 3, 3] = np.inf
+    dweight = functional.conv2d_backward(dy, x, weight, dilation=2)[1]
+    np.testing.assert_array_equal(dweight, naive.conv2d_backward(dy, x, weight, dilation=2)[1])
+    assert np.isinf(dweight).sum() == 9
+
+
 @pytest.mark.usefixtures("instruction_set")
 def test_a_packed_weight_of_groups_gives_the_same(rng):
     layers = [Conv2D(64, 96, 3, padding=1, groups=2, rng=rng), GlobalAveragePool()]
@@ -131,7 +182,7 @@ def test_a_packed_weight_of_groups_gives_the_same(rng):
         np.testing.assert_allclose(model.scores(x), true, **tolerance(np.float32, true))
 
 
-@pytest.mark.parametrize("case", ["groups of a stride", "wide groups", "depthwise", "dilated"])
+@pytest.mark.parametrize("case", ["groups of a stride", "wide groups", "depthwise", "dilated, wide", "dilated groups"])
 def test_the_bits_are_the_same_for_any_number_of_threads(rng, dtype, case):
     (n, c, h, w), filters, groups, kernel, stride, padding, dilation = CASES[case]
     x, weight = rng.standard_normal((8 * n, 8 * c, 2 * h, 2 * w)), rng.standard_normal((8 * filters, c, *kernel))

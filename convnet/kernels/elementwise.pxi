@@ -89,13 +89,15 @@ def sigmoid_gradient_from_exp(
 cdef class Gate:
     """The gate of an activation ``x * gate``, a smooth step from 0 to 1.
 
-    It is the logistic sigmoid of ``linear * x + cubic * x ** 3``, both at least 0; without arguments the distribution
-    function of the standard normal distribution.
+    It is the logistic sigmoid of ``linear * x + cubic * x ** 3``, with `linear` at least 1 and `cubic` at least 0;
+    without arguments the distribution function of the standard normal distribution.
     """
 
     cdef simd_gate g
 
     def __cinit__(self, double linear=0, double cubic=0):
+        if (linear or cubic) and not (linear >= 1 and cubic >= 0):
+            raise ValueError(f"Gate: expected linear of at least 1 and cubic of at least 0, got {linear} and {cubic}")
         self.g.is_normal, self.g.linear, self.g.cubic = linear == 0, linear, cubic
 
 

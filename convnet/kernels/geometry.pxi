@@ -384,7 +384,7 @@ cdef simd_convolution group_of(const convolution* s, simd_convolution c, Py_ssiz
     if c.weight != NULL:
         c.weight += weights
     if c.packed != NULL:
-        c.packed += group * packed_of_group(s, c.n) // <Py_ssize_t>sizeof(float)
+        c.packed += group * packed_of_group(s, c.n // (c.phases_h * c.phases_w)) // <Py_ssize_t>sizeof(float)
     if c.dweight != NULL:
         c.dweight, c.dbias = c.dweight + weights, c.dbias + group * filters
     if c.outputs.bias != NULL:

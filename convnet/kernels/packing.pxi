@@ -14,7 +14,7 @@ def conv2d_pack(
     cdef Py_ssize_t group
     native.weight, native.packed, native.scratch = &weight[0, 0, 0, 0], <float*>at_line(&packed[0]), &scratch[0]
     with nogil:
-        for group in range(s.s.groups):
+        for group in range(groups_of(&s.s)):
             of_group = group_of(&s.s, native, group)
             simd_convolution_pack(s.s.level, &of_group, threads)
 

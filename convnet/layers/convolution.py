@@ -65,7 +65,7 @@ class Windows(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the kernels that fuse take it: stride 1, and neither dilation nor groups."""
+        """Whether the stride is 1, and there are neither dilation nor groups."""
         return self.stride == self.dilation == (1, 1) and self.groups == 1
 
 

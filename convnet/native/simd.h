@@ -109,22 +109,23 @@ typedef struct {
  */
 #define SIMD_DIRECT 0
 #define SIMD_POOLED 1
+/* Most windows of the pooling in a strip, and so in a row, of the latter. */
+#define POOLED_WINDOWS 192
 /* A depthwise convolution: each filter sees one channel. It has any stride and dilation. */
 #define SIMD_DEPTHWISE 3
 /* Most taps of its filters. */
 #define DEPTHWISE_TAPS 64
-/* Most windows of the pooling in a strip, and so in a row, of the latter. */
-#define POOLED_WINDOWS 192
 
 /* A convolution of images x, or one of its gradients. */
 typedef struct {
     ptrdiff_t n, channels, height, width, filters, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
     ptrdiff_t out_h, out_w;
     ptrdiff_t dilation_h, dilation_w;       /* above 1 with SIMD_DEPTHWISE alone */
-    /* Another dilated convolution, of stride 1, is one of so many phases of each image: the pixels whose rows and columns
-     * leave the same remainders when divided by the dilation. n, out_h and out_w are those of the phases, of which the
-     * first ones are the largest; padding, sizes of x and outputs are the whole image's, and so are these two, of what is
-     * written. x and y are NCHW, and nothing follows the outputs.
+    /* Another dilated convolution, of stride 1, is computed by the phases of its images. A phase is the pixels whose rows
+     * and columns leave the same remainders when they are divided by the dilation, and is convolved as an image of its
+     * own. n counts phases, and out_h and out_w are the size of the first one's outputs, which is the largest. Padding
+     * and the sizes of x and of the outputs are those of whole images; whole_h and whole_w are the size of the images
+     * that are written. x and y are NCHW, and nothing follows the outputs.
      */
     ptrdiff_t phases_h, phases_w, whole_h, whole_w;
     ptrdiff_t groups;       /* x is one of so many groups of channels of each image, as NCHW; else 1 */

@@ -3,7 +3,7 @@
  * turn, channels in the place of filters, and as padding what the kernel leaves.
  */
 
-/* Whether it is not by Winograd's algorithm. */
+/* Whether jobs/direct.h computes it, as it does depthwise ones. */
 static int simd_is_direct(const simd_convolution *s) { return s->tile == SIMD_DIRECT || s->tile == SIMD_DEPTHWISE; }
 
 /* The level whose tiles take this convolution, by what its vectors hold. */
@@ -39,7 +39,8 @@ static ptrdiff_t simd_gradients_scratch(const simd_level *level, const simd_conv
 
 static void simd_pack(const simd_convolution_job *j, int threads) {
     const ptrdiff_t parts = simd_parts(j->convolution->channels, PACK_CHANNELS);
-    pool_run(simd_is_direct(j->convolution) ? simd_direct_pack_task : simd_winograd_pack_task, (void *)j, parts, threads);
+    pool_run(simd_is_direct(j->convolution) ? simd_direct_pack_task : simd_winograd_pack_task, (void *)j, parts,
+             threads);
 }
 
 /* Floats of the weights, packed for a convolution; and pack them, to s->packed, which is at a cache line. */

@@ -1,5 +1,5 @@
-/* Direct convolutions and the gradients of their weights, on the threads of the pool, depthwise ones among them. Weights
- * are packed before, once for all images.
+/* Direct convolutions and the gradients of their weights, on the threads of the pool, depthwise ones among them. The
+ * weights are packed before, once for all images.
  */
 
 /* Floats of a strip's input, about, if one row has no more: they and a panel of weights fit the second-level cache. */
@@ -116,8 +116,15 @@ static void simd_direct_gradients_task(void *job, ptrdiff_t index, int slot) {
     const ptrdiff_t stop = s->n * (group + 1) / j->groups * j->strips;
     for (ptrdiff_t i = s->n * group / j->groups * j->strips; i < stop; i++) {
         simd_strip strip = simd_direct_strip(j, i, slot);
+        if (simd_phases(s) > 1) {
+            /* The rows and columns that this phase has: beyond them pixels may be infinite. */
+            const ptrdiff_t phase = simd_strip_image(j, i) % simd_phases(s);
+            const ptrdiff_t rows = simd_parts(s->whole_h - phase / s->phases_w, s->phases_h);
+            strip.rows = simd_within(rows - simd_strip_row(j, i), strip.rows);
+            strip.columns = simd_parts(s->whole_w - phase % s->phases_w, s->phases_w);
+        }
         strip.dy = simd_slot_y(j, slot), strip.dweight = dweight, strip.dbias = dbias;
-        simd_strip_output_gradients(j, i, strip.rows, s->out_w, slot);
+        simd_strip_output_gradients(j, i, strip.rows, strip.columns, slot);
         if (s->tile == SIMD_DEPTHWISE)
             j->level->depthwise_gradients(&strip, first, end);
         else

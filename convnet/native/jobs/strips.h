@@ -147,7 +147,8 @@ static void simd_strip_copy(const simd_convolution_job *j, int is_gradient, ptrd
     const ptrdiff_t height = is_gradient ? o->height : s->height, width = is_gradient ? o->width : s->width;
     const ptrdiff_t channels = is_gradient ? o->filters : s->channels;
     const ptrdiff_t image = n / simd_phases(s), phase = n % simd_phases(s);
-    const int is_padded = simd_phases(s) > 1 && is_gradient == s->is_adjoint;     /* else row and column are */
+    /* The inputs of a phase have their padding subtracted here, and other inputs in `row` and `column`. */
+    const int is_padded = simd_phases(s) > 1 && is_gradient == s->is_adjoint;
     const ptrdiff_t top = row * s->phases_h + phase / s->phases_w - (is_padded ? s->padding_h : 0);
     const ptrdiff_t start = column * s->phases_w + phase % s->phases_w - (is_padded ? s->padding_w : 0);
     const ptrdiff_t left = simd_within(simd_parts(-start, s->phases_w), columns);
@@ -177,7 +178,7 @@ static int simd_is_depthwise_adjoint(const simd_convolution *s) { return s->is_a
 /* The greatest integer that is at most a / b, for b > 0. */
 static ptrdiff_t simd_floor(ptrdiff_t a, ptrdiff_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
-/* Where the inputs of an output row, or of the first column, begin: in a phase without its padding. */
+/* Where the inputs of an output row, or of the first column, begin: row and column of simd_strip_copy. */
 static ptrdiff_t simd_first_row(const simd_convolution *s, ptrdiff_t row) {
     if (simd_phases(s) > 1) return row;
     if (!simd_is_depthwise_adjoint(s)) return row * s->stride_h - s->padding_h;
@@ -248,7 +249,7 @@ static void simd_strip_outputs(const simd_convolution_job *j, ptrdiff_t strip, p
     const ptrdiff_t width = has_pool ? s->out_w / 2 : s->out_w, height = has_pool ? s->out_h / 2 : s->out_h;
     const ptrdiff_t row = simd_strip_row(j, strip) / (has_pool ? 2 : 1);
     const ptrdiff_t rows = simd_strip_rows(j, strip) / (has_pool ? 2 : 1);
-    float *const image = (s->is_adjoint ? s->x : o->y) + n * s->groups * height * width * s->filters;
+    float *const image = (s->is_adjoint ? s->x : o->y) + n / simd_phases(s) * s->groups * height * width * s->filters;
     const int channels_last = s->is_adjoint ? s->x_channels_last : o->channels_last;
     if (has_pool) {
         const ptrdiff_t row_size = width * s->filters;

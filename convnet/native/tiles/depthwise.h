@@ -1,5 +1,5 @@
-/* Depthwise convolution, channels last, and the gradient of its weights, for one level: each filter sees one channel, so
- * that a vector holds neighbouring channels of a pixel.
+/* Depthwise convolution, channels last, and the gradient of its weights, for one level. Each filter sees one channel, and
+ * a vector holds neighbouring channels of a pixel.
  */
 
 /* do(name, c, done) for the vectors of channels that cover those from first to end - 1; end is the number of channels
@@ -64,7 +64,7 @@ SIMD_TARGET static void SIMD_NAME(depthwise)(const simd_taps *s) {
 
 /* ------------------------------------------------------------------------------------ gradient of the weights */
 
-/* The sums of `count` taps at a time, and those of the biases without taps. */
+/* The sums of `count` taps at a time. */
 #define DEPTHWISE_SUMS(type, count)                                                                                    \
     for (; t + count <= taps; t += count) {                                                                            \
         ptrdiff_t offsets[count];                                                                                      \

@@ -1,24 +1,17 @@
 /* GELU and SiLU for float32, for one level: x times a gate, which is a smooth step from 0 to 1. */
 
 /* Beyond this distance from 0 a gate is 0 or 1, and its slope 0. */
-#ifndef GATE_END
 #define GATE_END 200.0f
-#endif
-
-/* The elements of a where the mask is set, and of b elsewhere. */
-SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(select)(INTS mask, FLOATS a, FLOATS b) {
-    return (FLOATS)((mask & (INTS)a) | (~mask & (INTS)b));
-}
 
 SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(absolute)(FLOATS x) {
     return (FLOATS)((INTS)x & 0x7fffffff);
 }
 
 /* exp(x) for x <= 0: 2**n exp(r), with a polynomial for exp(r). Its coefficients are of a fit whose relative error was
- * made even: it is below 4e-9. What is below the smallest normal number becomes 0, and so does NaN.
+ * made even: it is below 4e-9. Below the smallest normal number it soon becomes 0, and NaN does.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(exp)(FLOATS x) {
-    const FLOATS within = SIMD_NAME(select)((INTS)(x > -88.0f), x, (FLOATS){0} - 88.0f);
+    const FLOATS within = SIMD_NAME(choose)((INTS)(x > -88.0f), x, (FLOATS){0} - 88.0f);
     const INTS n = __builtin_convertvector(within * 1.44269504f - 0.5f, INTS); /* nearest to x / log(2), -127 to 0 */
     const FLOATS r = within - __builtin_convertvector(n, FLOATS) * 0.693147181f;
     const FLOATS tail = 0.49999993f + r * (0.16666518f + r * (0.04166842f + r * (0.00836906f + r * 0.00138139f)));
@@ -39,46 +32,37 @@ SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(normal
     return e * t * (0.1015541255f + t * (0.1015538648f + t * p));
 }
 
-/* x * gate, 0 where x is minus infinity; or with `is_slope`, a constant, gate + x * slope of the gate. */
+/* x * gate, 0 where x is minus infinity; or with `is_slope`, known when it is compiled, gate + x * slope. */
 SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(gated)(const int is_normal,
                                                                                  const int is_slope, float linear,
                                                                                  float cubic, FLOATS x) {
     const INTS is_up = (INTS)(x >= 0.0f);
     const FLOATS size = SIMD_NAME(absolute)(x), end = (FLOATS){0} + GATE_END;
-    const FLOATS distance = SIMD_NAME(select)((INTS)(size > end), end, size);       /* NaN stays */
+    const FLOATS distance = SIMD_NAME(choose)((INTS)(size > end), end, size);       /* NaN stays */
     const FLOATS square = distance * distance;
     FLOATS gate, slope;
     if (is_normal) {
         const FLOATS e = SIMD_NAME(exp)(-0.5f * square), tail = SIMD_NAME(normal_tail)(distance, e);
-        gate = SIMD_NAME(select)(is_up, 1.0f - tail, tail);
+        gate = SIMD_NAME(choose)(is_up, 1.0f - tail, tail);
         slope = 0.398942280f * e * distance;
     } else {
         const FLOATS e = SIMD_NAME(exp)(-distance * (linear + cubic * square)), scale = 1.0f / (1.0f + e);
-        gate = SIMD_NAME(select)(is_up, scale, e * scale);
+        gate = SIMD_NAME(choose)(is_up, scale, e * scale);
         slope = e * scale * scale * (distance * (linear + 3 * cubic * square));
     }
-    return is_slope ? gate + SIMD_NAME(select)(is_up, slope, -slope) : SIMD_NAME(select)(is_up, x, -distance) * gate;
+    return is_slope ? gate + SIMD_NAME(choose)(is_up, slope, -slope) : SIMD_NAME(choose)(is_up, x, -distance) * gate;
 }
 
-/* The above of all elements, in vectors, times dy for the slopes; the last elements are a vector of their own. */
+/* The above of all elements, times dy for the slopes. */
 SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(gate_all)(
     const simd_gate *g, const int is_normal, const int is_slope, ptrdiff_t size, const float *dy, const float *x,
     float *to) {
     const float linear = (float)g->linear, cubic = (float)g->cubic;
-    ptrdiff_t i = 0;
-    for (; i + SIMD_LANES <= size; i += SIMD_LANES) {
-        FLOATS found = SIMD_NAME(gated)(is_normal, is_slope, linear, cubic, *(const FLOATS *)(x + i));
-        if (is_slope) found *= *(const FLOATS *)(dy + i);
-        *(FLOATS *)(to + i) = found;
-    }
-    if (i < size) {
-        const size_t bytes = (size_t)(size - i) * sizeof *x;
-        FLOATS rest = {0}, gradients = {0};
-        memcpy(&rest, x + i, bytes);
-        if (is_slope) memcpy(&gradients, dy + i, bytes);
-        rest = SIMD_NAME(gated)(is_normal, is_slope, linear, cubic, rest);
-        if (is_slope) rest *= gradients;
-        memcpy(to + i, &rest, bytes);
+    for (ptrdiff_t i = 0; i < size; i += SIMD_LANES) {
+        const FLOATS values = SIMD_NAME(load)(x + i, size - i);
+        FLOATS found = SIMD_NAME(gated)(is_normal, is_slope, linear, cubic, values);
+        if (is_slope) found *= SIMD_NAME(load)(dy + i, size - i);
+        SIMD_NAME(store)(found, to + i, size - i);
     }
 }
 
@@ -94,3 +78,5 @@ SIMD_TARGET static void SIMD_NAME(gate_backward)(const simd_gate *g, ptrdiff_t s
     if (g->is_normal) SIMD_NAME(gate_all)(g, 1, 1, size, dy, x, dx);
     else SIMD_NAME(gate_all)(g, 0, 1, size, dy, x, dx);
 }
+
+#undef GATE_END
