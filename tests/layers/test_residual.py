@@ -81,6 +81,23 @@ NETWORKS = {
         ReLU(),
         GlobalAveragePool(),
     ],
+    "depthwise convolutions": lambda rng, dtype: [
+        convolution(rng, dtype, 2, 9),
+        ReLU(),
+        Residual(
+            [
+                Conv2D(9, 9, 3, padding=1, groups=9, bias=False, rng=rng, dtype=dtype),
+                BatchNorm2D(9, dtype=dtype),
+                ReLU(),
+                Conv2D(9, 9, 1, bias=False, rng=rng, dtype=dtype),
+                BatchNorm2D(9, dtype=dtype),
+            ]
+        ),
+        Conv2D(9, 9, 3, stride=2, padding=1, groups=9, bias=False, rng=rng, dtype=dtype),
+        BatchNorm2D(9, dtype=dtype),
+        LeakyReLU(0.2),
+        GlobalAveragePool(),
+    ],
     "at the door": lambda rng, dtype: [block(rng, dtype, 2, 2), Tanh()],
     "at the door, with a shortcut": lambda rng, dtype: [block(rng, dtype, 2, 11), MaxPool2D(2)],
     "without parameters": lambda rng, dtype: [Residual([Tanh(), Dropout(0.3)], ReLU()), ReLU()],

@@ -128,6 +128,18 @@ STACKS = {
         Conv2D(17, 4, 3, padding=1, rng=rng, dtype=dtype),
         ReLU(),
     ],
+    "depthwise": lambda rng, dtype: [
+        Conv2D(2, 9, 3, padding=1, rng=rng, dtype=dtype),
+        ReLU(),
+        Conv2D(9, 9, 3, stride=(2, 1), padding=1, groups=9, bias=False, rng=rng, dtype=dtype),
+        LeakyReLU(0.2),
+        Conv2D(9, 9, 3, padding=(2, 1), dilation=(2, 1), groups=9, rng=rng, dtype=dtype),
+        ReLU(),
+        MaxPool2D(2),
+        Conv2D(9, 17, 1, rng=rng, dtype=dtype),
+        Conv2D(17, 17, 2, padding=1, groups=17, bias=False, rng=rng, dtype=dtype),
+        AveragePool2D(2),
+    ],
     "global average pooling": lambda rng, dtype: [
         Conv2D(2, 9, 3, padding=1, rng=rng, dtype=dtype),
         SiLU(),
