@@ -70,8 +70,6 @@ def affine_update(
 ALGORITHMS: dict[_Algorithm, int]
 POOLS: dict[_Pool | None, int]
 
-MOST_DEPTHWISE_TAPS: int
-
 class Convolution:
     def __init__(
         self,

@@ -10,7 +10,17 @@ import pytest
 from cases import tolerance
 from guarded import at_the_end_of_memory, scratch
 
-from convnet import Conv2D, GlobalAveragePool, Sequential, _kernels, functional, get_num_threads, naive, set_num_threads
+from convnet import (
+    Conv2D,
+    GlobalAveragePool,
+    ReLU,
+    Sequential,
+    _kernels,
+    functional,
+    get_num_threads,
+    naive,
+    set_num_threads,
+)
 
 # (N, C, H, W), filters, groups, kernel, stride, padding, dilation
 CASES = {
@@ -96,6 +106,19 @@ def test_the_kernels_compute_what_the_loops_do(dtype, case, block_rows):
 def test_depthwise_convolution_of_any_number_of_channels(channels):
     check(np.float32, (2, channels, 4, 9), channels, channels, (3, 3), (1, 1), (1, 1), (1, 1))
     check(np.float32, (1, channels, 5, 7), channels, channels, (3, 5), (2, 2), (1, 2), (1, 1))
+
+
+@pytest.mark.usefixtures("instruction_set")
+def test_a_depthwise_convolution_of_a_large_dilation_takes_no_more_memory_than_im2col(rng):
+    windows = (1, 1), (300, 300), (300, 300)
+    geometry = check(np.float32, (1, 16, 8, 9), 16, 16, (3, 3), *windows)
+    assert set(geometry.algorithms()) == {"im2col"}
+    x, weight = rng.standard_normal((1, 16, 8, 9), np.float32), rng.standard_normal((16, 1, 3, 3), np.float32)
+    layers = [Conv2D(16, 16, 3, padding=300, dilation=300, groups=16, rng=rng), ReLU(), GlobalAveragePool()]
+    layers[0].params["weight"][...] = weight
+    expected = np.maximum(naive.conv2d_forward(x, weight, np.zeros(16), padding=300, dilation=300, groups=16), 0)
+    found = Sequential(layers, (16, 8, 9)).scores(x)
+    np.testing.assert_allclose(found, expected.mean((2, 3)), rtol=1e-5, atol=1e-6)
 
 
 def test_depthwise_convolution_is_named(instruction_set):

@@ -110,6 +110,7 @@ cdef enum:
     BLOCK_SIZE = 1 << 18
     BLOCK_COLUMNS = 192
     LINE = 64                                # bytes of a cache line
+    DEPTHWISE_FLOATS = 1 << 20               # under a row of outputs of a depthwise convolution, at most
 
 
 cdef inline Py_ssize_t even_block(Py_ssize_t size, Py_ssize_t out_h, Py_ssize_t out_w) noexcept nogil:
@@ -153,10 +154,14 @@ cdef inline Py_ssize_t taps_of(const convolution* s) noexcept nogil:
 
 
 cdef inline bint is_depthwise(const convolution* s) noexcept nogil:
-    """Return whether each filter sees a channel of its own, and native/tiles/depthwise.h takes the convolution."""
+    """Return whether each filter sees a channel of its own, and native/tiles/depthwise.h takes the convolution.
+
+    It copies all rows under a row of outputs, which are many where the dilation is large.
+    """
     return (
         s.level != NULL and s.groups == s.channels == s.filters > 1 and s.w.kernel_h * s.w.kernel_w <= DEPTHWISE_TAPS
         and s.w.height * s.w.width > 0
+        and <double>s.w.extent_h * (<double>s.w.out_w * s.w.stride_w + s.w.extent_w) * s.channels <= DEPTHWISE_FLOATS
     )
 
 
@@ -229,8 +234,6 @@ cdef simd_convolution native_of(const convolution* s, Py_ssize_t n, int what) no
     return c
 
 
-# Most taps of a depthwise filter that can be computed as such.
-MOST_DEPTHWISE_TAPS = DEPTHWISE_TAPS
 POOLS = {None: SIMD_POOL_NONE, "max": SIMD_POOL_MAX, "average": SIMD_POOL_AVERAGE}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 
 import functools
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -434,9 +433,12 @@ def can_fuse_layer(layer: Conv2D, input_shape: Shape) -> bool:
 
     It can if images have pixels, and windows are plain or filters see a channel of their own each.
     """
-    filters, channels, *kernel = layer.params["weight"].shape
-    is_depthwise = layer.groups == filters > channels == 1 and prod(kernel) <= _kernels.MOST_DEPTHWISE_TAPS
-    return can_fuse(layer.params["weight"]) and (layer.windows.is_plain or is_depthwise) and 0 not in input_shape
+    if not can_fuse(layer.params["weight"]) or 0 in input_shape:
+        return False
+    if layer.groups == 1:
+        return layer.windows.is_plain
+    geometry = geometry_of(input_shape, layer.params["weight"], layer.windows, True)
+    return geometry.algorithms()[0] == "depthwise"
 
 
 def is_kept(what: str, sources: Sequence[FloatArray], copies: Sequence[npt.NDArray[np.uint8]], memory: Memory) -> bool:
