@@ -74,5 +74,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Return the names of the package."""
-    return sorted({*globals(), *__all__})
+    """Return the names of the package, imported or not."""
+    return sorted({*__all__, *_PACKAGES, *(name for name in globals() if name.startswith("__"))})

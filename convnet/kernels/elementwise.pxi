@@ -143,7 +143,7 @@ def gate_backward(
     const floating[::1] x not None,      # IN (M,), of gate_forward
     floating[::1] dx not None,           # OUT (M,)
 ):
-    """dx = dy * (gate + x * its slope), and the product is 0 where x is infinite."""
+    """dx = dy * (gate + x * its slope); where x is infinite, x * its slope is 0."""
     cdef const simd_gate* g = &gate.g
     cdef const simd_level* level = level_in_use
     cdef double value, e, slope

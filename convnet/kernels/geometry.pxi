@@ -95,8 +95,9 @@ cdef class Pooling:
 
 # --------------------------------------------------------------------------------------------- convolution
 #
-# A convolution of groups of channels is as many convolutions side by side, but for a depthwise one. Another one that is
-# dilated is, with a stride of 1, a convolution of the phases of its images, and else by im2col alone.
+# A depthwise convolution is one convolution, of any dilation. Any other convolution of groups of channels is as many
+# convolutions side by side. A dilated one of these goes by im2col alone if it has a stride; without one it is a
+# convolution of the phases of its images, and a phase is the pixels that lie a dilation apart.
 #
 # By im2col, a convolution goes through its output a block of rows at a time, as so many convolutions of fewer output
 # rows. `cols` then stays in the second-level cache, however large the images are. A block has as many rows as give
@@ -197,7 +198,7 @@ cdef enum:
 
 
 cdef inline Py_ssize_t groups_of(const convolution* s) noexcept nogil:
-    """Return how many convolutions native/ takes it for."""
+    """Return how many convolutions of native/ compute it: one, or one for each group."""
     return 1 if s.forward == DEPTHWISE else s.groups
 
 
@@ -290,7 +291,7 @@ cdef class Convolution:
             stride_h == stride_w == 1 and dilation_h <= min(w.out_h, height) and dilation_w <= min(w.out_w, width)
         )
         if is_dilated and has_phases:
-            w = phase_of(w)                      # which has the shape that the algorithms compute
+            w = phase_of(w)                      # its shape decides the algorithms
         if as_depthwise:
             self.s.forward = self.s.weight = self.s.input = DEPTHWISE
         elif is_dilated and not has_phases:

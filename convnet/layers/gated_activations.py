@@ -26,7 +26,7 @@ class GatedActivation(Activation):
 
     @property
     def gate(self) -> _kernels.Gate:
-        """The gate."""
+        """The gate, as the kernels take it."""
         raise NotImplementedError(f"{type(self).__name__} has no gate")
 
     def compute(self, x: FloatArray, y: FloatArray) -> None:

@@ -89,7 +89,8 @@ class Solver(Progress, Named):
     data : mapping of str to ndarray
         ``x_train``, ``y_train``, ``x_validation``, ``y_validation`` as `preprocess` returns them. ``weights_train``
         (N,), if there are such, are weights of the training examples. They go to the loss as ``weights=``, which
-        divides a minibatch's loss by the sum of its weights; accuracies do not use them. Other keys are ignored.
+        divides a minibatch's loss by the sum of its weights; accuracies do not use them. Other keys are ignored; one
+        that looks like a misspelt validation part, such as ``x_val``, is an error.
         Inputs may be raw images, uint8 of shape (N, C, H, W), in memory or mapped from a file: ``model.statistics``
         then prepare each minibatch when it is used. The results are those of images that were prepared before.
         Without a validation part, or with an empty one, only the training accuracy is checked. There is no best check
