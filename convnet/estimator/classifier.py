@@ -20,7 +20,7 @@ from convnet.core.checks import FloatArray, as_count, as_flag, as_number, as_sha
 from convnet.core.surprises import ConvnetWarning, warn
 from convnet.core.workspace import Workspace
 from convnet.datasets.splitting import divide
-from convnet.estimator.examples import Examples, class_weights_of, few_of_each
+from convnet.estimator.examples import Examples, class_weights_of
 from convnet.estimator.inputs import Inputs, Scales, axes_of
 from convnet.layers.base import Layer
 from convnet.layers.labels import softmax
@@ -37,8 +37,8 @@ WHAT = "ConvNetClassifier"
 # Fewer examples than this are computed by other loops, which sum in another order. A prediction is of at least as many,
 # so that the answer for an example does not depend on how many there are beside it.
 LEAST_PREDICTED = 16
-# Without a validation part the Solver looks at so many training examples of each class, for its warnings alone.
-LOOKED_AT = 20
+# Training examples that the Solver looks at, for its warnings alone.
+LOOKED_AT = 200
 # Of the default optimizer, and of the rate when early stopping waits.
 WEIGHT_DECAY, RATE_DECAY = 0.1, 0.3
 # Random seeds are below this.
@@ -53,7 +53,7 @@ class Report(Callback):
     def on_epoch_end(self, solver: Solver) -> None:
         """Write it."""
         loss = np.mean(solver.loss_history[-solver.iterations_per_epoch :])
-        checked = f", validation accuracy {solver.validation_accuracy_history[-1]:.2%}" if solver.restore_best else ""
+        checked = f", validation accuracy {solver.validation_accuracy_history[-1]:.2%}" if solver.has_validation else ""
         print(f"epoch {solver.epoch}/{solver.epochs}: loss {loss:.4f}{checked}", flush=True)
 
 
@@ -376,12 +376,10 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights = examples.weights * factors[examples.classes]
         if not weights.any():
             raise ValueError(f"{WHAT}: class_weight: expected a weight above zero for a class with examples, got none")
-        if validation is None:
-            looked_at = few_of_each(examples.classes, LOOKED_AT)
-            checked = x[looked_at], examples.classes[looked_at]
-        else:
-            checked = self._scaled(self._inputs.arranged(validation.rows, WHAT), model), validation.classes
-        data = {"x_train": x, "y_train": examples.classes, "x_validation": checked[0], "y_validation": checked[1]}
+        data = {"x_train": x, "y_train": examples.classes}
+        if validation is not None:
+            data["x_validation"] = self._scaled(self._inputs.arranged(validation.rows, WHAT), model)
+            data["y_validation"] = validation.classes
         if (weights != weights[0]).any():
             data["weights_train"] = weights
             if validation is not None:
@@ -389,7 +387,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     f"{WHAT}: early_stopping keeps the network of the best plain accuracy, for which examples count "
                     "alike, whatever their weights; with early_stopping=False the weights alone decide"
                 )
-        solver = self._make_solver(model, data, epochs, stops=validation is not None)
+        solver = self._make_solver(model, data, epochs)
         solver.train()
         self.model_ = model
         losses, count = solver.loss_history, solver.iterations_per_epoch
@@ -402,13 +400,11 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._optimizer_state = solver.optimizer.state if self.warm_start or epochs is None else None
         return self
 
-    def _make_solver(
-        self, model: Sequential, data: Mapping[str, npt.NDArray[Any]], epochs: int | None, *, stops: bool
-    ) -> Solver:
+    def _make_solver(self, model: Sequential, data: Mapping[str, npt.NDArray[Any]], epochs: int | None) -> Solver:
         """Return the Solver of the parameters, whose optimizer knows what that of an earlier training knew."""
         callbacks: list[Callback] = [Report()] if self.verbose else []
         schedule: Schedule | None = None if epochs is None else OneCycle(epochs)
-        if stops:
+        if "x_validation" in data:
             patience = as_count(self.n_iter_no_change, f"{WHAT}: n_iter_no_change")
             callbacks.append(EarlyStopping(patience))
             schedule = PlateauDecay(RATE_DECAY, patience=max(1, patience // 3))
@@ -426,8 +422,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 seed=self._seed(),
                 callbacks=callbacks,
                 augmentation=self.augmentation,
-                restore_best=stops,
-                num_train_check=1,
+                num_train_check=LOOKED_AT,
             )
         if self._optimizer_state is not None:
             optimizer.load_state(self._optimizer_state)

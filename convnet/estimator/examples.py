@@ -11,7 +11,7 @@ import numpy.typing as npt
 from convnet.core.checks import as_number, as_weights, listed
 from convnet.layers.losses import balanced_weights
 
-__all__ = ["Examples", "class_weights_of", "few_of_each"]
+__all__ = ["Examples", "class_weights_of"]
 
 
 class Examples(NamedTuple):
@@ -119,11 +119,3 @@ def class_weights_of(
     balanced = np.ones(len(known))
     balanced[present] = balanced_weights(places, weights=examples.weights)
     return balanced
-
-
-def few_of_each(classes: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
-    """Return the places of the first so many examples of each class, in order."""
-    order = np.argsort(classes, kind="stable")
-    grouped = classes[order]
-    rank = np.arange(len(order)) - np.searchsorted(grouped, grouped)
-    return np.sort(order[rank < count])
