@@ -85,6 +85,8 @@ class Convolution:
         padding_h: int,
         padding_w: int,
         *,
+        out_h: int = 0,
+        out_w: int = 0,
         dilation_h: int = 1,
         dilation_w: int = 1,
         groups: int = 1,
@@ -149,6 +151,9 @@ class Pooling:
         stride_w: int,
         padding_h: int,
         padding_w: int,
+        *,
+        out_h: int = 0,
+        out_w: int = 0,
     ) -> None: ...
     @property
     def out_h(self) -> int: ...

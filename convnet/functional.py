@@ -1,7 +1,7 @@
 """The functions of the layers on NumPy arrays of NCHW layout: checked, and computed by the compiled kernels.
 
 Axes: N images, C channels of H x W pixels, F filters of KH x KW weights, outputs of OH x OW, D features in and M
-features out. Output sizes are ``floor((size + 2 * padding - kernel) / stride) + 1``.
+features out. Output sizes are ``floor((size + padding on both sides - kernel) / stride) + 1``.
 
 Arguments are not changed, except for the weight of `affine_update` and `out` of `warp`. Any real array is accepted,
 whatever its order, strides or byte order. Functions with parameters compute in the dtype of `weight`; the others keep
@@ -29,12 +29,12 @@ from convnet.layers.gated_activations import gelu_backward, gelu_forward, silu_b
 from convnet.layers.global_pooling import global_average_pool_backward, global_average_pool_forward
 from convnet.layers.labels import softmax
 from convnet.layers.normalization import batch_norm2d_backward, batch_norm2d_forward
+from convnet.layers.pool_windows import pool_output_shape
 from convnet.layers.pooling import (
     average_pool2d_backward,
     average_pool2d_forward,
     max_pool2d_backward,
     max_pool2d_forward,
-    pool_output_shape,
 )
 
 __all__ = [

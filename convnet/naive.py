@@ -7,13 +7,13 @@ Each function takes and returns what its fast namesake in `convnet.functional` d
 checked. Every array of results is float64, except `argmax`, which is int, and `kept`, which is bool.
 
 Axes: N images, C channels of H x W pixels, F filters of KH x KW weights, outputs of OH x OW, K classes, D features
-in and M features out. Output sizes are ``floor((size + 2 * padding - kernel) / stride) + 1``.
+in and M features out. Output sizes are ``floor((size + padding on both sides - kernel) / stride) + 1``.
 """
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from itertools import product
-from math import cosh, erfc, exp, floor, log, log1p, pi, sqrt, tanh
+from math import ceil, cosh, erfc, exp, floor, log, log1p, pi, sqrt, tanh
 from typing import Any
 
 import numpy as np
@@ -55,10 +55,17 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 Pair = int | tuple[int, int]
+Padding = Pair | tuple[tuple[int, int], tuple[int, int]]
 
 
-def _pair(value: Pair) -> tuple[int, int]:
+def _pair(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
+
+
+def _sides(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the padding as ((top, bottom), (left, right))."""
+    height, width = _pair(padding)
+    return _pair(height), _pair(width)
 
 
 # ------------------------------------------------------------------------------------------ convolution
@@ -70,7 +77,7 @@ def conv2d_forward(
     bias: Array | None = None,
     *,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Array:
@@ -78,7 +85,8 @@ def conv2d_forward(
 
     ``y[n, f, oh, ow] = bias[f] + sum over c, i, j of
     weight[f, c, i, j] * x[n, c, oh * stride + i * dilation - padding, ow * stride + j * dilation - padding]``, with 0
-    outside of x. With `groups`, a filter sees the channels of its own group alone.
+    outside of x. The padding is that above and to the left. With `groups`, a filter sees the channels of its own group
+    alone.
 
     Parameters
     ----------
@@ -86,25 +94,27 @@ def conv2d_forward(
     weight : ndarray, shape (F, C / groups, KH, KW)
     bias : ndarray, shape (F,), optional
         0 unless it is given.
-    stride, padding, dilation : int or pair of ints
+    stride, dilation : int or pair of ints
+    padding : int, pair of ints or pair of pairs
+        Along the height and the width, or ((top, bottom), (left, right)).
     groups : int
 
     Returns
     -------
     ndarray, shape (N, F, OH, OW)
     """
-    (sh, sw), (ph, pw), (dh, dw) = _pair(stride), _pair(padding), _pair(dilation)
+    (sh, sw), (dh, dw), ((top, bottom), (left, right)) = _pair(stride), _pair(dilation), _sides(padding)
     n_images, _, height, width = x.shape
     filters, channels, kh, kw = weight.shape
-    out_h = (height + 2 * ph - (kh - 1) * dh - 1) // sh + 1
-    out_w = (width + 2 * pw - (kw - 1) * dw - 1) // sw + 1
+    out_h = (height + top + bottom - (kh - 1) * dh - 1) // sh + 1
+    out_w = (width + left + right - (kw - 1) * dw - 1) // sw + 1
     y = np.zeros((n_images, filters, out_h, out_w))
     for n, f, oh, ow in product(range(n_images), range(filters), range(out_h), range(out_w)):
         total = 0.0 if bias is None else float(bias[f])
         first = f // (filters // groups) * channels  # of the filter's group
         for c, i, j in product(range(channels), range(kh), range(kw)):
-            h = oh * sh + i * dh - ph
-            w = ow * sw + j * dw - pw
+            h = oh * sh + i * dh - top
+            w = ow * sw + j * dw - left
             if 0 <= h < height and 0 <= w < width:
                 total += float(weight[f, c, i, j]) * float(x[n, first + c, h, w])
         y[n, f, oh, ow] = total
@@ -117,7 +127,7 @@ def conv2d_backward(
     weight: Array,
     *,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     groups: int = 1,
 ) -> tuple[Array, Array, Array]:
@@ -132,7 +142,9 @@ def conv2d_backward(
         Gradient of the loss with respect to the output.
     x : ndarray, shape (N, C, H, W)
     weight : ndarray, shape (F, C / groups, KH, KW)
-    stride, padding, dilation : int or pair of ints
+    stride, dilation : int or pair of ints
+    padding : int, pair of ints or pair of pairs
+        Along the height and the width, or ((top, bottom), (left, right)).
     groups : int
 
     Returns
@@ -141,7 +153,7 @@ def conv2d_backward(
     dweight : ndarray, shape (F, C / groups, KH, KW)
     dbias : ndarray, shape (F,)
     """
-    (sh, sw), (ph, pw), (dh, dw) = _pair(stride), _pair(padding), _pair(dilation)
+    (sh, sw), (dh, dw), ((top, _), (left, _)) = _pair(stride), _pair(dilation), _sides(padding)
     _, _, height, width = x.shape
     filters, channels, kh, kw = weight.shape
     dx, dweight, dbias = np.zeros(x.shape), np.zeros(weight.shape), np.zeros(len(weight))
@@ -150,8 +162,8 @@ def conv2d_backward(
         dbias[f] += g
         first = f // (filters // groups) * channels  # of the filter's group
         for c, i, j in product(range(channels), range(kh), range(kw)):
-            h = oh * sh + i * dh - ph
-            w = ow * sw + j * dw - pw
+            h = oh * sh + i * dh - top
+            w = ow * sw + j * dw - left
             if 0 <= h < height and 0 <= w < width:
                 dweight[f, c, i, j] += g * float(x[n, first + c, h, w])
                 dx[n, first + c, h, w] += g * float(weight[f, c, i, j])
@@ -161,14 +173,29 @@ def conv2d_backward(
 # ---------------------------------------------------------------------------------------------- pooling
 
 
-def _window(size: int, out: int, kernel: int, stride: int, padding: int) -> range:
+def _output_size(size: int, kernel: int, stride: int, before: int, after: int, ceil_mode: bool) -> int:
+    """Return how many windows there are along one axis."""
+    if not ceil_mode:
+        return (size + before + after - kernel) // stride + 1
+    outputs = ceil((size + before + after - kernel) / stride) + 1
+    is_behind = (outputs - 1) * stride >= size + before  # the last window holds no pixel
+    return outputs - 1 if is_behind else outputs
+
+
+def _window(size: int, out: int, kernel: int, stride: int, before: int) -> range:
     """Return the part of a window that lies inside the image, along one axis."""
-    start = out * stride - padding
+    start = out * stride - before
     return range(max(start, 0), min(start + kernel, size))
 
 
+def _padded_window(size: int, out: int, kernel: int, stride: int, before: int, after: int) -> range:
+    """Return the part of a window that lies inside the image and its padding, along one axis."""
+    start = out * stride - before
+    return range(start, min(start + kernel, size + after))
+
+
 def max_pool2d_forward(
-    x: Array, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0
+    x: Array, kernel_size: Pair, *, stride: Pair | None = None, padding: Padding = 0, ceil_mode: bool = False
 ) -> tuple[Array, Array]:
     """Largest element of each window, and where it is.
 
@@ -180,7 +207,9 @@ def max_pool2d_forward(
     kernel_size : int or pair of ints
     stride : int or pair of ints, optional
         The kernel size by default.
-    padding : int or pair of ints
+    padding : int, pair of ints or pair of pairs
+    ceil_mode : bool
+        If True, OH and OW are rounded up: the last windows may reach beyond the padding.
 
     Returns
     -------
@@ -189,15 +218,15 @@ def max_pool2d_forward(
         ``h * W + w`` of the maximum, the first in row order where several are equal.
     """
     kh, kw = _pair(kernel_size)
-    (sh, sw), (ph, pw) = _pair(kernel_size if stride is None else stride), _pair(padding)
+    (sh, sw), ((top, bottom), (left, right)) = _pair(kernel_size if stride is None else stride), _sides(padding)
     n_images, channels, height, width = x.shape
-    out_h = (height + 2 * ph - kh) // sh + 1
-    out_w = (width + 2 * pw - kw) // sw + 1
+    out_h = _output_size(height, kh, sh, top, bottom, ceil_mode)
+    out_w = _output_size(width, kw, sw, left, right, ceil_mode)
     y = np.zeros((n_images, channels, out_h, out_w))
     argmax = np.zeros(y.shape, int)
     for n, c, oh, ow in np.ndindex(y.shape):
         best = None
-        for h, w in product(_window(height, oh, kh, sh, ph), _window(width, ow, kw, sw, pw)):
+        for h, w in product(_window(height, oh, kh, sh, top), _window(width, ow, kw, sw, left)):
             value = float(x[n, c, h, w])
             if best is None or value > best or (value != value and best == best):  # only NaN differs from itself
                 best = value
@@ -231,7 +260,13 @@ def max_pool2d_backward(dy: Array, argmax: Array, input_shape: tuple[int, ...]) 
 
 
 def average_pool2d_forward(
-    x: Array, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, count_padding: bool = True
+    x: Array,
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_padding: bool = True,
 ) -> Array:
     """Mean of each window, with 0 outside of x.
 
@@ -241,26 +276,30 @@ def average_pool2d_forward(
     kernel_size : int or pair of ints
     stride : int or pair of ints, optional
         The kernel size by default.
-    padding : int or pair of ints
+    padding : int, pair of ints or pair of pairs
+    ceil_mode : bool
+        If True, OH and OW are rounded up: the last windows may reach beyond the padding, where nothing counts.
     count_padding : bool
-        If True, the padding's zeros count: the sum is divided by KH * KW. If False, it is divided by the number of
-        elements inside x.
+        If True, the padding's zeros count: the sum is divided by the number of elements inside x and its padding, KH *
+        KW where no window reaches beyond. If False, it is divided by the number of elements inside x.
 
     Returns
     -------
     ndarray, shape (N, C, OH, OW)
     """
     kh, kw = _pair(kernel_size)
-    (sh, sw), (ph, pw) = _pair(kernel_size if stride is None else stride), _pair(padding)
+    (sh, sw), ((top, bottom), (left, right)) = _pair(kernel_size if stride is None else stride), _sides(padding)
     n_images, channels, height, width = x.shape
-    out_h = (height + 2 * ph - kh) // sh + 1
-    out_w = (width + 2 * pw - kw) // sw + 1
+    out_h = _output_size(height, kh, sh, top, bottom, ceil_mode)
+    out_w = _output_size(width, kw, sw, left, right, ceil_mode)
     y = np.zeros((n_images, channels, out_h, out_w))
     for n, c, oh, ow in np.ndindex(y.shape):
-        inside = [
-            float(x[n, c, h, w]) for h, w in product(_window(height, oh, kh, sh, ph), _window(width, ow, kw, sw, pw))
-        ]
-        y[n, c, oh, ow] = sum(inside) / (kh * kw if count_padding else len(inside))
+        rows, columns = _window(height, oh, kh, sh, top), _window(width, ow, kw, sw, left)
+        total = sum(float(x[n, c, h, w]) for h, w in product(rows, columns))
+        if count_padding:
+            rows = _padded_window(height, oh, kh, sh, top, bottom)
+            columns = _padded_window(width, ow, kw, sw, left, right)
+        y[n, c, oh, ow] = total / (len(rows) * len(columns))
     return y
 
 
@@ -270,7 +309,8 @@ def average_pool2d_backward(
     kernel_size: Pair,
     *,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
     count_padding: bool = True,
 ) -> Array:
     """Gradient of `average_pool2d_forward`: every element moves the mean by 1 / count, so each gets dy / count.
@@ -281,20 +321,23 @@ def average_pool2d_backward(
         Gradient of the loss with respect to the output.
     input_shape : tuple
         (N, C, H, W)
-    kernel_size, stride, padding, count_padding
-        As in the forward pass.
+    kernel_size, stride, padding, ceil_mode, count_padding
+        As in the forward pass; `dy` has the sizes that `ceil_mode` gives.
 
     Returns
     -------
     ndarray, shape (N, C, H, W)
     """
     kh, kw = _pair(kernel_size)
-    (sh, sw), (ph, pw) = _pair(kernel_size if stride is None else stride), _pair(padding)
+    (sh, sw), ((top, bottom), (left, right)) = _pair(kernel_size if stride is None else stride), _sides(padding)
     dx = np.zeros(input_shape)
     height, width = input_shape[2:]
     for n, c, oh, ow in np.ndindex(dy.shape):
-        rows, columns = _window(height, oh, kh, sh, ph), _window(width, ow, kw, sw, pw)
-        count = kh * kw if count_padding else len(rows) * len(columns)
+        rows, columns = _window(height, oh, kh, sh, top), _window(width, ow, kw, sw, left)
+        count = len(rows) * len(columns)
+        if count_padding:
+            count = len(_padded_window(height, oh, kh, sh, top, bottom))
+            count *= len(_padded_window(width, ow, kw, sw, left, right))
         for h, w in product(rows, columns):
             dx[n, c, h, w] += float(dy[n, c, oh, ow]) / count
     return dx

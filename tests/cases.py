@@ -47,6 +47,12 @@ CONVOLUTIONS = [
     pytest.param((2, 8, 0, 8), (8, 8, 3, 3), 1, (3, 1), id="images without rows"),
     pytest.param((2, 8, 16, 0), (8, 8, 1, 5), 1, (0, 10), id="images without columns"),
     pytest.param((2, 8, 4, 4), (8, 8, 2, 2), 1, (0, 1), id="few outputs, hardly more inputs"),
+    pytest.param((2, 3, 7, 8), (4, 3, 3, 3), 2, ((0, 1), (0, 1)), id="other sides, stride 2"),
+    pytest.param((2, 3, 6, 5), (4, 3, 2, 4), 1, ((0, 1), (1, 2)), id="other sides, the same size"),
+    pytest.param((2, 9, 6, 7), (13, 9, 3, 3), 1, ((0, 3), (4, 0)), id="other sides, windows in the padding alone"),
+    pytest.param((1, 16, 9, 10), (17, 16, 3, 3), 1, ((2, 0), (0, 1)), id="other sides, many channels"),
+    pytest.param((2, 8, 0, 8), (8, 8, 3, 3), 1, ((0, 4), (0, 1)), id="other sides, images without rows"),
+    pytest.param((1, 2, 5, 1), (3, 2, 1, 2), 1, ((0, 0), (0, 1)), id="padding on the right alone"),
 ]
 # (x, weight, padding) of a convolution of stride 1 before a 2x2 max pooling
 FUSED = [
@@ -59,6 +65,7 @@ FUSED = [
     pytest.param((1, 1, 2, 2), (1, 1, 1, 1), 0, id="one cell"),
     pytest.param((1, 1, 1, 1), (2, 1, 3, 3), 2, id="kernel above the image"),
     pytest.param((0, 1, 6, 6), (2, 1, 3, 3), 0, id="no images"),
+    pytest.param((2, 3, 8, 7), (9, 3, 3, 4), ((0, 2), (3, 0)), id="other sides"),
 ]
 # (x, kernel_size, stride, padding)
 POOLINGS = [
@@ -73,6 +80,11 @@ POOLINGS = [
     pytest.param((1, 1, 1, 1), 1, None, 0, id="one of everything"),
     pytest.param((0, 2, 5, 4), 2, None, 0, id="no images"),
     pytest.param((2, 1, 30, 34), 2, None, 0, id="rows of several vectors"),
+    pytest.param((2, 2, 6, 7), (4, 3), 1, (3, 2), id="padding of all but a pixel"),
+    pytest.param((1, 2, 1, 2), 5, 3, 4, id="stride above the image"),
+    pytest.param((2, 3, 7, 8), 3, 2, ((0, 1), (0, 1)), id="other sides"),
+    pytest.param((2, 2, 5, 6), (2, 4), (1, 3), ((1, 0), (3, 2)), id="other sides, nothing square"),
+    pytest.param((2, 2, 5, 5), 2, None, ((0, 1), (0, 1)), id="2x2 beyond the image"),
 ]
 
 

@@ -195,7 +195,10 @@ class ModelFile:
         loss = functools.partial(convnet.softmax_loss, smoothing=0.1, class_weights=[1.0, 0.5])
         pooled.statistics = convnet.Statistics((1, 6, 6), True, None, None, convnet.ImageReader(size=6))
         weighted = convnet.Sequential([convnet.Affine(3, 2, rng=np.random.default_rng(0))], (3,), loss=loss)
-        models = (model, pooled, weighted)
+        windows = {"stride": 2, "padding": ((0, 1), (2, 1)), "ceil_mode": True}
+        convolution = convnet.Conv2D(1, 2, 3, padding=((0, 2), (1, 0)), rng=np.random.default_rng(0))
+        layers = [convolution, convnet.MaxPool2D(3, **windows), convnet.GlobalAveragePool()]
+        models = (model, pooled, weighted, convnet.Sequential(layers, (1, 6, 6)))
         return [written(lambda path, model=model: convnet.save_model(model, path)) for model in models]
 
     def read(self, path):

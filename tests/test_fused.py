@@ -7,9 +7,11 @@ import pytest
 from guarded import at_the_end_of_memory, scratch, using
 
 from convnet import _kernels, functional
+from convnet.core.checks import sides_of
 
 SETS = _kernels.INSTRUCTION_SETS[1:]
 # N, C, (H, W), F, (KH, KW), padding: sizes that are whole vectors, windows and tiles, and sizes that are not.
+# The padding is (height, width) or ((top, bottom), (left, right)).
 SHAPES = [
     (3, 1, (9, 11), 5, (3, 3), (0, 0)),
     (2, 3, (12, 13), 20, (3, 3), (1, 1)),
@@ -25,6 +27,9 @@ SHAPES = [
     (1, 130, (6, 6), 70, (3, 3), (1, 1)),
     (2, 1, (62, 30), 5, (9, 3), (4, 1)),
     (1, 2, (1, 1), 3, (1, 1), (0, 0)),
+    (2, 8, (9, 10), 17, (3, 3), ((0, 1), (2, 0))),
+    (3, 9, (7, 12), 16, (3, 3), ((1, 5), (0, 3))),
+    (2, 4, (8, 7), 9, (4, 2), ((3, 0), (0, 1))),
 ]
 
 
@@ -100,6 +105,7 @@ def compare(rng, shape, algorithm, slope, pool, layouts, stride=(1, 1), dilation
     """Compare with the convolution in float64 and what follows it."""
     n, c, size, f, kernel, padding = shape
     is_exact = algorithm in ("direct", "pooled", "depthwise")
+    (top, _), (left, _) = sides_of(padding)
     draw = (lambda shape: rng.integers(-4, 5, shape)) if is_exact else rng.standard_normal
     x, weight, bias = (draw(shape).astype(np.float32) for shape in ((n, c, *size), (f, c // groups, *kernel), (f,)))
     windows = {"padding": padding, "stride": stride, "dilation": dilation, "groups": groups}
@@ -108,7 +114,9 @@ def compare(rng, shape, algorithm, slope, pool, layouts, stride=(1, 1), dilation
     dy = draw(expected.shape).astype(np.float32)
     s = _kernels.Convolution(
         True,
-        *(c, *size, f, *kernel, *stride, *padding),
+        *(c, *size, f, *kernel, *stride, top, left),
+        out_h=conv.shape[2],
+        out_w=conv.shape[3],
         dilation_h=dilation[0],
         dilation_w=dilation[1],
         groups=groups,
@@ -151,7 +159,7 @@ def test_fused_convolution_equals_its_steps(rng, instruction_set, algorithm, slo
         _, _, size, _, kernel, padding = shape
         if (slope, pool, layouts) == (1, None, (False, False)) or (pool and size == (1, 1)):
             continue
-        if "winograd" in str(algorithm) and (kernel != (3, 3) or max(padding) > 2):
+        if "winograd" in str(algorithm) and (kernel != (3, 3) or max(side for side, _ in sides_of(padding)) > 2):
             continue
         with using(instruction_set):
             compare(rng, shape, algorithm, slope, pool, layouts)
@@ -170,6 +178,8 @@ DEPTHWISE = [
     ((70, 60), (3, 3), (1, 1), (1, 1), (1, 1)),
     ((61, 75), (3, 5), (1, 2), (2, 2), (1, 1)),
     ((4, 5), (1, 1), (0, 0), (1, 1), (1, 1)),
+    ((9, 10), (3, 3), ((0, 1), (0, 1)), (2, 2), (1, 1)),
+    ((8, 9), (3, 2), ((4, 0), (1, 3)), (1, 2), (2, 3)),
 ]
 
 

@@ -21,6 +21,7 @@ from convnet import (
     naive,
     set_num_threads,
 )
+from convnet.core.checks import sides_of
 
 # (N, C, H, W), filters, groups, kernel, stride, padding, dilation
 CASES = {
@@ -47,6 +48,11 @@ CASES = {
     "depthwise, dilated": ((2, 6, 12, 10), 6, 6, (3, 2), (1, 1), (2, 1), (2, 4)),
     "dilated, with more padding than the kernel": ((2, 9, 4, 5), 17, 1, (2, 2), (1, 1), (3, 4), (2, 3)),
     "depthwise of no images": ((0, 3, 5, 5), 3, 3, (3, 3), (1, 1), (1, 1), (1, 1)),
+    "groups of other sides": ((2, 4, 7, 6), 6, 2, (3, 2), (2, 1), ((0, 1), (1, 0)), (1, 1)),
+    "wide groups of other sides": ((2, 32, 9, 8), 48, 2, (3, 3), (1, 1), ((2, 0), (0, 1)), (1, 1)),
+    "dilated, of other sides": ((2, 16, 11, 9), 24, 1, (3, 3), (1, 1), ((0, 3), (4, 1)), (2, 3)),
+    "dilated groups of other sides": ((2, 24, 12, 10), 36, 2, (3, 2), (2, 1), ((3, 0), (0, 2)), (3, 2)),
+    "depthwise of other sides": ((2, 37, 7, 6), 37, 37, (3, 3), (2, 1), ((0, 1), (2, 0)), (1, 2)),
 }
 
 
@@ -72,17 +78,27 @@ def expected_of(dtype, x_shape, filters, groups, kernel, stride, padding, dilati
     return (x, weight, bias, dy), (y, *naive.conv2d_backward(dy, x, weight, **options))
 
 
-def check(dtype, x_shape, filters, groups, kernel, stride, padding, dilation, **forced):
-    """Compare the kernels with the plain loops."""
-    geometry = _kernels.Convolution(
+def geometry_of(dtype, x_shape, filters, groups, kernel, stride, padding, dilation, **forced):
+    weight_shape = filters, x_shape[1] // groups, *kernel
+    _, out_h, out_w = functional.conv_output_shape(x_shape[1:], weight_shape, stride, padding, dilation, groups)
+    (top, _), (left, _) = sides_of(padding)
+    return _kernels.Convolution(
         dtype == np.float32,
-        *(*x_shape[1:], filters, *kernel, *stride, *padding),
+        *(*x_shape[1:], filters, *kernel, *stride, top, left),
+        out_h=out_h,
+        out_w=out_w,
         dilation_h=dilation[0],
         dilation_w=dilation[1],
         groups=groups,
         **forced,
     )
-    given, expected = expected_of(dtype, x_shape, filters, groups, kernel, stride, padding, dilation)
+
+
+def check(dtype, *case, **forced):
+    """Compare the kernels with the plain loops."""
+    geometry = geometry_of(dtype, *case, **forced)
+    given, expected = expected_of(dtype, *case)
+    assert (geometry.out_h, geometry.out_w) == expected[0].shape[2:]
     x, weight, bias, dy = (at_the_end_of_memory(array) for array in given)
     y, dx, dweight, dbias = (at_the_end_of_memory(np.full_like(like, np.nan)) for like in (dy, x, weight, bias))
     n, threads = len(x), get_num_threads()
@@ -130,7 +146,10 @@ def test_depthwise_convolution_is_named(instruction_set):
 @pytest.mark.parametrize("algorithm", _kernels.ALGORITHMS)
 @pytest.mark.parametrize(
     "case",
-    ["groups", "groups of a stride", "wide groups", "wide groups of a stride", "dilated, wide", "dilated groups"],
+    [
+        *["groups", "groups of a stride", "wide groups", "wide groups of a stride", "dilated, wide", "dilated groups"],
+        *["wide groups of other sides", "dilated, of other sides"],
+    ],
 )
 @pytest.mark.usefixtures("instruction_set")
 def test_every_algorithm_takes_groups(case, algorithm):
@@ -152,14 +171,8 @@ PACKED = CASES | {"dilated groups of one image": ((1, 256, 8, 8), 256, 2, (3, 3)
 @pytest.mark.usefixtures("instruction_set")
 @pytest.mark.parametrize("case", PACKED.values(), ids=PACKED)
 def test_a_packed_weight_gives_the_same_bits(rng, case):
-    (n, *image), filters, groups, kernel, stride, padding, dilation = case
-    geometry = _kernels.Convolution(
-        True,
-        *(*image, filters, *kernel, *stride, *padding),
-        dilation_h=dilation[0],
-        dilation_w=dilation[1],
-        groups=groups,
-    )
+    (n, *image), filters, groups, kernel, *_ = case
+    geometry = geometry_of(np.float32, *case)
     if geometry.packed_size(n) == 0 or n == 0:
         assert n == 0 or geometry.algorithms(n)[0] == "im2col"
         return

@@ -12,7 +12,7 @@ from guarded import at_the_end_of_memory, on, scratch, using
 
 import convnet
 from convnet import _kernels, naive
-from convnet.core.checks import as_pair
+from convnet.core.checks import as_padding, as_pair, sides_of
 
 
 @pytest.fixture(params=_kernels.INSTRUCTION_SETS)
@@ -23,7 +23,7 @@ def instruction_set(request):
 
 def unfold(x, kernel, stride, padding):
     """Return im2col of x by NumPy's windows, and the output's sizes."""
-    padded = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    padded = np.pad(x, ((0, 0), (0, 0), *sides_of(padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (2, 3))[:, :, :: stride[0], :: stride[1]]
     out_h, out_w = windows.shape[2:4]
     cols = windows.transpose(0, 1, 4, 5, 2, 3).reshape(len(x), x.shape[1] * math.prod(kernel), out_h * out_w)
@@ -32,10 +32,13 @@ def unfold(x, kernel, stride, padding):
 
 @pytest.mark.parametrize(("x_shape", "weight_shape", "stride", "padding"), CONVOLUTIONS)
 def test_im2col_and_its_adjoint(rng, dtype, x_shape, weight_shape, stride, padding):
-    stride, padding = as_pair(stride, "stride", 1), as_pair(padding, "padding", 0)
+    stride, padding = as_pair(stride, "stride", 1), as_padding(padding, "padding")
     x = rng.standard_normal(x_shape).astype(dtype)
     expected, outputs = unfold(x, weight_shape[2:], stride, padding)
-    s = _kernels.Convolution(dtype == np.float32, *x_shape[1:], weight_shape[0], *weight_shape[2:], *stride, *padding)
+    (top, bottom), (left, right) = sides_of(padding)
+    sizes = (*x_shape[1:], weight_shape[0], *weight_shape[2:], *stride, top, left)
+    others = {} if (top, left) == (bottom, right) else {"out_h": outputs[0], "out_w": outputs[1]}
+    s = _kernels.Convolution(dtype == np.float32, *sizes, **others)
     assert (s.out_h, s.out_w) == outputs
     cols = np.full(expected.shape, np.nan, dtype)
     _kernels.im2col(s, x, cols, scratch(s.im2col_scratch()))
@@ -82,14 +85,16 @@ WAYS = [("im2col", 0), ("im2col", 1), ("im2col", 2), ("im2col", 9), ("direct", 0
 def test_convolution_of_rows_of_every_width(rng, dtype, kernel, stride, algorithm, block_rows):
     for width in [*range(1, 19), 31, 32, 33, 50, 129, 131]:
         n, c, f = 2, int(rng.choice([1, 3, 8, 14, 33])), int(rng.choice([1, 5, 8, 13, 50]))
-        padding = int(rng.integers(0, kernel[0] + 2)), int(rng.integers(0, kernel[1] + 2))
-        h, w = 3 + kernel[0], max(1, (width - 1) * stride[1] + kernel[1] - 2 * padding[1])
+        # The padding may differ from side to side.
+        padding = tuple(tuple(int(side) for side in rng.integers(0, size + 2, 2)) for size in kernel)
+        (top, _), (left, right) = padding
+        h, w = 3 + kernel[0], max(1, (width - 1) * stride[1] + kernel[1] - left - right)
         x, weight, bias = (rng.integers(-9, 9, shape).astype(dtype) for shape in ((n, c, h, w), (f, c, *kernel), (f,)))
         cols, outputs = unfold(x, kernel, stride, padding)
         dy = rng.integers(-9, 9, (n, f, *outputs)).astype(dtype)  # sums are exact in any order
-        s = _kernels.Convolution(
-            dtype == np.float32, c, h, w, f, *kernel, *stride, *padding, algorithm=algorithm, block_rows=block_rows
-        )
+        sizes = (c, h, w, f, *kernel, *stride, top, left)
+        ways = {"out_h": outputs[0], "out_w": outputs[1], "algorithm": algorithm, "block_rows": block_rows}
+        s = _kernels.Convolution(dtype == np.float32, *sizes, **ways)
         assert (s.out_h, s.out_w) == outputs
 
         given = [at_the_end_of_memory(array) for array in (x, weight, bias, dy)]

@@ -39,6 +39,42 @@ def test_pooling_pads_with_minus_infinity():
     np.testing.assert_array_equal(argmax.ravel(), [0, 1, 2, 3])
 
 
+def test_padding_that_differs_from_side_to_side_by_hand():
+    x = np.array([[[[1.0, 2, 3], [4, 5, 6]]]])
+    weight = np.array([[[[1.0, 10], [100, 1000]]]])
+    # A row below and two columns to the left: windows at rows 0 and 1, columns -2, 0.
+    padding = ((0, 1), (2, 0))
+    y = naive.conv2d_forward(x, weight, stride=(1, 2), padding=padding)
+    np.testing.assert_array_equal(y, [[[[0, 5421], [0, 54]]]])
+    dx, dweight, _ = naive.conv2d_backward(np.array([[[[1.0, 1], [1, 2]]]]), x, weight, stride=(1, 2), padding=padding)
+    np.testing.assert_array_equal(dx, [[[[1, 10, 0], [102, 1020, 0]]]])
+    np.testing.assert_array_equal(dweight, [[[[9, 12], [4, 5]]]])
+    pooled, argmax = naive.max_pool2d_forward(-x, 2, stride=1, padding=((0, 1), (1, 0)))
+    np.testing.assert_array_equal(pooled, [[[[-1, -1, -2], [-4, -4, -5]]]])
+    np.testing.assert_array_equal(argmax, [[[[0, 0, 1], [3, 3, 4]]]])
+    means = naive.average_pool2d_forward(x, 2, stride=1, padding=((0, 1), (1, 0)))
+    np.testing.assert_array_equal(means, [[[[1.25, 3, 4], [1, 2.25, 2.75]]]])
+
+
+def test_sizes_that_are_rounded_up_by_hand():
+    x = np.array([[[[1.0, 2, 3, 4, 5]]]])
+    y, argmax = naive.max_pool2d_forward(-x, (1, 2), ceil_mode=True)
+    np.testing.assert_array_equal(y, [[[[-1, -3, -5]]]])
+    np.testing.assert_array_equal(argmax, [[[[0, 2, 4]]]])
+    # A window at column 5 would begin behind the image, and is left out.
+    assert naive.max_pool2d_forward(x, (1, 2), stride=(1, 5), ceil_mode=True)[0].tolist() == [[[[2]]]]
+    # So is one that would begin in the padding: those at columns -1 and 2 stay.
+    padded = {"padding": (0, 1), "ceil_mode": True}
+    assert naive.average_pool2d_forward(x, (1, 2), stride=(1, 3), **padded).tolist() == [[[[0.5, 3.5]]]]
+    # Of four elements at column 3, two lie in the image, one in the padding, and one beyond, which never counts.
+    means = naive.average_pool2d_forward(x, (1, 4), stride=(1, 4), **padded)
+    np.testing.assert_array_equal(means, [[[[1.5, 3]]]])
+    means = naive.average_pool2d_forward(x, (1, 4), stride=(1, 4), count_padding=False, **padded)
+    np.testing.assert_array_equal(means, [[[[2, 4.5]]]])
+    dx = naive.average_pool2d_backward(np.array([[[[4.0, 3]]]]), x.shape, (1, 4), stride=(1, 4), **padded)
+    np.testing.assert_array_equal(dx, [[[[1, 1, 1, 1, 1]]]])
+
+
 def test_groups_and_dilation_by_hand():
     x = np.arange(18.0).reshape(1, 2, 3, 3)
     weight = np.array([[[[1.0, 10.0]]], [[[2.0, 0.0]]]])
@@ -73,7 +109,7 @@ def test_softmax_loss_with_options_by_hand():
     assert naive.softmax_loss(scores, labels, weights=np.zeros(2))[0] == 0
 
 
-@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1), ((1, 3), (2, 0)), (3, 2)])
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1), ((1, 3), (2, 0)), (3, 2), (2, ((0, 1), (2, 0)))])
 def test_convolution_gradients_are_derivatives(rng, stride, padding):
     x, weight, bias = rng.standard_normal((2, 2, 5, 6)), rng.standard_normal((3, 2, 3, 2)), rng.standard_normal(3)
     dy = rng.standard_normal(naive.conv2d_forward(x, weight, bias, stride=stride, padding=padding).shape)
@@ -133,9 +169,10 @@ def test_average_pooling_by_hand():
     np.testing.assert_array_equal(dx, [[[[4, 4, 4], [12, 8, 8]]]])
 
 
+@pytest.mark.parametrize("windows", [{"padding": 1}, {"padding": ((2, 0), (1, 2)), "ceil_mode": True}])
 @pytest.mark.parametrize("count_padding", [True, False])
-def test_average_pooling_gradient_is_the_derivative(rng, count_padding):
-    x, options = rng.standard_normal((2, 2, 5, 6)), {"stride": (2, 1), "padding": 1, "count_padding": count_padding}
+def test_average_pooling_gradient_is_the_derivative(rng, count_padding, windows):
+    x, options = rng.standard_normal((2, 2, 5, 6)), {"stride": (2, 1), "count_padding": count_padding} | windows
     dy = rng.standard_normal(naive.average_pool2d_forward(x, 3, **options).shape)
     dx = naive.average_pool2d_backward(dy, x.shape, 3, **options)
     loss = lambda: float((dy * naive.average_pool2d_forward(x, 3, **options)).sum())  # noqa: E731

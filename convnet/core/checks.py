@@ -20,13 +20,16 @@ __all__ = [
     "NATIVE",
     "FloatArray",
     "IntArray",
+    "Padding",
     "Pair",
+    "Sides",
     "all_finite",
     "as_count",
     "as_flag",
     "as_generator",
     "as_labels",
     "as_number",
+    "as_padding",
     "as_pair",
     "as_plain",
     "as_real",
@@ -40,12 +43,16 @@ __all__ = [
     "listed",
     "output_size",
     "remedy_for_labels",
+    "sides_of",
     "takes_keyword",
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.signedinteger[Any]]
 Pair = int | Sequence[int]
+# Padding as an argument, and checked: (height, width), or ((top, bottom), (left, right)) where the two sides differ.
+Padding = Pair | Sequence[Sequence[int]]
+Sides = tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 
 # Largest stride, padding or size that is accepted: products of two stay within the kernels' 64 bits.
 LARGEST = 2**31 - 1
@@ -73,10 +80,27 @@ def as_pair(value: Pair, what: str, minimum: int) -> tuple[int, int]:
             raise TypeError
         sizes = [operator.index(v) for v in values]
     except TypeError:
-        raise TypeError(f"{what}: expected an int or a pair of ints, got {value!r}") from None
+        raise TypeError(f"{what}: expected an int or a pair of ints, got {value!r:.80}") from None
     if len(sizes) not in (1, 2) or not minimum <= min(sizes) <= max(sizes) <= LARGEST:
-        raise ValueError(f"{what}: expected an int or a pair of ints from {minimum} to {LARGEST}, got {value!r}")
+        raise ValueError(f"{what}: expected an int or a pair of ints from {minimum} to {LARGEST}, got {value!r:.80}")
     return sizes[0], sizes[-1]
+
+
+def as_padding(value: Padding, what: str) -> Sides:
+    """Return padding as a pair (height, width) or, where two sides differ, as ((top, bottom), (left, right))."""
+    try:
+        if isinstance(value, Sequence) and [len(s) for s in value if isinstance(s, (tuple, list))] == [2, 2]:
+            (top, bottom), (left, right) = (as_pair(sides, what, 0) for sides in value)
+            return (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
+        return as_pair(value, what, 0)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}; sides that differ are ((top, bottom), (left, right))") from None
+
+
+def sides_of(padding: Sides) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return checked padding as ((top, bottom), (left, right))."""
+    height, width = ((side, side) if isinstance(side, int) else side for side in padding)
+    return height, width
 
 
 def as_count(value: int, what: str, minimum: int = 1) -> int:
@@ -297,12 +321,19 @@ def check_pixels(height: int, width: int, what: str) -> None:
         )
 
 
-def output_size(size: int, kernel: int, stride: int, padding: int, what: str) -> int:
-    """Return floor((size + 2 * padding - kernel) / stride) + 1, and show the arithmetic where it is below 1."""
-    output = (size + 2 * padding - kernel) // stride + 1
+def output_size(size: int, kernel: int, stride: int, sides: tuple[int, int], what: str, ceil_mode: bool = False) -> int:
+    """Return floor((size + before + after - kernel) / stride) + 1, and show the arithmetic where it is below 1.
+
+    With `ceil_mode` it is rounded up; a last window that would begin behind the image is left out.
+    """
+    before, after = sides
+    output = (size + before + after - kernel + (stride - 1) * ceil_mode) // stride + 1
+    if ceil_mode and (output - 1) * stride >= size + before:
+        output -= 1
     if output < 1:
+        rounded, padded = "ceil" if ceil_mode else "floor", f"2*{before}" if before == after else f"{before} + {after}"
         raise ValueError(
-            f"{what} = floor(({size} + 2*{padding} - {kernel}) / {stride}) + 1 = {output}, expected at least 1"
+            f"{what} = {rounded}(({size} + {padded} - {kernel}) / {stride}) + 1 = {output}, expected at least 1"
         )
     return output
 

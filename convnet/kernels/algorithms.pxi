@@ -41,7 +41,7 @@ cdef inline windows adjoint_of(windows s) noexcept nogil:
     """Return the convolution of the output's gradient that gives the input's, where the stride is 1."""
     return windows_of(
         s.out_h, s.out_w, s.kernel_h, s.kernel_w, 1, 1, s.extent_h - 1 - s.padding_h, s.extent_w - 1 - s.padding_w,
-        s.dilation_h, s.dilation_w,
+        s.height, s.width, s.dilation_h, s.dilation_w,
     )
 
 
@@ -49,7 +49,9 @@ cdef inline windows phase_of(windows s) noexcept nogil:
     """Return the windows of the largest phase of a dilated convolution of stride 1, without dilation and padding."""
     cdef Py_ssize_t out_h = (s.out_h + s.dilation_h - 1) // s.dilation_h
     cdef Py_ssize_t out_w = (s.out_w + s.dilation_w - 1) // s.dilation_w
-    return windows_of(out_h + s.kernel_h - 1, out_w + s.kernel_w - 1, s.kernel_h, s.kernel_w, 1, 1, 0, 0)
+    return windows_of(
+        out_h + s.kernel_h - 1, out_w + s.kernel_w - 1, s.kernel_h, s.kernel_w, 1, 1, 0, 0, out_h, out_w
+    )
 
 
 cdef inline bint is_winograd_possible(windows s) noexcept nogil:

@@ -2,8 +2,11 @@
 
 
 cdef inline bint is_two_by_two(windows s) noexcept nogil:
-    """Return whether windows of 2x2 lie side by side, as nearly all do: a single pass takes them."""
-    return s.kernel_h == s.kernel_w == s.stride_h == s.stride_w == 2 and s.padding_h == s.padding_w == 0
+    """Return whether windows of 2x2 lie side by side in the image, as nearly all do: a single pass takes them."""
+    return (
+        s.kernel_h == s.kernel_w == s.stride_h == s.stride_w == 2 and s.padding_h == s.padding_w == 0
+        and 2 * s.out_h <= s.height and 2 * s.out_w <= s.width
+    )
 
 
 def average_pool2d_forward(

@@ -9,6 +9,8 @@
 # rows of `cols` are then copies of contiguous rows, whatever the stride. Phases beyond the kernel are left out, so that
 # they take no more memory than a channel's part of `cols`. Without padding and with stride 1 a channel is its only
 # phase, where it lies.
+#
+# The padding is that above and to the left. How much there is below and to the right follows from the output's size.
 
 cdef struct windows:
     Py_ssize_t height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, out_h, out_w
@@ -21,19 +23,27 @@ cdef struct windows:
 cdef inline windows windows_of(
     Py_ssize_t height, Py_ssize_t width, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h=1, Py_ssize_t dilation_w=1,
+    Py_ssize_t out_h, Py_ssize_t out_w, Py_ssize_t dilation_h=1, Py_ssize_t dilation_w=1,
 ) noexcept nogil:
     cdef windows s
     s.dilation_h, s.dilation_w = dilation_h, dilation_w
     s.extent_h, s.extent_w = (kernel_h - 1) * dilation_h + 1, (kernel_w - 1) * dilation_w + 1
     s.height, s.width, s.kernel_h, s.kernel_w = height, width, kernel_h, kernel_w
     s.stride_h, s.stride_w, s.padding_h, s.padding_w = stride_h, stride_w, padding_h, padding_w
-    s.out_h = (height + 2 * padding_h - s.extent_h) // stride_h + 1
-    s.out_w = (width + 2 * padding_w - s.extent_w) // stride_w + 1
+    s.out_h, s.out_w = out_h, out_w
     s.phases_h, s.phases_w = min(s.extent_h, stride_h), min(s.extent_w, stride_w)
     s.rows, s.columns = s.out_h + (s.extent_h - 1) // stride_h, s.out_w + (s.extent_w - 1) // stride_w
-    s.is_plain = stride_h == stride_w == 1 and padding_h == padding_w == 0
+    s.is_plain = (
+        stride_h == stride_w == 1 and padding_h == padding_w == 0 and s.rows == height and s.columns == width
+    )
     return s
+
+
+cdef inline Py_ssize_t outputs_along(
+    Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation=1,
+) noexcept nogil:
+    """Return how many windows fit along an axis with as much padding on both sides."""
+    return (size + 2 * padding - (kernel - 1) * dilation - 1) // stride + 1
 
 
 cdef inline windows block_of(windows s, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
@@ -72,15 +82,24 @@ cdef inline Py_ssize_t first_pixel(windows s, Py_ssize_t i, Py_ssize_t j) noexce
 
 
 cdef class Pooling:
-    """The geometry of a pooling."""
+    """The geometry of a pooling.
+
+    The padding is that above and to the left. `out_h` and `out_w` are the size of the output; 0 stands for the size
+    that it has with as much padding below and to the right. Every window must hold a pixel.
+    """
 
     cdef windows w
 
     def __cinit__(
         self, Py_ssize_t height, Py_ssize_t width, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
         Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+        *, Py_ssize_t out_h=0, Py_ssize_t out_w=0,
     ):
-        self.w = windows_of(height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w)
+        self.w = windows_of(
+            height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w,
+            out_h or outputs_along(height, kernel_h, stride_h, padding_h),
+            out_w or outputs_along(width, kernel_w, stride_w, padding_w),
+        )
 
     @property
     def out_h(self):
@@ -249,8 +268,10 @@ cdef class Convolution:
     A fused convolution computes more in the same pass. What is not positive is multiplied by `slope`, so that 0 is
     ReLU, and then windows of 2x2 are pooled: `pool` is "max" or "average". x and dx are (N, H, W, C) with
     `x_channels_last`, y and dy are (N, OH, OW, F) with `y_channels_last`. It needs float32, an instruction set, images
-    of at least one pixel and, if it is not depthwise, one group, no dilation and, for dx, a stride of 1. `out_h` and
-    `out_w` are those of the convolution.
+    of at least one pixel and, if it is not depthwise, one group, no dilation and, for dx, a stride of 1.
+
+    The padding is that above and to the left. `out_h` and `out_w` are the size of the convolution's output, before any
+    pooling; 0 stands for the size that it has with as much padding below and to the right.
     """
 
     cdef convolution s
@@ -258,13 +279,16 @@ cdef class Convolution:
     def __cinit__(
         self, bint is_float, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width, Py_ssize_t filters,
         Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride_h, Py_ssize_t stride_w,
-        Py_ssize_t padding_h, Py_ssize_t padding_w, *, Py_ssize_t dilation_h=1, Py_ssize_t dilation_w=1,
-        Py_ssize_t groups=1, bint winograd=True, str algorithm=None, Py_ssize_t block_rows=0,
-        bint x_channels_last=False, bint y_channels_last=False, double slope=1, str pool=None,
+        Py_ssize_t padding_h, Py_ssize_t padding_w, *, Py_ssize_t out_h=0, Py_ssize_t out_w=0,
+        Py_ssize_t dilation_h=1, Py_ssize_t dilation_w=1, Py_ssize_t groups=1, bint winograd=True,
+        str algorithm=None, Py_ssize_t block_rows=0, bint x_channels_last=False, bint y_channels_last=False,
+        double slope=1, str pool=None,
     ):
         cdef const simd_level* level = level_in_use if is_float else NULL
         cdef windows w = windows_of(
-            height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w
+            height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w,
+            out_h or outputs_along(height, kernel_h, stride_h, padding_h, dilation_h),
+            out_w or outputs_along(width, kernel_w, stride_w, padding_w, dilation_w), dilation_h, dilation_w,
         )
         cdef bint is_dilated = dilation_h != 1 or dilation_w != 1
         cdef Py_ssize_t of_group = channels // groups, filters_of_group = filters // groups

@@ -12,9 +12,12 @@ import numpy.typing as npt
 from convnet import _kernels
 from convnet.core.checks import (
     FloatArray,
+    Padding,
     Pair,
+    Sides,
     as_count,
     as_flag,
+    as_padding,
     as_pair,
     as_real,
     as_shape,
@@ -22,6 +25,7 @@ from convnet.core.checks import (
     check_shape,
     join_sizes,
     output_size,
+    sides_of,
 )
 from convnet.core.threads import get_num_threads
 from convnet.core.workspace import ArraySpec, Memory
@@ -48,16 +52,16 @@ class Windows(NamedTuple):
     """Where a convolution's windows lie, and which channels a filter sees: options of a convolution, checked."""
 
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
+    padding: Sides = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
     @classmethod
-    def of(cls, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1) -> Self:
+    def of(cls, stride: Pair = 1, padding: Padding = 0, dilation: Pair = 1, groups: int = 1) -> Self:
         """Return the options after checking them."""
         return cls(
             as_pair(stride, "Conv2D: stride", 1),
-            as_pair(padding, "Conv2D: padding", 0),
+            as_padding(padding, "Conv2D: padding"),
             as_pair(dilation, "Conv2D: dilation", 1),
             as_count(groups, "Conv2D: groups"),
         )
@@ -72,7 +76,7 @@ def conv_output_shape(
     input_shape: tuple[int, ...],
     weight_shape: tuple[int, ...],
     stride: Pair,
-    padding: Pair,
+    padding: Padding,
     dilation: Pair = 1,
     groups: int = 1,
 ) -> tuple[int, int, int]:
@@ -84,8 +88,10 @@ def conv_output_shape(
         (C, H, W).
     weight_shape : tuple
         (F, C / groups, KH, KW).
-    stride, padding, dilation : int or pair of ints
+    stride, dilation : int or pair of ints
         Along the height and the width.
+    padding : int, pair of ints or pair of pairs
+        Along the height and the width, or ((top, bottom), (left, right)).
     groups : int
 
     Raises
@@ -93,7 +99,7 @@ def conv_output_shape(
     ValueError
         If the channels differ, the weight is not of four axes, or an output size is below 1.
     TypeError
-        If a size is not an integer, or an option not an int or a pair of ints.
+        If a size is not an integer, or an option not of its type.
     """
     input_shape = as_shape(input_shape, "Conv2D: input_shape (C, H, W)", axes=3, minimum=0)
     weight_shape = as_shape(weight_shape, "Conv2D: weight_shape (F, C / groups, KH, KW)", axes=4)
@@ -119,10 +125,11 @@ def conv_outputs(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window
         )
     if f % groups:
         raise ValueError(f"Conv2D: expected a number of filters that {groups} groups can share evenly, got {f}")
-    check_pixels(height + 2 * padding[0], width + 2 * padding[1], "Conv2D")
+    rows, columns = sides_of(padding)
+    check_pixels(height + sum(rows), width + sum(columns), "Conv2D")
     kh, kw = (kh - 1) * dilation[0] + 1, (kw - 1) * dilation[1] + 1
-    oh = output_size(height, kh, stride[0], padding[0], "Conv2D: output height")
-    ow = output_size(width, kw, stride[1], padding[1], "Conv2D: output width")
+    oh = output_size(height, kh, stride[0], rows, "Conv2D: output height")
+    ow = output_size(width, kw, stride[1], columns, "Conv2D: output width")
     return f, oh, ow
 
 
@@ -141,9 +148,13 @@ def geometry_of(
     """Return the geometry of a convolution of images (C, H, W), which decides the kernels' algorithms."""
     (c, h, w), (f, _, kh, kw) = image_shape, weight.shape
     stride, padding, (dilation_h, dilation_w), groups = windows
+    (top, _), (left, _) = sides_of(padding)
+    _, out_h, out_w = conv_outputs((0, *image_shape), weight.shape, windows)
     return _kernels.Convolution(
         weight.dtype == np.float32,
-        *(c, h, w, f, kh, kw, *stride, *padding),
+        *(c, h, w, f, kh, kw, *stride, top, left),
+        out_h=out_h,
+        out_w=out_w,
         dilation_h=dilation_h,
         dilation_w=dilation_w,
         groups=groups,
@@ -158,7 +169,7 @@ def conv2d_forward(
     bias: npt.ArrayLike | None = None,
     *,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     groups: int = 1,
     winograd: bool = True,
@@ -179,8 +190,12 @@ def conv2d_forward(
         Filters.
     bias : array_like, shape (F,), optional
         Added to each filter's output.
-    stride, padding : int or pair of ints
-        Step between windows, and zeros added on each side, along the height and the width.
+    stride : int or pair of ints
+        Step between windows, along the height and the width.
+    padding : int, pair of ints or pair of pairs
+        Zeros added on each side: along the height and the width, or ((top, bottom), (left, right)). Those above and to
+        the left are in the formula; the others count for the size,
+        ``OH = floor((H + top + bottom - (KH - 1) * dilation - 1) / stride) + 1``.
     dilation : int or pair of ints
         Pixels from one row or column of a filter to the next.
     groups : int
@@ -200,7 +215,7 @@ def conv2d_forward(
     ValueError
         If shapes do not fit together or an output size is below 1.
     TypeError
-        If an array does not hold real numbers, or an option is not an int or a pair of ints.
+        If an array does not hold real numbers, or an option is not of its type.
 
     Notes
     -----
@@ -227,7 +242,7 @@ def conv2d_backward(
     weight: npt.ArrayLike,
     *,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     groups: int = 1,
     need_dx: bool = True,
@@ -250,9 +265,7 @@ def conv2d_backward(
         Images given to the forward pass.
     weight : array_like, shape (F, C / groups, KH, KW)
         Filters.
-    stride, padding, dilation : int or pair of ints
-        As in the forward pass.
-    groups : int
+    stride, padding, dilation, groups
         As in the forward pass.
     need_dx : bool
         False leaves out the gradient with respect to x, which a network's first layer has no use for.
@@ -270,7 +283,7 @@ def conv2d_backward(
     ValueError
         If shapes do not fit together.
     TypeError
-        If an array does not hold real numbers, or an option is not an int or a pair of ints.
+        If an array does not hold real numbers, or an option is not of its type.
     """
     windows = Windows.of(stride, padding, dilation, groups)
     x, weight, outputs = conv_arguments(x, weight, windows)
@@ -294,8 +307,10 @@ class Conv2D(Layer):
         Number of channels: C in the input, F in the output, one per filter.
     kernel_size : int or pair of ints
         Height and width of the filters.
-    stride, padding : int or pair of ints
-        Step between windows, and zeros added on each side.
+    stride : int or pair of ints
+        Step between windows.
+    padding : int, pair of ints or pair of pairs
+        Zeros added on each side: along the height and the width, or ((top, bottom), (left, right)).
     dilation : int or pair of ints
         Pixels from one row or column of a filter to the next.
     groups : int
@@ -320,7 +335,7 @@ class Conv2D(Layer):
     Raises
     ------
     ValueError, TypeError
-        If a size or an option is not an integer (or pair) of the right range, `groups` does not divide the channels and
+        If a size or an option is not of its type or out of range, `groups` does not divide the channels and
         the filters, or `initializer` is not a function that returns real numbers of the weight's shape.
     """
 
@@ -336,7 +351,7 @@ class Conv2D(Layer):
         kernel_size: Pair,
         *,
         stride: Pair = 1,
-        padding: Pair = 0,
+        padding: Padding = 0,
         dilation: Pair = 1,
         groups: int = 1,
         bias: bool = True,

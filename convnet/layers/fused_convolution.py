@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, Pair, as_plain, as_real, check_shape
+from convnet.core.checks import FloatArray, Padding, as_plain, as_real, check_shape
 from convnet.core.threads import get_num_threads
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.activations import LeakyReLU, ReLU, slope_of
@@ -24,7 +24,8 @@ from convnet.layers.convolution import (
     is_kept,
 )
 from convnet.layers.normalization import BatchNorm2D
-from convnet.layers.pooling import AveragePool2D, MaxPool2D, is_two_by_two, pool_output_shape
+from convnet.layers.pool_windows import pool_output_shape
+from convnet.layers.pooling import AveragePool2D, MaxPool2D, is_two_by_two
 from convnet.layers.stage import Options, Shape
 
 __all__ = [
@@ -54,7 +55,7 @@ INACTIVE = 4
 
 
 def conv_relu_pool_forward(
-    x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike, *, padding: Pair = 0
+    x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike, *, padding: Padding = 0
 ) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
     """Max pooling 2x2 of ReLU of a convolution of stride 1, without writing what lies between to memory.
 
@@ -65,8 +66,8 @@ def conv_relu_pool_forward(
     weight : array_like of float32, shape (F, C, KH, KW)
         Filters that `can_fuse` accepts.
     bias : array_like, shape (F,)
-    padding : int or pair of ints
-        Zeros added on each side of x.
+    padding : int, pair of ints or pair of pairs
+        Zeros added on each side of x, as in `conv2d_forward`.
 
     Returns
     -------
@@ -81,7 +82,7 @@ def conv_relu_pool_forward(
     ValueError
         If shapes do not fit together, an output size is below 1, or `can_fuse` does not accept the filters.
     TypeError
-        If an array does not hold real numbers, or padding is not an int or a pair of ints.
+        If an array does not hold real numbers, or padding is not of its type.
     """
     x, weight, outputs, geometry = _fused_arguments(x, weight, padding)
     bias, threads = as_real(bias, "Conv2D: bias", weight.dtype), get_num_threads()
@@ -99,7 +100,7 @@ def conv_relu_pool_backward(
     x: npt.ArrayLike,
     weight: npt.ArrayLike,
     *,
-    padding: Pair = 0,
+    padding: Padding = 0,
     need_dx: bool = True,
 ) -> tuple[FloatArray | None, FloatArray, FloatArray]:
     """Gradients of `conv_relu_pool_forward`.
@@ -146,7 +147,7 @@ def conv_relu_pool_backward(
 
 
 def _fused_arguments(
-    x: npt.ArrayLike, weight: npt.ArrayLike, padding: Pair
+    x: npt.ArrayLike, weight: npt.ArrayLike, padding: Padding
 ) -> tuple[FloatArray, FloatArray, Shape, _kernels.Convolution]:
     """Return checked arguments, the shape of an image's output, and the geometry."""
     windows = Windows.of(padding=padding)

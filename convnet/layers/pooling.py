@@ -11,20 +11,19 @@ from convnet import _kernels
 from convnet.core.checks import (
     FloatArray,
     IntArray,
+    Padding,
     Pair,
     as_flag,
-    as_pair,
     as_plain,
     as_real,
     as_shape,
     check_pixels,
     check_shape,
-    join_sizes,
-    output_size,
 )
 from convnet.core.threads import in_parts
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
+from convnet.layers.pool_windows import PoolWindows
 from convnet.layers.stage import LEAST_CHANNELS, Options, ParameterlessStage, Shape, Stage, has_instruction_set
 
 __all__ = [
@@ -34,72 +33,14 @@ __all__ = [
     "average_pool2d_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
-    "pool_output_shape",
 ]
 
 
-def check_pool_padding(kernel_size: tuple[int, int], padding: tuple[int, int], what: str) -> None:
-    """Raise a ValueError if the padding is above half the kernel, so that a window could lie outside the image."""
-    if 2 * padding[0] > kernel_size[0] or 2 * padding[1] > kernel_size[1]:
-        raise ValueError(f"{what}: expected padding of at most half the kernel {kernel_size}, got {padding}")
-
-
-def pool_output_shape(
-    input_shape: tuple[int, ...],
-    kernel_size: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    what: str,
-) -> tuple[int, int, int]:
-    """Return the shape (C, OH, OW) of a pooling's output for one image.
-
-    Parameters
-    ----------
-    input_shape : tuple
-        (C, H, W).
-    kernel_size, stride, padding : pair of ints
-        Along the height and the width.
-    what : str
-        The name that errors begin with.
-
-    Raises
-    ------
-    ValueError
-        If `input_shape` is not of three axes, the padding is above half the kernel, or an output size is below 1.
-    """
-    if len(input_shape) != 3:
-        raise ValueError(f"{what}: expected x of shape (N, C, H, W), got (N, {join_sizes(input_shape)})")
-    if 0 in input_shape[1:]:
-        raise ValueError(f"{what}: expected images of at least one pixel, got (N, {join_sizes(input_shape)})")
-    check_pool_padding(kernel_size, padding, what)
-    oh = output_size(input_shape[1], kernel_size[0], stride[0], padding[0], f"{what}: output height")
-    ow = output_size(input_shape[2], kernel_size[1], stride[1], padding[1], f"{what}: output width")
-    return input_shape[0], oh, ow
-
-
-def pool_sizes(
-    kernel_size: Pair, stride: Pair | None, padding: Pair, what: str
-) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Return kernel size, stride and padding as pairs; the stride is the kernel size by default."""
-    kernel = as_pair(kernel_size, f"{what}: kernel_size", 1)
-    return (
-        kernel,
-        kernel if stride is None else as_pair(stride, f"{what}: stride", 1),
-        as_pair(padding, f"{what}: padding", 0),
-    )
-
-
-def _pool_arguments(
-    x: npt.ArrayLike, kernel_size: Pair, stride: Pair | None, padding: Pair, what: str
-) -> tuple[FloatArray, _kernels.Pooling]:
-    """Return checked images, and the geometry of their pooling."""
+def _images(x: npt.ArrayLike, what: str) -> FloatArray:
+    """Return checked images (N, C, H, W)."""
     x = as_real(x, f"{what}: x")
     check_shape(x.shape, ("N", "C", "H", "W"), f"{what}: x")
-    kernel, stride, padding = pool_sizes(kernel_size, stride, padding, what)
-    check_pixels(x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1], what)
-    pool_output_shape(x.shape[1:], kernel, stride, padding, what)
-    _, _, h, w = x.shape
-    return x, _kernels.Pooling(h, w, *kernel, *stride, *padding)
+    return x
 
 
 def max_pool2d_forward(
@@ -107,23 +48,29 @@ def max_pool2d_forward(
     kernel_size: Pair,
     *,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
 ) -> tuple[FloatArray, IntArray]:
     """Largest element of each window.
 
     ``y[n, c, oh, ow] = max over i, j of x[n, c, oh * stride + i - padding, ow * stride + j - padding]``, with minus
-    infinity outside of x. A window that holds a NaN gives NaN.
+    infinity outside of x. The padding is that above and to the left; that below and to the right counts for the sizes,
+    ``OH = floor((H + top + bottom - KH) / stride) + 1``. A window that holds a NaN gives NaN.
 
     Parameters
     ----------
     x : array_like, shape (N, C, H, W)
         Images.
     kernel_size : int or pair of ints
-        Height and width of a window.
+        Height KH and width KW of a window.
     stride : int or pair of ints, optional
         Step between windows; the kernel size by default.
-    padding : int or pair of ints
-        Minus infinities added on each side, at most half the kernel.
+    padding : int, pair of ints or pair of pairs
+        Minus infinities added on each side, at most the kernel size minus 1: along the height and the width, or
+        ((top, bottom), (left, right)).
+    ceil_mode : bool
+        If True, OH and OW are rounded up, so that the last windows may reach beyond the padding, where minus infinity
+        is, too. A window that would begin behind x is left out.
 
     Returns
     -------
@@ -134,15 +81,17 @@ def max_pool2d_forward(
     Raises
     ------
     ValueError
-        If x is not of four axes, the padding is above half the kernel, or an output size is below 1.
+        If x is not of four axes, the padding is not below the kernel, or an output size is below 1.
     TypeError
-        If x does not hold real numbers, or another argument is not an int or a pair of ints.
+        If x does not hold real numbers, or another argument is not of its type.
 
     Notes
     -----
     M. Riesenhuber, T. Poggio, "Hierarchical models of object recognition in cortex", 1999.
     """
-    x, geometry = _pool_arguments(x, kernel_size, stride, padding, "MaxPool2D")
+    x = _images(x, "MaxPool2D")
+    windows = PoolWindows.of("MaxPool2D", kernel_size, stride, padding, ceil_mode)
+    geometry = windows.geometry(x.shape[1:], "MaxPool2D")
     y = np.empty((*x.shape[:2], geometry.out_h, geometry.out_w), x.dtype)
     argmax = np.empty(y.shape, np.int32)
     _max_forward(geometry, x, y, argmax)
@@ -194,13 +143,15 @@ def average_pool2d_forward(
     kernel_size: Pair,
     *,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
     count_padding: bool = True,
 ) -> FloatArray:
     """Mean of each window.
 
     ``y[n, c, oh, ow] = (1 / count) * sum over i, j of x[n, c, oh * stride + i - padding, ow * stride + j - padding]``,
-    with 0 outside of x.
+    with 0 outside of x. The padding is that above and to the left; that below and to the right counts for the sizes,
+    ``OH = floor((H + top + bottom - KH) / stride) + 1``.
 
     Parameters
     ----------
@@ -210,10 +161,15 @@ def average_pool2d_forward(
         Height KH and width KW of a window.
     stride : int or pair of ints, optional
         Step between windows; the kernel size by default.
-    padding : int or pair of ints
-        Zeros added on each side, at most half the kernel.
+    padding : int, pair of ints or pair of pairs
+        Zeros added on each side, at most the kernel size minus 1: along the height and the width, or
+        ((top, bottom), (left, right)).
+    ceil_mode : bool
+        If True, OH and OW are rounded up, so that the last windows may reach beyond the padding; what lies there does
+        not count. A window that would begin behind x is left out.
     count_padding : bool
-        If True, the count is KH * KW everywhere. If False, it is the number of the window's elements inside x.
+        If True, the count is the number of the window's elements inside x and its padding: KH * KW, but for windows
+        that reach beyond by `ceil_mode`. If False, it is the number of those inside x.
 
     Returns
     -------
@@ -222,18 +178,19 @@ def average_pool2d_forward(
     Raises
     ------
     ValueError
-        If x is not of four axes, the padding is above half the kernel, or an output size is below 1.
+        If x is not of four axes, the padding is not below the kernel, or an output size is below 1.
     TypeError
-        If x does not hold real numbers, or another argument is not an int or a pair of ints.
+        If x does not hold real numbers, or another argument is not of its type.
 
     Notes
     -----
     Y. LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990, averages and subsamples.
     """
-    x, geometry = _pool_arguments(x, kernel_size, stride, padding, "AveragePool2D")
-    windows = pool_sizes(kernel_size, stride, padding, "AveragePool2D")
+    x = _images(x, "AveragePool2D")
+    windows = PoolWindows.of("AveragePool2D", kernel_size, stride, padding, ceil_mode)
+    geometry = windows.geometry(x.shape[1:], "AveragePool2D")
     count_padding = as_flag(count_padding, "AveragePool2D: count_padding")
-    counts = _window_counts(x.shape[2:], *windows, count_padding, x.dtype)
+    counts = windows.counts(x.shape[1:], count_padding, x.dtype, "AveragePool2D")
     y = np.empty((*x.shape[:2], geometry.out_h, geometry.out_w), x.dtype)
     _average_forward(geometry, x, counts, y)
     return y
@@ -245,7 +202,8 @@ def average_pool2d_backward(
     kernel_size: Pair,
     *,
     stride: Pair | None = None,
-    padding: Pair = 0,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
     count_padding: bool = True,
 ) -> FloatArray:
     """Gradient of `average_pool2d_forward`: each element of a window gets an equal share, ``dy / count``.
@@ -256,7 +214,7 @@ def average_pool2d_backward(
         Gradient of the loss with respect to the output.
     input_shape : tuple
         (N, C, H, W) of the forward pass's x.
-    kernel_size, stride, padding, count_padding
+    kernel_size, stride, padding, ceil_mode, count_padding
         As in the forward pass.
 
     Returns
@@ -268,37 +226,18 @@ def average_pool2d_backward(
     ValueError
         If shapes do not fit together.
     TypeError
-        If `dy` does not hold real numbers, or another argument is not an int or a pair of ints.
+        If `dy` does not hold real numbers, or another argument is not of its type.
     """
-    n, c, h, w = as_shape(input_shape, "AveragePool2D: input_shape (N, C, H, W)", axes=4, minimum=0)
-    kernel, stride, padding = pool_sizes(kernel_size, stride, padding, "AveragePool2D")
+    n, *image_shape = as_shape(input_shape, "AveragePool2D: input_shape (N, C, H, W)", axes=4, minimum=0)
+    windows = PoolWindows.of("AveragePool2D", kernel_size, stride, padding, ceil_mode)
     dy = as_real(dy, "AveragePool2D: dy")
-    _, oh, ow = pool_output_shape((c, h, w), kernel, stride, padding, "AveragePool2D")
-    check_shape(dy.shape, (n, c, oh, ow), "AveragePool2D: dy")
-    geometry = _kernels.Pooling(h, w, *kernel, *stride, *padding)
+    geometry = windows.geometry(tuple(image_shape), "AveragePool2D")
+    check_shape(dy.shape, (n, image_shape[0], geometry.out_h, geometry.out_w), "AveragePool2D: dy")
     count_padding = as_flag(count_padding, "AveragePool2D: count_padding")
-    counts = _window_counts((h, w), kernel, stride, padding, count_padding, dy.dtype)
-    dx = np.empty((n, c, h, w), dy.dtype)
+    counts = windows.counts(tuple(image_shape), count_padding, dy.dtype, "AveragePool2D")
+    dx = np.empty((n, *image_shape), dy.dtype)
     _average_backward(geometry, dy, counts, np.empty_like(dy), dx)
     return dx
-
-
-def _window_counts(
-    image_size: Shape,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    count_padding: bool,
-    dtype: npt.DTypeLike,
-) -> FloatArray:
-    """Return (OH, OW): how many elements the mean of each window is over."""
-    along = []
-    for size, length, step, border in zip(image_size, kernel, stride, padding, strict=True):
-        start = np.arange(output_size(size, length, step, border, "AveragePool2D")) * step - border
-        inside = np.minimum(start + length, size) - np.maximum(start, 0)
-        along.append(np.full_like(inside, length) if count_padding else inside)
-    counts: FloatArray = np.multiply.outer(*along).astype(dtype)
-    return counts
 
 
 # The kernels work on planes (N * C, H, W), which are dealt out to the threads. Max pooling takes WORK additions for a
@@ -351,26 +290,34 @@ def _average_backward(
 
 
 def is_two_by_two(layer: Pool2D) -> bool:
-    """Return whether a layer's windows are of 2x2 pixels and lie side by side."""
-    return (layer.kernel_size, layer.stride, layer.padding) == ((2, 2), (2, 2), (0, 0))
+    """Return whether a layer's windows are of 2x2 pixels and lie side by side in the image."""
+    return layer.windows == PoolWindows((2, 2), (2, 2))
 
 
 class Pool2D(Layer):
     """What the poolings have in common: windows, and the shape of the output."""
 
     kind = "pool"
+    ceil_mode: bool = False  # as in pickles of 0.1, which do not have it
 
-    def __init__(self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0) -> None:
+    def __init__(
+        self, kernel_size: Pair, *, stride: Pair | None = None, padding: Padding = 0, ceil_mode: bool = False
+    ) -> None:
         super().__init__()
-        name = type(self).__name__
-        self.kernel_size, self.stride, self.padding = pool_sizes(kernel_size, stride, padding, name)
-        check_pool_padding(self.kernel_size, self.padding, name)
+        windows = PoolWindows.of(type(self).__name__, kernel_size, stride, padding, ceil_mode)
+        self.kernel_size, self.stride, self.padding, self.ceil_mode = windows
+
+    @property
+    def windows(self) -> PoolWindows:
+        """Kernel size, stride, padding and whether sizes are rounded up."""
+        return PoolWindows(self.kernel_size, self.stride, self.padding, self.ceil_mode)
 
     def hyperparameters(self) -> dict[str, Any]:
-        return {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
+        options: dict[str, Any] = {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
+        return options | {"ceil_mode": True} if self.ceil_mode else options
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        return pool_output_shape(input_shape, self.kernel_size, self.stride, self.padding, type(self).__name__)
+        return self.windows.output_shape(input_shape, type(self).__name__)
 
 
 class MaxPool2D(Pool2D):
@@ -384,13 +331,16 @@ class MaxPool2D(Pool2D):
         Height and width of a window.
     stride : int or pair of ints, optional
         Step between windows; the kernel size by default.
-    padding : int or pair of ints
-        Minus infinities added on each side, at most half the kernel.
+    padding : int, pair of ints or pair of pairs
+        Minus infinities added on each side, at most the kernel size minus 1: along the height and the width, or
+        ((top, bottom), (left, right)).
+    ceil_mode : bool
+        Whether sizes are rounded up, so that the last windows may reach beyond the padding.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not an integer (or pair) of the right range.
+        If an argument is not of its type, or out of range.
 
     Notes
     -----
@@ -398,7 +348,7 @@ class MaxPool2D(Pool2D):
     """
 
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, Any]:
-        y, argmax = max_pool2d_forward(x, self.kernel_size, stride=self.stride, padding=self.padding)
+        y, argmax = max_pool2d_forward(x, **self.hyperparameters())
         return y, (argmax, np.shape(x))
 
     def backward(
@@ -421,15 +371,19 @@ class AveragePool2D(Pool2D):
         Height and width of a window.
     stride : int or pair of ints, optional
         Step between windows; the kernel size by default.
-    padding : int or pair of ints
-        Zeros added on each side, at most half the kernel.
+    padding : int, pair of ints or pair of pairs
+        Zeros added on each side, at most the kernel size minus 1: along the height and the width, or
+        ((top, bottom), (left, right)).
+    ceil_mode : bool
+        Whether sizes are rounded up, so that the last windows may reach beyond the padding; what lies there does not
+        count.
     count_padding : bool
         Whether the padding's zeros count as elements of the mean.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not an integer (or pair) of the right range.
+        If an argument is not of its type, or out of range.
 
     Notes
     -----
@@ -437,9 +391,15 @@ class AveragePool2D(Pool2D):
     """
 
     def __init__(
-        self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, count_padding: bool = True
+        self,
+        kernel_size: Pair,
+        *,
+        stride: Pair | None = None,
+        padding: Padding = 0,
+        ceil_mode: bool = False,
+        count_padding: bool = True,
     ) -> None:
-        super().__init__(kernel_size, stride=stride, padding=padding)
+        super().__init__(kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
         self.count_padding = as_flag(count_padding, "AveragePool2D: count_padding")
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -470,8 +430,7 @@ class PoolStage(ParameterlessStage):
 
     def __init__(self, name: str, layer: Pool2D, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__((name,), input_shape, layer.output_shape(input_shape), dtype)
-        _, h, w = input_shape
-        self.geometry = _kernels.Pooling(h, w, *layer.kernel_size, *layer.stride, *layer.padding)
+        self.geometry = layer.windows.geometry(input_shape, name)
         if has_instruction_set(dtype) and is_two_by_two(layer) and input_shape[0] >= LEAST_CHANNELS:
             self.layouts = "any input"
 
@@ -541,8 +500,7 @@ class AveragePoolStage(PoolStage):
 
     def __init__(self, name: str, layer: AveragePool2D, input_shape: Shape, dtype: np.dtype) -> None:
         super().__init__(name, layer, input_shape, dtype)
-        windows = layer.kernel_size, layer.stride, layer.padding
-        self.counts = _window_counts(input_shape[1:], *windows, layer.count_padding, dtype)
+        self.counts = layer.windows.counts(input_shape, layer.count_padding, dtype, name)
 
     def planar_arrays(self, n: int, training: bool) -> dict[str, ArraySpec]:
         return {"shares": ((n, *self.output_shape), self.dtype)} if training else {}

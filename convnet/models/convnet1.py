@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import Pair, as_count, as_shape
+from convnet.core.checks import Padding, Pair, as_count, as_shape
 from convnet.layers import LAYERS
 from convnet.layers.activations import Activation, ReLU
 from convnet.layers.affine import Affine
@@ -82,7 +82,7 @@ class ConvNet1(Sequential):
         num_filters: int = 32,
         kernel_size: Pair = 7,
         stride: Pair = 1,
-        padding: Pair = 3,
+        padding: Padding = 3,
         activation: type[Layer] | Layer = ReLU,
         pooling: type[Layer] | Layer = MaxPool2D,
         pool_size: Pair | None = None,

@@ -4,7 +4,8 @@ A model file is an archive (see `convnet.formats.archives`). Its arrays are the 
 such as ``conv1.weight``, what else belongs to the layers as ``state.*``, and, if the model has statistics,
 ``statistics.mean`` and ``statistics.std``. The JSON object has
 
-- ``format``: ``"convnet model"``, and ``version``: 2 with any ``state.*`` or a ``reader``, 1 without;
+- ``format``: ``"convnet model"``, and ``version``: 2 with any ``state.*``, a ``reader``, or windows that version 1 does
+  not have: padding that differs from side to side or is above half a pooling's kernel, and ``ceil_mode``; else 1;
 - ``model``: ``"ConvNet1"`` or ``"Sequential"``; ``input_shape``; ``l2``;
 - ``loss``: a name in `convnet.layers.losses.LOSSES`; ``loss_arguments``: an object of numbers and of lists of numbers,
   such as ``{"margin": 2.0}`` or ``{"class_weights": [1.0, 3.0]}``, and empty where it is missing;
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import NATIVE, as_number, as_real
+from convnet.core.checks import LARGEST, NATIVE, as_number, as_real, sides_of
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.archives import naming, read_archive, write_archive
 from convnet.formats.files import PathLike
@@ -100,7 +101,8 @@ def save_model(model: Sequential, path: PathLike) -> None:
         raise ValueError(
             f"save_model: expected a model that load_model accepts, got one with an error: {error}"
         ) from None
-    write_archive(path, KIND, VERSION_2 if model.state or (known and known.reader) else VERSION, header, arrays)
+    is_new = model.state or (known and known.reader) or any(_has_new_windows(layer) for _, layer in walk(model.layers))
+    write_archive(path, KIND, VERSION_2 if is_new else VERSION, header, arrays)
 
 
 def load_model(path: PathLike) -> Sequential:
@@ -190,6 +192,16 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Se
         )
     model.class_names = header["class_names"]
     return model
+
+
+def _has_new_windows(layer: Layer) -> bool:
+    """Return whether a convolution or pooling has windows that version 1 does not have."""
+    options = layer.hyperparameters()
+    sides = sides_of(options.get("padding", (0, 0)))
+    kernel_size = options.get("kernel_size", (LARGEST, LARGEST))  # a pooling alone has one here
+    return "ceil_mode" in options or any(
+        before != after or 2 * before > size for (before, after), size in zip(sides, kernel_size, strict=True)
+    )
 
 
 def _described(layers: Mapping[str, Layer]) -> list[dict[str, Any]]:

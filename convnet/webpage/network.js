@@ -6,9 +6,19 @@ function zeros(shape) {
   return { shape, data: new Float64Array(shape.reduce((product, size) => product * size, 1)) };
 }
 
-/** Sizes of the output of a convolution or pooling: floor((size + 2 * padding - kernel) / stride) + 1. */
-function output_size(size, kernel, stride, padding) {
-  return [0, 1].map((axis) => Math.floor((size[axis] + 2 * padding[axis] - kernel[axis]) / stride[axis]) + 1);
+/** Padding as [[top, bottom], [left, right]]; that of a layer is [height, width] where the two sides are the same. */
+function sides_of(padding) {
+  return padding.map((side) => (Array.isArray(side) ? side : [side, side]));
+}
+
+/** Sizes of the output of a convolution or pooling: floor((size + before + after - kernel) / stride) + 1. */
+function output_size(size, kernel, stride, padding, ceil_mode = false) {
+  return sides_of(padding).map(([before, after], axis) => {
+    const steps = (size[axis] + before + after - kernel[axis]) / stride[axis];
+    if (!ceil_mode) return Math.floor(steps) + 1;
+    const is_behind = Math.ceil(steps) * stride[axis] >= size[axis] + before; // the last window holds no pixel
+    return Math.ceil(steps) + (is_behind ? 0 : 1);
+  });
 }
 
 /** Height and width of what a kernel sees: from its first to its last row and column. */
@@ -18,9 +28,13 @@ function extent_of(layer) {
   return [0, 1].map((axis) => (layer.weight.shape[2 + axis] - 1) * dilation[axis] + 1);
 }
 
-/** The first and last position of a window along an axis, within the image. */
-function window_range(start, kernel, size) {
-  return [Math.max(start, 0), Math.min(start + kernel, size)];
+/** The windows along an axis: from where to where they lie in the image, and how many positions in it and its padding. */
+function windows_along(count, size, kernel, stride, [before, after]) {
+  return Array.from({ length: count }, (_, i) => {
+    const start = i * stride - before;
+    const end = start + kernel;
+    return [Math.max(start, 0), Math.min(end, size), Math.min(end, size + after) - start];
+  });
 }
 
 /** y[f, i, j] = bias[f] + sum over c, k, l of weight[f, c, k, l] * x[c, i * stride + k * dilation - padding, ...]. */
@@ -29,6 +43,7 @@ function conv2d_forward(x, layer) {
   const [, h, w] = x.shape;
   const [f, c, kh, kw] = weight.shape;
   const [oh, ow] = output_size([h, w], extent_of(layer), stride, padding);
+  const [[top], [left]] = sides_of(padding);
   const y = zeros([f, oh, ow]);
   for (let filter = 0; filter < f; filter++) {
     const plane = y.data.subarray(filter * oh * ow, (filter + 1) * oh * ow);
@@ -39,9 +54,9 @@ function conv2d_forward(x, layer) {
         for (let l = 0; l < kw; l++) {
           const factor = weight.data[((filter * c + channel) * kh + k) * kw + l];
           for (let i = 0; i < oh; i++) {
-            const row = i * stride[0] + k * dilation[0] - padding[0];
+            const row = i * stride[0] + k * dilation[0] - top;
             if (row < 0 || row >= h) continue;
-            const column = l * dilation[1] - padding[1]; // of the first window
+            const column = l * dilation[1] - left; // of the first window
             const start = ((first_channel + channel) * h + row) * w + column;
             const first = Math.max(0, Math.ceil(-column / stride[1]));
             const end = Math.min(ow, Math.floor((w - 1 - column) / stride[1]) + 1);
@@ -124,27 +139,28 @@ function normal_distribution(x) {
 }
 
 /** Calls of `pool(image, width, rows, columns)`, which gives the value of a window, for every output. */
-function pool2d_forward(x, kernel_size, stride, padding, pool) {
+function pool2d_forward(x, layer, pool) {
+  const { kernel_size, stride, padding, ceil_mode } = layer;
   const [c, h, w] = x.shape;
-  const [oh, ow] = output_size([h, w], kernel_size, stride, padding);
-  const y = zeros([c, oh, ow]);
+  const sides = sides_of(padding);
+  const outputs = output_size([h, w], kernel_size, stride, padding, ceil_mode);
+  const [all_rows, all_columns] = [h, w].map((size, axis) =>
+    windows_along(outputs[axis], size, kernel_size[axis], stride[axis], sides[axis]),
+  );
+  const y = zeros([c, ...outputs]);
   let position = 0;
   for (let channel = 0; channel < c; channel++) {
     const image = x.data.subarray(channel * h * w, (channel + 1) * h * w);
-    for (let i = 0; i < oh; i++) {
-      const rows = window_range(i * stride[0] - padding[0], kernel_size[0], h);
-      for (let j = 0; j < ow; j++) {
-        const columns = window_range(j * stride[1] - padding[1], kernel_size[1], w);
-        y.data[position++] = pool(image, w, rows, columns);
-      }
+    for (const rows of all_rows) {
+      for (const columns of all_columns) y.data[position++] = pool(image, w, rows, columns);
     }
   }
   return y;
 }
 
 /** The largest of each window; what lies outside of the image does not count. */
-function max_pool2d_forward(x, kernel_size, stride, padding) {
-  return pool2d_forward(x, kernel_size, stride, padding, (image, width, rows, columns) => {
+function max_pool2d_forward(x, layer) {
+  return pool2d_forward(x, layer, (image, width, rows, columns) => {
     let largest = -Infinity;
     for (let row = rows[0]; row < rows[1]; row++) {
       for (let column = columns[0]; column < columns[1]; column++) {
@@ -156,14 +172,14 @@ function max_pool2d_forward(x, kernel_size, stride, padding) {
 }
 
 /** The mean of each window; the zeros around the image count if `count_padding` is true. */
-function average_pool2d_forward(x, kernel_size, stride, padding, count_padding) {
-  return pool2d_forward(x, kernel_size, stride, padding, (image, width, rows, columns) => {
+function average_pool2d_forward(x, layer) {
+  return pool2d_forward(x, layer, (image, width, rows, columns) => {
     let sum = 0;
     for (let row = rows[0]; row < rows[1]; row++) {
       for (let column = columns[0]; column < columns[1]; column++) sum += image[row * width + column];
     }
     const inside = (rows[1] - rows[0]) * (columns[1] - columns[0]);
-    return sum / (count_padding ? kernel_size[0] * kernel_size[1] : inside);
+    return sum / (layer.count_padding ? rows[2] * columns[2] : inside);
   });
 }
 
@@ -198,9 +214,8 @@ const LAYERS = {
   ...ACTIVATIONS,
   Conv2D: conv2d_forward,
   Affine: (x, layer) => affine_forward(x, layer.weight, layer.bias),
-  MaxPool2D: (x, layer) => max_pool2d_forward(x, layer.kernel_size, layer.stride, layer.padding),
-  AveragePool2D: (x, layer) =>
-    average_pool2d_forward(x, layer.kernel_size, layer.stride, layer.padding, layer.count_padding),
+  MaxPool2D: max_pool2d_forward,
+  AveragePool2D: average_pool2d_forward,
   GlobalAveragePool: global_average_pool_forward,
   Dropout: (x) => x,
   BatchNorm2D: (x, layer) =>

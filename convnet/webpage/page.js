@@ -192,7 +192,7 @@ function seen_by(layers, range) {
     const extent = extent_of(layer);
     if (!extent) return seen; // element by element
     return seen.map(([first, last], axis) => {
-      const start = (end) => end * layer.stride[axis] - layer.padding[axis];
+      const start = (end) => end * layer.stride[axis] - sides_of(layer.padding)[axis][0];
       return [start(first), start(last) + extent[axis] - 1];
     });
   }, range);

@@ -41,31 +41,90 @@ def images(rng, dtype, kernel=(1, 1), channels=None):
     return ((rng.permutation(count) - count // 2 + 0.5) / max(count // 4, 1)).reshape(shape).astype(dtype)
 
 
-def convolution(rng, dtype, is_special=False):
+def convolution(rng, dtype, is_special=False, has_sides=False):
     kernel, padding, bias = sizes(rng, 2, 1, 4), sizes(rng, 2, 0, 3), bool(rng.integers(2))
     dilation, groups = (sizes(rng, 2, 1, 3), sizes(rng, 1, 1, 4)[0]) if is_special else ((1, 1), 1)
     extent = [(size - 1) * step + 1 for size, step in zip(kernel, dilation, strict=True)]
     x = images(rng, dtype, extent, groups * sizes(rng, 1)[0])
-    options = {"stride": tuple(sizes(rng, 2, 1, 3)), "padding": tuple(padding), "bias": bias}
-    options |= {"dilation": tuple(dilation), "groups": groups}
-    layer = Conv2D(x.shape[1], groups * sizes(rng, 1, 1, 20 // groups)[0], kernel, rng=rng, dtype=dtype, **options)
+    options = {"stride": tuple(sizes(rng, 2, 1, 3)), "bias": bias, "dilation": tuple(dilation), "groups": groups}
+    ours = sides(rng, (4, 4)) if has_sides else tuple(padding)
+    filters = groups * sizes(rng, 1, 1, 20 // groups)[0]
+    layer = Conv2D(x.shape[1], filters, kernel, rng=rng, dtype=dtype, padding=ours, **options)
     if bias:
         layer.params["bias"][...] = rng.standard_normal(layer.params["bias"].shape)
-    other = torch.nn.Conv2d(x.shape[1], len(layer.params["weight"]), kernel, **options)
-    return layer, other, x
+    if has_sides:
+        return layer, PaddedConvolution(ours, x.shape[1], filters, kernel, **options), x
+    return layer, torch.nn.Conv2d(x.shape[1], filters, kernel, padding=ours, **options), x
 
 
-def max_pooling(rng, dtype):
+def sides(rng, ends):
+    """Return random padding below the ends, ((top, bottom), (left, right))."""
+    return tuple(tuple(int(side) for side in rng.integers(0, end, 2)) for end in ends)
+
+
+def pad(x, padding, value=0.0):
+    (top, bottom), (left, right) = padding
+    return torch.nn.functional.pad(x, (left, right, top, bottom), value=value)
+
+
+class PaddedConvolution(torch.nn.Conv2d):
+    """A convolution of images that are padded before it."""
+
+    def __init__(self, sides, *sizes, **options):
+        super().__init__(*sizes, **options)
+        self.sides = sides
+
+    def forward(self, x):
+        return super().forward(pad(x, self.sides))
+
+
+class PaddedMaximum(torch.nn.Module):
+    """A max pooling of images that are padded before it."""
+
+    def __init__(self, padding, kernel, stride):
+        super().__init__()
+        self.padding, self.pool = padding, torch.nn.MaxPool2d(kernel, stride)
+
+    def forward(self, x):
+        return self.pool(pad(x, self.padding, -torch.inf))
+
+
+class PaddedAverage(torch.nn.Module):
+    """An average pooling of images that are padded before it; without `counts` the padding is taken out again."""
+
+    def __init__(self, padding, kernel, stride, counts):
+        super().__init__()
+        self.padding, self.pool, self.counts = padding, torch.nn.AvgPool2d(kernel, stride), counts
+
+    def forward(self, x):
+        means = self.pool(pad(x, self.padding))
+        return means if self.counts else means / self.pool(pad(torch.ones_like(x), self.padding))
+
+
+def windows_of(rng, kernel):
+    """Return stride, padding and ceil_mode of a pooling, as PyTorch's take them."""
+    padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
+    return {"stride": tuple(sizes(rng, 2, 1, 4)), "padding": padding, "ceil_mode": bool(rng.integers(2))}
+
+
+def max_pooling(rng, dtype, has_sides=False):
     kernel = sizes(rng, 2, 1, 4)
-    options = {"stride": tuple(sizes(rng, 2, 1, 3)), "padding": tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)}
-    return MaxPool2D(kernel, **options), torch.nn.MaxPool2d(kernel, **options), images(rng, dtype, kernel)
+    options, x = windows_of(rng, kernel), images(rng, dtype, kernel)
+    if not has_sides:
+        return MaxPool2D(kernel, **options), torch.nn.MaxPool2d(kernel, **options), x
+    padding, stride = sides(rng, kernel), options["stride"]
+    return MaxPool2D(kernel, stride=stride, padding=padding), PaddedMaximum(padding, kernel, stride), x
 
 
-def average_pooling(rng, dtype):
+def average_pooling(rng, dtype, has_sides=False):
     kernel, counts = sizes(rng, 2, 1, 4), bool(rng.integers(2))
-    options = {"stride": tuple(sizes(rng, 2, 1, 3)), "padding": tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)}
-    other = torch.nn.AvgPool2d(kernel, count_include_pad=counts, **options)
-    return AveragePool2D(kernel, count_padding=counts, **options), other, images(rng, dtype, kernel)
+    options, x = windows_of(rng, kernel), images(rng, dtype, kernel)
+    if not has_sides:
+        other = torch.nn.AvgPool2d(kernel, count_include_pad=counts, **options)
+        return AveragePool2D(kernel, count_padding=counts, **options), other, x
+    padding, stride = sides(rng, kernel), options["stride"]
+    layer = AveragePool2D(kernel, stride=stride, padding=padding, count_padding=counts)
+    return layer, PaddedAverage(padding, kernel, stride, counts), x
 
 
 def batch_norm(rng, dtype):
@@ -113,8 +172,12 @@ def without_parameters(ours, theirs):
 CASES = {
     "convolution": convolution,
     "convolution of groups, dilated": partial(convolution, is_special=True),
+    "convolution of other sides": partial(convolution, has_sides=True),
+    "convolution of other sides and groups, dilated": partial(convolution, is_special=True, has_sides=True),
     "max pooling": max_pooling,
+    "max pooling of other sides": partial(max_pooling, has_sides=True),
     "average pooling": average_pooling,
+    "average pooling of other sides": partial(average_pooling, has_sides=True),
     "batch norm": batch_norm,
     "residual": residual,
     "relu": without_parameters(ReLU, torch.nn.ReLU),

@@ -129,6 +129,31 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
         (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), stride=True), TypeError, "pair of ints, got True"),
         (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), stride=(1, 2, 3)), ValueError, "pair of ints"),
         (lambda: functional.conv2d_forward(X, W[:, :1], np.zeros(4), padding="same"), TypeError, "got 'same'"),
+        (
+            lambda: functional.conv2d_forward(X, W[:, :1], padding=((0, -1), (0, 0))),
+            ValueError,
+            r"^Conv2D: padding: expected .* from 0 to 2147483647, got \(0, -1\); sides that differ are \(\(top",
+        ),
+        (
+            lambda: functional.conv2d_forward(X, W[:, :1], padding=(1, 2, 1, 2)),
+            ValueError,
+            r"got \(1, 2, 1, 2\); sides that differ are \(\(top, bottom\), \(left, right\)\)",
+        ),
+        (
+            lambda: functional.conv2d_forward(X, W[:, :1], padding=((0, 1.5), (0, 0))),
+            TypeError,
+            r"padding: expected .* got \(0, 1\.5\)",
+        ),
+        (
+            lambda: functional.conv2d_forward(X[..., :3], W[:, :1], padding=((0, 0), (1, 0))),
+            ValueError,
+            r"output width = floor\(\(3 \+ 1 \+ 0 - 5\) / 1\) \+ 1 = 0, expected at least 1",
+        ),
+        (
+            lambda: functional.conv2d_forward(X, W[:, :1], padding=((0, 0), (0, 2**31 - 1))),
+            ValueError,
+            r"fewer than 2\*\*31 pixels in an image, padding included",
+        ),
         (lambda: functional.conv2d_backward(X, X, W[:, :1]), ValueError, r"dy: expected shape \(8, 4, 24, 24\), got"),
         (
             lambda: functional.conv2d_forward(X, W, groups=2),
@@ -158,6 +183,14 @@ def test_wrong_arguments_are_named(call, error, message):
 
 
 RNG = np.random.default_rng(0)
+
+
+def test_padding_is_kept_in_its_shortest_form():
+    assert Conv2D(1, 2, 3, padding=[[1, 1], [2, 2]], rng=RNG).padding == (1, 2)
+    layer = Conv2D(1, 2, 3, padding=[[0, 1], [2, 2]], rng=RNG)
+    assert layer.padding == ((0, 1), (2, 2))
+    assert "padding=((0, 1), (2, 2))" in repr(layer)
+    assert layer.output_shape((1, 8, 8)) == (2, 7, 10)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,24 @@
 """Max and average pooling."""
 
+import pickle
 import time
 
 import numpy as np
 import pytest
 from cases import POOLINGS, normal, tolerance
+from guarded import at_the_end_of_memory
 
-from convnet import AveragePool2D, MaxPool2D, functional, naive
+from convnet import AveragePool2D, MaxPool2D, _kernels, functional, naive
+from convnet.layers.pool_windows import PoolWindows
 
 
+@pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize(("shape", "kernel_size", "stride", "padding"), POOLINGS)
-def test_max_pooling_equals_the_loops(rng, dtype, shape, kernel_size, stride, padding):
+def test_max_pooling_equals_the_loops(rng, dtype, shape, kernel_size, stride, padding, ceil_mode):
     x = rng.integers(-3, 4, shape).astype(dtype)  # few values, so that there are ties
-    y, argmax = functional.max_pool2d_forward(x, kernel_size, stride=stride, padding=padding)
-    expected, indices = naive.max_pool2d_forward(x, kernel_size, stride=stride, padding=padding)
+    options = {"stride": stride, "padding": padding, "ceil_mode": ceil_mode}
+    y, argmax = functional.max_pool2d_forward(x, kernel_size, **options)
+    expected, indices = naive.max_pool2d_forward(x, kernel_size, **options)
     assert y.dtype == dtype
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_array_equal(argmax, indices)
@@ -26,11 +31,12 @@ def test_max_pooling_equals_the_loops(rng, dtype, shape, kernel_size, stride, pa
     np.testing.assert_allclose(dx, naive.max_pool2d_backward(dy, indices, shape), **tolerance(dtype))
 
 
+@pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("count_padding", [True, False])
 @pytest.mark.parametrize(("shape", "kernel_size", "stride", "padding"), POOLINGS)
-def test_average_pooling_equals_the_loops(rng, dtype, shape, kernel_size, stride, padding, count_padding):
+def test_average_pooling_equals_the_loops(rng, dtype, shape, kernel_size, stride, padding, count_padding, ceil_mode):
     x = normal(rng, shape, dtype)
-    options = {"stride": stride, "padding": padding, "count_padding": count_padding}
+    options = {"stride": stride, "padding": padding, "count_padding": count_padding, "ceil_mode": ceil_mode}
     y = functional.average_pool2d_forward(x, kernel_size, **options)
     expected = naive.average_pool2d_forward(x, kernel_size, **options)
     assert y.dtype == dtype
@@ -91,7 +97,32 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
             ValueError,
             r"x: expected shape \(N, C, H, W\), got \(1, 28, 28\)",
         ),
-        (lambda: functional.max_pool2d_forward(X, 2, padding=2), ValueError, "at most half the kernel"),
+        (
+            lambda: functional.max_pool2d_forward(X, 2, padding=2),
+            ValueError,
+            r"^MaxPool2D: expected padding below the kernel \(2, 2\) on each side, so that every window holds a pixel, "
+            r"got \(2, 2\)$",
+        ),
+        (
+            lambda: functional.max_pool2d_forward(X, 30, stride=1, padding=((0, 1), (0, 0))),
+            ValueError,
+            r"output height = floor\(\(28 \+ 0 \+ 1 - 30\) / 1\) \+ 1 = 0",
+        ),
+        (
+            lambda: functional.max_pool2d_forward(X, 40, stride=3, ceil_mode=True),
+            ValueError,
+            r"output height = ceil\(\(28 \+ 2\*0 - 40\) / 3\) \+ 1 = -3",
+        ),
+        (
+            lambda: functional.max_pool2d_forward(X, 2, ceil_mode=1),
+            TypeError,
+            "ceil_mode: expected True or False, got 1",
+        ),
+        (
+            lambda: functional.max_pool2d_forward(X, (1, 2**30), padding=(0, 2**30 - 1)),
+            ValueError,
+            r"fewer than 2\*\*31 pixels in an image, padding included",
+        ),
         (lambda: functional.max_pool2d_forward(X, 29), ValueError, r"floor\(\(28 \+ 2\*0 - 29\) / 29\) \+ 1 = 0"),
         (lambda: functional.max_pool2d_backward(X, X, X.shape), TypeError, "argmax: expected integers"),
         (
@@ -111,7 +142,11 @@ X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)
         ),
         (lambda: functional.average_pool2d_forward(X[0], 2), ValueError, r"AveragePool2D: x: expected shape"),
         (lambda: functional.average_pool2d_forward(X, 29), ValueError, "AveragePool2D: output height = floor"),
-        (lambda: functional.average_pool2d_forward(X, 2, padding=2), ValueError, "at most half the kernel"),
+        (
+            lambda: functional.average_pool2d_forward(X, (3, 2), padding=((2, 3), (1, 0))),
+            ValueError,
+            r"AveragePool2D: expected padding below the kernel \(3, 2\) .* got \(\(2, 3\), \(1, 0\)\)",
+        ),
         (lambda: functional.average_pool2d_forward(X, 2, count_padding=1), TypeError, "expected True or False, got 1"),
         (
             lambda: functional.average_pool2d_backward(X, X.shape, 2),
@@ -143,13 +178,86 @@ def test_a_kernel_far_larger_than_the_image_costs_no_more_than_it(rng, pool):
     assert time.process_time() - started < 1  # some seconds when the whole kernel is walked through
 
 
+@pytest.mark.parametrize("pool", ["max", "average"])
+def test_a_stride_far_larger_than_the_image_costs_no_more_than_it(rng, pool):
+    x = rng.standard_normal((1, 1, 1, 5)).astype(np.float32)
+    # Windows begin at -8e8, -4e8 and 0: all of them hold the whole image.
+    sizes, kernel = {"stride": (1, 4 * 10**8), "padding": (0, 8 * 10**8)}, (1, 8 * 10**8 + 5)
+    started = time.process_time()
+    if pool == "max":
+        y, argmax = functional.max_pool2d_forward(x, kernel, **sizes)
+        assert y.tolist() == [[[[x.max()] * 3]]]
+        assert argmax.tolist() == [[[[x.argmax()] * 3]]]
+    else:
+        y = functional.average_pool2d_forward(x, kernel, count_padding=False, **sizes)
+        np.testing.assert_allclose(y, np.full((1, 1, 1, 3), x.mean()), rtol=1e-5)
+        dx = functional.average_pool2d_backward(np.ones((1, 1, 1, 3)), x.shape, kernel, count_padding=False, **sizes)
+        np.testing.assert_allclose(dx, 0.6, rtol=1e-6)
+    assert time.process_time() - started < 1  # seconds when each column of the window is looked at
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize(("shape", "kernel_size", "stride", "padding"), POOLINGS)
+def test_kernels_stay_within_their_arrays(rng, dtype, shape, kernel_size, stride, padding, ceil_mode):
+    windows = PoolWindows.of("pool", kernel_size, stride, padding, ceil_mode)
+    geometry, outputs = windows.geometry(shape[1:], "pool"), windows.output_shape(shape[1:], "pool")
+    counts = at_the_end_of_memory(windows.counts(shape[1:], True, dtype, "pool"))
+    n, c, h, w = shape
+    x = at_the_end_of_memory(normal(rng, (n * c, h, w), dtype))
+    dy = at_the_end_of_memory(normal(rng, (n * c, *outputs[1:]), dtype))
+    y, shares, dx = (at_the_end_of_memory(np.full_like(like, np.nan)) for like in (dy, dy, x))
+    argmax = at_the_end_of_memory(np.full(dy.shape, -1, np.int32))
+    options = {"stride": stride, "padding": padding, "ceil_mode": ceil_mode}
+    images, gradients = x.reshape(shape), dy.reshape(n, *outputs)
+    _kernels.max_pool2d_forward(geometry, x, y, argmax)
+    expected, indices = naive.max_pool2d_forward(images, kernel_size, **options)
+    np.testing.assert_array_equal(y, expected.reshape(y.shape))
+    _kernels.max_pool2d_backward(dy, argmax, dx)
+    true = naive.max_pool2d_backward(gradients, indices, shape)
+    np.testing.assert_allclose(dx, true.reshape(dx.shape), **tolerance(dtype))
+    _kernels.average_pool2d_forward(geometry, x, counts, y)
+    expected = naive.average_pool2d_forward(images, kernel_size, **options)
+    np.testing.assert_allclose(y, expected.reshape(y.shape), **tolerance(dtype))
+    _kernels.average_pool2d_backward(geometry, dy, counts, shares, dx)
+    true = naive.average_pool2d_backward(gradients, shape, kernel_size, **options)
+    np.testing.assert_allclose(dx, true.reshape(dx.shape), **tolerance(dtype))
+
+
+def test_padding_is_kept_in_its_shortest_form():
+    assert MaxPool2D(4, padding=[[1, 1], [3, 3]]).padding == AveragePool2D(4, padding=(1, 3)).padding == (1, 3)
+    layer = AveragePool2D(2, padding=[[0, 1], [1, 1]], ceil_mode=True)
+    assert layer.padding == ((0, 1), (1, 1))
+    options = "kernel_size=(2, 2), stride=(2, 2), padding=((0, 1), (1, 1)), ceil_mode=True, count_padding=True"
+    assert repr(layer) == f"AveragePool2D({options})"
+    assert repr(eval(repr(layer))) == repr(layer)
+    assert "ceil_mode" not in repr(MaxPool2D(2))
+
+
+def test_pickles_of_0_1_round_down(rng):
+    x, layer = rng.standard_normal((2, 1, 5, 5)), MaxPool2D(2)
+    del layer.__dict__["ceil_mode"]  # as 0.1 wrote it
+    assert pickle.loads(pickle.dumps(layer))(x).shape == (2, 1, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: MaxPool2D(2, padding=2), ValueError, "at most half the kernel"),
+        (lambda: MaxPool2D(2, padding=2), ValueError, "MaxPool2D: expected padding below the kernel"),
+        (
+            lambda: MaxPool2D(3, padding=((1, 2), 1)),
+            TypeError,
+            r"^MaxPool2D: padding: expected an int or a pair of ints, got \(\(1, 2\), 1\); sides that differ are "
+            r"\(\(top, bottom\), \(left, right\)\)$",
+        ),
+        (lambda: MaxPool2D(3, ceil_mode="up"), TypeError, "MaxPool2D: ceil_mode: expected True or False, got 'up'"),
         (lambda: MaxPool2D(True), TypeError, "pair of ints, got True"),
         (lambda: AveragePool2D(0), ValueError, "AveragePool2D: kernel_size: .* got 0"),
-        (lambda: AveragePool2D(3, padding=2), ValueError, "AveragePool2D: expected padding of at most half the kernel"),
+        (lambda: AveragePool2D(3, padding=3), ValueError, "AveragePool2D: expected padding below the kernel"),
+        (
+            lambda: AveragePool2D(3, padding=((1, 0), (0, 3))),
+            ValueError,
+            "AveragePool2D: expected padding below the ker",
+        ),
         (lambda: AveragePool2D(3, count_padding="no"), TypeError, "count_padding: expected True or False, got 'no'"),
     ],
 )

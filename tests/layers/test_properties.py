@@ -38,11 +38,25 @@ NUMBERS = st.none()
 
 
 @st.composite
-def windows(draw, padded=True):
+def paddings(draw, kernel):
+    """Draw padding below the kernel: (height, width), or ((top, bottom), (left, right))."""
+    if draw(st.booleans()):
+        return tuple(draw(st.integers(0, k - 1)) for k in kernel)
+    return tuple((draw(st.integers(0, k - 1)), draw(st.integers(0, k - 1))) for k in kernel)
+
+
+def padded(size, padding):
+    """Return the size of an image with its padding."""
+    return [s + (sum(p) if isinstance(p, tuple) else 2 * p) for s, p in zip(size, padding, strict=True)]
+
+
+@st.composite
+def windows(draw):
     """Draw the sizes of images, and windows that fit: (N, C, H, W), kernel size, stride, padding."""
     kernel, stride = (draw(SIZES), draw(SIZES)), (draw(SIZES), draw(SIZES))
-    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel) if padded else (0, 0)
-    size = tuple(max(1, k - 2 * p) + draw(st.integers(0, 6)) for k, p in zip(kernel, padding, strict=True))
+    padding = draw(paddings(kernel))
+    least = [max(1, k - p) for k, p in zip(kernel, padded((0, 0), padding), strict=True)]
+    size = tuple(smallest + draw(st.integers(0, 6)) for smallest in least)
     return (draw(st.integers(0, 3)), draw(st.integers(1, 3)), *size), kernel, stride, padding
 
 
@@ -83,14 +97,15 @@ def test_convolution(data):
 def test_pooling(data, kind):
     shape, kernel, stride, padding = data.draw(windows())
     x = data.draw(arrays(shape))
+    options = {"stride": stride, "padding": padding, "ceil_mode": data.draw(st.booleans())}
     with np.errstate(invalid="ignore"):
         if kind == "max":
-            y, argmax = functional.max_pool2d_forward(x, kernel, stride=stride, padding=padding)
-            same((y, argmax), naive.max_pool2d_forward(plain(x), kernel, stride=stride, padding=padding))
+            y, argmax = functional.max_pool2d_forward(x, kernel, **options)
+            same((y, argmax), naive.max_pool2d_forward(plain(x), kernel, **options))
             dy = data.draw(arrays(y.shape))
             same(functional.max_pool2d_backward(dy, argmax, shape), naive.max_pool2d_backward(plain(dy), argmax, shape))
         else:
-            options = {"stride": stride, "padding": padding, "count_padding": data.draw(st.booleans())}
+            options |= {"count_padding": data.draw(st.booleans())}
             y = functional.average_pool2d_forward(x, kernel, **options)
             same(y, naive.average_pool2d_forward(plain(x), kernel, **options))
             dy = data.draw(arrays(y.shape))
@@ -214,8 +229,9 @@ def test_warp(data):
 @given(st.data())
 def test_fused_convolution(data):
     kernel = (data.draw(st.integers(1, 7)), data.draw(st.integers(1, 7)))
-    padding = tuple(data.draw(st.integers(0, k // 2)) for k in kernel)
-    size = tuple(max(2, k + 1 - 2 * p) + data.draw(st.integers(0, 9)) for k, p in zip(kernel, padding, strict=True))
+    padding = data.draw(paddings(kernel))
+    least = [max(2, k + 1 - p) for k, p in zip(kernel, padded((0, 0), padding), strict=True)]
+    size = tuple(smallest + data.draw(st.integers(0, 9)) for smallest in least)
     n, c, f = data.draw(st.integers(0, 3)), data.draw(st.integers(1, 3)), data.draw(st.integers(1, 18))
     x, bias = data.draw(arrays((n, c, *size), special=NUMBERS)), data.draw(arrays((f,), special=NUMBERS))
     weight = plain(data.draw(arrays((f, c, *kernel), special=NUMBERS))).astype(np.float32)

@@ -27,6 +27,7 @@ CHANGES = {
     "slope": ([LeakyReLU(0.1)], {"slope": 0.7}),
     "count_padding": ([AveragePool2D(3, padding=1)], {"count_padding": False}),
     "kernel_size": ([MaxPool2D(2)], {"kernel_size": (1, 2)}),
+    "padding": ([AveragePool2D(2, padding=((0, 1), (0, 1)))], {"padding": ((1, 0), (0, 1))}),
 }
 
 

@@ -1,5 +1,6 @@
 """Model files."""
 
+import copy
 import inspect
 import io
 import json
@@ -17,8 +18,10 @@ from convnet import (
     Conv2D,
     ConvNet1,
     Dropout,
+    GlobalAveragePool,
     MaxPool2D,
     ReLU,
+    Residual,
     Sequential,
     Sigmoid,
     Statistics,
@@ -28,7 +31,7 @@ from convnet import (
     softmax_loss,
     svm_loss,
 )
-from convnet.formats.archives import write_archive
+from convnet.formats.archives import read_archive, write_archive
 from convnet.layers.labels import BinaryLabels, labels_of
 from convnet.layers.losses import LOSSES
 
@@ -47,6 +50,17 @@ def stack(dtype=np.float32):
         ReLU(),
         Conv2D(2, 3, 2, rng=rng, dtype=dtype),
         Affine(3 * 5 * 2, 4, rng=rng, dtype=dtype),
+    ]
+    return Sequential(layers, (1, 9, 8))
+
+
+def other_windows(dtype=np.float32):
+    """Return a model whose windows files of version 1 do not have."""
+    rng = np.random.default_rng(2)
+    layers = [
+        Conv2D(1, 2, (3, 2), stride=2, padding=((0, 1), (0, 1)), rng=rng, dtype=dtype),
+        MaxPool2D(3, stride=2, padding=((0, 2), (1, 1)), ceil_mode=True),
+        Affine(2 * 2 * 3, 4, rng=rng, dtype=dtype),
     ]
     return Sequential(layers, (1, 9, 8))
 
@@ -74,7 +88,7 @@ def some_statistics(**options):
     return preprocess(some_images(), labels, some_images(), labels, num_validation=2, num_test=None, **options)[1]
 
 
-@pytest.mark.parametrize("make", [convnet1, stack, other_options])
+@pytest.mark.parametrize("make", [convnet1, stack, other_windows, other_options])
 def test_a_model_comes_back_the_same(tmp_path, dtype, make):
     model = make(dtype)
     save_model(model, tmp_path / "model.npz")
@@ -530,6 +544,60 @@ def test_more_wrong_model_files_are_named(tmp_path, change):
     changed(path, **change)
     with pytest.raises(ValueError, match=r"model\.npz: expected a model file of convnet"):
         load_model(path)
+
+
+NEW_WINDOWS = {
+    "other sides": Conv2D(1, 1, 2, padding=((0, 1), (0, 0)), rng=np.random.default_rng(0)),
+    "pooling of other sides": MaxPool2D(3, padding=((0, 1), (1, 1))),
+    "padding above half the kernel": AveragePool2D(3, padding=2),
+    "rounded up": MaxPool2D(2, ceil_mode=True),
+}
+
+
+@pytest.mark.parametrize("name", NEW_WINDOWS)
+def test_a_file_with_windows_that_version_1_does_not_have_is_of_version_2(tmp_path, name):
+    layer, path = NEW_WINDOWS[name], tmp_path / "model.npz"
+    for layers in ([layer, GlobalAveragePool()], [Residual([layer], [copy.deepcopy(layer)]), GlobalAveragePool()]):
+        model = Sequential(layers, (1, 5, 5))
+        save_model(model, path)
+        with pytest.raises(ValueError, match="it is of version 2, and this release of convnet reads version 1"):
+            read_archive(path, "model", (1,))
+        assert repr(load_model(path)) == repr(model)
+    layers = [
+        Conv2D(1, 2, 3, padding=5, rng=np.random.default_rng(0)),
+        MaxPool2D(3, padding=(1, 0)),
+        GlobalAveragePool(),
+    ]
+    save_model(Sequential(layers, (1, 5, 5)), path)
+    assert read_archive(path, "model", (1,))[0]["version"] == 1
+
+
+@pytest.mark.parametrize(
+    "padding",
+    [
+        *[[[0, 1]], [[0, 1], [0]], [[0, 1], 1], [[0, -1], [0, 0]], [[0, 1.0], [0, 0]], [[0, True], [0, 0]]],
+        *[
+            [[0, 3], [0, 0]],
+            [[0, 2**31], [0, 0]],
+            [[[0, 1]] * 2] * 2,
+            [["0", "1"]] * 2,
+            "01",
+            {"top": 1},
+            [[0, 1]] * 1000,
+        ],
+    ],
+    ids=lambda padding: f"{padding!r:.30}",
+)
+def test_wrong_padding_in_a_file_is_one_clear_error(tmp_path, padding):
+    path = tmp_path / "model.npz"
+    save_model(Sequential([MaxPool2D(3, padding=((0, 1), (0, 0))), GlobalAveragePool()], (1, 5, 5)), path)
+    header, arrays = read_archive(path, "model", (2,))
+    header["layers"][0]["hyperparameters"]["padding"] = padding
+    write_archive(path, "model", 2, header, arrays)
+    message = r"model\.npz: expected a model file of convnet: .*MaxPool2D: .*padding"
+    with pytest.raises(ValueError, match=message) as caught:
+        load_model(path)
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_file_without_arguments_of_the_loss_has_none(tmp_path):

@@ -140,6 +140,26 @@ STACKS = {
         Conv2D(17, 17, 2, padding=1, groups=17, bias=False, rng=rng, dtype=dtype),
         AveragePool2D(2),
     ],
+    "other sides": lambda rng, dtype: [
+        Conv2D(2, 9, 3, padding=((0, 1), (2, 0)), rng=rng, dtype=dtype),
+        ReLU(),
+        MaxPool2D(2),
+        Conv2D(9, 17, 3, padding=((2, 0), (0, 3)), rng=rng, dtype=dtype),
+        LeakyReLU(0.2),
+        Conv2D(17, 17, 3, stride=(2, 1), padding=((0, 1), (1, 0)), groups=17, rng=rng, dtype=dtype),
+        Tanh(),
+        Conv2D(17, 9, 3, padding=((3, 1), (1, 2)), dilation=2, rng=rng, dtype=dtype),
+        AveragePool2D(2, padding=((0, 1), (1, 0)), count_padding=False),
+        Conv2D(9, 4, 2, stride=2, padding=((1, 0), (0, 1)), rng=rng, dtype=dtype),
+        MaxPool2D(3, stride=1, padding=((0, 2), (2, 1))),
+    ],
+    "sizes rounded up": lambda rng, dtype: [
+        Conv2D(2, 9, 2, rng=rng, dtype=dtype),
+        ReLU(),
+        MaxPool2D(2, ceil_mode=True),
+        Conv2D(9, 8, 3, padding=1, rng=rng, dtype=dtype),
+        AveragePool2D((3, 2), stride=2, padding=((1, 1), (0, 1)), ceil_mode=True),
+    ],
     "global average pooling": lambda rng, dtype: [
         Conv2D(2, 9, 3, padding=1, rng=rng, dtype=dtype),
         SiLU(),
@@ -292,6 +312,9 @@ def test_fused_and_unfused_models_agree(rng):
         ({"kernel_size": 3, "stride": 2, "padding": 2}, {"kernel_size": 2}, 4),
         ({"kernel_size": 3}, {"kernel_size": 3, "stride": 1}, 3),
         ({"kernel_size": 11, "padding": 4}, {"kernel_size": 2}, 2),
+        ({"kernel_size": 3, "padding": ((0, 1), (2, 0))}, {"kernel_size": 2}, 2),
+        ({"kernel_size": 3}, {"kernel_size": 2, "ceil_mode": True}, 3),
+        ({"kernel_size": 3}, {"kernel_size": 2, "padding": ((0, 1), (0, 0))}, 3),
     ],
 )
 def test_only_runs_of_the_right_sizes_are_fused(rng, conv, pool, stages):

@@ -68,6 +68,8 @@ STACKS = {
     "overlapping": ((1, 8, 8), lambda rng: [MaxPool2D(3, stride=2, padding=1), AveragePool2D(2, stride=1)]),
     "padding counted": ((2, 7, 9), lambda rng: [AveragePool2D((2, 3), stride=2, padding=1)]),
     "padding not counted": ((2, 7, 9), lambda rng: [AveragePool2D((2, 3), padding=1, count_padding=False)]),
+    "other sides": ((2, 9, 7), lambda rng: [Conv2D(2, 3, 3, stride=2, padding=((0, 1), (3, 0)), rng=rng)]),
+    "rounded up": ((2, 9, 7), lambda rng: [MaxPool2D((2, 4), stride=3, padding=((1, 0), (3, 2)), ceil_mode=True)]),
     "vectors": ((13,), lambda rng: [Affine(13, 7, rng=rng), Sigmoid(), Dropout(0.5), Affine(7, 6, rng=rng), ReLU()]),
     "activations first": ((2, 3, 4), lambda rng: [ReLU(), Sigmoid(), Dropout(0.1)]),
     "two axes": ((5, 6), lambda rng: [ReLU(), Affine(30, 7, rng=rng), Sigmoid()]),

@@ -69,6 +69,22 @@ def test_where_a_map_is_strongest_is_said_in_all_cases(open_page, tmp_path, rng)
         assert page.locator(".field-mark").count() == page.locator(".seen canvas").count() == marks
 
 
+def test_what_a_map_sees_is_marked_where_padding_differs_from_side_to_side(open_page, tmp_path, rng):
+    conv = Conv2D(1, 1, 1, padding=((2, 0), (0, 3)), rng=rng)
+    conv.params["weight"][...] = 1
+    model = Sequential([conv, Affine(6 * 7, 3, rng=rng)], (1, 4, 4))
+    x = rng.uniform(1, 2, (3, 1, 4, 4))
+    webpage.export(model, tmp_path / "page.html", samples=(x, [0, 1, 2]))
+    page = open_page(tmp_path / "page.html")
+    row, column = np.unravel_index(x[0, 0].argmax(), (4, 4))
+    page.locator(".maps button").first.hover()
+    assert f"at row {row + 3}, column {column + 1};" in page.locator(".detail").inner_text()
+    mark = page.evaluate(
+        "() => { const { top, left } = document.querySelector('.field-mark').style; return [top, left]; }"
+    )
+    assert mark == [f"{25 * row}%", f"{25 * column}%"]
+
+
 def test_the_filters_shown_are_those_of_the_last_convolution_before_the_maps(open_page, tmp_path, rng):
     layers = [Conv2D(1, 2, 3, rng=rng), ReLU(), Conv2D(2, 3, (2, 3), rng=rng), ReLU(), Affine(3 * 5 * 4, 3, rng=rng)]
     model = Sequential(layers, (1, 8, 8))
