@@ -11,7 +11,15 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 # From the top down: what lies side by side, and a colour. A package imports from those below it.
 FLOORS = [
-    ([("estimator/", "scikit-learn"), ("webpage/", "a page to draw on"), ("plotting/", "figures")], "#fbe3d6"),
+    (
+        [
+            ("estimator/", "scikit-learn"),
+            ("onnx/", "ONNX files"),
+            ("webpage/", "a page to draw on"),
+            ("plotting/", "figures"),
+        ],
+        "#fbe3d6",
+    ),
     ([("training/", "Solver, optimizers, schedules, callbacks, checkpoints")], "#fff2cc"),
     ([("models/", "Sequential, ConvNet1, the plan, model files")], "#fff2cc"),
     (

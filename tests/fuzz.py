@@ -133,6 +133,42 @@ def mutated_idx(content, corpus, rng):
     return compressed if rng.random() < 0.5 else mutated(compressed, corpus, rng)
 
 
+def mutated_onnx(content, corpus, rng):
+    """Return an ONNX file that is changed as a whole, or in a node, an attribute or an array of its graph."""
+    if rng.random() < 0.3:
+        return mutated(content, corpus, rng)
+    import onnx
+
+    proto = onnx.ModelProto.FromString(content)
+    graph = proto.graph
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        node, tensor, change = rng.choice(graph.node), rng.choice(graph.initializer), rng.randrange(8)
+        names = [name for other in graph.node for name in (*other.input, *other.output)]
+        if change == 0 and node.attribute:
+            entry = rng.choice(node.attribute)
+            entry.i, entry.f = rng.choice((-1, *NUMBERS[:-2])), rng.choice((0.0, -1.0, 1e30, float("nan")))
+            if entry.ints:
+                entry.ints[rng.randrange(len(entry.ints))] = rng.choice((-1, *NUMBERS[:-2]))
+        elif change == 1 and node.attribute:
+            node.attribute.remove(rng.choice(node.attribute))
+        elif change == 2 and tensor.dims:
+            tensor.dims[rng.randrange(len(tensor.dims))] = rng.choice((-1, *NUMBERS[:-2]))
+        elif change == 3:
+            node.op_type = rng.choice([other.op_type for other in graph.node] + ["Elu", "Reshape", "Concat", "Shape"])
+        elif change == 4 and node.input:
+            node.input[rng.randrange(len(node.input))] = rng.choice(names)
+        elif change == 5:
+            graph.node.remove(node)
+        elif change == 6:
+            tensor.raw_data = mutated(tensor.raw_data, [tensor.raw_data], rng)
+        else:
+            dims = graph.input[0].type.tensor_type.shape.dim
+            dims[rng.randrange(len(dims))].dim_value = rng.choice((-1, *NUMBERS[:-2]))
+        if not graph.node:
+            break
+    return proto.SerializeToString()
+
+
 # ---------------------------------------------------------------------------------------------- kinds of file
 
 
@@ -331,7 +367,37 @@ class Table(DataFile):
         return [b"\n".join(lines), b"label,a,b,c,d\r\n" + b"\r\n".join(lines)]
 
 
-KINDS = {kind.name: kind for kind in (Idx, ModelFile, CheckpointFile, Pickle, Npz, Table)}
+class Onnx:
+    """ONNX files."""
+
+    name, mutate = "onnx", staticmethod(mutated_onnx)
+
+    def corpus(self):
+        """Return right files."""
+        from convnet.onnx import export_onnx
+
+        rng = np.random.default_rng(0)
+        model = small_model()
+        model.statistics = convnet.Statistics((1, 6, 6), True, np.zeros((1, 6, 6), np.float32), np.array(2, np.float32))
+        model.class_names = ["a", "b", "c"]
+        block = convnet.Residual([convnet.Conv2D(2, 2, 3, padding=1, rng=rng), convnet.BatchNorm2D(2), convnet.GELU()])
+        layers = [convnet.Conv2D(1, 2, 3, stride=2, rng=rng), block, convnet.SiLU(), convnet.MaxPool2D(2)]
+        layers += [convnet.Affine(2, 4, rng=rng), convnet.LeakyReLU(), convnet.Affine(4, 3, rng=rng)]
+        models = (model, convnet.Sequential(layers, (1, 6, 6)))
+        return [written(lambda path, model=model: export_onnx(model, path)) for model in models]
+
+    def read(self, path):
+        """Import a model, and predict with it if its input is small."""
+        from convnet.onnx import import_onnx
+
+        model = import_onnx(path)
+        sizes = [model.input_shape, *model.output_shapes.values()]
+        if max(np.prod(size, dtype=object) for size in sizes) < 10_000:
+            with np.errstate(all="ignore"):
+                assert model.scores(np.zeros((2, *model.input_shape))).shape == (2, model.num_classes)
+
+
+KINDS = {kind.name: kind for kind in (Idx, ModelFile, CheckpointFile, Pickle, Npz, Table, Onnx)}
 
 
 # ------------------------------------------------------------------------------------------------------- runs
