@@ -56,6 +56,18 @@ def test_every_program_of_the_guide_runs(tmp_path, monkeypatch):
         exec(program, {})
 
 
+@pytest.mark.slow
+def test_the_programs_of_the_page_on_onnx_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for program in blocks("docs/onnx.md"):
+        exec(program, names)
+    out = capsys.readouterr().out
+    assert "['7', '2', '1']" in out
+    assert "[7 2 1]" in out
+    assert names["model"].statistics is not None
+
+
 def test_photographs_become_a_model_that_answers_in_words(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_photographs(tmp_path / "photos")

@@ -232,6 +232,16 @@ def test_examples_reach_what_they_promise(name):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow
+def test_a_search_is_the_same_whichever_process_ends_first(digits):
+    results = [run("--data", digits, "--trials", 5, script="search.py") for _ in range(2)]
+    assert [result.returncode for result in results] == [0, 0], results[0].stderr + results[1].stderr
+    trials = [re.findall(r"^trial .*", result.stdout, re.MULTILINE) for result in results]
+    assert trials[0] == trials[1]
+    assert len(set(trials[0])) == 5
+    assert "test accuracy" in results[0].stdout
+
+
 def test_a_missing_model_is_named(tmp_path):
     result = run(tmp_path / "model.npz", script="errors.py")
     assert result.returncode == 1
