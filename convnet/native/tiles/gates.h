@@ -8,10 +8,10 @@ SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(absolu
 }
 
 /* exp(x) for x <= 0: 2**n exp(r), with a polynomial for exp(r). Its coefficients are of a fit whose relative error was
- * made even: it is below 4e-9. Below the smallest normal number it soon becomes 0, and NaN does.
+ * made even: it is below 4e-9. Below the smallest normal number it soon becomes 0, and NaN stays.
  */
 SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(exp)(FLOATS x) {
-    const FLOATS within = SIMD_NAME(choose)((INTS)(x > -88.0f), x, (FLOATS){0} - 88.0f);
+    const FLOATS within = SIMD_NAME(at_least)(x, -88.0f);
     const INTS n = __builtin_convertvector(within * 1.44269504f - 0.5f, INTS); /* nearest to x / log(2), -127 to 0 */
     const FLOATS r = within - __builtin_convertvector(n, FLOATS) * 0.693147181f;
     const FLOATS tail = 0.49999993f + r * (0.16666518f + r * (0.04166842f + r * (0.00836906f + r * 0.00138139f)));
@@ -32,25 +32,27 @@ SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(normal
     return e * t * (0.1015541255f + t * (0.1015538648f + t * p));
 }
 
-/* x * gate, 0 where x is minus infinity; or with `is_slope`, known when it is compiled, gate + x * slope. */
+/* x * gate, 0 where x is minus infinity; or with `is_slope`, known when it is compiled, gate + x * slope.
+ *
+ * Both follow from the gate at -abs(x), which is small and so keeps its precision: the gate at abs(x) is 1 minus that,
+ * and the slope is the same at both.
+ */
 SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(gated)(const int is_normal,
                                                                                  const int is_slope, float linear,
                                                                                  float cubic, FLOATS x) {
-    const INTS is_up = (INTS)(x >= 0.0f);
-    const FLOATS size = SIMD_NAME(absolute)(x), end = (FLOATS){0} + GATE_END;
-    const FLOATS distance = SIMD_NAME(choose)((INTS)(size > end), end, size);       /* NaN stays */
-    const FLOATS square = distance * distance;
-    FLOATS gate, slope;
+    const FLOATS distance = SIMD_NAME(at_most)(SIMD_NAME(absolute)(x), GATE_END), square = distance * distance;
+    FLOATS tail, slope;         /* the gate at -distance, and distance times its slope there */
     if (is_normal) {
-        const FLOATS e = SIMD_NAME(exp)(-0.5f * square), tail = SIMD_NAME(normal_tail)(distance, e);
-        gate = SIMD_NAME(choose)(is_up, 1.0f - tail, tail);
+        const FLOATS e = SIMD_NAME(exp)(-0.5f * square);
+        tail = SIMD_NAME(normal_tail)(distance, e);
         slope = 0.398942280f * e * distance;
     } else {
         const FLOATS e = SIMD_NAME(exp)(-distance * (linear + cubic * square)), scale = 1.0f / (1.0f + e);
-        gate = SIMD_NAME(choose)(is_up, scale, e * scale);
-        slope = e * scale * scale * (distance * (linear + 3 * cubic * square));
+        tail = e * scale;
+        slope = tail * scale * (distance * (linear + 3 * cubic * square));
     }
-    return is_slope ? gate + SIMD_NAME(choose)(is_up, slope, -slope) : SIMD_NAME(choose)(is_up, x, -distance) * gate;
+    if (!is_slope) return SIMD_NAME(at_least)(x, 0.0f) - distance * tail;
+    return SIMD_NAME(choose)((INTS)(x >= 0.0f), 1.0f - (tail - slope), tail - slope);
 }
 
 /* The above of all elements, times dy for the slopes. */

@@ -11,6 +11,23 @@ SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(choose
     return (FLOATS)(((INTS)a & mask) | ((INTS)b & ~mask));
 }
 
+/* A vector within a bound; NaN stays. */
+SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(at_least)(FLOATS x, float least) {
+#if defined(SIMD_AVX512)
+    return (FLOATS)_mm512_max_ps(_mm512_set1_ps(least), (__m512)x);
+#else
+    return SIMD_NAME(choose)((INTS)(x < least), (FLOATS){0} + least, x);
+#endif
+}
+
+SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(at_most)(FLOATS x, float most) {
+#if defined(SIMD_AVX512)
+    return (FLOATS)_mm512_min_ps(_mm512_set1_ps(most), (__m512)x);
+#else
+    return SIMD_NAME(choose)((INTS)(x > most), (FLOATS){0} + most, x);
+#endif
+}
+
 /* A vector of which `count` elements lie in memory; the others are 0. Copies of a size that the compiler does not know
  * would be calls.
  */
