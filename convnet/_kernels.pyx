@@ -529,8 +529,8 @@ cdef inline void walk_row(
     """Do the operation for each output of a row and each pixel of its window.
 
     The innermost loop runs over neighbouring outputs and is vectorised; strides 1 and 2 are apart, because that takes a
-    known stride. Columns of the window that lie outside the image in every window are left out: kernel and stride may
-    be far larger than the image.
+    known stride. Columns of the window that lie outside the image in every window are left out: a kernel may be far
+    larger than the image.
     """
     cdef Py_ssize_t h, j, offset, first, end
     cdef Py_ssize_t top = max(oh * s.stride_h - s.padding_h, 0)
@@ -538,15 +538,11 @@ cdef inline void walk_row(
     cdef Py_ssize_t left = max(s.padding_w - (s.out_w - 1) * s.stride_w, 0)
     cdef Py_ssize_t right = min(s.width + s.padding_w, s.kernel_w)
     for h in range(top, bottom):
-        j = left
-        while j < right:
+        for j in range(left, right):
             offset = j - s.padding_w
             first = first_inside(offset, s.stride_w, s.out_w)
             end = end_inside(offset, s.stride_w, s.width, first, s.out_w)
-            j += 1
-            if first >= end:                 # of no window, until it is the first pixel of the window before
-                j = s.padding_w - (first - 1) * s.stride_w
-            elif s.stride_w == 1:
+            if s.stride_w == 1:
                 visit(operation, pixels, outputs, argmax, h * s.width + offset, first, end, 1)
             elif s.stride_w == 2:
                 visit(operation, pixels, outputs, argmax, h * s.width + offset, first, end, 2)

@@ -89,7 +89,7 @@ def as_pair(value: Pair, what: str, minimum: int) -> tuple[int, int]:
 def as_padding(value: Padding, what: str) -> Sides:
     """Return padding as a pair (height, width) or, where two sides differ, as ((top, bottom), (left, right))."""
     try:
-        if isinstance(value, Sequence) and [len(s) for s in value if isinstance(s, (tuple, list))] == [2, 2]:
+        if isinstance(value, (tuple, list)) and [len(s) for s in value if isinstance(s, (tuple, list))] == [2, 2]:
             (top, bottom), (left, right) = (as_pair(sides, what, 0) for sides in value)
             return (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
         return as_pair(value, what, 0)  # type: ignore[arg-type]
@@ -99,8 +99,8 @@ def as_padding(value: Padding, what: str) -> Sides:
 
 def sides_of(padding: Sides) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return checked padding as ((top, bottom), (left, right))."""
-    height, width = ((side, side) if isinstance(side, int) else side for side in padding)
-    return height, width
+    height, width = padding
+    return (height, height) if isinstance(height, int) else height, (width, width) if isinstance(width, int) else width
 
 
 def as_count(value: int, what: str, minimum: int = 1) -> int:

@@ -81,6 +81,22 @@ cdef inline Py_ssize_t first_pixel(windows s, Py_ssize_t i, Py_ssize_t j) noexce
     return ((i % s.stride_h * s.rows + i // s.stride_h) * s.phases_w + j % s.stride_w) * s.columns + j // s.stride_w
 
 
+cdef inline windows of_narrow_strides(windows s) noexcept nogil:
+    """Return windows of a pooling that hold the same pixels, with a stride of at most the image's width.
+
+    With a larger one, only the first window may end inside a row of the image, and only the last one begin there. The
+    kernels walk along the columns of a window: these are no more than the outputs and pixels of a row then.
+    """
+    cdef Py_ssize_t end = min(s.kernel_w - s.padding_w, s.width)                 # of the first
+    cdef Py_ssize_t begin = max((s.out_w - 1) * s.stride_w - s.padding_w, 0)     # of the last
+    cdef Py_ssize_t padding = (s.out_w - 1) * s.width - begin
+    if s.stride_w <= s.width:
+        return s
+    return windows_of(
+        s.height, s.width, s.kernel_h, padding + end, s.stride_h, s.width, s.padding_h, padding, s.out_h, s.out_w
+    )
+
+
 cdef class Pooling:
     """The geometry of a pooling.
 
@@ -95,11 +111,11 @@ cdef class Pooling:
         Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
         *, Py_ssize_t out_h=0, Py_ssize_t out_w=0,
     ):
-        self.w = windows_of(
+        self.w = of_narrow_strides(windows_of(
             height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w,
             out_h or outputs_along(height, kernel_h, stride_h, padding_h),
             out_w or outputs_along(width, kernel_w, stride_w, padding_w),
-        )
+        ))
 
     @property
     def out_h(self):

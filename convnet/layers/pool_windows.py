@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
+import functools
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -22,7 +23,7 @@ from convnet.core.checks import (
     sides_of,
 )
 
-__all__ = ["PoolWindows", "pool_output_shape"]
+__all__ = ["PoolWindows", "pool_output_shape", "pool_outputs"]
 
 
 class PoolWindows(NamedTuple):
@@ -39,14 +40,12 @@ class PoolWindows(NamedTuple):
     ) -> Self:
         """Return the options after checking them; the stride is the kernel size by default."""
         kernel = as_pair(kernel_size, f"{what}: kernel_size", 1)
-        windows = cls(
+        return cls(
             kernel,
             kernel if stride is None else as_pair(stride, f"{what}: stride", 1),
             as_padding(padding, f"{what}: padding"),
             as_flag(ceil_mode, f"{what}: ceil_mode"),
         )
-        windows.check_padding(what)
-        return windows
 
     def check_padding(self, what: str) -> None:
         """Raise a ValueError if a window could hold nothing but padding."""
@@ -56,24 +55,9 @@ class PoolWindows(NamedTuple):
                 f"holds a pixel, got {self.padding}"
             )
 
-    def output_shape(self, input_shape: tuple[int, ...], what: str) -> tuple[int, int, int]:
-        """Return the shape (C, OH, OW) of the output for an image (C, H, W); raise if there is none."""
-        if len(input_shape) != 3:
-            raise ValueError(f"{what}: expected x of shape (N, C, H, W), got (N, {join_sizes(input_shape)})")
-        if 0 in input_shape[1:]:
-            raise ValueError(f"{what}: expected images of at least one pixel, got (N, {join_sizes(input_shape)})")
-        self.check_padding(what)
-        channels, height, width = input_shape
-        rows, columns = sides_of(self.padding)
-        check_pixels(height + sum(rows), width + sum(columns), what)
-        kernel, stride, ceil_mode = self.kernel_size, self.stride, self.ceil_mode
-        oh = output_size(height, kernel[0], stride[0], rows, f"{what}: output height", ceil_mode)
-        ow = output_size(width, kernel[1], stride[1], columns, f"{what}: output width", ceil_mode)
-        return channels, oh, ow
-
     def geometry(self, input_shape: tuple[int, ...], what: str) -> _kernels.Pooling:
         """Return the geometry of the pooling of images (C, H, W) as the kernels take it."""
-        _, oh, ow = self.output_shape(input_shape, what)
+        _, oh, ow = pool_outputs(input_shape, self, what)
         _, h, w = input_shape
         (top, _), (left, _) = sides_of(self.padding)
         return _kernels.Pooling(h, w, *self.kernel_size, *self.stride, top, left, out_h=oh, out_w=ow)
@@ -84,7 +68,7 @@ class PoolWindows(NamedTuple):
         They are those that lie in the image or, with `count_padding`, in the image and its padding. Elements beyond,
         which the last windows have with `ceil_mode`, never count.
         """
-        outputs = self.output_shape(input_shape, what)[1:]
+        outputs = pool_outputs(input_shape, self, what)[1:]
         axes = zip(input_shape[1:], outputs, self.kernel_size, self.stride, sides_of(self.padding), strict=True)
         along = []
         for size, count, length, step, (before, after) in axes:
@@ -93,6 +77,24 @@ class PoolWindows(NamedTuple):
             along.append(end - (start if count_padding else np.maximum(start, 0)))
         counts: FloatArray = np.multiply.outer(*along).astype(dtype)
         return counts
+
+
+# Cached, because every call asks this again, with the same shapes each time.
+@functools.lru_cache(1024)
+def pool_outputs(input_shape: tuple[int, ...], windows: PoolWindows, what: str) -> tuple[int, int, int]:
+    """Return the shape (C, OH, OW) of a pooling's output for an image (C, H, W); raise if there is none."""
+    if len(input_shape) != 3:
+        raise ValueError(f"{what}: expected x of shape (N, C, H, W), got (N, {join_sizes(input_shape)})")
+    if 0 in input_shape[1:]:
+        raise ValueError(f"{what}: expected images of at least one pixel, got (N, {join_sizes(input_shape)})")
+    windows.check_padding(what)
+    channels, height, width = input_shape
+    kernel, stride, padding, ceil_mode = windows
+    rows, columns = sides_of(padding)
+    check_pixels(height + sum(rows), width + sum(columns), what)
+    oh = output_size(height, kernel[0], stride[0], rows, f"{what}: output height", ceil_mode)
+    ow = output_size(width, kernel[1], stride[1], columns, f"{what}: output width", ceil_mode)
+    return channels, oh, ow
 
 
 def pool_output_shape(
@@ -123,4 +125,4 @@ def pool_output_shape(
     ValueError
         If `input_shape` is not of three axes, the padding is not below the kernel, or an output size is below 1.
     """
-    return PoolWindows(kernel_size, stride, padding, ceil_mode).output_shape(input_shape, what)
+    return pool_outputs(tuple(input_shape), PoolWindows(kernel_size, stride, padding, ceil_mode), what)

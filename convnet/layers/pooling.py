@@ -23,7 +23,7 @@ from convnet.core.checks import (
 from convnet.core.threads import in_parts
 from convnet.core.workspace import ArraySpec, Memory
 from convnet.layers.base import Layer
-from convnet.layers.pool_windows import PoolWindows
+from convnet.layers.pool_windows import PoolWindows, pool_outputs
 from convnet.layers.stage import LEAST_CHANNELS, Options, ParameterlessStage, Shape, Stage, has_instruction_set
 
 __all__ = [
@@ -305,6 +305,7 @@ class Pool2D(Layer):
     ) -> None:
         super().__init__()
         windows = PoolWindows.of(type(self).__name__, kernel_size, stride, padding, ceil_mode)
+        windows.check_padding(type(self).__name__)
         self.kernel_size, self.stride, self.padding, self.ceil_mode = windows
 
     @property
@@ -317,7 +318,7 @@ class Pool2D(Layer):
         return options | {"ceil_mode": True} if self.ceil_mode else options
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        return self.windows.output_shape(input_shape, type(self).__name__)
+        return pool_outputs(input_shape, self.windows, type(self).__name__)
 
 
 class MaxPool2D(Pool2D):

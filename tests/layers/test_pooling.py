@@ -9,7 +9,7 @@ from cases import POOLINGS, normal, tolerance
 from guarded import at_the_end_of_memory
 
 from convnet import AveragePool2D, MaxPool2D, _kernels, functional, naive
-from convnet.layers.pool_windows import PoolWindows
+from convnet.layers.pool_windows import PoolWindows, pool_outputs
 
 
 @pytest.mark.parametrize("ceil_mode", [False, True])
@@ -200,7 +200,7 @@ def test_a_stride_far_larger_than_the_image_costs_no_more_than_it(rng, pool):
 @pytest.mark.parametrize(("shape", "kernel_size", "stride", "padding"), POOLINGS)
 def test_kernels_stay_within_their_arrays(rng, dtype, shape, kernel_size, stride, padding, ceil_mode):
     windows = PoolWindows.of("pool", kernel_size, stride, padding, ceil_mode)
-    geometry, outputs = windows.geometry(shape[1:], "pool"), windows.output_shape(shape[1:], "pool")
+    geometry, outputs = windows.geometry(shape[1:], "pool"), pool_outputs(shape[1:], windows, "pool")
     counts = at_the_end_of_memory(windows.counts(shape[1:], True, dtype, "pool"))
     n, c, h, w = shape
     x = at_the_end_of_memory(normal(rng, (n * c, h, w), dtype))
