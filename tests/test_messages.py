@@ -289,7 +289,7 @@ def test_lists_of_different_lengths_are_named(call, what):
         (
             lambda: model().predict(split(IMAGES, LABELS)["train"]),
             TypeError,
-            "x: expected an array, got the whole ImageData; give one of its images, labels, class_names, reader$",
+            "x: expected an array, got the whole ImageData; give one of its images, labels, class_names, reader, fil",
         ),
         (
             lambda: split(split(IMAGES, LABELS)["train"], 0.2),

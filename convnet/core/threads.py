@@ -23,7 +23,7 @@ from convnet.core.checks import as_count
 from convnet.core.quota import cpu_quota
 from convnet.core.version import __version__
 
-__all__ = ["get_num_threads", "set_num_threads", "show_config"]
+__all__ = ["config", "get_num_threads", "set_num_threads", "show_config"]
 
 
 def _instruction_set_from(name: str | None) -> str:
@@ -78,18 +78,35 @@ def set_num_threads(count: int) -> None:
     _kernels.set_num_threads(min(as_count(count, "set_num_threads"), _kernels.MAX_THREADS))
 
 
-def show_config() -> None:
-    """Print what the package was built with and runs on: versions, instruction sets, threads."""
+def config() -> dict[str, Any]:
+    """Return what the package was built with and runs on, for programs; `show_config` prints it."""
     import platform
 
-    print(f"convnet {__version__}, NumPy {np.__version__}, Python {platform.python_version()}")
-    print(f"platform: {sys.platform} {platform.machine()}, {os.cpu_count()} processors")
-    print(f"compiler: {_kernels.COMPILER}")
+    return {
+        "convnet": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+        "processors": os.cpu_count(),
+        "compiler": _kernels.COMPILER,
+        "instruction_sets_built": list(_kernels.BUILT),
+        "best_instruction_set": _kernels.INSTRUCTION_SETS[-1],
+        "instruction_set": _kernels.instruction_set(),
+        "threads": get_num_threads(),
+    }
+
+
+def show_config() -> None:
+    """Print what the package was built with and runs on: versions, instruction sets, threads."""
+    found = config()
+    print(f"convnet {found['convnet']}, NumPy {found['numpy']}, Python {found['python']}")
+    print(f"platform: {found['platform']}, {found['processors']} processors")
+    print(f"compiler: {found['compiler']}")
     print(
-        f"instruction sets built: {', '.join(_kernels.BUILT)}; best here: {_kernels.INSTRUCTION_SETS[-1]}; "
-        f"in use: {_kernels.instruction_set()}"
+        f"instruction sets built: {', '.join(found['instruction_sets_built'])}; best here: "
+        f"{found['best_instruction_set']}; in use: {found['instruction_set']}"
     )
-    print(f"threads: {get_num_threads()}")
+    print(f"threads: {found['threads']}")
 
 
 # Least work of a part, in additions, which is 0.1 ms or so; LARGE_PART is the same where there are more than 8 parts. A

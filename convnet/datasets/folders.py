@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -13,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import as_flag, count_of, listed
-from convnet.core.surprises import warn
+from convnet.core.surprises import ConvnetWarning, warn
 from convnet.datasets.image_data import ImageData, as_classes, checked_names, warn_of_missing
 from convnet.datasets.image_reader import ImageReader, Images, Size, in_threads, opened, turned_size
 from convnet.datasets.label_tables import LabelTable, check_options, labelled_files
 from convnet.formats.files import PathLike, as_path
 
-__all__ = ["load_folder"]
+__all__ = ["SUFFIXES", "image_sizes", "load_folder", "natural_key"]
 
 # Names of folders that are parts of a data set, not classes.
 PART_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -28,6 +29,8 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".pnm"),
     *(".jp2", ".tga", ".avif"),
 )
+# Files that `image_sizes` looks at, at most.
+MOST_MEASURED = 500
 # What programs leave in folders and archives.
 IGNORED = ("__MACOSX",)
 
@@ -94,7 +97,8 @@ def load_folder(
     dict of str to ImageData
         ``"train"``, ``"validation"`` and ``"test"``, those that there are; a folder without parts is ``"train"``.
         Images are uint8, (N, H, W) in grey or (N, H, W, 3). Without `labels` they are sorted by class, and within a
-        class by file name. Each part has its `ImageReader`, so that a model reads other images in the same way.
+        class by file name. Each part has its `ImageReader`, so that a model reads other images in the same way, and the
+        paths of its files.
 
     Raises
     ------
@@ -139,11 +143,39 @@ def load_folder(
                 f"{path}: expected an image of each class that can be read, got only broken files of "
                 f"{listed([names[label] for label in lost])} in the {part} part"
             )
-        parts[part] = ImageData(images[first:last], own, names, reader)
+        paths = [files[number][0] for number in kept[first:last].tolist()]
+        parts[part] = ImageData(images[first:last], own, names, reader, paths)
         start = end
     remedy = "add images of it, or put all images into one part and divide them by split"
     warn_of_missing({part: data.labels for part, data in parts.items()}, names, "load_folder", remedy)
     return parts
+
+
+def image_sizes(
+    path: PathLike, *, labels: LabelTable | None = None, columns: Sequence[str | int] | None = None
+) -> Counter[Size]:
+    """Count the sizes, height and width, of the image files that `load_folder` would load, without loading them.
+
+    Of many files 500 are looked at, evenly spaced. Files that cannot be read are left out.
+
+    Parameters
+    ----------
+    path, labels, columns
+        As of `load_folder`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ImportError
+        As of `load_folder`.
+    """
+    root = as_path(path)
+    check_options(labels, columns)
+    with warnings.catch_warnings():  # which loading gives, too
+        warnings.simplefilter("ignore", ConvnetWarning)
+        found = _by_folders(root, None) if labels is None else _by_table(root, labels, columns, None, True)
+    files = [file for own in found[0].values() for file, _ in own]
+    step = -(-len(files) // MOST_MEASURED)
+    return _sizes_of(files[:: max(step, 1)], ImageReader().max_pixels)
 
 
 def _by_folders(root: Path, class_names: Sequence[str] | None) -> tuple[dict[str, Files], tuple[str, ...]]:
@@ -313,18 +345,23 @@ def _read_all(reader: ImageReader, files: list[Path], skips: bool, shows: bool) 
 
 def _raise_of_sizes(reader: ImageReader, files: list[Path]) -> None:
     """Raise the error of images of different sizes, which counts them."""
-
-    def measured(file: Path, name: str) -> Size | None:
-        try:
-            with opened(file, name, reader.max_pixels) as picture:
-                return turned_size(picture)
-        except (ValueError, OSError):
-            return None
-
-    with closing(in_threads(measured, [(file, str(file)) for file in files], False)) as found:
-        sizes = Counter(size for size in found if size is not None)
+    sizes = _sizes_of(files, reader.max_pixels)
     common = listed([f"{h}x{w} ({count:,})" for (h, w), count in sizes.most_common()])
     raise ValueError(
         f"load_folder: expected images of one size, got {len(sizes):,} sizes, height x width (files): {common}; "
         "size=(H, W) scales all of them to one"
     )
+
+
+def _sizes_of(files: list[Path], max_pixels: int) -> Counter[Size]:
+    """Count the sizes of image files, of those that can be read."""
+
+    def measured(file: Path, name: str) -> Size | None:
+        try:
+            with opened(file, name, max_pixels) as picture:
+                return turned_size(picture)
+        except (ValueError, OSError):
+            return None
+
+    with closing(in_threads(measured, [(file, str(file)) for file in files], False)) as found:
+        return Counter(size for size in found if size is not None)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from convnet.core.checks import as_array, as_shape, listed
 from convnet.core.surprises import warn
 from convnet.datasets.image_reader import ImageReader, Images, remedy_for_levels
+from convnet.formats.files import PathLike
 
 __all__ = [
     "PARTS",
@@ -48,18 +49,22 @@ class ImageData(NamedTuple):
     reader : ImageReader or None
         How the images were read, if they were read from files. `split` and `preprocess_parts` hand it on, and a model's
         `statistics` keep it.
+    files : sequence of path or None
+        The file of each image, if they were read from files. `split` hands them on.
     """
 
     images: Images
     labels: Labels
     class_names: tuple[str, ...]
     reader: ImageReader | None = None
+    files: Sequence[PathLike] | None = None
 
     def __repr__(self) -> str:
-        """Describe the arrays by dtype and shape: their numbers would fill the screen."""
+        """Describe the arrays by dtype and shape, and leave out the files: they would fill the screen."""
         described = {
             name: f"<{value.dtype} of shape {value.shape}>" if isinstance(value, np.ndarray) else repr(value)
             for name, value in self._asdict().items()
+            if name != "files"
         }
         return f"ImageData({', '.join(f'{name}={text}' for name, text in described.items())})"
 

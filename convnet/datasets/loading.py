@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 from convnet.core.checks import takes_keyword
@@ -15,7 +14,7 @@ from convnet.datasets.npz import load_npz
 from convnet.datasets.tables import load_csv
 from convnet.formats.files import PathLike, as_path
 
-__all__ = ["load_data"]
+__all__ = ["load_data", "loader_of"]
 
 Load = Callable[..., dict[str, ImageData]]
 # By the end of a file's name.
@@ -61,10 +60,7 @@ def load_data(path: PathLike, **options: Any) -> dict[str, ImageData]:
     ValueError
         If it is none of these, or as the function for it says.
     """
-    place = as_path(path)
-    if not place.exists():
-        raise FileNotFoundError(f"{path}: expected a data set, a file or a folder, but there is nothing of this name")
-    load = _function_for(place)
+    place, load = as_path(path), loader_of(path)
     if unknown := [name for name in options if not takes_keyword(load, name)]:
         known = [option.name for option in signature(load).parameters.values() if option.kind is option.KEYWORD_ONLY]
         meant = meant_by(unknown[0], known)
@@ -75,8 +71,17 @@ def load_data(path: PathLike, **options: Any) -> dict[str, ImageData]:
     return load(path, **({"delimiter": "\t"} if place.name.lower().endswith(".tsv") else {}) | options)
 
 
-def _function_for(place: Path) -> Load:
-    """Return the function that reads a data set."""
+def loader_of(path: PathLike) -> Load:
+    """Return the function that reads a data set: which of those of `load_data`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As of `load_data`.
+    """
+    place = as_path(path)
+    if not place.exists():
+        raise FileNotFoundError(f"{path}: expected a data set, a file or a folder, but there is nothing of this name")
     if place.is_dir():
         return load_idx if has_idx_files(place) else load_cifar if is_cifar(place) else load_folder
     name = place.name.lower()

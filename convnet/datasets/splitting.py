@@ -11,6 +11,7 @@ import numpy.typing as npt
 from convnet.core.checks import as_count, as_number, listed
 from convnet.datasets.image_data import ImageData, as_classes, as_images, check_count, warn_of_missing
 from convnet.datasets.image_reader import ImageReader
+from convnet.formats.files import PathLike
 
 __all__ = ["divide", "split"]
 
@@ -20,6 +21,7 @@ def split(
     labels: npt.ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
     reader: ImageReader | None = None,
+    files: Sequence[PathLike] | None = None,
     *,
     validation: float = 0.1,
     test: float = 0,
@@ -32,13 +34,15 @@ def split(
     Parameters
     ----------
     images : ImageData, or array_like of uint8, shape (N, H, W) or (N, H, W, C)
-        An `ImageData` brings labels, class names and reader with it; leave these out then.
+        An `ImageData` brings labels, class names, reader and files with it; leave these out then.
     labels : array_like, shape (N,)
         Of any kind that `make_parts` takes.
     class_names : sequence of str, optional
         As of `make_parts`.
     reader : ImageReader, optional
         The `reader` of each part.
+    files : sequence of path, optional
+        The `files` of the images, one for each.
     validation, test : float or int
         How large these parts are: a fraction of the images as a float in [0, 1), or a number of images as an int. A
         part of 0 is left out; any other has at least one image. The rest is the training part.
@@ -77,7 +81,7 @@ def split(
     {'train': [17, 34], 'validation': [3, 6], 'test': [10, 20]}
     """
     if isinstance(images, ImageData):
-        if any(value is not None for value in (labels, class_names, reader)):
+        if any(value is not None for value in (labels, class_names, reader, files)):
             raise TypeError(
                 "split: expected an ImageData alone, for it holds the labels and the rest, got more; sizes have names: "
                 "split(data, validation=0.2)"
@@ -99,6 +103,8 @@ def split(
     classes = found["train"]
     check_count(array, classes, "split")
     count = len(array)
+    if files is not None and (not isinstance(files, Sequence) or isinstance(files, str) or len(files) != count):
+        raise ValueError(f"split: files: expected a list of {count} paths, one for each image, got {files!r:.60}")
     sizes = {"validation": _size(validation, count, "validation"), "test": _size(test, count, "test")}
     if count - sum(sizes.values()) < 1:
         raise ValueError(
@@ -106,7 +112,13 @@ def split(
             f"{sizes['test']} for the test"
         )
     parts = {
-        name: ImageData(array[chosen], classes[chosen], names, reader)
+        name: ImageData(
+            array[chosen],
+            classes[chosen],
+            names,
+            reader,
+            None if files is None else [files[n] for n in chosen.tolist()],
+        )
         for name, chosen in divide(classes, len(names), sizes, as_count(seed, "seed", 0)).items()
         if len(chosen)
     }

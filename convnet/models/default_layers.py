@@ -19,7 +19,7 @@ from convnet.layers.dropout import Dropout
 from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import MaxPool2D
 
-__all__ = ["default_layers"]
+__all__ = ["default_layers", "small_layers"]
 
 # Filters of each convolution.
 FILTERS = 64
@@ -80,3 +80,40 @@ def default_layers(
         channels = FILTERS
     layers += [Affine(prod((channels, height, width)), HIDDEN, **drawn), BatchNorm2D(HIDDEN, dtype=dtype), ReLU()]
     return [*layers, Dropout(DROPOUT), Affine(HIDDEN, num_classes, **drawn)]
+
+
+def small_layers(input_shape: Sequence[int], num_classes: int, rng: np.random.Generator) -> list[Layer]:
+    """Return the layers of a small network for small grey images of which there are many, such as MNIST's.
+
+    A 5x5 convolution of 16 filters and a 3x3 one of 32, each with a ReLU and a 2x2 max pooling; then an Affine layer of
+    128 units with a ReLU, and an Affine layer for the scores.
+
+    Parameters
+    ----------
+    input_shape : sequence of ints
+        (C, H, W) of one image, at least 4 pixels high and wide.
+    num_classes : int
+        Number of scores.
+    rng : numpy.random.Generator
+        Draws the initial weights.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are no images, or smaller ones.
+    """
+    shape, num_classes = as_shape(input_shape, "small_layers: input_shape"), as_count(num_classes, "num_classes")
+    if len(shape) != 3 or min(shape[1:]) < 4:
+        raise ValueError(f"small_layers: expected input_shape (C, H, W), H and W at least 4, got {shape}")
+    channels, height, width = shape
+    return [
+        Conv2D(channels, 16, 5, padding=2, rng=rng),
+        ReLU(),
+        MaxPool2D(2),
+        Conv2D(16, 32, 3, padding=1, rng=rng),
+        ReLU(),
+        MaxPool2D(2),
+        Affine(32 * (height // 4) * (width // 4), HIDDEN, rng=rng),
+        ReLU(),
+        Affine(HIDDEN, num_classes, rng=rng),
+    ]

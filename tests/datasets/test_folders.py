@@ -9,6 +9,7 @@ import pytest
 
 import convnet
 from convnet import ImageData, load_folder
+from convnet.datasets.folders import image_sizes
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -44,13 +45,14 @@ def test_classes_and_files_come_in_the_order_of_people(tmp_path, rng):
     parts = load_folder(tmp_path)
     assert list(parts) == ["train"]
     assert isinstance(parts["train"], ImageData)
-    images, labels, names, _ = parts["train"]
+    images, labels, names, _, files = parts["train"]
     assert names == ("Class1", "class2", "class10")
     assert labels.dtype == np.int64
     assert labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     expected = [arrays[name, file] for name in names for file in ("9.PNG", "10.png", "a.bmp")]
     np.testing.assert_array_equal(images, expected)
     assert images.flags.writeable
+    assert files == [tmp_path / name / file for name in names for file in ("9.PNG", "10.png", "a.bmp")]
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "Validation"])
@@ -393,3 +395,42 @@ def test_filters_of_warnings_are_as_before(tmp_path, rng):
     with pytest.raises(ValueError, match=r"1\.png"):
         load_folder(tmp_path)
     assert warnings.filters == before
+
+
+def test_files_are_those_of_the_images_where_some_are_broken(tmp_path, rng):
+    for part, name in (("train", "a"), ("train", "b"), ("test", "a"), ("test", "b")):
+        for number in range(4):
+            write(tmp_path / part / name / f"{number}.png", np.full((3, 4), 10 * number, np.uint8))
+    for place in ("train/a/1.png", "train/b/0.png", "test/a/3.png"):
+        (tmp_path / place).write_bytes(b"")
+    with pytest.warns(UserWarning, match="3 files of 16 could not be read"):
+        parts = load_folder(tmp_path, skip_broken=True)
+    for part, data in parts.items():
+        assert len(data.files) == len(data.images)
+        for file, label, image in zip(data.files, data.labels, data.images, strict=True):
+            assert file == tmp_path / part / "ab"[label] / f"{image[0, 0] // 10}.png"
+
+
+def test_sizes_are_counted_without_loading(tmp_path, rng):
+    for number, (height, width) in enumerate([(3, 4), (3, 4), (5, 2), (7, 7)]):
+        write(tmp_path / "train" / "ab"[number % 2] / f"{number}.png", picture(rng, height, width))
+    turned = Image.fromarray(picture(rng, 3, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    write(tmp_path / "test" / "a" / "turned.png", turned, exif=exif)
+    (tmp_path / "train" / "a" / "broken.png").write_bytes(b"")
+    assert image_sizes(tmp_path) == {(3, 4): 2, (5, 2): 1, (7, 7): 1, (4, 3): 1}
+    (tmp_path / "table.csv").write_text("0,x\n1,y\n3,x\n")
+    for number in (0, 1, 3):
+        write(tmp_path / "flat" / f"{number}.png", picture(rng, number + 1, 2))
+    assert image_sizes(tmp_path / "flat", labels=tmp_path / "table.csv") == {(1, 2): 1, (2, 2): 1, (4, 2): 1}
+    with pytest.raises(FileNotFoundError, match="expected a folder with a folder of images for each class"):
+        image_sizes(tmp_path / "none")
+
+
+def test_some_of_many_sizes_are_counted(tmp_path, rng):
+    for number in range(1100):
+        write(tmp_path / "ab"[number // 600] / f"{number}.png", np.zeros((1 + number // 600, 1), np.uint8))
+    counts = image_sizes(tmp_path)
+    assert sum(counts.values()) <= 500
+    assert counts[1, 1] / counts[2, 1] == pytest.approx(6 / 5, rel=0.02)

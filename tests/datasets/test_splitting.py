@@ -78,7 +78,8 @@ def test_a_seed_gives_the_same_parts_and_another_one_others():
 
 
 def test_split_takes_an_image_data_and_keeps_its_names():
-    data = ImageData(numbered(range(20), (2, 3, 3)), np.arange(20) % 2, ("no", "yes"))
+    files = [f"{number}.png" for number in range(20)]
+    data = ImageData(numbered(range(20), (2, 3, 3)), np.arange(20) % 2, ("no", "yes"), None, files)
     parts = {"test": data} | split(*data, validation=4)
     assert parts["train"].class_names == ("no", "yes")
     assert parts["train"].images.shape == (16, 2, 3, 3)
@@ -87,6 +88,15 @@ def test_split_takes_an_image_data_and_keeps_its_names():
     for name in ("train", "validation"):
         assert again[name].images.tobytes() == parts[name].images.tobytes()
         assert again[name].class_names == ("no", "yes")
+        assert again[name].files == [f"{number}.png" for number in numbers(again[name].images)]
+
+
+@pytest.mark.parametrize("files", [["0.png"], 4, "0123"])
+def test_files_are_one_for_each_image(files):
+    data = ImageData(numbered(range(4)), np.array([0, 1, 0, 1]), ("a", "b"), None, files)
+    with pytest.raises(ValueError, match="split: files: expected a list of 4 paths, one for each image, got "):
+        split(data, validation=1)
+    assert split(data._replace(files=None), validation=2)["train"].files is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from convnet import Affine, Conv2D, MaxPool2D, Sequential
-from convnet.models.default_layers import default_layers
+from convnet.models.default_layers import default_layers, small_layers
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,17 @@ def test_a_generator_draws_the_weights():
 def test_what_is_no_input_is_refused(rng):
     with pytest.raises(ValueError, match=r"expected input_shape \(C, H, W\) or \(D,\), got \(8, 8\)"):
         default_layers((8, 8), 3, rng)
+
+
+@pytest.mark.parametrize(("shape", "features"), [((1, 28, 28), 32 * 7 * 7), ((3, 9, 14), 32 * 2 * 3), ((1, 4, 5), 32)])
+def test_the_small_network_has_two_convolutions(shape, features, rng):
+    model = Sequential(small_layers(shape, 7, rng), shape)
+    weights = [layer.params["weight"].shape for layer in model.layers.values() if layer.params]
+    assert weights == [(16, shape[0], 5, 5), (32, 16, 3, 3), (features, 128), (128, 7)]
+    assert model.scores(np.zeros((2, *shape))).shape == (2, 7)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 9), (28, 28), (784,)])
+def test_what_the_small_network_does_not_take_is_refused(shape, rng):
+    with pytest.raises(ValueError, match=r"small_layers: expected input_shape \(C, H, W\), H and W at least 4, got"):
+        small_layers(shape, 3, rng)
