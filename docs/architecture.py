@@ -11,6 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 # From the top down: what lies side by side, and a colour. A package imports from those below it.
 FLOORS = [
+    ([("cli/", "the command convnet: train, evaluate, predict, export, ...")], "#fbe3d6"),
     (
         [
             ("estimator/", "scikit-learn"),
@@ -43,7 +44,7 @@ WIDTH, HEIGHT, GAP = 6.4, 0.62, 0.12
 
 def main() -> None:
     """Draw the picture."""
-    figure = Figure(figsize=(8.8, 5.4))
+    figure = Figure(figsize=(8.8, 6.1))
     axes = figure.add_axes((0, 0, 1, 1))
     top = len(FLOORS) * (HEIGHT + GAP)
     axes.set(xlim=(-0.1, 8.9), ylim=(-0.05, top + 0.35))
@@ -59,7 +60,7 @@ def main() -> None:
             axes.text(x + width / 2, y + 0.17, content, ha="center", va="center", fontsize=7.5)
     axes.text(0, top + 0.12, "packages: each imports from those below it", fontsize=9, style="italic")
     axes.text(WIDTH + 0.35, top + 0.12, "the way of a minibatch", fontsize=9, style="italic")
-    x, heights = WIDTH + 0.5, [top - 0.45 - 0.86 * step for step in range(len(STEPS))]
+    x, heights = WIDTH + 0.5, [top - 0.45 - 1.0 * step for step in range(len(STEPS))]
     for text, y in zip(STEPS, heights, strict=True):
         axes.plot([x], [y], "o", color="#4c72b0")
         axes.text(x + 0.16, y, text, va="center", fontsize=9)

@@ -1,6 +1,7 @@
 """The code in the README and in the guide runs, and its types are right."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from data_files import write_photographs
 
 import convnet
+from convnet.cli import main
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,6 +68,19 @@ def test_the_programs_of_the_page_on_onnx_run(tmp_path, monkeypatch, capsys):
     assert "['7', '2', '1']" in out
     assert "[7 2 1]" in out
     assert names["model"].statistics is not None
+
+
+@pytest.mark.slow
+def test_every_command_of_the_guide_runs(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    write_photographs(tmp_path / "photos")
+    guide = (ROOT / "docs" / "guide.md").read_text("utf-8")
+    section = guide.split("\n## From the command line\n")[1].split("\n## ")[0]
+    commands = re.findall(r"^    convnet (.*)$", section, re.M)
+    assert len(commands) >= 8
+    for command in commands:
+        assert main(shlex.split(command)) == 0, f"{command}: {capfd.readouterr().err}"
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mnist-1", "photos-1"}
 
 
 def test_photographs_become_a_model_that_answers_in_words(tmp_path, monkeypatch, capsys):

@@ -10,12 +10,12 @@ import tarfile
 import venv
 import zipfile
 from importlib import import_module
-from importlib.metadata import metadata, version
+from importlib.metadata import entry_points, metadata, version
 from pathlib import Path
 
 import pytest
 
-import convnet
+import convnet.cli
 
 ROOT = Path(__file__).parent.parent
 DATA = {
@@ -71,6 +71,11 @@ def test_a_name_that_is_nearly_right_is_told(tmp_path):
 def test_version_and_licence():
     assert version("convnet-cpu") == convnet.__version__
     assert metadata("convnet-cpu")["License-Expression"] == "MIT AND CC-BY-SA-3.0"
+
+
+def test_the_command_is_installed():
+    (command,) = entry_points(group="console_scripts", name="convnet")
+    assert command.load() is convnet.cli.main
 
 
 def test_import_takes_numpy_and_nothing_heavier(tmp_path):

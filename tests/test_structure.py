@@ -17,6 +17,8 @@ PACKAGE = ROOT / "convnet"
 PACKAGES = [
     "__init__",
     "_pyinstaller",
+    "__main__",
+    "cli",
     "estimator",
     "onnx",
     "webpage",

@@ -1,0 +1,45 @@
+"""``convnet evaluate``: how good a model is on images with labels."""
+
+import argparse
+from pathlib import Path
+
+from convnet.cli.data import read_for
+from convnet.cli.output import Output
+from convnet.cli.report import measure, probabilities_of, written
+from convnet.cli.runs import Arguments, load
+from convnet.core.surprises import warn
+from convnet.datasets.image_data import PARTS
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace, output: Output) -> None:
+    """Predict the classes of images, and compare them with the labels."""
+    model, folder = load(options.model)
+    arguments = None if folder is None else Arguments.read(folder)
+    if options.data is None:
+        if arguments is None:
+            raise ValueError(
+                f"{options.model}: expected the folder of a run, which knows its data, or DATA behind the model"
+            )
+        given = [name for name in ("labels", "columns", "prefix", "part") if getattr(options, name) is not None]
+        if given:
+            options.parser.error(f"argument --{given[0]}: it belongs to DATA; give DATA, too")
+        output.note(f"reading {arguments.source.path}")
+        prepared = arguments.prepared()
+        name, part = prepared.reported, prepared.parts[prepared.reported]
+        what = f"{name} images of the run"
+    else:
+        output.note(f"reading {options.data}")
+        parts = read_for(model, options.data, labels=options.labels, columns=options.columns, prefix=options.prefix)
+        name = options.part or [name for name in PARTS if name in parts][-1]
+        if name not in parts:
+            raise ValueError(f"{options.data}: expected a {name} part, got {', '.join(parts)}")
+        part, what = parts[name], f"images of {options.data}" + (f", {name} part" if len(parts) > 1 else "")
+        if arguments is not None and name == "train" and arguments.source.is_at(options.data):
+            warn(
+                f"the model was trained with most of these images, so that the accuracy is too high; convnet evaluate "
+                f"{Path(options.model)} takes those that were held back"
+            )
+    report = measure(part, probabilities_of(model, part))
+    output.result({"model": str(options.model), "part": name, **report}, written(report, what))

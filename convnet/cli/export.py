@@ -1,0 +1,47 @@
+"""``convnet export``: a model in another format."""
+
+import argparse
+from importlib import import_module
+
+from convnet import webpage
+from convnet.cli.data import read_for
+from convnet.cli.output import Output
+from convnet.cli.runs import Arguments, load
+from convnet.datasets.image_data import PARTS, ImageData
+
+__all__ = ["run"]
+
+# Images that the page chooses its samples from.
+MOST_SAMPLES = 10_000
+
+
+def run(options: argparse.Namespace, output: Output) -> None:
+    """Write the files that are asked for."""
+    if options.onnx is None and options.page is None:
+        options.parser.error("expected --onnx FILE, --page FILE, or both")
+    if options.samples is not None and options.page is None:
+        options.parser.error("argument --samples: it is for --page FILE")
+    model, folder = load(options.model)
+    files = []
+    if options.onnx is not None:
+        # Not at the top: it needs the package onnx, which a page does not.
+        import_module("convnet.onnx").export_onnx(model, options.onnx)
+        files.append(options.onnx)
+    if options.page is not None:
+        samples: ImageData | None = None
+        if options.samples is not None:
+            parts = read_for(model, options.samples)
+            samples = parts[[name for name in PARTS if name in parts][-1]]
+        elif folder is not None:
+            prepared = Arguments.read(folder).prepared()
+            samples = prepared.parts[prepared.reported]
+        elif model.input_shape[0] != 1:
+            raise ValueError(
+                f"{options.model}: expected images for the page, because nobody can draw in colours, got none; give "
+                "--samples DATA"
+            )
+        step = 1 if samples is None else -(-len(samples.images) // MOST_SAMPLES)
+        offered = None if samples is None else (samples.images[::step], samples.labels[::step])
+        webpage.export(model, options.page, offered)
+        files.append(options.page)
+    output.result({"model": str(options.model), "files": files}, "\n".join(f"saved {file}" for file in files))

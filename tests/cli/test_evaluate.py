@@ -1,0 +1,136 @@
+"""``convnet evaluate``: the right images, the right classes, the right numbers."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import convnet
+
+
+@pytest.fixture
+def model_file(convnet_command):
+    """Return the file of a model that says how bright an image is: 0, 1 or 2."""
+    model = convnet.Sequential([convnet.Affine(16, 3, rng=np.random.default_rng(0))], (1, 4, 4))
+    weight, bias = model.params.values()
+    weight[:] = np.array([0, 1, 2]) / 16  # scores 0, m - 64, 2 (m - 96) of the mean level m
+    bias[:] = [0, -64, -192]
+    model.statistics = convnet.Statistics((1, 4, 4), False, None, None)
+    path = convnet_command.folder / "model.npz"
+    convnet.save_model(model, path)
+    return path
+
+
+LEVELS = np.array([10, 60, 100, 120, 200, 250])
+PREDICTED = np.array([0, 0, 1, 1, 2, 2])
+
+
+def grey(levels):
+    return np.broadcast_to(np.asarray(levels, np.uint8)[:, None, None], (len(levels), 4, 4))
+
+
+def test_numbers_are_those_of_the_images(convnet_command, model_file):
+    labels = np.array([0, 1, 1, 1, 2, 0])
+    np.savez("levels.npz", images=grey(LEVELS), labels=labels)
+    done = convnet_command("evaluate", model_file, "levels.npz", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert report["accuracy"] == 4 / 6
+    assert report["confusion"] == [[1, 0, 1], [1, 2, 0], [0, 0, 1]]
+    assert [row["images"] for row in report["classes"]] == [2, 3, 1]
+    assert [row["precision"] for row in report["classes"]] == [1 / 2, 1, 1 / 2]
+    assert [row["recall"] for row in report["classes"]] == [1 / 2, 2 / 3, 1]
+    worst = [(mistake["file"], mistake["class"], mistake["predicted"]) for mistake in report["mistakes"]]
+    assert worst == [("train image 5", "0", "2"), ("train image 1", "1", "0")]
+    done = convnet_command("evaluate", model_file, "levels.npz")
+    assert done.out.startswith("accuracy 66.67% on 6 images of levels.npz (2 errors; 95 % confidence: 30.0% to 90.3%)")
+    assert "  train image 5: 0, predicted 2 at 100.0%" in done.out
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "accuracy"),
+    [
+        (["low", "low", "mid", "mid", "high", "low"], ["low", "mid", "high"], 5 / 6),
+        ([2, 2, 1, 1, 1, 2], ["low", "mid", "high"], 3 / 6),  # integers are numbers of classes
+        ([2, 2, 1, 1, 1, 2], None, 3 / 6),
+        (["1", "1", "2", "2", "3", "1"], ["1", "2", "3"], 5 / 6),  # names that are numbers are names
+        ([1, 1, 2, 2, 3, 1], ["1", "2", "3"], 5 / 6),
+    ],
+    ids=["words", "numbers", "no names", "texts of numbers", "numbers from 1"],
+)
+def test_classes_are_those_of_the_model(convnet_command, model_file, labels, names, accuracy):
+    model = convnet.load_model(model_file)
+    model.class_names = names
+    convnet.save_model(model, model_file)
+    np.savez("levels.npz", images=grey(LEVELS), labels=labels)
+    done = convnet_command("evaluate", model_file, "levels.npz", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["accuracy"] == accuracy
+
+
+def test_a_class_that_the_model_lacks_is_told(convnet_command, model_file):
+    np.savez("levels.npz", images=grey(LEVELS), labels=["0", "1", "2", "red", "0", "1"])
+    done = convnet_command("evaluate", model_file, "levels.npz")
+    assert done.code == 1
+    assert done.err.endswith("levels.npz: expected the classes of the model, 0, 1, 2, got red, too\n")
+
+
+def test_the_last_part_is_taken_or_the_one_that_is_asked_for(convnet_command, model_file):
+    arrays = {"train_images": grey(LEVELS), "train_labels": PREDICTED}
+    np.savez("parts.npz", **arrays, test_images=grey(LEVELS[::2]), test_labels=(PREDICTED[::2] + 1) % 3)
+    accuracies = {}
+    for options in ([], ["--part", "train"], ["--part", "test"]):
+        report = json.loads(convnet_command("evaluate", model_file, "parts.npz", *options, "--json").out)
+        accuracies[report["part"], len(options)] = report["accuracy"]
+    assert accuracies == {("test", 0): 0, ("train", 2): 1, ("test", 2): 0}
+    done = convnet_command("evaluate", model_file, "parts.npz", "--part", "validation")
+    assert done.err.endswith("parts.npz: expected a validation part, got train, test\n")
+
+
+def test_a_run_is_evaluated_on_what_it_has_held_back(convnet_command, trained, photos):
+    before = json.loads((trained / "report.json").read_text())
+    for model in (trained, trained / "model.npz"):
+        report = json.loads(convnet_command("evaluate", model, "--json").out)
+        assert {name: before[name] for name in report if name != "model"} == {
+            name: value for name, value in report.items() if name != "model"
+        }
+    done = convnet_command("evaluate", trained, photos)
+    assert done.code == 0
+    assert "convnet: warning: the model was trained with most of these images" in done.err
+    assert "on 299 images of" in done.out
+
+
+def test_images_in_folders_are_read_as_those_of_the_training(convnet_command, trained, rng):
+    for name in ("ring", "disc"):
+        (convnet_command.folder / "few" / name).mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 256, (30, 90, 3), dtype=np.uint8)).save(f"few/{name}/one.png")
+    done = convnet_command("evaluate", trained, "few", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    model = convnet.load_model(trained / "model.npz")
+    names = model.classify(["few/disc/one.png", "few/ring/one.png"]).names
+    assert report["errors"] == (names[0] != "disc") + (names[1] != "ring")
+    assert [row["recall"] is None for row in report["classes"]] == [False, True, False, True]
+
+
+def test_what_is_missing_is_told(convnet_command, model_file):
+    done = convnet_command("evaluate", model_file)
+    assert done.error.endswith("expected the folder of a run, which knows its data, or DATA behind the model")
+    done = convnet_command("evaluate", "none.npz")
+    assert done.code == 1
+    assert "none.npz" in done.error
+    model = convnet.load_model(model_file)
+    model.statistics = None
+    convnet.save_model(model, model_file)
+    np.savez("levels.npz", images=grey(LEVELS), labels=PREDICTED)
+    done = convnet_command("evaluate", model_file, "levels.npz")
+    assert done.err.endswith(
+        "expected a model with statistics, which prepare images, got one without; save it with them\n"
+    )
+
+
+def test_options_of_data_need_data(convnet_command, trained):
+    done = convnet_command("evaluate", trained, "--part", "train")
+    assert done.code == 2
+    assert done.err.splitlines()[-1] == ("convnet evaluate: error: argument --part: it belongs to DATA; give DATA, too")

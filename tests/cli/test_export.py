@@ -1,0 +1,71 @@
+"""``convnet export``: the files that are asked for."""
+
+import json
+import re
+import sys
+from base64 import b64decode
+from types import SimpleNamespace
+
+import numpy as np
+
+import convnet
+
+
+def samples_in(path):
+    content = json.loads(re.search(r'id="model">(.*?)</script>', path.read_text("utf-8"))[1])
+    return content["class_names"], content["samples"]
+
+
+def test_a_page_offers_images_that_the_run_has_held_back(convnet_command, trained, photos):
+    done = convnet_command("export", trained, "--page", "page.html")
+    assert (done.code, done.out) == (0, "saved page.html\n")
+    names, samples = samples_in(convnet_command.folder / "page.html")
+    assert names == ["disc", "horizontal", "ring", "vertical"]
+    files = [path for path in sorted(photos.glob("*/*")) if path.name != "disc 0.jpg"]
+    images = convnet.load_model(trained / "model.npz").statistics.reader.read_each(files)
+    pixels = {np.asarray(image).transpose(2, 0, 1).tobytes() for image in images if image.ndim == 3}
+    in_colours = [b64decode(sample["image"]["data"]) in pixels for sample in samples]
+    assert any(in_colours)
+
+
+def test_samples_of_other_data(convnet_command, trained, rng):
+    images, labels = (
+        rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8),
+        2 * ["disc", "ring", "vertical", "horizontal"],
+    )
+    np.savez("others.npz", images=images, labels=labels)
+    done = convnet_command("export", trained / "model.npz", "--page", "page.html", "--samples", "others.npz", "--json")
+    assert json.loads(done.out) == {"model": str(trained / "model.npz"), "files": ["page.html"]}
+    _, samples = samples_in(convnet_command.folder / "page.html")
+    planes = {image.transpose(2, 0, 1).tobytes() for image in images}
+    assert {b64decode(sample["image"]["data"]) for sample in samples} <= planes
+
+
+def test_a_model_in_colours_needs_samples(convnet_command, trained):
+    model = convnet.load_model(trained / "model.npz")
+    convnet.save_model(model, "alone.npz")
+    done = convnet_command("export", "alone.npz", "--page", "page.html")
+    assert done.code == 1
+    assert done.error.endswith("because nobody can draw in colours, got none; give --samples DATA")
+    assert not (convnet_command.folder / "page.html").exists()
+
+
+def test_onnx_gets_the_model_and_the_path(convnet_command, trained, monkeypatch):
+    calls = []
+    stand_in = SimpleNamespace(export_onnx=lambda model, path: calls.append((model, path)))
+    monkeypatch.setitem(sys.modules, "convnet.onnx", stand_in)
+    done = convnet_command("export", trained, "--onnx", "model.onnx", "--page", "page.html")
+    assert done.out == "saved model.onnx\nsaved page.html\n"
+    ((model, path),) = calls
+    assert path == "model.onnx"
+    assert list(model.class_names) == ["disc", "horizontal", "ring", "vertical"]
+
+
+def test_nothing_to_export_is_a_wrong_argument(convnet_command, trained):
+    for options, message in (
+        ([], "expected --onnx FILE, --page FILE, or both"),
+        (["--onnx", "x", "--samples", "y"], "argument --samples: it is for --page FILE"),
+    ):
+        done = convnet_command("export", trained, *options)
+        assert done.code == 2
+        assert done.err.splitlines()[-1] == f"convnet export: error: {message}"
