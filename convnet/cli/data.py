@@ -83,7 +83,7 @@ class Source:
             return found
         return replace(found, size=chosen_size(image_sizes(self.path, labels=self.labels, columns=self.columns)))
 
-    def read(self) -> dict[str, ImageData]:
+    def read(self, *, shows: bool = False) -> dict[str, ImageData]:
         """Return the parts of the data set; see `read`."""
         given = {"size": self.size, "labels": self.labels, "columns": self.columns}
         options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -91,7 +91,7 @@ class Source:
             options["crop"] = False
         if self.grey:
             options["channels"] = 1
-        return read(self.path, self.prefix, options)
+        return read(self.path, self.prefix, options, shows=shows)
 
 
 def chosen_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
@@ -110,10 +110,10 @@ def chosen_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
     return side, side
 
 
-def read(path: str, prefix: str | None, folder_options: Mapping[str, Any]) -> dict[str, ImageData]:
+def read(path: str, prefix: str | None, folder_options: Mapping[str, Any], *, shows: bool) -> dict[str, ImageData]:
     """Return the parts of a data set; every image has a name in `files`.
 
-    Files of images that cannot be read are left out, with a warning.
+    Files of images that cannot be read are left out, with a warning. `shows` draws a progress bar of them.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def read(path: str, prefix: str | None, folder_options: Mapping[str, Any]) -> di
         images, labels, test_images, test_labels = load_mnist()
         parts = make_parts((images, labels), test=(test_images, test_labels))
     elif load is load_folder:
-        parts = load_folder(path, skip_broken=True, progress=True, **folder_options)
+        parts = load_folder(path, skip_broken=True, progress=shows, **folder_options)
     else:
         parts = load(path, **({} if prefix is None else {"prefix": prefix}))
     return {
@@ -183,7 +183,7 @@ def describe(parts: Mapping[str, ImageData], name: str) -> str:
     """Return what a data set consists of, in two lines."""
     train = parts["train"]
     height, width, *channels = train.images.shape[1:]
-    counts = {part: len(data.images) for part, data in parts.items()}
+    counts = {part: len(data.labels) for part, data in parts.items()}
     shares = ", ".join(f"{count:,} {part}" for part, count in counts.items())
     return (
         f"{name}: {count_of(sum(counts.values()), 'image')} of {len(train.class_names)} classes "
@@ -193,7 +193,13 @@ def describe(parts: Mapping[str, ImageData], name: str) -> str:
 
 
 def read_for(
-    model: Sequential, path: str, *, labels: str | None = None, columns: Any = None, prefix: str | None = None
+    model: Sequential,
+    path: str,
+    *,
+    labels: str | None = None,
+    columns: Any = None,
+    prefix: str | None = None,
+    shows: bool = False,
 ) -> dict[str, ImageData]:
     """Return the parts of a data set, read as a model's training images were, with the model's classes."""
     reader = getattr(model.statistics, "reader", None)
@@ -202,7 +208,7 @@ def read_for(
         options["columns"] = columns
     if path != MNIST and loader_of(path) is load_folder:
         options |= {"channels": model.input_shape[0]} | ({} if reader is None else reader.to_dict())
-    return {name: _renumbered(part, model, path) for name, part in read(path, prefix, options).items()}
+    return {name: _renumbered(part, model, path) for name, part in read(path, prefix, options, shows=shows).items()}
 
 
 def _renumbered(part: ImageData, model: Sequential, path: str) -> ImageData:

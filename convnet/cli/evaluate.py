@@ -22,16 +22,17 @@ def run(options: argparse.Namespace, output: Output) -> None:
             raise ValueError(
                 f"{options.model}: expected the folder of a run, which knows its data, or DATA behind the model"
             )
-        given = [name for name in ("labels", "columns", "prefix", "part") if getattr(options, name) is not None]
-        if given:
-            options.parser.error(f"argument --{given[0]}: it belongs to DATA; give DATA, too")
+        for name in ("labels", "columns", "prefix", "part"):
+            if getattr(options, name) is not None:
+                options.parser.error(f"argument --{name}: it belongs to DATA; give DATA, too")
         output.note(f"reading {arguments.source.path}")
-        prepared = arguments.prepared()
+        prepared = arguments.prepared(shows=not options.quiet)
         name, part = prepared.reported, prepared.parts[prepared.reported]
         what = f"{name} images of the run"
     else:
         output.note(f"reading {options.data}")
-        parts = read_for(model, options.data, labels=options.labels, columns=options.columns, prefix=options.prefix)
+        given = {name: getattr(options, name) for name in ("labels", "columns", "prefix")}
+        parts = read_for(model, options.data, **given, shows=not options.quiet)
         name = options.part or [name for name in PARTS if name in parts][-1]
         if name not in parts:
             raise ValueError(f"{options.data}: expected a {name} part, got {', '.join(parts)}")

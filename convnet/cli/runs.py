@@ -6,10 +6,12 @@ of each array of the data). Beside it lie ``model.npz``, ``checkpoints/``, and t
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from convnet.cli.data import Source, divided
@@ -36,7 +38,7 @@ class Prepared:
     Parameters
     ----------
     parts : dict of str to ImageData
-        The images as they were read.
+        The images as they were read, those of `reported` alone.
     data : dict of str to ndarray
         What a Solver takes.
     statistics : Statistics
@@ -51,14 +53,25 @@ class Prepared:
 
     @property
     def reported(self) -> str:
-        """The part that a report is about: the test part, or else the validation part."""
-        return "test" if "test" in self.parts else "validation"
+        """The part that a report is about."""
+        return _reported(self.parts)
 
 
-def prepare(parts: dict[str, ImageData]) -> Prepared:
+def _reported(parts: Mapping[str, ImageData]) -> str:
+    """Return the part that a report is about: the test part, or else the validation part."""
+    return "test" if "test" in parts else "validation"
+
+
+def prepare(parts: Mapping[str, ImageData]) -> Prepared:
     """Return divided data as a training takes them. The images stay bytes, which take a quarter of the memory."""
     data, statistics = preprocess_parts(parts, keep_uint8=True)
-    return Prepared(parts, data, statistics, {name: fingerprint(array) for name, array in data.items()})
+    kept = {  # the training images would be in memory twice
+        name: part
+        if name == _reported(parts)
+        else part._replace(images=np.empty((0, *part.images.shape[1:]), np.uint8))
+        for name, part in parts.items()
+    }
+    return Prepared(kept, data, statistics, {name: fingerprint(array) for name, array in data.items()})
 
 
 @dataclass(frozen=True)
@@ -117,15 +130,15 @@ class Arguments:
             f"{path}: expected version {VERSION}, got {content['version']!r:.40}; a newer convnet reads it"
         )
 
-    def prepared(self) -> Prepared:
-        """Read and divide the data again, and check that they are the same.
+    def prepared(self, *, shows: bool = False) -> Prepared:
+        """Read and divide the data again, and check that they are the same; `shows` draws a progress bar.
 
         Raises
         ------
         ValueError
             If they have changed.
         """
-        parts = self.source.read()
+        parts = self.source.read(shows=shows)
         sizes = {name: None if name in parts else size for name, size in self.held_back.items()}
         found = prepare(divided(parts, sizes["validation"], sizes["test"], self.source.path)[0])
         if found.sums != self.sums:

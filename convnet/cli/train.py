@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, output: Output) -> None:
     output.note(str(arguments.recipe))
     model = _network(arguments.recipe, prepared)
     if options.dry_run:
-        counts = {name: len(part.images) for name, part in prepared.parts.items()}
+        counts = {name: len(part.labels) for name, part in prepared.parts.items()}
         output.result({"parts": counts, "arguments": asdict(arguments)}, model.summary())
         return
     solver = arguments.recipe.solver(model, prepared.data, [] if options.quiet else [ProgressBar(sys.stderr)])
@@ -81,7 +81,7 @@ def _begun(options: argparse.Namespace, output: Output) -> tuple[Arguments, Prep
     )
     output.note(f"reading {source.path}")
     source = source.resolved()
-    parts, held_back = divided(source.read(), options.validation, options.test, source.path)
+    parts, held_back = divided(source.read(shows=not options.quiet), options.validation, options.test, source.path)
     prepared = prepare(parts)
     x = prepared.data["x_train"]
     return Arguments(source, held_back, Recipe.chosen(vars(options), x.shape[1:], len(x)), prepared.sums), prepared
@@ -106,7 +106,7 @@ def _gone_on(options: argparse.Namespace, folder: Path, output: Output) -> tuple
         source = replace(source, path=options.data if options.data == MNIST else os.path.abspath(options.data))
     arguments = replace(arguments, source=source, recipe=replace(recipe, epochs=epochs))
     output.note(f"reading {source.path}")
-    return arguments, arguments.prepared()
+    return arguments, arguments.prepared(shows=not options.quiet)
 
 
 def _network(recipe: Recipe, prepared: Prepared) -> Sequential:

@@ -114,6 +114,22 @@ def test_images_in_folders_are_read_as_those_of_the_training(convnet_command, tr
     assert [row["recall"] is None for row in report["classes"]] == [False, True, False, True]
 
 
+def test_labels_may_stand_in_a_table(convnet_command, trained, photos):
+    files = sorted((photos / "ring").iterdir())[:3]
+    (convnet_command.folder / "table.csv").write_text(
+        "kind,file\n"
+        + "".join(f"{kind},{file.name}\n" for kind, file in zip(["ring", "disc", "ring"], files, strict=True))
+    )
+    options = ["--labels", "table.csv", "--columns", "file", "kind"]
+    done = convnet_command("evaluate", trained, photos / "ring", *options, "--json")
+    assert done.code == 0, done.err
+    names = convnet.load_model(trained / "model.npz").classify(files).names
+    assert json.loads(done.out)["errors"] == 3 - sum(
+        a == b for a, b in zip(names, ["ring", "disc", "ring"], strict=True)
+    )
+    assert "convnet: warning: " in done.err  # of the files that the table does not name
+
+
 def test_what_is_missing_is_told(convnet_command, model_file):
     done = convnet_command("evaluate", model_file)
     assert done.error.endswith("expected the folder of a run, which knows its data, or DATA behind the model")
