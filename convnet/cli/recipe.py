@@ -46,7 +46,7 @@ class Network(NamedTuple):
 
 NETWORKS = {
     "small": Network(small_layers, partial(Momentum, nesterov=True), 0.05, 1e-4, 100, 150_000, 3, 30),
-    "large": Network(default_layers, partial(Adam, weight_decay=0.1), 0.01, 0.0, 32, 60_000, 10, 40),
+    "large": Network(default_layers, partial(Adam, weight_decay=0.1), 0.01, 0.0, 32, 120_000, 10, 40),
 }
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {
     "one-cycle": OneCycle,
@@ -99,9 +99,9 @@ class Recipe:
         """Return the recipe for `count` training images of a shape (C, H, W); None in `given` stands for the default.
 
         The network is the small one for 10,000 grey images or more of 8 to 32 pixels, and otherwise the large one. The
-        fewer images, the more epochs. Images in colours, which are photographs as a rule, are mirrored and shifted by
-        an eighth of their side; grey ones may be digits or letters, which a mirror spoils, and are shifted by a
-        sixteenth, or 1 pixel.
+        fewer images, the more epochs. Images are shifted by up to a sixteenth of their side. Those in colours, which
+        are photographs as a rule, are mirrored, too, and get a little more or less contrast and light; grey ones may
+        be digits or letters, which a mirror spoils.
         """
         channels, *sides = image_shape
         is_small = channels == 1 and SMALL_SIDES[0] <= min(sides) and max(sides) <= SMALL_SIDES[1] and count >= MANY
@@ -116,11 +116,11 @@ class Recipe:
             "schedule": "one-cycle",
             "l2": network.l2,
             "seed": 0,
-            "shift": min(sides) // 8 if has_colours else max(min(sides) // 16, 1),
+            "shift": max(min(sides) // 16, 1),
             "rotation": 0.0,
             "flip": has_colours,
-            "contrast": 0.0,
-            "brightness": 0.0,
+            "contrast": 0.2 if has_colours else 0.0,
+            "brightness": 0.1 if has_colours else 0.0,
             "cutout": 0,
         }
         return cls(**{key: value if given.get(key) is None else given[key] for key, value in chosen.items()})

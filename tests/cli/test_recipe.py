@@ -12,12 +12,12 @@ from convnet.cli.recipe import NETWORKS, SCHEDULES, Recipe
     ("shape", "count", "expected"),
     [
         ((1, 28, 28), 59_000, {"network": "small", "epochs": 3, "batch_size": 100, "shift": 1, "flip": False}),
-        ((1, 28, 28), 9_999, {"network": "large", "epochs": 10, "batch_size": 32, "shift": 1, "flip": False}),
+        ((1, 28, 28), 9_999, {"network": "large", "epochs": 13, "batch_size": 32, "shift": 1, "flip": False}),
         ((1, 64, 64), 59_000, {"network": "large", "epochs": 10, "batch_size": 32, "shift": 4, "flip": False}),
         ((1, 6, 28), 59_000, {"network": "large", "shift": 1}),
-        ((3, 32, 32), 50_000, {"network": "large", "epochs": 10, "batch_size": 32, "shift": 4, "flip": True}),
-        ((3, 64, 48), 240, {"network": "large", "epochs": 40, "batch_size": 24, "shift": 6, "flip": True}),
-        ((3, 5, 5), 4, {"network": "large", "epochs": 40, "batch_size": 8, "shift": 0, "flip": True}),
+        ((3, 32, 32), 50_000, {"network": "large", "epochs": 10, "batch_size": 32, "shift": 2, "flip": True}),
+        ((3, 64, 48), 240, {"network": "large", "epochs": 40, "batch_size": 24, "shift": 3, "contrast": 0.2}),
+        ((3, 5, 5), 4, {"network": "large", "epochs": 40, "batch_size": 8, "shift": 1, "flip": True}),
     ],
 )
 def test_a_recipe_is_chosen_by_the_images(shape, count, expected):
@@ -48,11 +48,13 @@ def test_what_is_given_is_taken():
 
 
 def test_nothing_is_changed_where_all_changes_are_off():
-    given = {"shift": 0, "flip": False}
+    given = {"shift": 0, "flip": False, "contrast": 0.0, "brightness": 0.0}
     recipe = Recipe.chosen(given, (3, 8, 8), 50)
     assert recipe.augmentation is None
     assert str(recipe).endswith("images changed by nothing")
-    assert str(Recipe.chosen({}, (3, 64, 64), 50)).endswith("images changed by shift 8, flip")
+    assert str(Recipe.chosen({}, (3, 64, 64), 50)).endswith(
+        "images changed by shift 4, flip, contrast 0.2, brightness 0.1"
+    )
 
 
 def test_a_seed_draws_the_weights():
