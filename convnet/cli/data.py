@@ -164,6 +164,9 @@ def divided(
             raise ValueError(f"{path}: expected no --{name}, because the data have a {name} part; leave it out")
     if "train" not in parts:
         raise ValueError(f"{path}: expected images to train with, got only the parts {listed(list(parts))}")
+    class_names = parts["train"].class_names
+    if len(class_names) < 2:
+        raise ValueError(f"{path}: expected images of at least two classes, got one, {class_names[0]}")
     count = len(parts["train"].images)
     sizes = {name: 0 if size is None else size for name, size in given.items()}
     if validation is None and "validation" not in parts:
@@ -174,8 +177,6 @@ def divided(
         found |= split(parts["train"], validation=sizes["validation"], test=sizes["test"])
     if len(found) < 2:
         raise ValueError(f"{path}: expected images to report on, got --validation 0 and no test part; give --test 0.2")
-    if len(found["train"].class_names) < 2:
-        raise ValueError(f"{path}: expected images of at least two classes, got one, {found['train'].class_names[0]}")
     return {name: found[name] for name in PARTS if name in found}, sizes
 
 

@@ -5,6 +5,7 @@
 of each array of the data). Beside it lie ``model.npz``, ``checkpoints/``, and the report: a text, JSON and figures.
 """
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,7 +25,18 @@ from convnet.formats.files import PathLike, read_file, replace_file
 from convnet.models.files import load_model
 from convnet.models.sequential import Sequential
 
-__all__ = ["ARGUMENTS", "MODEL", "Arguments", "Prepared", "is_run", "load", "new_folder", "prepare", "write_text"]
+__all__ = [
+    "ARGUMENTS",
+    "MODEL",
+    "Arguments",
+    "Prepared",
+    "check_new",
+    "is_run",
+    "load",
+    "new_folder",
+    "prepare",
+    "write_text",
+]
 
 ARGUMENTS, MODEL = "arguments.json", "model.npz"
 FORMAT, VERSION = "convnet run", 1
@@ -150,27 +162,31 @@ class Arguments:
         return found
 
 
+def check_new(folder: Path) -> None:
+    """Raise a FileExistsError if there is something where the results are to be written."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(
+            f"{folder}: expected a new folder for the results, got one that is not empty; take another, or go on "
+            f"with the run in it by --resume"
+        )
+
+
 def new_folder(name: str, given: PathLike | None) -> Path:
     """Make a new folder for a run: the given one, or the first that is free of ``runs/NAME-1``, ``runs/NAME-2``, ..."""
     if given is not None:
         folder = Path(given)
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise FileExistsError(
-                f"{folder}: expected a new folder for the results, got one that is not empty; take another, or go on "
-                f"with the run in it by --resume"
-            )
+        check_new(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-    number = 1
     Path(RUNS).mkdir(exist_ok=True)
-    while True:  # another process may take the same number at the same time
+    for number in itertools.count(1):  # another process may take the same number at the same time
         folder = Path(RUNS) / f"{name}-{number}"
         try:
             folder.mkdir()
+            break
         except FileExistsError:
-            number += 1
-        else:
-            return folder
+            continue
+    return folder
 
 
 def is_run(path: Path) -> bool:

@@ -15,7 +15,7 @@ from convnet.cli.data import MNIST, Source, describe, divided
 from convnet.cli.output import Output
 from convnet.cli.recipe import Recipe
 from convnet.cli.report import draw, measure, probabilities_of, written
-from convnet.cli.runs import MODEL, Arguments, Prepared, new_folder, prepare, write_text
+from convnet.cli.runs import MODEL, Arguments, Prepared, check_new, new_folder, prepare, write_text
 from convnet.core.checks import count_of
 from convnet.models.files import save_model
 from convnet.models.sequential import Sequential
@@ -38,6 +38,8 @@ IMAGES = {
 def run(options: argparse.Namespace, output: Output) -> None:
     """Train, and report."""
     folder = None if options.resume is None else Path(options.resume)
+    if options.out is not None and folder is None:
+        check_new(Path(options.out))  # before data are read, which may take long
     arguments, prepared = _begun(options, output) if folder is None else _gone_on(options, folder, output)
     output.note(describe(prepared.parts, arguments.source.name))
     output.note(str(arguments.recipe))

@@ -94,7 +94,7 @@ def test_a_run_overwrites_nothing(convnet_command, tiles):
     before = params(convnet_command.folder / "runs/tiles-1")
     done = convnet_command("train", tiles, *SHORT, "--out", "runs/tiles-1")
     assert done.code == 1
-    assert done.err.splitlines()[-1] == (
+    assert done.error == (
         "convnet: error: runs/tiles-1: expected a new folder for the results, got one that is not empty; take another, "
         "or go on with the run in it by --resume"
     )
