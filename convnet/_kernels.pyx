@@ -550,6 +550,21 @@ cdef inline void walk_row(
                 visit(operation, pixels, outputs, argmax, h * s.width + offset, first, end, s.stride_w)
 
 
+cdef inline void find_largest(
+    const floating* pixels, Py_ssize_t count, floating* output, int32_t* argmax
+) noexcept nogil:
+    """Write the largest of an image's pixels, and the number of the first such pixel."""
+    cdef Py_ssize_t i
+    cdef int32_t index = 0
+    cdef floating value, best = pixels[0]
+    cdef bint larger
+    for i in range(1, count):
+        value = pixels[i]
+        larger = (value > best) | ((value != value) & (best == best))
+        best, index = value if larger else best, <int32_t>i if larger else index
+    output[0], argmax[0] = best, index
+
+
 def max_pool2d_forward(
     Pooling s not None,
     const floating[:, :, ::1] x not None,    # IN (P, H, W), P = N * C planes
@@ -559,8 +574,14 @@ def max_pool2d_forward(
     """y[p, oh, ow] = the largest of the window's elements that lie inside x; a NaN wins over every number."""
     cdef windows w = s.w
     cdef Py_ssize_t p, oh, ow
+    cdef bint is_whole = (                       # a single window holds all pixels
+        w.out_h == w.out_w == 1 and w.kernel_h - w.padding_h >= w.height and w.kernel_w - w.padding_w >= w.width
+    )
     with nogil:
         for p in range(x.shape[0]):
+            if is_whole:
+                find_largest(&x[p, 0, 0], w.height * w.width, &y[p, 0, 0], &argmax[p, 0, 0])
+                continue
             for oh in range(w.out_h):
                 for ow in range(w.out_w):
                     y[p, oh, ow] = 0

@@ -160,6 +160,16 @@ def test_wrong_arguments_are_named(call, error, message):
         call()
 
 
+def test_the_largest_of_whole_images_is_the_first_one_and_any_nan(rng, dtype):
+    x = rng.integers(-3, 4, (40, 3, 4, 5)).astype(dtype)
+    x[rng.random(x.shape) < 0.02] = np.nan
+    y, argmax = functional.max_pool2d_forward(x, (4, 5))
+    expected, indices = naive.max_pool2d_forward(x, (4, 5))
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(argmax, indices)
+    assert np.isnan(y).any()
+
+
 @pytest.mark.parametrize("pool", ["max", "average"])
 def test_a_kernel_far_larger_than_the_image_costs_no_more_than_it(rng, pool):
     x = rng.standard_normal((1, 1, 2, 5)).astype(np.float32)
