@@ -26,6 +26,7 @@ cdef enum:
     LEAST_TAPS = 27                          # with fewer, the output is by im2col
     WEIGHTS_OF_AN_OUTPUT = 250               # more of them are too many for winograd-4 to transform
     MOST_TRANSFORMED = 1 << 21               # floats of a row of Winograd's tiles, which is transformed at a time
+    MOST_APART = 1 << 16                     # columns under a row of outputs, where the stride is above the width
     COLUMNS_PIXELS = 20                      # an image by im2col takes as long as if it had so many outputs more
     INPUT_COLUMNS_PIXELS = 17                # the same for the gradient of the input
     DIRECT_PIXELS = 8                        # the same for an image's direct gradient of the weights
@@ -117,8 +118,14 @@ cdef inline double direct_cost(windows s, Py_ssize_t more) noexcept nogil:
 
 
 cdef inline bint is_for_columns(const simd_level* level, windows s, bint is_fused) noexcept nogil:
-    """Return whether nothing but im2col comes into question, whatever the channels and filters."""
-    return level == NULL or s.height * s.width == 0 or s.kernel_h * s.kernel_w == 1 and not is_fused
+    """Return whether nothing but im2col comes into question, whatever the channels and filters.
+
+    The others copy all columns under a row of outputs, which are mostly padding where a stride is far above the width.
+    """
+    return (
+        level == NULL or s.height * s.width == 0 or s.kernel_h * s.kernel_w == 1 and not is_fused
+        or s.stride_w > s.width and s.out_w * s.stride_w > MOST_APART
+    )
 
 
 cdef inline int forward_algorithm(

@@ -1,5 +1,7 @@
 """Convolution."""
 
+import time
+
 import numpy as np
 import pytest
 from cases import CONVOLUTIONS, normal, tolerance
@@ -90,6 +92,18 @@ def test_large_convolutions_equal_sums_over_windows(rng, dtype, x_shape, weight_
         left, right = (moved.astype(np.float64) * dy).sum(), (direction.astype(np.float64) * dx).sum()
         size = np.linalg.norm(moved.astype(np.float64)) * np.linalg.norm(dy.astype(np.float64))
         assert abs(left - right) <= (1e-6 if dtype == np.float32 else 1e-13) * size
+
+
+@pytest.mark.parametrize("padding", [(1, 2**27), ((1, 1), (2, 2**28))])
+def test_a_stride_far_larger_than_the_image_costs_no_more_than_it(rng, dtype, padding):
+    x, weight, options = normal(rng, (2, 3, 4, 4), dtype), normal(rng, (9, 3, 3, 3), dtype), {"stride": (1, 2**27)}
+    started = time.process_time()
+    y = functional.conv2d_forward(x, weight, padding=padding, **options)
+    gradients = functional.conv2d_backward(y, x, weight, padding=padding, **options)
+    assert time.process_time() - started < 1  # when all columns between are copied, much memory and seconds
+    np.testing.assert_allclose(y, naive.conv2d_forward(x, weight, padding=padding, **options), **tolerance(dtype))
+    for gradient, true in zip(gradients, naive.conv2d_backward(y, x, weight, padding=padding, **options), strict=True):
+        np.testing.assert_allclose(gradient, true, **tolerance(dtype, true))
 
 
 X, W = np.ones((8, 1, 28, 28), np.float32), np.ones((4, 3, 5, 5), np.float32)

@@ -225,6 +225,7 @@ OPTIONS = [
     {"pooling": AveragePool2D(3, stride=2, padding=1, count_padding=False), "loss": svm_loss},
     {"pool_size": (3, 2), "pool_stride": (1, 2)},
     {"kernel_size": 9, "padding": 4},
+    {"kernel_size": (4, 3), "padding": ((1, 2), (0, 2)), "pooling": MaxPool2D(3, stride=2, ceil_mode=True)},
 ]
 
 
