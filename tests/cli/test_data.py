@@ -119,3 +119,21 @@ def test_mnist_is_read_from_the_package(mnist):
 def test_a_description_counts(rng):
     parts = make_parts((np.zeros((1200, 5, 6, 3), np.uint8), np.arange(1200) % 3), class_names=["a", "b", "c"])
     assert describe(parts, "x") == "x: 1,200 images of 3 classes (a, b, c), 5x6 pixels in colours\nparts: 1,200 train"
+
+
+def test_tables_and_folders_of_parts_are_read(tmp_path, rng):
+    images = rng.integers(0, 256, (9, 3, 3), dtype=np.uint8)
+    lines = [",".join(map(str, [n % 3, *image.reshape(-1)])) for n, image in enumerate(images)]
+    (tmp_path / "train.csv").write_text("\n".join(["label," + ",".join(f"p{n}" for n in range(9)), *lines]))
+    part = Source(str(tmp_path / "train.csv")).resolved().read()["train"]
+    np.testing.assert_array_equal(part.images, images)
+    assert part.labels.tolist() == [n % 3 for n in range(9)]
+    with pytest.raises(ValueError, match="expected no --size, which is for folders of image files"):
+        Source(str(tmp_path / "train.csv"), (4, 4)).read()
+    for part in ("train", "val", "test"):
+        for name in "ab":
+            (tmp_path / "set" / part / name).mkdir(parents=True)
+            Image.fromarray(images[0]).save(tmp_path / "set" / part / name / "0.png")
+    parts, held_back = divided(Source(str(tmp_path / "set")).resolved().read(), None, None, "set")
+    assert (sizes_of(parts), held_back) == ({"train": 2, "validation": 2, "test": 2}, {"validation": 0, "test": 0})
+    assert parts["train"].images.shape == (2, 3, 3)
