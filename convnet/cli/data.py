@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ OF_FOLDERS = {
     "channels": "--grey",
     "labels": "--labels",
     "columns": "--columns",
+}
+# Remedies in the messages of the functions that read data, and what they are called here.
+REMEDIES = {
+    'labels="labels.csv"': "--labels labels.csv",
+    "prefix= says which": "--prefix says which",
+    "columns=(file, label) says which two": "--columns FILE LABEL says which two",
+    "load_folder(folder, labels=table) takes": "the folder of the files with --labels takes",
+    "; make_parts takes arrays": "",
 }
 # Images are scaled to squares of these sides, in pixels, if they are larger, or of several sizes.
 LEAST_SIDE, MOST_SIDE, STEP = 8, 64, 8
@@ -79,9 +88,10 @@ class Source:
             return self
         labels = None if self.labels is None else os.path.abspath(self.labels)
         found = replace(self, path=os.path.abspath(self.path), labels=labels)
-        if loader_of(self.path) is not load_folder or self.size is not None:
-            return found
-        return replace(found, size=chosen_size(image_sizes(self.path, labels=self.labels, columns=self.columns)))
+        with _remedies_as_options():
+            if loader_of(self.path) is not load_folder or self.size is not None:
+                return found
+            return replace(found, size=chosen_size(image_sizes(self.path, labels=self.labels, columns=self.columns)))
 
     def read(self, *, shows: bool = False) -> dict[str, ImageData]:
         """Return the parts of the data set; see `read`."""
@@ -110,6 +120,18 @@ def chosen_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
     return side, side
 
 
+@contextmanager
+def _remedies_as_options() -> Iterator[None]:
+    """Tell the remedy of a ValueError by the options of the command line."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        for name, option in REMEDIES.items():
+            text = text.replace(name, option)
+        raise ValueError(text) from error
+
+
 def read(path: str, prefix: str | None, folder_options: Mapping[str, Any], *, shows: bool) -> dict[str, ImageData]:
     """Return the parts of a data set; every image has a name in `files`.
 
@@ -120,7 +142,8 @@ def read(path: str, prefix: str | None, folder_options: Mapping[str, Any], *, sh
     ValueError
         If there are options that are not for data of this kind, or as the function says that reads them.
     """
-    load = None if path == MNIST else loader_of(path)
+    with _remedies_as_options():
+        load = None if path == MNIST else loader_of(path)
     wrong = [OF_FOLDERS[name] for name in folder_options] if load is not load_folder else []
     wrong += ["--prefix"] if prefix is not None and load is not load_idx else []
     if wrong:
@@ -129,10 +152,10 @@ def read(path: str, prefix: str | None, folder_options: Mapping[str, Any], *, sh
     if load is None:
         images, labels, test_images, test_labels = load_mnist()
         parts = make_parts((images, labels), test=(test_images, test_labels))
-    elif load is load_folder:
-        parts = load_folder(path, skip_broken=True, progress=shows, **folder_options)
     else:
-        parts = load(path, **({} if prefix is None else {"prefix": prefix}))
+        options = {"skip_broken": True, "progress": shows, **folder_options} if load is load_folder else {}
+        with _remedies_as_options():
+            parts = load(path, **options, **({} if prefix is None else {"prefix": prefix}))
     return {
         name: part
         if part.files is not None

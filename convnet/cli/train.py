@@ -61,9 +61,11 @@ def run(options: argparse.Namespace, output: Output) -> None:
     arguments.write(folder)
     solver.callbacks.append(Checkpoint(folder / CHECKPOINTS, seconds=options.checkpoint_seconds))
     try:
-        start = time.perf_counter()
+        start, begun = time.perf_counter(), solver.iteration
         solver.train()
-        _report(solver, folder, arguments, prepared, time.perf_counter() - start, output)
+        seconds = time.perf_counter() - start
+        output.note(f"{count_of(solver.iteration - begun, 'iteration')} in {seconds:.1f} s")
+        _report(solver, folder, arguments, prepared, seconds, output)
     except KeyboardInterrupt:
         reached = f"after iteration {solver.iteration} of {solver.num_iterations}"
         command = f"convnet train --resume {shlex.quote(str(folder))}"
@@ -145,5 +147,4 @@ def _report(
     }
     write_text(folder / "report.json", json.dumps(content, indent=2, allow_nan=False))
     write_text(folder / "report.txt", text)
-    done = f"{count_of(solver.epoch, 'epoch')}, {seconds:.1f} s of training; saved in {folder}: {', '.join(saved)}"
-    output.result(content, f"{text}\n\n{done}")
+    output.result(content, f"{text}\n\nsaved in {folder}: {', '.join(saved)}")

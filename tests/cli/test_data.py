@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from data_files import IDX_NAMES, write_idx_files
 from PIL import Image
 
 from convnet.cli.data import Source, chosen_size, describe, divided
@@ -137,3 +138,24 @@ def test_tables_and_folders_of_parts_are_read(tmp_path, rng):
     parts, held_back = divided(Source(str(tmp_path / "set")).resolved().read(), None, None, "set")
     assert (sizes_of(parts), held_back) == ({"train": 2, "validation": 2, "test": 2}, {"validation": 0, "test": 0})
     assert parts["train"].images.shape == (2, 3, 3)
+
+
+def test_remedies_are_options_of_the_command_line(tmp_path, convnet_command, rng):
+    (tmp_path / "flat").mkdir()
+    Image.fromarray(rng.integers(0, 256, (3, 3), dtype=np.uint8)).save("flat/0.png")
+    (tmp_path / "table.csv").write_text("file,kind,more\n0.png,a,b\n")
+    (tmp_path / "files.csv").write_text("file,label\n0.png,a\n")
+    (tmp_path / "sets").mkdir()
+    for name in ("a", "b"):
+        write_idx_files(tmp_path / "sets", [f"{name}-{text}" for text in IDX_NAMES["MNIST"]], rng)
+    (tmp_path / "x.txt").touch()
+    for arguments, remedy in (
+        (["flat"], "if a table has their labels, give it, too: --labels labels.csv"),
+        (["flat", "--labels", "table.csv"], "--columns FILE LABEL says which two"),
+        (["files.csv"], "the folder of the files with --labels takes a table of files and labels"),
+        (["sets"], "; --prefix says which"),
+        (["x.txt"], "got another file"),
+    ):
+        done = convnet_command("train", *arguments)
+        assert done.code == 1
+        assert done.err.endswith(f"{remedy}\n")

@@ -1,6 +1,7 @@
 """``convnet train``: what a run leaves behind, goes on from, and refuses."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -79,7 +80,8 @@ def test_the_course_goes_to_standard_error_and_the_result_to_standard_output(con
         "parts: 320 train, 80 validation",
     ]
     assert lines[3].startswith("recipe: network large, 2 epochs, minibatches of 32, learning rate 0.01 (one-cycle)")
-    assert [line.split(":")[0] for line in lines[4:]] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.split(":")[0] for line in lines[4:6]] == ["epoch 1/2", "epoch 2/2"]
+    assert re.fullmatch(r"20 iterations in \d+\.\d s", lines[6])
     assert done.out.startswith("accuracy ")
     assert "saved in runs/tiles-1: model.npz, report.json, report.txt, training.png, confusion.png" in done.out
     done = convnet_command("train", tiles, *SHORT, "--quiet", "--json")
