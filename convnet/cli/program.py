@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return FAILURE if output.has_failed else SUCCESS
         except SystemExit as stop:  # of the parser: help, or wrong arguments
+            _forget_broken_pipes()
             return stop.code if isinstance(stop.code, int) else FAILURE
         except BrokenPipeError:
             _forget_broken_pipes()

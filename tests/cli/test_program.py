@@ -173,14 +173,15 @@ def test_a_module_is_a_command(tmp_path):
     ]
 
 
-def test_a_broken_pipe_is_silent(tmp_path):
+@pytest.mark.parametrize(("argument", "code"), [("info", 141), ("--help", 0)])
+def test_a_broken_pipe_is_silent(tmp_path, argument, code):
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = subprocess.run([*COMMAND, "info"], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+        done = subprocess.run([*COMMAND, argument], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, timeout=60)
     finally:
         os.close(writer)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert (done.returncode, done.stderr) == (code, b"")
 
 
 def test_a_name_that_the_terminal_cannot_show_is_spelt(tmp_path):
