@@ -1,7 +1,6 @@
 """``convnet export``: a model in another format."""
 
 import argparse
-from importlib import import_module
 
 from convnet import webpage
 from convnet.cli.data import read_for
@@ -24,8 +23,9 @@ def run(options: argparse.Namespace, output: Output) -> None:
     model, folder = load(options.model)
     files = []
     if options.onnx is not None:
-        # Not at the top: it needs the package onnx, which a page does not.
-        import_module("convnet.onnx").export_onnx(model, options.onnx)
+        from convnet.onnx import export_onnx  # here, because it needs the package onnx, which a page does not
+
+        export_onnx(model, options.onnx)
         files.append(options.onnx)
     if options.page is not None:
         samples: ImageData | None = None

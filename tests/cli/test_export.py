@@ -4,11 +4,11 @@ import json
 import re
 import sys
 from base64 import b64decode
-from types import SimpleNamespace
 
 import numpy as np
 
 import convnet
+from convnet.onnx import import_onnx
 
 
 def samples_in(path):
@@ -50,15 +50,22 @@ def test_a_model_in_colours_needs_samples(convnet_command, trained):
     assert not (convnet_command.folder / "page.html").exists()
 
 
-def test_onnx_gets_the_model_and_the_path(convnet_command, trained, monkeypatch):
-    calls = []
-    stand_in = SimpleNamespace(export_onnx=lambda model, path: calls.append((model, path)))
-    monkeypatch.setitem(sys.modules, "convnet.onnx", stand_in)
+def test_an_onnx_file_has_the_model_and_its_names(convnet_command, trained, rng):
     done = convnet_command("export", trained, "--onnx", "model.onnx", "--page", "page.html")
     assert done.out == "saved model.onnx\nsaved page.html\n"
-    ((model, path),) = calls
-    assert path == "model.onnx"
-    assert list(model.class_names) == ["disc", "horizontal", "ring", "vertical"]
+    model, found = convnet.load_model(trained / "model.npz"), import_onnx(convnet_command.folder / "model.onnx")
+    assert found.class_names == ["disc", "horizontal", "ring", "vertical"]
+    images = rng.integers(0, 256, (5, *model.input_shape), dtype=np.uint8)
+    np.testing.assert_allclose(found.scores(images), model.scores(images), rtol=1e-4, atol=1e-5)
+
+
+def test_without_the_package_onnx_the_remedy_is_told(convnet_command, trained, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("convnet.onnx")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    done = convnet_command("export", trained, "--onnx", "model.onnx")
+    assert done.code == 1
+    assert 'pip install "convnet-cpu[onnx]"' in done.error
 
 
 def test_nothing_to_export_is_a_wrong_argument(convnet_command, trained):
