@@ -385,7 +385,8 @@ class Conv2D(Layer):
     @property
     def windows(self) -> Windows:
         """Stride, padding, dilation and groups."""
-        return Windows(self.stride, self.padding, self.dilation, self.groups)
+        # Checked again: the attributes may have been set since.
+        return Windows.of(self.stride, self.padding, self.dilation, self.groups)
 
     def hyperparameters(self) -> dict[str, Any]:
         options: dict[str, Any] = {"stride": self.stride, "padding": self.padding}

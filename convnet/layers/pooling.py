@@ -311,7 +311,8 @@ class Pool2D(Layer):
     @property
     def windows(self) -> PoolWindows:
         """Kernel size, stride, padding and whether sizes are rounded up."""
-        return PoolWindows(self.kernel_size, self.stride, self.padding, self.ceil_mode)
+        # Checked again: the attributes may have been set since.
+        return PoolWindows.of(type(self).__name__, self.kernel_size, self.stride, self.padding, self.ceil_mode)
 
     def hyperparameters(self) -> dict[str, Any]:
         options: dict[str, Any] = {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import LARGEST, NATIVE, as_number, as_real, sides_of
+from convnet.core.checks import LARGEST, NATIVE, as_number, as_padding, as_pair, as_real, sides_of
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.archives import naming, read_archive, write_archive
 from convnet.formats.files import PathLike
@@ -197,8 +197,8 @@ def _build(header: Mapping[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Se
 def _has_new_windows(layer: Layer) -> bool:
     """Return whether a convolution or pooling has windows that version 1 does not have."""
     options = layer.hyperparameters()
-    sides = sides_of(options.get("padding", (0, 0)))
-    kernel_size = options.get("kernel_size", (LARGEST, LARGEST))  # a pooling alone has one here
+    sides = sides_of(as_padding(options.get("padding", 0), "save_model: padding"))
+    kernel_size = as_pair(options.get("kernel_size", LARGEST), "save_model: kernel_size", 1)  # of a pooling alone
     return "ceil_mode" in options or any(
         before != after or 2 * before > size for (before, after), size in zip(sides, kernel_size, strict=True)
     )

@@ -43,6 +43,19 @@ def test_a_hyperparameter_that_was_changed_counts(x, name):
     assert after.tobytes() == copy.deepcopy(model).scores(x).tobytes() != before.tobytes()
 
 
+def test_windows_that_were_set_in_another_form_are_taken(x, tmp_path):
+    model = model_of(AveragePool2D(3, stride=1, padding=2))
+    conv, pool = model.layers["conv1"], model.layers["pool1"]
+    expected = model.scores(x)
+    conv.padding, conv.dilation, pool.kernel_size, pool.padding = [[1, 1], [1, 1]], [1, 1], 3, [[2, 2], [2, 2]]
+    assert model.scores(x).tobytes() == expected.tobytes()
+    convnet.save_model(model, tmp_path / "model.npz")
+    assert convnet.load_model(tmp_path / "model.npz").scores(x).tobytes() == expected.tobytes()
+    pool.padding = "same"
+    with pytest.raises(TypeError, match="AveragePool2D: padding: expected an int or a pair of ints, got 'same'"):
+        model.scores(x)
+
+
 def test_the_rate_of_a_dropout_can_be_changed_while_training(x):
     model, labels = model_of(Dropout(0.5)), np.arange(5) % 3
     assert model.loss(x, labels)[0] != model.loss(x, labels)[0]
