@@ -78,12 +78,16 @@ class Graph:
         self.input: ValueInfoProto = inputs[0]
         kind, dims = self.input.type.tensor_type.elem_type, self.input.type.tensor_type.shape.dim
         if kind not in INPUTS:
-            raise ValueError(f"{path}: expected an input of floats or of uint8, got one of type {kind}")
+            found = TensorProto.DataType.Name(kind) if kind in TensorProto.DataType.values() else kind
+            raise ValueError(f"{path}: expected an input of floats or of uint8, got one of type {found}")
         self.dtype = np.dtype(np.float64 if kind == TensorProto.DOUBLE else np.float32)
         self.batch = dims[0].dim_value if dims and dims[0].dim_value > 0 else BATCH
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.producers = {name: node for node in self.nodes for name in node.output if name}
         self.consumers = self._consumers()
+        other = next((node for node in self.nodes if node.domain not in ("", "ai.onnx")), None)
+        if other is not None:
+            raise self.refusal(other, f"expected an operator of ONNX itself, got one of {other.domain!r:.60}")
 
     def _consumers(self) -> dict[str, list[NodeProto]]:
         """Return by each value that is computed from the input the nodes that compute with it, not with its shape."""
