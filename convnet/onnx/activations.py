@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from math import erf
 from typing import Any
 
@@ -19,22 +20,23 @@ __all__ = ["find_activation"]
 
 # Most nodes of one activation function.
 MOST_NODES = 16
-# Where functions are compared, and how far apart their values may be, as a part of their size.
-SAMPLES = np.concatenate([np.linspace(-9, 9, 181), [-80, -40, -20, 20, 40, 80]])
+# Where functions are compared, and how far apart their values may be, as a part of their size. The large numbers tell
+# a function with an upper bound, such as a Relu that ends at 255, from one without.
+SAMPLES = np.concatenate([np.linspace(-9, 9, 181), np.outer([20, 40, 80, 1e3, 1e6, 1e12, 1e30], [-1, 1]).reshape(-1)])
+SAMPLES.setflags(write=False)
 TOLERANCE = 2e-6
 
 # What nodes compute element by element, of constants of one number beside the input.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Abs": np.abs,
     "Add": np.add,
-    "Cast": lambda x: x,
     "Clip": lambda x, low=-np.inf, high=np.inf: np.minimum(np.maximum(x, low), high),
     "Div": np.divide,
     "Erf": np.vectorize(erf, otypes=[np.float64]),
     "Exp": np.exp,
     "Identity": lambda x: x,
-    "Max": np.maximum,
-    "Min": np.minimum,
+    "Max": lambda *values: reduce(np.maximum, values),
+    "Min": lambda *values: reduce(np.minimum, values),
     "Mul": np.multiply,
     "Neg": np.negative,
     "Pow": np.power,
@@ -61,7 +63,7 @@ def find_activation(graph: Graph, name: str) -> tuple[Layer, str] | None:
     """
     values = {name: SAMPLES}
     waiting, found = list(graph.consumers[name]), list[NodeProto]()
-    while waiting and len(found) < MOST_NODES:
+    while 0 < len(waiting) <= MOST_NODES and len(found) < MOST_NODES:
         ready = next((node for node in waiting if _is_ready(graph, node, values)), None)
         if ready is None:
             return None

@@ -118,7 +118,7 @@ class Reader:
         """Add the layers between a value and the next one that all of the row goes through; return that one."""
         if len(nodes) == 1 and nodes[0].op_type in OPERATORS and not self._takes_more(nodes[0]):
             return apply(self.graph, nodes[0], x, row)
-        if (found := find_activation(self.graph, x.name)) is not None:
+        if x.factors is None and (found := find_activation(self.graph, x.name)) is not None:
             row.append(found[0])
             return x.named(found[1])
         if len(nodes) == 1:
