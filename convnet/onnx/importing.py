@@ -20,17 +20,16 @@ from convnet.layers.residual import Residual
 from convnet.layers.stage import Shape
 from convnet.models.sequential import Sequential
 from convnet.onnx.activations import find_activation
-from convnet.onnx.operators import OPERATORS, Row, apply, scale_and_shift
+from convnet.onnx.operators import ARITHMETIC, NEEDS_GEMM, OPERATORS, Row, apply, images_of, scale_and_shift
 from convnet.onnx.reading import Graph, read_graph
 from convnet.onnx.values import Value
 
 __all__ = ["import_onnx"]
 
 # Most residual connections within each other, and most numbers of a raw image.
-DEEPEST, MOST_PIXELS = 20, 1 << 26
+DEEPEST, MOST_PIXELS = 20, 1 << 24
 # What makes probabilities of scores, at the end.
 HEADS = ("Softmax", "LogSoftmax", "Sigmoid")
-ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 
 
 def import_onnx(path: PathLike, *, input_shape: Sequence[int] | None = None, loss: Loss | None = None) -> Sequential:
@@ -159,7 +158,7 @@ class Reader:
         if not layers:
             layers, shortcut = shortcut, layers
         if first.factors is not None or second.factors is not None:
-            raise graph.refusal(total, "expected a Gemm behind features that are multiplied by constants")
+            raise graph.refusal(total, NEEDS_GEMM)
         if (first.shape, first.axes, first.is_flat) != (second.shape, second.axes, second.is_flat):
             raise graph.refusal(total, f"expected a sum of values alike, got {first.dims} and {second.dims}")
         if not layers:
@@ -181,7 +180,7 @@ def _model_of(graph: Graph, input_shape: Sequence[int] | None, loss: Loss | None
     if x.name != final:
         raise graph.refusal(graph.consumers[x.name][0], "expected a sum of two branches that part at the same value")
     if x.factors is not None:
-        raise graph.refusal(graph.producers[final], "expected a Gemm behind features that are multiplied by constants")
+        raise graph.refusal(graph.producers[final], NEEDS_GEMM)
     if x.is_flat and len(x.shape) == 3 and x.shape[1:] == (1, 1):
         layers.append(GlobalAveragePool())
     if loss is None:
@@ -215,7 +214,7 @@ def _scores_of(graph: Graph) -> tuple[str, str]:
 def _input_of(graph: Graph, input_shape: Sequence[int] | None) -> Value:
     """Return the input's value: images are (C, H, W) here, also where they are (H, W, C) in the file."""
     found = [dim.dim_value for dim in graph.input.type.tensor_type.shape.dim][1:]
-    last = _has_channels_last(graph, found)
+    last = images_of(graph, graph.input.name, tuple(found)).axes == (1, 2, 0)
     if input_shape is not None:
         shape = as_shape(input_shape, "import_onnx: input_shape")
         given = (*shape[1:], shape[0]) if last else shape
@@ -227,25 +226,7 @@ def _input_of(graph: Graph, input_shape: Sequence[int] | None) -> Value:
             f"{graph.path}: expected examples of a known size, got {tuple(found)}, where 0 is open; give the shape of "
             "one: input_shape=(channels, height, width)"
         )
-    if last:
-        h, w, c = found
-        return Value(graph.input.name, (c, h, w), (1, 2, 0), is_input=True)
-    return Value.of(graph.input.name, tuple(found), is_input=True)
-
-
-def _has_channels_last(graph: Graph, dims: list[int]) -> bool:
-    """Return whether the channels of an input are its last axis: nodes put them first before anything else is done."""
-    name = graph.input.name
-    while len(dims) == 3 and len(nodes := graph.consumers[name]) == 1:
-        (node,) = nodes
-        if node.op_type == "Transpose":
-            return bool(graph.attributes(node, perm=None)["perm"] == (0, 3, 1, 2))
-        if node.op_type == "Reshape":
-            return dims[2] == 1 != dims[0]
-        if node.op_type not in ("Cast", "Identity", *ARITHMETIC):
-            break
-        name = node.output[0]
-    return False
+    return images_of(graph, graph.input.name, tuple(found))
 
 
 def _preparation(graph: Graph, x: Value) -> tuple[Value, Statistics]:
@@ -257,8 +238,13 @@ def _preparation(graph: Graph, x: Value) -> tuple[Value, Statistics]:
     while len(nodes := graph.consumers[x.name]) == 1:
         (node,) = nodes
         graph.shapes[x.name] = (graph.batch, *x.dims)
-        if node.op_type in ("Identity", "Transpose", "Reshape", "Cast"):
-            x = apply(graph, node, x, [])
+        if node.op_type in ("Identity", "Transpose", "Reshape", "Unsqueeze", "Cast"):
+            shape, x = x.shape, apply(graph, node, x, [])
+            if x.shape != shape:  # other arrays that become images
+                scale, shift = (
+                    array if array.size == 1 else _as_pixels(graph, node, x, array.reshape(x.dims))
+                    for array in (scale, shift)
+                )
             is_float = is_float or node.op_type == "Cast"
         elif is_float and node.op_type in ARITHMETIC:
             factors, terms = (_as_pixels(graph, node, x, array) for array in scale_and_shift(graph, node, x.name))
@@ -277,7 +263,7 @@ def _preparation(graph: Graph, x: Value) -> tuple[Value, Statistics]:
         "image_shape": x.shape,
         "divide_by_255": divides,
         "mean": mean.astype(np.float32) if mean.any() else None,
-        "std": None if (std == 1).all() else np.asarray(std, np.float32),
+        "std": None if (std == 1).all() else np.broadcast_to(std, x.shape if std.size > 1 else ()).astype(np.float32),
     }
     try:
         if "reader" in graph.metadata:
@@ -288,9 +274,11 @@ def _preparation(graph: Graph, x: Value) -> tuple[Value, Statistics]:
 
 
 def _as_pixels(graph: Graph, node: NodeProto, x: Value, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return constants as one number, or one for each pixel of our images."""
+    """Return constants as one number, or one for each channel or each pixel of our images."""
     if array.size == 1:
         return array.reshape(())
+    if len(x.shape) == 3 and (channels := x.per_channel(array)) is not None:
+        return channels.reshape(-1, 1, 1)
     if (pixels := x.as_ours(array)) is None:
         raise graph.refusal(node, f"expected constants for images of {x.dims}, got shape {array.shape}")
     return pixels

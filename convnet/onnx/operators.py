@@ -28,18 +28,22 @@ from convnet.layers.pooling import AveragePool2D, MaxPool2D
 from convnet.onnx.reading import BATCH, Graph
 from convnet.onnx.values import Value
 
-__all__ = ["OPERATORS", "apply", "scale_and_shift"]
+__all__ = ["ARITHMETIC", "NEEDS_GEMM", "OPERATORS", "apply", "images_of", "scale_and_shift"]
 
 Row = list[Layer]
 Operator = Callable[[Graph, NodeProto, Value, Row], Value]
 
+ARITHMETIC = ("Add", "Sub", "Mul", "Div")
+# What is wrong where features of which a value has factors end otherwise.
+NEEDS_GEMM = "expected a Gemm behind features that are multiplied by constants, as by a normalization behind a Relu"
+
 
 def apply(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
     """Add the layers of a node to a row; return its value. A node that has none here is an error that names it."""
-    if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
+    if node.op_type not in OPERATORS:
         raise graph.refusal(node, f"expected one of {', '.join(sorted(OPERATORS))}")
     if x.factors is not None and node.op_type not in BEHIND_FACTORS:
-        raise graph.refusal(node, "expected a Gemm behind features that are multiplied by constants")
+        raise graph.refusal(node, NEEDS_GEMM)
     try:
         value = OPERATORS[node.op_type](graph, node, x, row)
     except (TypeError, ValueError) as error:
@@ -112,13 +116,17 @@ def _convolution(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
     found = graph.attributes(
         node, auto_pad="NOTSET", dilations=(1, 1), group=1, kernel_shape=kernel, pads=(0, 0, 0, 0), strides=(1, 1)
     )
-    _check_planes(x)
     if found["kernel_shape"] != kernel:
         raise ValueError(f"kernel_shape: expected that of the weight, {kernel}, got {found['kernel_shape']}")
+    padding = _padding(found, x, kernel)
+    if x.axes == (0, None, None) and kernel == (1, 1) and found["group"] == 1 and not np.any(padding):
+        features = replace(x, axes=(0,))  # one pixel of each channel
+        return replace(_affine(node, weight[:, :, 0, 0].T, bias, features, row), axes=(0, None, None))
+    _check_planes(x)
     layer = Conv2D.from_params(
         {"weight": weight} if bias is None else {"weight": weight, "bias": bias},
         stride=found["strides"],
-        padding=_padding(found, x, kernel),
+        padding=padding,
         dilation=found["dilations"],
         groups=found["group"],
         bias=bias is not None,
@@ -162,7 +170,7 @@ def _global_pool(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
     return replace(_after(node, GlobalAveragePool(), x, row), axes=(0, None, None))
 
 
-def _mean(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
+def _reduced(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
     found = graph.attributes(node, axes=None, keepdims=1, noop_with_empty_axes=0)
     axes = found["axes"] or graph.numbers(node, 1, "axes") or ()
     rank = 1 + len(x.dims)
@@ -174,10 +182,11 @@ def _mean(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
         or [x.axes[place - 1] for place in places] != [1, 2]
         or 0 in places
     ):
-        raise ValueError(f"expected a mean over the height and the width of images, got one over the axes {axes}")
-    means = _after(node, GlobalAveragePool(), x, row)
-    kept = [0 if axis == 0 else None for axis in x.axes if axis == 0 or found["keepdims"]]
-    return replace(means, axes=tuple(kept))
+        raise ValueError(f"expected the height and the width of images as axes, got {axes}")
+    layer = GlobalAveragePool() if node.op_type == "ReduceMean" else MaxPool2D(x.shape[1:])
+    pooled = _after(node, layer, x, row)
+    kept = [axis if axis in pooled.axes else None for axis in x.axes if axis == 0 or found["keepdims"]]
+    return replace(pooled, axes=tuple(kept))
 
 
 def _batch_norm(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
@@ -213,7 +222,7 @@ def _affine(node: NodeProto, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | 
     if len(weight) != x.dims[0]:
         raise ValueError(f"expected a weight of {x.dims[0]} features, got shape {weight.shape}")
     m = weight.shape[1]
-    if bias is not None and (bias.ndim > 2 or bias.size not in (1, m) or bias.shape[-1:] not in ((), (1,), (m,))):
+    if bias is not None and bias.shape not in ((), (1,), (1, 1), (m,), (1, m)):
         raise ValueError(f"expected a bias of shape ({m},), got {bias.shape}")
     shift = np.zeros(m) if bias is None else np.broadcast_to(bias.reshape(-1), (m,))
     weight = x.in_our_order(weight)
@@ -309,6 +318,7 @@ def _arithmetic(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
     if scale is None or shift is None:
         raise ValueError(f"expected one constant for each channel, got shape {np.broadcast(*pair).shape}")
     last = row[-1] if row else None
+    graph.spend(2 * len(scale))
     if x.factors is not None:
         return replace(x.named(node.output[0]), factors=(x.factors[0] * scale, x.factors[1] * scale + shift))
     if isinstance(last, (Conv2D, Affine, BatchNorm2D)) and _outputs(last) == len(scale) == x.shape[0]:
@@ -386,12 +396,29 @@ def _transpose(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
     return moved
 
 
+def images_of(graph: Graph, name: str, dims: tuple[int, ...]) -> Value:
+    """Return the value of examples that no layer has changed; a graph of (H, W, C) puts the channels first itself."""
+    value, last = name, False
+    while len(dims) == 3 and not last and len(nodes := graph.consumers[value]) == 1:
+        (node,) = nodes
+        if node.op_type == "Transpose":
+            last = graph.attributes(node, perm=None)["perm"] == (0, 3, 1, 2)
+        elif node.op_type == "Reshape":
+            last = dims[2] == 1 != dims[0]
+        if node.op_type not in ("Cast", "Identity", *ARITHMETIC):
+            break
+        value = node.output[0]
+    if last:
+        return Value(name, (dims[2], *dims[:2]), (1, 2, 0), is_input=True)
+    return Value.of(name, dims, is_input=True)
+
+
 def _reshape_to(graph: Graph, node: NodeProto, x: Value, row: Row, dims: tuple[int, ...]) -> Value:
-    """Return a value reshaped; a vector that is the input may become images."""
+    """Return a value reshaped; an input that has other axes may become images."""
+    if x.is_input and not row and len(x.shape) != 3 and len(dims) == 3 and prod(dims) == prod(x.shape):
+        return images_of(graph, node.output[0], dims)
     if (reshaped := x.reshaped(node.output[0], dims)) is not None:
         return reshaped
-    if x.is_input and not row and x.shape == (prod(dims),) and len(dims) == 3:
-        return Value.of(node.output[0], dims, is_input=True)
     raise ValueError(f"expected to flatten {x.dims} or to move axes of size 1, got the shape {dims}")
 
 
@@ -464,7 +491,8 @@ OPERATORS: dict[str, Operator] = {
     "MaxPool": _pool,
     "Mul": _arithmetic,
     "PRelu": _prelu,
-    "ReduceMean": _mean,
+    "ReduceMax": _reduced,
+    "ReduceMean": _reduced,
     "Relu": _activation,
     "Reshape": _reshape,
     "Sigmoid": _activation,

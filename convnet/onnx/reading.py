@@ -120,7 +120,7 @@ class Graph:
             return None
         try:
             array = self._evaluated(node.input[place], 0)
-            self._spend(array.size)
+            self.spend(array.size)
         except ValueError as error:
             raise self.refusal(node, f"expected {what} to be a constant, {error}") from None
         return array
@@ -152,8 +152,8 @@ class Graph:
         self.constants[name] = array
         return array
 
-    def _spend(self, size: int) -> None:
-        """Count elements that nodes make of constants, or take for parameters of their own."""
+    def spend(self, size: int) -> None:
+        """Count elements that nodes make of constants, or take for parameters of their own; too many are an error."""
         self.budget -= size
         if self.budget < 0:
             raise ValueError("got one with which nodes take more memory than the file")
@@ -169,7 +169,7 @@ class Graph:
         inputs: list[npt.NDArray[Any] | None] = [
             self._evaluated(name, depth + 1) if name else None for name in node.input
         ]
-        self._spend(_size_of_result(node, inputs))
+        self.spend(_size_of_result(node, inputs))
         try:
             evaluator = ReferenceEvaluator(node, opsets={"": self.opset})
             feeds = {name: array for name, array in zip(node.input, inputs, strict=True) if array is not None}
