@@ -20,6 +20,7 @@ from convnet.layers.residual import Residual
 from convnet.layers.stage import Shape
 from convnet.models.sequential import Sequential
 from convnet.onnx.activations import find_activation
+from convnet.onnx.heads import check_head, find_scores
 from convnet.onnx.operators import ARITHMETIC, NEEDS_GEMM, OPERATORS, Row, apply, images_of, scale_and_shift
 from convnet.onnx.reading import Graph, read_graph
 from convnet.onnx.values import Value
@@ -28,8 +29,6 @@ __all__ = ["import_onnx"]
 
 # Most residual connections within each other, and most numbers of a raw image.
 DEEPEST, MOST_PIXELS = 20, 1 << 24
-# What makes probabilities of scores, at the end.
-HEADS = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
 def import_onnx(path: PathLike, *, input_shape: Sequence[int] | None = None, loss: Loss | None = None) -> Sequential:
@@ -37,8 +36,8 @@ def import_onnx(path: PathLike, *, input_shape: Sequence[int] | None = None, los
 
     The graph has one input and leads through layers in a row, with residual connections where two branches are added,
     to class scores. A softmax at its end, or the logarithm of one, is left out: the model's scores are what comes
-    before, and `probabilities` are those of the file. A sigmoid at the end is left out, too, and makes a model of a
-    `binary_loss`.
+    before, and `probabilities` are those of the file. A sigmoid at the end is left out, too, and makes a model with
+    `binary_loss`; so does a single score without a sigmoid.
 
     Images are (C, H, W) in the model, also if they are (H, W, C) in the file. If the input is uint8, what the graph
     does to it first becomes the model's statistics. Class names are read from what `export_onnx` writes.
@@ -50,7 +49,8 @@ def import_onnx(path: PathLike, *, input_shape: Sequence[int] | None = None, los
     input_shape : tuple of ints, optional
         Shape of one example, (C, H, W) for images. It is needed where the file leaves sizes open.
     loss : callable, optional
-        The loss with which the model is trained further, see `Sequential`.
+        The loss with which the model is trained further, see `Sequential`. With one of other labels than `BinaryLabels`
+        a sigmoid at the end is a layer.
 
     Returns
     -------
@@ -171,7 +171,7 @@ class Reader:
 
 
 def _model_of(graph: Graph, input_shape: Sequence[int] | None, loss: Loss | None) -> Sequential:
-    final, head = _scores_of(graph)
+    final, head = find_scores(graph, loss)
     x = _input_of(graph, input_shape)
     reader, layers, statistics = Reader(graph, final), Row(), None
     if graph.input.type.tensor_type.elem_type == TensorProto.UINT8:
@@ -181,10 +181,13 @@ def _model_of(graph: Graph, input_shape: Sequence[int] | None, loss: Loss | None
         raise graph.refusal(graph.consumers[x.name][0], "expected a sum of two branches that part at the same value")
     if x.factors is not None:
         raise graph.refusal(graph.producers[final], NEEDS_GEMM)
-    if x.is_flat and len(x.shape) == 3 and x.shape[1:] == (1, 1):
+    if head is not None:
+        check_head(graph, head, x)
+    if len(x.shape) == 3 and x.shape[1:] == (1, 1):
         layers.append(GlobalAveragePool())
     if loss is None:
-        loss = binary_loss if head == "Sigmoid" else softmax_loss
+        is_binary = prod(x.shape) == 1 if head is None else head.op_type == "Sigmoid"
+        loss = binary_loss if is_binary else softmax_loss
     try:
         model = Sequential(layers, reader.input_shape, loss=loss)
         model.statistics = statistics
@@ -193,22 +196,6 @@ def _model_of(graph: Graph, input_shape: Sequence[int] | None, loss: Loss | None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{graph.path}: {error}") from None
     return model
-
-
-def _scores_of(graph: Graph) -> tuple[str, str]:
-    """Return the name of the value that holds the scores, and the operator that makes probabilities of them or ""."""
-    names, head = list(graph.outputs), ""
-    for place, name in enumerate(names):
-        while (node := graph.producers.get(name)) is not None and node.op_type in ("Identity", *HEADS):
-            if not graph.is_computed(node.input[0]):
-                break
-            if node.op_type in HEADS:
-                head = head or node.op_type
-            name = node.input[0]
-        names[place] = name
-    if len(set(names)) != 1 or not graph.is_computed(names[0]):
-        raise ValueError(f"{graph.path}: expected one output, of class scores, got {graph.outputs!r:.200}")
-    return names[0], head
 
 
 def _input_of(graph: Graph, input_shape: Sequence[int] | None) -> Value:
