@@ -235,12 +235,14 @@ def _preparation(graph: Graph, x: Value) -> tuple[Value, Statistics]:
             is_float = is_float or node.op_type == "Cast"
         elif is_float and node.op_type in ARITHMETIC:
             factors, terms = (_as_pixels(graph, node, x, array) for array in scale_and_shift(graph, node, x.name))
+            if not bool((scale * factors > 0).all()):
+                break  # a layer does it: no standard deviation is below 0
             divides = divides or bool(np.isclose(factors, 1 / 255).all())
             scale, shift = scale * factors, shift * factors + terms
             x = x.named(node.output[0])
         else:
             break
-    if not is_float or len(x.shape) != 3 or not bool((scale > 0).all()):
+    if not is_float or len(x.shape) != 3:
         raise ValueError(
             f"{graph.path}: expected a graph that begins with raw images (C, H, W), of uint8, to convert them to floats"
         )

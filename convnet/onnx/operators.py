@@ -88,6 +88,8 @@ def _check_planes(x: Value) -> None:
 def _padding(attributes: dict[str, Any], x: Value, kernel: tuple[int, ...]) -> Padding:
     """Return the padding as layers take it."""
     top, left, bottom, right = attributes["pads"]
+    if min(attributes["strides"]) < 1:
+        raise ValueError(f"strides: expected positive integers, got {attributes['strides']}")
     if attributes["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
         sides = []
         for size, length, stride, dilation in zip(

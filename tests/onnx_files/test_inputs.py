@@ -40,6 +40,21 @@ def test_other_arrays_become_images(form, kind, tmp_path):
     close(model.scores(np.ascontiguousarray(images)), run(path, x)[maker.last])
 
 
+def test_the_negative_of_raw_images_is_a_layer(tmp_path):
+    """As of ``1 - x / 255``, which makes dark digits on white those of MNIST."""
+    maker = Maker((2, 5, 4), kind=TensorProto.UINT8)
+    maker.add("Cast", to=TensorProto.FLOAT)
+    maker.add("Div", maker.constant(np.float32(255)))
+    maker.add("Sub", before=[maker.constant(np.float32(1))])
+    maker.add("Flatten")
+    maker.add("Gemm", maker.random(40, 3))
+    path = maker.save(tmp_path / "model.onnx")
+    x = np.random.default_rng(1).integers(0, 256, (3, 2, 5, 4), np.uint8)
+    model = import_onnx(path)
+    close(model.scores(x), run(path, x)[maker.last])
+    assert model.statistics.divide_by_255
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("pool", ["GlobalAveragePool", "ReduceMean", "GlobalMaxPool", "ReduceMax"])
 def test_a_convolution_behind_a_pooling_of_whole_images(pool, bias, tmp_path):
@@ -77,6 +92,15 @@ def test_a_bias_for_each_example_is_refused(tmp_path):
     maker = Maker((6,), batch=4)
     maker.add("Gemm", maker.random(6, 4), maker.random(4, 1))
     with pytest.raises(ValueError, match=r"Gemm: expected a bias of shape \(4,\), got \(4, 1\)"):
+        import_onnx(maker.save(tmp_path / "model.onnx"))
+
+
+@pytest.mark.parametrize("kind", ["NOTSET", "SAME_UPPER"])
+def test_strides_of_0_are_refused(kind, tmp_path):
+    maker = Maker((3, 5, 4))
+    maker.add("Conv", maker.random(4, 3, 2, 2), auto_pad=kind, strides=[1, 0])
+    maker.add("Flatten")
+    with pytest.raises(ValueError, match=r"model\.onnx: node .* of type Conv: strides: expected positive integers"):
         import_onnx(maker.save(tmp_path / "model.onnx"))
 
 
