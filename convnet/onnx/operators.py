@@ -417,7 +417,8 @@ def images_of(graph: Graph, name: str, dims: tuple[int, ...]) -> Value:
 
 def _reshape_to(graph: Graph, node: NodeProto, x: Value, row: Row, dims: tuple[int, ...]) -> Value:
     """Return a value reshaped; an input that has other axes may become images."""
-    if x.is_input and not row and len(x.shape) != 3 and len(dims) == 3 and prod(dims) == prod(x.shape):
+    is_in_order = x.axes == tuple(range(len(x.shape)))
+    if x.is_input and not row and is_in_order and len(x.shape) != 3 == len(dims) and prod(dims) == prod(x.shape):
         return images_of(graph, node.output[0], dims)
     if (reshaped := x.reshaped(node.output[0], dims)) is not None:
         return reshaped

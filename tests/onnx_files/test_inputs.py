@@ -40,6 +40,17 @@ def test_other_arrays_become_images(form, kind, tmp_path):
     close(model.scores(np.ascontiguousarray(images)), run(path, x)[maker.last])
 
 
+def test_turned_grids_do_not_become_images(tmp_path):
+    """The file's images are the transposed ones, which nobody would know who gives the model images."""
+    maker = Maker((6, 5))
+    maker.add("Transpose", perm=[0, 2, 1])
+    maker.add("Unsqueeze", maker.constant(np.array([1])))
+    maker.add("Conv", maker.random(4, 1, 2, 2))
+    maker.add("Flatten")
+    with pytest.raises(ValueError, match=r"of type Conv: expected images \(C, H, W\)"):
+        import_onnx(maker.save(tmp_path / "model.onnx"))
+
+
 def test_the_negative_of_raw_images_is_a_layer(tmp_path):
     """As of ``1 - x / 255``, which makes dark digits on white those of MNIST."""
     maker = Maker((2, 5, 4), kind=TensorProto.UINT8)
