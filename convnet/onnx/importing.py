@@ -21,8 +21,9 @@ from convnet.layers.stage import Shape
 from convnet.models.sequential import Sequential
 from convnet.onnx.activations import find_activation
 from convnet.onnx.heads import check_head, find_scores
-from convnet.onnx.operators import ARITHMETIC, NEEDS_GEMM, OPERATORS, Row, apply, images_of, scale_and_shift
+from convnet.onnx.operators import OPERATORS, apply, scale_and_shift, unfinished
 from convnet.onnx.reading import Graph, read_graph
+from convnet.onnx.shapes import ARITHMETIC, Row, images_of
 from convnet.onnx.values import Value
 
 __all__ = ["import_onnx"]
@@ -99,7 +100,8 @@ class Reader:
         """Add layers to a row, from a value to the scores or to where another row meets it; return its last value."""
         graph = self.graph
         while x.name != self.final:
-            graph.shapes[x.name] = (graph.batch, *x.dims)
+            if x.padding is None:
+                graph.shapes[x.name] = (graph.batch, *x.dims)
             if not row and depth == 0:
                 self.input_shape = x.shape
             nodes = graph.consumers[x.name]
@@ -117,7 +119,7 @@ class Reader:
         """Add the layers between a value and the next one that all of the row goes through; return that one."""
         if len(nodes) == 1 and nodes[0].op_type in OPERATORS and not self._takes_more(nodes[0]):
             return apply(self.graph, nodes[0], x, row)
-        if x.factors is None and (found := find_activation(self.graph, x.name)) is not None:
+        if not unfinished(x) and (found := find_activation(self.graph, x.name)) is not None:
             row.append(found[0])
             return x.named(found[1])
         if len(nodes) == 1:
@@ -157,8 +159,8 @@ class Reader:
         (first, layers), (second, shortcut) = (ends[name] for name in total.input)
         if not layers:
             layers, shortcut = shortcut, layers
-        if first.factors is not None or second.factors is not None:
-            raise graph.refusal(total, NEEDS_GEMM)
+        if message := unfinished(first) or unfinished(second):
+            raise graph.refusal(total, message)
         if (first.shape, first.axes, first.is_flat) != (second.shape, second.axes, second.is_flat):
             raise graph.refusal(total, f"expected a sum of values alike, got {first.dims} and {second.dims}")
         if not layers:
@@ -179,8 +181,8 @@ def _model_of(graph: Graph, input_shape: Sequence[int] | None, loss: Loss | None
     x = reader.follow(x, layers)
     if x.name != final:
         raise graph.refusal(graph.consumers[x.name][0], "expected a sum of two branches that part at the same value")
-    if x.factors is not None:
-        raise graph.refusal(graph.producers[final], NEEDS_GEMM)
+    if message := unfinished(x):
+        raise graph.refusal(graph.producers[final], message)
     if head is not None:
         check_head(graph, head, x)
     if len(x.shape) == 3 and x.shape[1:] == (1, 1):

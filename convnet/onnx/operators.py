@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import inf, prod
+from math import inf
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 
 from convnet.core.checks import Padding, join_sizes
 from convnet.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
@@ -25,25 +25,34 @@ from convnet.layers.gated_activations import GELU, SiLU
 from convnet.layers.global_pooling import GlobalAveragePool
 from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
-from convnet.onnx.reading import BATCH, Graph
+from convnet.onnx.reading import Graph
+from convnet.onnx.shapes import Row, flatten, reshape, same, squeeze, transpose
 from convnet.onnx.values import Value
 
-__all__ = ["ARITHMETIC", "NEEDS_GEMM", "OPERATORS", "apply", "images_of", "scale_and_shift"]
+__all__ = ["OPERATORS", "apply", "scale_and_shift", "unfinished"]
 
-Row = list[Layer]
 Operator = Callable[[Graph, NodeProto, Value, Row], Value]
 
-ARITHMETIC = ("Add", "Sub", "Mul", "Div")
-# What is wrong where features of which a value has factors end otherwise.
-NEEDS_GEMM = "expected a Gemm behind features that are multiplied by constants, as by a normalization behind a Relu"
+# What of a value is still to be done by a layer behind it: the nodes that do it or pass the value on, and what is wrong
+# with others.
+UNFINISHED = {
+    "factors": (
+        {"Add", "Cast", "Div", "Dropout", "Gemm", "Identity", "MatMul", "Mul", "Sub"},
+        "expected a Gemm behind features that are multiplied by constants, as by a normalization behind a Relu",
+    ),
+    "padding": (
+        {"Cast", "Conv", "Identity", "Pad", "Transpose"},
+        "expected a Conv behind zeros that are put around images",
+    ),
+}
 
 
 def apply(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
     """Add the layers of a node to a row; return its value. A node that has none here is an error that names it."""
     if node.op_type not in OPERATORS:
         raise graph.refusal(node, f"expected one of {', '.join(sorted(OPERATORS))}")
-    if x.factors is not None and node.op_type not in BEHIND_FACTORS:
-        raise graph.refusal(node, NEEDS_GEMM)
+    if message := unfinished(x, node.op_type):
+        raise graph.refusal(node, message)
     try:
         value = OPERATORS[node.op_type](graph, node, x, row)
     except (TypeError, ValueError) as error:
@@ -51,6 +60,14 @@ def apply(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
             raise
         raise graph.refusal(node, error) from None
     return value
+
+
+def unfinished(x: Value, operator: str = "") -> str:
+    """Say what is wrong with what follows a value of which something is still to be done; "" if nothing is."""
+    for attribute, (operators, message) in UNFINISHED.items():
+        if getattr(x, attribute) is not None and operator not in operators:
+            return message
+    return ""
 
 
 def _param(graph: Graph, node: NodeProto, place: int, what: str, ndim: int) -> npt.NDArray[Any] | None:
@@ -86,16 +103,17 @@ def _check_planes(x: Value) -> None:
 
 
 def _padding(attributes: dict[str, Any], x: Value, kernel: tuple[int, ...]) -> Padding:
-    """Return the padding as layers take it."""
+    """Return the padding as layers take it, with that of a Pad before."""
     top, left, bottom, right = attributes["pads"]
+    before = x.padding or ((0, 0), (0, 0))
     if min(attributes["strides"]) < 1:
         raise ValueError(f"strides: expected positive integers, got {attributes['strides']}")
     if attributes["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
         sides = []
-        for size, length, stride, dilation in zip(
-            x.shape[1:], kernel, attributes["strides"], attributes["dilations"], strict=True
+        for size, added, length, stride, dilation in zip(
+            x.shape[1:], before, kernel, attributes["strides"], attributes["dilations"], strict=True
         ):
-            extent = (length - 1) * dilation + 1
+            size, extent = size + sum(added), (length - 1) * dilation + 1
             total = max((-(-size // stride) - 1) * stride + extent - size, 0)
             sides.append((total // 2, total - total // 2))
         if attributes["auto_pad"] == "SAME_LOWER":
@@ -109,7 +127,28 @@ def _padding(attributes: dict[str, Any], x: Value, kernel: tuple[int, ...]) -> P
         top = left = bottom = right = 0
     if min(top, left, bottom, right) < 0:
         raise ValueError(f"pads: expected none below 0, got {attributes['pads']}")
-    return (top, bottom), (left, right)
+    return (before[0][0] + top, before[0][1] + bottom), (before[1][0] + left, before[1][1] + right)
+
+
+def _pad(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
+    found = graph.attributes(node, mode="constant", pads=None, value=0.0)
+    pads, value = found["pads"] or graph.numbers(node, 1, "the pads") or (), graph.constant(node, 2, "the value")
+    if found["mode"] != "constant" or found["value"] != 0 or (value is not None and value.any()):
+        raise ValueError("expected a padding with zeros")
+    rank = 1 + len(x.dims)
+    places = graph.numbers(node, 3, "the axes")
+    places = list(range(rank)) if places is None else [place % rank for place in places]
+    sides = dict(zip((1, 2), x.padding or ((0, 0), (0, 0)), strict=True))
+    for place, before, after in zip(places, pads, pads[len(places) :], strict=False):
+        axis = None if place == 0 or x.is_flat else x.axes[place - 1]
+        if axis in sides and len(x.shape) == 3 and min(before, after) >= 0:
+            sides[axis] = (sides[axis][0] + before, sides[axis][1] + after)
+        elif (before, after) != (0, 0):
+            raise ValueError(f"pads: expected zeros above, below and beside images, got {list(pads)}")
+    if len(pads) != 2 * len(places):
+        raise ValueError(f"pads: expected {2 * len(places)} integers, got {len(pads)}")
+    is_padded = any(map(any, sides.values()))
+    return replace(x.named(node.output[0]), padding=(sides[1], sides[2]) if is_padded else None)
 
 
 def _convolution(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
@@ -380,129 +419,37 @@ def _scale_outputs(row: Row, scale: npt.NDArray[Any], shift: npt.NDArray[Any]) -
             last.params[name][...] = array
 
 
-# ------------------------------------------------------------------------------------- order and shape
-
-
-def _same(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
-    if node.op_type == "Cast":
-        kind = graph.attributes(node, to=0, saturate=1, round_mode="up")["to"]
-        if kind not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16):
-            raise ValueError("expected a conversion to floats")
-    return x.named(node.output[0])
-
-
-def _transpose(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
-    order = graph.attributes(node, perm=None)["perm"] or tuple(range(len(x.dims) + 1))[::-1]
-    if (moved := x.transposed(node.output[0], order)) is None:
-        raise ValueError(f"perm: expected an order that leaves the examples first, got {order}")
-    return moved
-
-
-def images_of(graph: Graph, name: str, dims: tuple[int, ...]) -> Value:
-    """Return the value of examples that no layer has changed; a graph of (H, W, C) puts the channels first itself."""
-    value, last = name, False
-    while len(dims) == 3 and not last and len(nodes := graph.consumers[value]) == 1:
-        (node,) = nodes
-        if node.op_type == "Transpose":
-            last = graph.attributes(node, perm=None)["perm"] == (0, 3, 1, 2)
-        elif node.op_type == "Reshape":
-            last = dims[2] == 1 != dims[0]
-        if node.op_type not in ("Cast", "Identity", *ARITHMETIC):
-            break
-        value = node.output[0]
-    if last:
-        return Value(name, (dims[2], *dims[:2]), (1, 2, 0), is_input=True)
-    return Value.of(name, dims, is_input=True)
-
-
-def _reshape_to(graph: Graph, node: NodeProto, x: Value, row: Row, dims: tuple[int, ...]) -> Value:
-    """Return a value reshaped; an input that has other axes may become images."""
-    is_in_order = x.axes == tuple(range(len(x.shape)))
-    if x.is_input and not row and is_in_order and len(x.shape) != 3 == len(dims) and prod(dims) == prod(x.shape):
-        return images_of(graph, node.output[0], dims)
-    if (reshaped := x.reshaped(node.output[0], dims)) is not None:
-        return reshaped
-    raise ValueError(f"expected to flatten {x.dims} or to move axes of size 1, got the shape {dims}")
-
-
-def _flatten(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
-    axis = graph.attributes(node, axis=1)["axis"]
-    if axis not in (1, 1 - (len(x.dims) + 1)):
-        raise ValueError(f"axis: expected 1, so that each example stays one, got {axis}")
-    return _reshape_to(graph, node, x, row, (prod(x.dims),))
-
-
-def _reshape(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
-    found = graph.attributes(node, allowzero=0)
-    wanted = graph.numbers(node, 1, "the shape")
-    if not wanted:
-        raise ValueError("expected a shape")
-    present = (graph.batch, *x.dims)
-    if not found["allowzero"]:
-        wanted = [present[place] if size == 0 and place < len(present) else size for place, size in enumerate(wanted)]
-    known = prod(size for size in wanted if size != -1)
-    total = prod(present)
-    if wanted.count(-1) == 1 and known > 0 and total % known == 0:
-        wanted[wanted.index(-1)] = total // known
-    if wanted[0] == 1 and graph.batch == BATCH and wanted[1:] and prod(wanted) == prod(x.dims):
-        wanted[0] = graph.batch  # written for one example
-    if wanted[0] != graph.batch or prod(wanted) != total or min(wanted) < 1:
-        raise ValueError(f"expected a shape of as many examples with {x.dims} elements each, got {wanted}")
-    return _reshape_to(graph, node, x, row, tuple(wanted[1:]))
-
-
-def _squeeze(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
-    axes = graph.attributes(node, axes=None)["axes"] or graph.numbers(node, 1, "axes") or ()
-    dims: list[int] = [graph.batch, *x.dims]
-    if node.op_type == "Squeeze":
-        rank = len(dims)
-        places = {axis % rank for axis in axes if -rank <= axis < rank} or {
-            i for i, size in enumerate(dims) if size == 1
-        }
-        if 0 in places or any(dims[place] != 1 for place in places):
-            raise ValueError(f"axes: expected axes of size 1 of {tuple(dims)}, got {axes}")
-        dims = [size for place, size in enumerate(dims) if place not in places]
-    else:
-        rank = len(dims) + len(axes)
-        for place in sorted(axis % rank for axis in axes):
-            dims.insert(place, 1)
-        if dims[0] != graph.batch:
-            raise ValueError(f"axes: expected none before the examples, got {axes}")
-    return _reshape_to(graph, node, x, row, tuple(dims[1:]))
-
-
-# What may follow constants that features are multiplied by: what takes them over, or leaves features as they are.
-BEHIND_FACTORS = {"Add", "Cast", "Div", "Dropout", "Gemm", "Identity", "MatMul", "Mul", "Sub"}
 # What each operator stands for.
 OPERATORS: dict[str, Operator] = {
     "Add": _arithmetic,
     "AveragePool": _pool,
     "BatchNormalization": _batch_norm,
-    "Cast": _same,
+    "Cast": same,
     "Clip": _clip,
     "Conv": _convolution,
     "Div": _arithmetic,
     "Dropout": _dropout,
-    "Flatten": _flatten,
+    "Flatten": flatten,
     "Gelu": _activation,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_pool,
     "GlobalMaxPool": _global_pool,
-    "Identity": _same,
+    "Identity": same,
     "LeakyRelu": _activation,
     "MatMul": _matmul,
     "MaxPool": _pool,
     "Mul": _arithmetic,
     "PRelu": _prelu,
+    "Pad": _pad,
     "ReduceMax": _reduced,
     "ReduceMean": _reduced,
     "Relu": _activation,
-    "Reshape": _reshape,
+    "Reshape": reshape,
     "Sigmoid": _activation,
-    "Squeeze": _squeeze,
+    "Squeeze": squeeze,
     "Sub": _arithmetic,
     "Swish": _swish,
     "Tanh": _activation,
-    "Transpose": _transpose,
-    "Unsqueeze": _squeeze,
+    "Transpose": transpose,
+    "Unsqueeze": squeeze,
 }

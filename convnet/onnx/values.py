@@ -41,6 +41,8 @@ class Value:
         Whether it is the graph's input, perhaps in another order or shape.
     factors : pair of ndarray, shape (D,), or None
         What the features of ours, in our order, are still to be multiplied by, and what is to be added to them then.
+    padding : pair of pairs of ints, or None
+        How many zeros are still to be put above and below, and left and right, of images.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Value:
     is_flat: bool = False
     is_input: bool = False
     factors: Factors | None = None
+    padding: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     @classmethod
     def of(cls, name: str, shape: Shape, is_input: bool = False) -> Self:

@@ -153,6 +153,59 @@ def test_poolings_of_whole_images(tmp_path):
     check(maker, tmp_path, (2, 5, 6))
 
 
+@pytest.mark.parametrize("opset", [10, 13, 18])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_zeros_that_a_node_puts_around_images_become_padding(opset, stride, tmp_path):
+    maker = Maker((2, 9, 8), opset=opset)
+    maker.add("Relu")
+    if opset == 10:
+        maker.add("Pad", pads=[0, 0, 0, 1, 0, 0, 2, 3])
+    elif opset == 13:
+        maker.add("Pad", maker.constant(np.array([0, 0, 0, 1, 0, 0, 2, 3])), maker.constant(np.float32(0)))
+    else:
+        maker.add("Pad", maker.constant(np.array([1, 0, 3, 2])), "", maker.constant(np.array([-1, 2])))
+    maker.add("Conv", maker.random(4, 2, 3, 2), auto_pad="SAME_UPPER", strides=[stride, stride])
+    maker.add("Flatten")
+    maker.add("Gemm", maker.random(features(maker, tmp_path), 3), maker.random(3))
+    model = check(maker, tmp_path, (2, 9, 8))
+    assert kinds(model) == ["ReLU", "Conv2D", "Affine"]
+
+
+def test_zeros_around_images_with_the_channels_last(tmp_path):
+    maker = Maker((7, 6, 3))
+    maker.add("Pad", maker.constant(np.array([0, 1, 2, 0, 0, 0, 3, 0])))
+    maker.add("Transpose", perm=[0, 3, 1, 2])
+    maker.add("Conv", maker.random(4, 3, 3, 3), pads=[1, 0, 0, 0])
+    maker.add("Flatten")
+    maker.add("Gemm", maker.random(features(maker, tmp_path), 3))
+    model = check(maker, tmp_path, (7, 6, 3), channels_last=True)
+    assert model.layers["conv1"].padding == ((2, 0), (2, 3))
+
+
+def test_zeros_that_no_convolution_takes_are_refused(tmp_path):
+    def pad(pads, operator=None, **options):
+        def add(maker):
+            maker.add("Pad", maker.constant(np.array(pads)), **options)
+            if operator:
+                maker.add(operator)
+
+        return add
+
+    around = [0, 0, 1, 1, 0, 0, 1, 1]
+    refused(tmp_path, pad(around, "Relu"), "node 'relu_v1' of type Relu: expected a Conv behind zeros")
+    refused(tmp_path, pad(around), "node 'pad_v0' of type Pad: expected a Conv behind zeros")
+    refused(tmp_path, pad(around, "Flatten", mode="edge"), "Pad: expected a padding with zeros")
+    refused(tmp_path, pad([0, 1, 0, 0, 0, 0, 0, 0], "Flatten"), "Pad: pads: expected zeros above, below and beside")
+    refused(tmp_path, pad([0, 0, -1, 0, 0, 0, 0, 0], "Flatten"), "Pad: pads: expected zeros above, below and beside")
+
+    def added(maker):
+        padded = maker.add("Pad", maker.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1])))
+        maker.add("Conv", maker.random(2, 2, 3, 3), pads=[1, 1, 1, 1])
+        maker.add("Add", padded)
+
+    refused(tmp_path, added, "Add: expected a Conv behind zeros")
+
+
 # -------------------------------------------------------------------------------------------- other tools
 
 
