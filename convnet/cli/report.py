@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import count_of
-from convnet.core.tables import format_table
+from convnet.core.tables import Table
 from convnet.datasets.image_data import ImageData
 from convnet.datasets.preprocessing import Statistics
 from convnet.models.sequential import Sequential
@@ -116,7 +116,7 @@ def written(report: dict[str, Any], what: str) -> str:
         rows.append(
             (row["name"], f"{row['images']:,}", *(_percent(row[rate]) for rate in ("precision", "recall", "f1")))
         )
-    blocks.append(format_table(rows, "<>>>>"))
+    blocks.append(str(Table(rows, "<>>>>")))
     table = _matrix(report) if report["confusion"] else ""
     if 0 < len(table.partition("\n")[0]) <= WIDEST:
         blocks.append(f"confusion: the class in front, the predicted one above\n{table}")
@@ -137,7 +137,7 @@ def _matrix(report: dict[str, Any]) -> str:
     names = [row["name"] for row in report["classes"]]
     counts = report["confusion"]
     rows = [(name, *(f"{count or '.'}" for count in row)) for name, row in zip(names, counts, strict=True)]
-    return format_table([("", *names), *rows], "<" + ">" * len(names))
+    return str(Table([("", *names), *rows], "<" + ">" * len(names)))
 
 
 def draw(part: ImageData, probabilities: npt.NDArray[Any], folder: Path) -> list[str]:

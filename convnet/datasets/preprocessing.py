@@ -23,6 +23,7 @@ from convnet.core.checks import (
     listed,
     remedy_for_labels,
 )
+from convnet.core.tables import Table
 from convnet.core.threads import in_parts
 from convnet.datasets.image_data import (
     PARTS,
@@ -181,6 +182,17 @@ class Statistics:
         mean, std = (None if array is None else f"<{fingerprint(array)}>" for array in (self.mean, self.std))
         return f"Statistics(image_shape={self.image_shape}, divide_by_255={self.divide_by_255}, mean={mean}, std={std})"
 
+    def _repr_html_(self) -> str:
+        rows = [
+            ("preparation of images", ""),
+            ("shape", str(self.image_shape)),
+            ("divided by 255", "yes" if self.divide_by_255 else "no"),
+            ("mean, subtracted", _described(self.mean)),
+            ("standard deviation, divided by", _described(self.std)),
+            ("made of files by", "-" if self.reader is None else str(self.reader)),
+        ]
+        return Table(rows, "<<")._repr_html_()
+
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics as a dictionary of arrays, numbers, None and, if there is one, what the reader does."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "reader"}
@@ -220,6 +232,13 @@ class Statistics:
             if reader.size not in (None, shape[1:]):
                 raise ValueError(f"expected a reader of images of {shape[1:]}, got one of {reader.size}")
         return cls(**{**values, "reader": reader})
+
+
+def _described(array: FloatArray | None) -> str:
+    """Return what a statistic is: a number, or the range of an image."""
+    if array is None:
+        return "-"
+    return f"{array.min():.4g}" if array.size == 1 else f"an image, from {array.min():.4g} to {array.max():.4g}"
 
 
 def _channels_first(images: npt.ArrayLike, what: str, channels_first: bool | None = None) -> Images:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from convnet import _kernels
 from convnet.core.checks import FloatArray, as_number, as_real, check_shape
-from convnet.core.tables import format_table
+from convnet.core.tables import Table
 from convnet.core.threads import get_num_threads
 from convnet.core.workspace import Layout, Memory, Workspace
 from convnet.layers.base import Layer
@@ -223,6 +223,9 @@ class Plan:
         batch_size : int
             Examples of the step.
         """
+        return str(self._table(batch_size))
+
+    def _table(self, batch_size: int = 50) -> Table:
         layout = self.layout(batch_size, True)
         rows = [("stage", "algorithm", "layout", "fused", "output shape", "memory")]
         for stage, size in zip(self.stages, layout.stage_sizes, strict=True):
@@ -238,11 +241,14 @@ class Plan:
         folded = [
             " + ".join(stage.names) for stage in self.prediction_stages if isinstance(stage, FoldedConvolutionStage)
         ]
-        note = f"\nIn prediction these are one convolution each: {', '.join(folded)}" if folded else ""
-        return f"{title}\n{format_table(rows, '<<<<<>')}{note}"
+        note = f"In prediction these are one convolution each: {', '.join(folded)}" if folded else ""
+        return Table(rows, "<<<<<>", title, note)
 
     def __str__(self) -> str:
         return self.table()
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
 
     def profile(self, x: npt.ArrayLike, labels: npt.ArrayLike | None = None, *, seconds: float = 0.5) -> Profile:
         """Run the stages again and again, and return how long each takes.

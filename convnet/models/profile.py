@@ -6,7 +6,7 @@ from statistics import median
 from typing import NamedTuple
 
 from convnet import _kernels
-from convnet.core.tables import format_table
+from convnet.core.tables import Table
 
 __all__ = ["Profile", "StageTime", "measured_peak", "median_times"]
 
@@ -66,6 +66,13 @@ class Profile:
         return flop / seconds / self.peak if seconds and flop and self.peak else None
 
     def __str__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
+
+    def _table(self) -> Table:
+        """Return a row for each stage, and one for all of them."""
         rows: list[tuple[str, ...]] = [("stage", "algorithm", "forward", "of peak", "backward", "of peak", "of all")]
         total = self.total
         for stage in (*self.stages, total):
@@ -74,7 +81,8 @@ class Profile:
             part = (stage.forward + stage.backward) / (total.forward + total.backward)
             rows.append((stage.name, stage.algorithm, *cells, f"{part:.0%}"))
         peak = f"peak {self.peak / 1e9:,.0f} GFLOP/s" if self.peak else "peak not known"
-        return f"{self.title}; {self.threads} thread{'s' * (self.threads > 1)}, {peak}\n{format_table(rows, '<<>>>>>')}"
+        title = f"{self.title}; {self.threads} thread{'s' * (self.threads > 1)}, {peak}"
+        return Table(rows, "<<>>>>>", title)
 
     def _share(self, seconds: float, flop: int) -> str:
         share = self.share_of_peak(seconds, flop)

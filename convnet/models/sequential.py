@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_array, as_flag, as_generator, as_number, as_shape, takes_keyword
+from convnet.core.checks import FloatArray, as_array, as_flag, as_generator, as_number, as_shape, listed, takes_keyword
 from convnet.core.names import Named
 from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
@@ -184,7 +184,12 @@ class Sequential(Named):
 
         The layers that a layer holds stand below it, indented, and are counted in it.
         """
-        return summary_table(self.layers, self.input_shape)
+        return str(summary_table(self.layers, self.input_shape))
+
+    def _repr_html_(self) -> str:
+        title = f"{type(self).__name__}, input {self.input_shape}, l2 {self.l2:g}"
+        note = f"classes: {listed(self.class_names)}" if self.class_names else ""
+        return summary_table(self.layers, self.input_shape, title, note)._repr_html_()
 
     @property
     def params(self) -> Mapping[str, FloatArray]:

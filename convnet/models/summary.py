@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from convnet.core.tables import format_table
+from convnet.core.tables import Table
 from convnet.layers.base import Layer
 
 __all__ = ["summary_table"]
 
 
-def summary_table(layers: Mapping[str, Layer], input_shape: tuple[int, ...]) -> str:
+def summary_table(layers: Mapping[str, Layer], input_shape: tuple[int, ...], title: str = "", note: str = "") -> Table:
     """Return a table: each layer's output shape, parameters, and multiply-adds for one example.
 
     The layers that a layer holds stand below it, indented, and are counted in it.
@@ -30,4 +30,4 @@ def summary_table(layers: Mapping[str, Layer], input_shape: tuple[int, ...]) -> 
 
     add(layers, input_shape, "", "")
     rows.append(("total", "", "", *(f"{total:,}" for total in totals)))
-    return format_table(rows, "<<<>>")
+    return Table(rows, "<<<>>", title, note)

@@ -21,6 +21,7 @@ from convnet.models.sequential import Sequential
 from convnet.training import checkpoints
 from convnet.training.accuracy import Accuracy, accuracy_of, check_scores
 from convnet.training.best_by import BestBy, as_best_by, called
+from convnet.training.history import history_table
 from convnet.training.interrupts import interrupts_held_back
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
@@ -227,6 +228,9 @@ class Solver(Progress, Named):
         self._surprises = Surprises()
         self._surprises.look_at_data(model, self.data)
         self._begin()
+
+    def _repr_html_(self) -> str:
+        return history_table(self)._repr_html_()
 
     def reset(self) -> None:
         """Forget what was trained: counters, histories, random streams, best parameters, the optimizer's state.
