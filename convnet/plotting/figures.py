@@ -1,30 +1,152 @@
-"""What all figures share: how one is made without a screen, and how images are checked and shown."""
+"""What all figures share: where they are drawn, how a notebook shows them, and how images are checked and drawn."""
 
+import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["check_images", "check_names", "new_figure", "show_image"]
+__all__ = ["AxesArgument", "Panels", "check_images", "check_names", "panels_for", "show_image", "width_of"]
+
+# What a plot function takes as `ax`: one Axes, or as many as it has panels.
+AxesArgument: TypeAlias = "Axes | Sequence[Axes] | npt.NDArray[Any] | None"
 
 # Pixels may lie beyond black and white by so much of their range, such as by the rounding of a resized image.
 ROUNDING = 1e-3
 
 
-def new_figure(width: float, height: float, gap: float = 0.02) -> "Figure":
-    """Return an empty figure of the given size in inches, with a gap between its panels as a fraction of theirs."""
+class Panels(NamedTuple):
+    """Where a plot is drawn.
+
+    Attributes
+    ----------
+    figure : matplotlib.figure.Figure
+        What the plot function returns.
+    axes : list of Axes
+        One for each panel, row by row.
+    place : Axes or None
+        The user's Axes whose place the panels share, if they do.
+    """
+
+    figure: "Figure"
+    axes: list[Any]
+    place: "Axes | None" = None
+
+    def set_title(self, text: str) -> None:
+        """Write a title above all panels."""
+        if self.place is None:
+            self.figure.suptitle(text, fontsize=11)
+        else:
+            self.place.set_title(text, fontsize=11, pad=26)  # above the titles of the panels
+
+
+def panels_for(
+    what: str,
+    ax: AxesArgument,
+    size: tuple[float, float],
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    count: int | None = None,
+    gap: float = 0.02,
+    share: bool = False,
+    is_sheet: bool = False,
+) -> Panels:
+    """Return where a plot is drawn: in a new figure, in the place of one Axes, or in as many Axes as it has panels.
+
+    Parameters
+    ----------
+    what : str
+        The function's name, for messages.
+    ax : Axes, sequence of Axes, or None
+        The user's argument. Where there are several panels, one Axes is turned off, and they share its place.
+    size : tuple of floats
+        Width and height of a new figure in inches.
+    rows, columns : int
+        How the panels lie.
+    count : int, optional
+        How many panels there are, if they do not fill the last row.
+    gap : float
+        Between the panels of a new figure, as a fraction of theirs.
+    share : bool
+        Whether the panels have one scale; Axes of the user's keep theirs.
+    is_sheet : bool
+        Whether the panels are images of which nobody knows the number before, so that one Axes alone can be given.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError, ValueError
+        If `ax` is something else, or not as many Axes as there are panels.
+    """
     try:
+        from matplotlib.axes import Axes
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise ImportError(
             'figures need matplotlib: pip install "convnet-cpu[examples]", in a clone pip install ".[examples]"'
         ) from None
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=gap, hspace=gap))
+    count = rows * columns if count is None else count
+    if ax is None:
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=gap, hspace=gap))
+        return Panels(_shown(figure), _axes_of(figure, figure.add_gridspec(rows, columns), count, share))
+    expected = f"{what}: ax: expected one Axes of matplotlib"
+    if count > 1:
+        expected += ", whose place the images share" if is_sheet else f", or {count} in a list"
+    given = [ax] if isinstance(ax, Axes) else list(np.ravel(np.asarray(ax, object)))
+    if not all(isinstance(axes, Axes) for axes in given):
+        remedy = "; figure.subplots() makes one" if hasattr(ax, "subplots") else ""
+        raise TypeError(f"{expected}, got {ax!r:.60}{remedy}")
+    if len(given) not in ({1} if is_sheet else {1, count}) or (count > 1 and len(given) == 1 and ax is not given[0]):
+        raise ValueError(f"{expected}, got {len(given)} in a list")
+    first = given[0]
+    if len({axes.figure for axes in given}) > 1 and len({axes.figure.figure for axes in given}) > 1:
+        raise ValueError(f"{expected} of one figure, got Axes of several")
+    figure = _shown(first.figure.figure)
+    if len(given) == count:
+        return Panels(figure, given, first if is_sheet else None)
+    if (place := first.get_subplotspec()) is None:
+        raise ValueError(f"{expected}, made by subplots or add_subplot, got one that was put at a place of its own")
+    first.set_axis_off()
+    # A layout engine makes room for titles and labels; without one there has to be some.
+    space = {} if figure.get_layout_engine() else {"wspace": 0.4, "hspace": 0.6}
+    return Panels(figure, _axes_of(first.figure, place.subgridspec(rows, columns, **space), count, share), first)
+
+
+def width_of(ax: AxesArgument, default: float) -> float:
+    """Return how wide a plot may be, in inches: as the user's Axes, or the default in a new figure."""
+    place: Any = ax
+    return float(place.bbox.width / place.figure.dpi) if hasattr(place, "get_subplotspec") else default
+
+
+def _axes_of(figure: Any, grid: Any, count: int, share: bool) -> list[Any]:
+    """Return new Axes in the first places of a grid, row by row."""
+    axes: list[Any] = []
+    for index in range(count):
+        shared = {"sharex": axes[0], "sharey": axes[0]} if share and axes else {}
+        axes.append(figure.add_subplot(grid[divmod(index, grid.ncols)], **shared))
+    return axes
+
+
+def _shown(figure: "Figure") -> "Figure":
+    """Return a figure that a notebook shows as an image, without `%matplotlib`; pyplot shows its own."""
+    if figure.canvas.manager is None:
+        figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def check_images(images: npt.NDArray[Any], labels: npt.NDArray[Any], what: str) -> float:

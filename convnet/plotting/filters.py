@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import as_real
-from convnet.plotting.figures import new_figure
+from convnet.plotting.figures import AxesArgument, panels_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["filter_sheet", "plot_filters"]
 
 
-def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike) -> "Figure":
+def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike, *, ax: AxesArgument = None) -> "Figure":
     """Draw a convolution's filters before training beside those after it.
 
     Parameters
@@ -22,10 +22,13 @@ def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike) -> "Figure":
     before, after : array_like, shape (F, C, KH, KW)
         Grey where C is 1, coloured where it is 3, the mean of the channels in grey otherwise. Each filter is scaled
         to its own range.
+    ax : Axes, or two of them, optional
+        Where to draw: into two Axes, or in the place of one, which they share; by default in a new figure.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A new one, or that of `ax`.
 
     Raises
     ------
@@ -40,12 +43,12 @@ def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike) -> "Figure":
         raise ValueError("plot_filters: expected finite filters, got NaN or infinity")
     if shapes[0] != shapes[1] or len(shapes[0]) != 4 or 0 in shapes[0]:
         raise ValueError(f"plot_filters: expected two arrays of one shape (F, C, KH, KW), got {shapes[0]}, {shapes[1]}")
-    figure = new_figure(9, 4.8, gap=0.08)
-    for axes, (name, weight) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+    drawn = panels_for("plot_filters", ax, (9, 4.8), 1, 2, gap=0.08)
+    for axes, (name, weight) in zip(drawn.axes, panels.items(), strict=True):
         axes.imshow(filter_sheet(weight), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(f"{name} filters")
         axes.axis("off")
-    return figure
+    return drawn.figure
 
 
 def filter_sheet(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import IntArray, as_array, as_count, as_real, count_of
-from convnet.plotting.figures import check_images, check_names, new_figure, show_image
+from convnet.plotting.figures import AxesArgument, check_images, check_names, panels_for, show_image, width_of
 from convnet.training.metrics import as_answers, confusion_matrix, precision, recall
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def plot_examples(
     *,
     class_names: Sequence[str] | None = None,
     examples_per_class: int = 8,
+    ax: AxesArgument = None,
 ) -> "Figure":
     """Draw a sheet of example images, one column per class.
 
@@ -42,10 +43,13 @@ def plot_examples(
         Written above the columns; the labels by default.
     examples_per_class : int
         The first this many of each class are drawn.
+    ax : Axes, optional
+        An Axes of a figure of your own, in whose place the images are drawn; by default in a new figure.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A new one, or that of `ax`.
 
     Raises
     ------
@@ -72,8 +76,9 @@ def plot_examples(
             f"plot_examples: expected a name for each label, got {len(class_names)} names and labels "
             f"from {classes[0]} to {classes[-1]}"
         )
-    figure = new_figure(0.65 * len(classes) + 0.2, 0.65 * rows + 0.4)
-    grid = figure.subplots(rows, len(classes), squeeze=False)
+    size = 0.65 * len(classes) + 0.2, 0.65 * rows + 0.4
+    drawn = panels_for("plot_examples", ax, size, rows, len(classes), is_sheet=True)
+    grid = np.array(drawn.axes, object).reshape(rows, len(classes))
     for column, label in enumerate(classes):
         grid[0, column].set_title(
             str(label) if class_names is None else class_names[label], fontsize=10, parse_math=False
@@ -83,11 +88,15 @@ def plot_examples(
             grid[row, column].axis("off")
             if row < len(chosen):
                 show_image(grid[row, column], images[chosen[row]], unit)
-    return figure
+    return drawn.figure
 
 
 def plot_confusion(
-    labels: npt.ArrayLike, predictions: npt.ArrayLike, *, class_names: Sequence[str] | None = None
+    labels: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    ax: AxesArgument = None,
 ) -> "Figure":
     """Draw the confusion matrix: how many examples of each class were predicted as which.
 
@@ -101,10 +110,13 @@ def plot_confusion(
         The right classes and the predicted ones; without names at most 199.
     class_names : sequence of str, optional
         The labels by default.
+    ax : Axes, optional
+        Where to draw, such as a panel of a figure of your own; by default in a new figure.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A new one, or that of `ax`.
 
     Raises
     ------
@@ -123,8 +135,7 @@ def plot_confusion(
     np.fill_diagonal(errors, 0)
     rates = errors / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(4.0, 0.55 * classes + 1.6)
-    figure = new_figure(side + 0.6, side + 0.4)
-    axes = figure.subplots()
+    figure, (axes,), _ = panels_for("plot_confusion", ax, (side + 0.6, side + 0.4))
     axes.imshow(np.ma.masked_equal(rates, 0), cmap="Oranges", vmin=0, vmax=max(0.01, 1.6 * rates.max()))
     for true, predicted in np.ndindex(counts.shape):
         if count := counts[true, predicted]:
@@ -162,6 +173,7 @@ def plot_errors(
     *,
     class_names: Sequence[str] | None = None,
     max_errors: int = 120,
+    ax: AxesArgument = None,
 ) -> "Figure":
     """Draw a sheet of the misclassified images, each with what it is and what was predicted.
 
@@ -176,10 +188,13 @@ def plot_errors(
         The labels by default.
     max_errors : int
         The first this many are drawn; the title tells of how many.
+    ax : Axes, optional
+        An Axes of a figure of your own, in whose place the images are drawn; by default in a new figure.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A new one, or that of `ax`.
 
     Raises
     ------
@@ -198,24 +213,26 @@ def plot_errors(
     longest = max(map(len, names))
     separator = " \u2192 " if longest <= 2 else "\n\u2192 "  # long names stand below each other
     cell = max(0.8, 0.09 * (longest + 2))
-    columns = max(1, min(int(10 / cell), len(drawn)))
+    columns = max(1, min(int(width_of(ax, 10) / cell), len(drawn)))
     rows = max(1, -(-len(drawn) // columns))
-    figure = new_figure(max(cell * columns + 0.2, 5.5), (1.0 if longest <= 2 else 1.2) * rows + 0.6)
+    size = max(cell * columns + 0.2, 5.5), (1.0 if longest <= 2 else 1.2) * rows + 0.6
+    sheet = panels_for("plot_errors", ax, size, rows, columns, is_sheet=True)
     first = f", the first {len(drawn):,}" if len(drawn) < len(wrong) else ""
-    figure.suptitle(
-        f"{count_of(len(wrong), 'error')} in {len(labels):,} images{first}: true \u2192 predicted", fontsize=11
-    )
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid:
+    sheet.set_title(f"{count_of(len(wrong), 'error')} in {len(labels):,} images{first}: true \u2192 predicted")
+    for axes in sheet.axes:
         axes.axis("off")
-    for axes, index in zip(grid, drawn, strict=False):
+    for axes, index in zip(sheet.axes, drawn, strict=False):
         show_image(axes, images[index], unit)
         axes.set_title(f"{names[labels[index]]}{separator}{names[predictions[index]]}", fontsize=9, parse_math=False)
-    return figure
+    return sheet.figure
 
 
 def plot_predictions(
-    images: npt.ArrayLike, probabilities: npt.ArrayLike, *, class_names: Sequence[str] | None = None
+    images: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    ax: AxesArgument = None,
 ) -> "Figure":
     """Draw images, each with a bar for the probability of every class.
 
@@ -229,10 +246,13 @@ def plot_predictions(
         In [0, 1]; the largest of each image is marked.
     class_names : sequence of str, optional
         Written beside the bars; the labels by default.
+    ax : Axes, optional
+        An Axes of a figure of your own, in whose place the images are drawn; by default in a new figure.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A new one, or that of `ax`.
 
     Raises
     ------
@@ -261,8 +281,8 @@ def plot_predictions(
     names = [str(label) for label in range(classes)] if class_names is None else class_names
     if len(names) != classes:
         raise ValueError(f"plot_predictions: expected {classes} class names, got {len(names)}")
-    figure = new_figure(6, height * count + 0.2, gap=0.1)
-    for (left, right), image, row in zip(figure.subplots(count, 2, squeeze=False), images, shares, strict=True):
+    drawn = panels_for("plot_predictions", ax, (6, height * count + 0.2), count, 2, gap=0.1, is_sheet=True)
+    for left, right, image, row in zip(drawn.axes[::2], drawn.axes[1::2], images, shares, strict=True):
         show_image(left, image, unit)
         left.axis("off")
         winner = int(row.argmax())
@@ -273,7 +293,7 @@ def plot_predictions(
         right.set_xlim(0, 1.25)
         right.invert_yaxis()
         right.spines[["top", "right", "bottom"]].set_visible(False)
-    return figure
+    return drawn.figure
 
 
 def _checked_predictions(

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from convnet.models.profile import Profile
-from convnet.plotting.figures import new_figure
+from convnet.plotting.figures import AxesArgument, panels_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,17 +14,20 @@ FORWARD = "#4c72b0"
 BACKWARD = "#dd8452"
 
 
-def plot_profile(profile: Profile) -> "Figure":
+def plot_profile(profile: Profile, *, ax: AxesArgument = None) -> "Figure":
     """Draw a bar for each stage: its time forward and backward, with the share of the peak that it reaches.
 
     Parameters
     ----------
     profile : Profile
         From ``model.plan().profile(x, labels)``.
+    ax : Axes, optional
+        Where to draw, such as a panel of a figure of your own; by default in a new figure.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A new one, or that of `ax`.
 
     Raises
     ------
@@ -34,8 +37,7 @@ def plot_profile(profile: Profile) -> "Figure":
     if not isinstance(profile, Profile):
         raise TypeError(f"plot_profile: expected what model.plan().profile(x) returns, got a {type(profile).__name__}")
     stages = profile.stages
-    figure = new_figure(8, 1.4 + 0.45 * len(stages))
-    axes = figure.subplots()
+    figure, (axes,), _ = panels_for("plot_profile", ax, (8, 1.4 + 0.45 * len(stages)))
     left = [0.0] * len(stages)
     for what, colour in (("forward", FORWARD), ("backward", BACKWARD)):
         times = [getattr(stage, what) * 1e3 for stage in stages]

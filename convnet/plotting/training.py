@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import as_real
-from convnet.plotting.figures import new_figure
+from convnet.plotting.figures import AxesArgument, panels_for
 from convnet.training.best_by import called
 from convnet.training.rate_finder import LearningRates
 from convnet.training.solver import Solver
@@ -25,7 +25,7 @@ MEASURE = "#8172b3"
 STROKES = ("-", "--", ":", "-.")
 
 
-def plot_training(solver: Solver) -> "Figure":
+def plot_training(solver: Solver, *, ax: AxesArgument = None) -> "Figure":
     """Draw the training: above, the loss of every iteration as dots, and the validation loss; below, the accuracies.
 
     What a Solver without a validation part does not know is left out. The values of a function `best_by` are drawn
@@ -35,10 +35,13 @@ def plot_training(solver: Solver) -> "Figure":
     ----------
     solver : Solver
         After at least one accuracy check.
+    ax : Axes, or two of them, optional
+        Where to draw: into two Axes, or in the place of one, which they share; by default in a new figure.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A new one, or that of `ax`.
 
     Raises
     ------
@@ -51,8 +54,7 @@ def plot_training(solver: Solver) -> "Figure":
         raise TypeError(f"plot_training: expected a Solver, got a {type(solver).__name__}")
     if not (solver.loss_history and solver.train_accuracy_history):
         raise ValueError("plot_training: expected a Solver that has trained, got one without a history")
-    figure = new_figure(8, 7)
-    above, below = figure.subplots(2, 1)
+    figure, (above, below), _ = panels_for("plot_training", ax, (8, 7), 2)
 
     iterations = np.arange(1, len(solver.loss_history) + 1)
     size = min(max(200 / len(iterations) ** 0.5, 2), 6)  # thousands of dots small, a hundred large
@@ -96,17 +98,20 @@ def plot_training(solver: Solver) -> "Figure":
     return figure
 
 
-def plot_learning_rates(found: LearningRates) -> "Figure":
+def plot_learning_rates(found: LearningRates, *, ax: AxesArgument = None) -> "Figure":
     """Draw the search for a learning rate: the losses as dots, their moving average, and the suggestion.
 
     Parameters
     ----------
     found : LearningRates
         From `find_learning_rate`.
+    ax : Axes, optional
+        Where to draw, such as a panel of a figure of your own; by default in a new figure.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A new one, or that of `ax`.
 
     Raises
     ------
@@ -115,8 +120,7 @@ def plot_learning_rates(found: LearningRates) -> "Figure":
     """
     if not isinstance(found, LearningRates):
         raise TypeError(f"plot_learning_rates: expected what find_learning_rate returns, got a {type(found).__name__}")
-    figure = new_figure(8, 4)
-    axes = figure.subplots()
+    figure, (axes,), _ = panels_for("plot_learning_rates", ax, (8, 4))
     axes.plot(found.rates, found.losses, ".", color=DOTS, alpha=0.5, label="loss of the minibatch")
     axes.plot(found.rates, found.smoothed, color=TRAINING, linewidth=2, label="smoothed")
     if found.suggestion is not None:
@@ -139,6 +143,7 @@ def plot_curves(
     xlabel: str,
     ylabel: str,
     log_scale: bool = False,
+    ax: AxesArgument = None,
 ) -> "Figure":
     """Draw curves for comparison, one panel per group, all on one scale.
 
@@ -152,10 +157,14 @@ def plot_curves(
         Labels of the axes.
     log_scale : bool
         If True and any value is positive, the y axis is logarithmic. Values of 0 or below are not drawn.
+    ax : Axes, or as many as there are panels, optional
+        Where to draw: into an Axes each, which keep their scales, or in the place of one, which the panels share; by
+        default in a new figure.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A new one, or that of `ax`.
 
     Raises
     ------
@@ -177,13 +186,13 @@ def plot_curves(
     rows = -(-len(panels) // columns)
     # The legends stand below the axes, where they hide no curve; the strokes differ, so that no curve hides another.
     entries = max(len(curves) for curves in panels.values())
-    figure = new_figure(4.2 * columns, (3.4 + 0.22 * -(-entries // 2)) * rows + 0.2, gap=0.06)
+    size = 4.2 * columns, (3.4 + 0.22 * -(-entries // 2)) * rows + 0.2
+    drawn = panels_for("plot_curves", ax, size, rows, columns, count=len(panels), gap=0.06, share=True)
     from matplotlib.ticker import LogLocator, NullFormatter
     from matplotlib.transforms import ScaledTranslation
 
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     largest = 0.0
-    for axes, (title, curves) in zip(grid, panels.items(), strict=False):
+    for axes, (title, curves) in zip(drawn.axes, panels.items(), strict=True):
         for (name, values), stroke in zip(curves.items(), cycle(STROKES), strict=False):
             y = as_real(values, f"plot_curves: {name}")
             if y.shape != x.shape:
@@ -193,14 +202,12 @@ def plot_curves(
         axes.set_title(title)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.tick_params(labelbottom=True, labelleft=True)
-        anchor = axes.transAxes + ScaledTranslation(0, -0.55, figure.dpi_scale_trans)
+        anchor = axes.transAxes + ScaledTranslation(0, -0.55, drawn.figure.dpi_scale_trans)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=anchor, ncols=2, fontsize=9)
         axes.grid(alpha=0.3)
-    for axes in grid[: len(panels)] if log_scale and largest > 0 else []:
+    for axes in drawn.axes if log_scale and largest > 0 else []:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
-    for axes in grid[len(panels) :]:
-        axes.remove()
-    return figure
+    return drawn.figure
