@@ -46,8 +46,8 @@ _NAMES_IN = {
         "plot_learning_rates plot_predictions plot_profile plot_training"
     ),
     "convnet.training": (
-        "Adadelta Adam Callback Checkpoint Constant CosineDecay EarlyStopping EpochDecay LearningRates "
-        "Momentum Muon OneCycle Optimizer PlateauDecay ProgressBar RMSProp SGD Solver StepDecay "
+        "Adadelta Adam CSVLog Callback Checkpoint Constant CosineDecay EarlyStopping EpochDecay LearningRates "
+        "Momentum Muon OneCycle Optimizer PlateauDecay ProgressBar RMSProp SGD Solver StepDecay TensorBoard "
         "balanced_accuracy calibration_error confusion_matrix f1_score find_learning_rate precision recall "
         "top_k_accuracy"
     ),

@@ -6,6 +6,7 @@ webpage.
 
 from convnet.training.callbacks import EarlyStopping, ProgressBar
 from convnet.training.checkpointing import Checkpoint
+from convnet.training.logs import CSVLog, TensorBoard
 from convnet.training.metrics import (
     balanced_accuracy,
     calibration_error,
@@ -25,6 +26,7 @@ __all__ = [
     "SGD",
     "Adadelta",
     "Adam",
+    "CSVLog",
     "Callback",
     "Checkpoint",
     "Constant",
@@ -41,6 +43,7 @@ __all__ = [
     "RMSProp",
     "Solver",
     "StepDecay",
+    "TensorBoard",
     "balanced_accuracy",
     "calibration_error",
     "confusion_matrix",
