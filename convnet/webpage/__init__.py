@@ -9,6 +9,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from html import escape
 from math import frexp
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, IntArray, as_array, as_labels, as_real
+from convnet.core.checks import FloatArray, IntArray, as_array, as_count, as_labels, as_real
 from convnet.datasets.digits import LEAST_SIDE
 from convnet.datasets.mnist import load_mnist
 from convnet.datasets.preprocessing import Statistics
@@ -27,7 +28,7 @@ from convnet.layers.losses import gives_probabilities
 from convnet.models.files import check_parts
 from convnet.models.sequential import Sequential
 
-__all__ = ["export"]
+__all__ = ["Page", "export", "show"]
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("network.js", "digit.js", "page.js")
@@ -79,6 +80,65 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     >>> from convnet import ConvNet1, load_model, webpage
     >>> webpage.export(load_model("results/model.npz"), "results/page.html")  # doctest: +SKIP
     """
+    html = _page_of(model, samples)
+    with replace_file(path) as file:
+        file.write(html.encode())
+
+
+class Page:
+    """A page in an output cell of a notebook, which shows it where it is the last expression of the cell.
+
+    Attributes
+    ----------
+    html : str
+        The whole page.
+    height : int
+        Of its frame, in pixels; what is higher is scrolled.
+    """
+
+    def __init__(self, html: str, height: int) -> None:
+        self.html, self.height = html, height
+
+    def __repr__(self) -> str:
+        return f"Page of {len(self.html) / 1e6:.1f} MB; a notebook shows it, and export writes it to a file"
+
+    def _repr_html_(self) -> str:
+        # The frame may run the page's script and nothing else. Its own policy is in the page.
+        return (
+            f'<iframe sandbox="allow-scripts" title="The page of a network" width="100%" height="{self.height}" '
+            f'style="border: 0" srcdoc="{escape(self.html)}"></iframe>'
+        )
+
+
+def show(model: Sequential, samples: tuple[npt.ArrayLike, npt.ArrayLike] | None = None, *, height: int = 800) -> Page:
+    """Return the page that `export` writes, for an output cell of a notebook, without a file.
+
+    The notebook holds the page with the model's parameters, 2.7 bytes each, once it is saved.
+
+    Parameters
+    ----------
+    model : Sequential
+    samples : pair of arrays, optional
+        As of `export`.
+    height : int
+        Of the frame, in pixels.
+
+    Returns
+    -------
+    Page
+        Shown where it is the last expression of a cell; ``IPython.display.display`` shows it elsewhere.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `export`; and if the height is no integer of at least 100.
+    """
+    height = as_count(height, "show: height", 100)
+    return Page(_page_of(model, samples), height)
+
+
+def _page_of(model: Sequential, samples: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> str:
+    """Return the page of a model; see `export`."""
     statistics = check_parts(model, "export")
     if type(model).scores is not Sequential.scores:
         raise TypeError(f"export: expected a model whose scores are its layers', not {type(model).__name__}'s own")
@@ -150,8 +210,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
         "cost": cost,
     }
     title = "Draw a digit" if drawable and has_digits else "Inside a network"
-    with replace_file(path) as file:
-        file.write(_page(title, content).encode())
+    return _page(title, content)
 
 
 def _layers(
