@@ -2,6 +2,7 @@
 
 import sys
 import time
+from importlib.util import find_spec
 from typing import Any, TextIO
 
 import numpy as np
@@ -51,14 +52,15 @@ class EarlyStopping(Callback):
 
 
 class ProgressBar(Callback):
-    """A progress bar on a terminal, and one line per epoch.
+    """A progress bar on a terminal or in a notebook, and one line per epoch.
 
-    The bar is tqdm's, drawn only if tqdm is installed and the output goes to a terminal.
+    The bar is tqdm's, drawn only if tqdm is installed. In a notebook of Jupyter or VS Code it is a widget if ipywidgets
+    is installed, and text otherwise. Where the output is a file or a pipe there is no bar.
 
     Parameters
     ----------
     file : text file, optional
-        Where to write; standard output by default.
+        Where to write; standard output by default. In a notebook there is no bar with it, unless it is a terminal.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -70,14 +72,18 @@ class ProgressBar(Callback):
         """Draw the bar."""
         self._start = time.perf_counter()
         output = self.file or sys.stdout
-        if not output.isatty():
+        in_notebook = self.file is None and _is_in_notebook()
+        if not (in_notebook or output.isatty()):
             return
         try:
-            from tqdm import tqdm
+            if in_notebook and find_spec("ipywidgets"):  # without it tqdm.auto warns
+                from tqdm.auto import tqdm
+            else:
+                from tqdm import tqdm
         except ImportError:
             return
         self._bar = tqdm(
-            total=solver.num_iterations, initial=solver.iteration, file=output, unit="it", dynamic_ncols=True
+            total=solver.num_iterations, initial=solver.iteration, file=output, unit="it", dynamic_ncols=not in_notebook
         )
 
     def on_iteration_end(self, solver: Solver) -> None:
@@ -100,7 +106,7 @@ class ProgressBar(Callback):
         seconds = time.perf_counter() - self._start
         line = f"epoch {solver.epoch}/{solver.epochs}: {', '.join(words)}, {seconds:.1f} s"
         if self._bar is not None:
-            self._bar.write(line, file=self._bar.fp)
+            self._bar.write(line, file=self.file or sys.stdout)
         else:
             print(line, file=self.file or sys.stdout, flush=True)
 
@@ -109,3 +115,10 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _is_in_notebook() -> bool:
+    """Return whether this is a kernel of Jupyter, whose output a frontend shows; IPython on a terminal is none."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config

@@ -2,12 +2,14 @@
 
 import io
 import re
+import sys
 
 import numpy as np
 import pytest
 from cases import image_solver
 
 from convnet import EarlyStopping, FilterAnimation, ProgressBar
+from convnet.training import callbacks
 from convnet.training.accuracy import Accuracy
 
 # Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
@@ -37,6 +39,38 @@ def test_progress_is_a_bar_on_a_terminal(rng):
     assert "6/6" in text
     assert "100%" in text
     assert len(LINE.findall(text)) == 2
+
+
+class Kernel:
+    """Stands for IPython with a shell, which is a kernel if its configuration says so."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def get_ipython(self):
+        return self
+
+
+@pytest.mark.parametrize(
+    ("ipython", "is_notebook"),
+    [(Kernel({"IPKernelApp": {}}), True), (Kernel({"TerminalIPythonApp": {}}), False), (None, False)],
+    ids=["a notebook", "a script of IPython", "Python"],
+)
+def test_progress_in_a_notebook_without_widgets_is_a_bar_of_text(rng, monkeypatch, capsys, ipython, is_notebook):
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setattr(callbacks, "find_spec", lambda name: None)
+    image_solver(rng, 2, [ProgressBar()]).train()
+    text, errors = capsys.readouterr()
+    assert ("6/6" in text) == ("100%" in text) == is_notebook
+    assert len(LINE.findall(text)) == 2
+    assert errors == ""
+
+
+def test_progress_in_a_notebook_goes_to_the_file_that_was_given(rng, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", Kernel({"IPKernelApp": {}}))
+    output = io.StringIO()
+    image_solver(rng, 2, [ProgressBar(output)]).train()
+    assert all(LINE.fullmatch(line) for line in output.getvalue().splitlines())
 
 
 @pytest.mark.parametrize(
