@@ -19,6 +19,8 @@ AxesArgument: TypeAlias = "Axes | Sequence[Axes] | npt.NDArray[Any] | None"
 
 # Pixels may lie beyond black and white by so much of their range, such as by the rounding of a resized image.
 ROUNDING = 1e-3
+# The title of a sheet: its size in points, and the height of its strip in inches.
+TITLE_SIZE, STRIP = 11, 0.5
 
 
 class Panels(NamedTuple):
@@ -30,20 +32,10 @@ class Panels(NamedTuple):
         What the plot function returns.
     axes : list of Axes
         One for each panel, row by row.
-    place : Axes or None
-        The user's Axes whose place the panels share, if they do.
     """
 
     figure: "Figure"
     axes: list[Any]
-    place: "Axes | None" = None
-
-    def set_title(self, text: str) -> None:
-        """Write a title above all panels."""
-        if self.place is None:
-            self.figure.suptitle(text, fontsize=11)
-        else:
-            self.place.set_title(text, fontsize=11, pad=26)  # above the titles of the panels
 
 
 def panels_for(
@@ -57,6 +49,7 @@ def panels_for(
     gap: float = 0.02,
     share: bool = False,
     is_sheet: bool = False,
+    title: str = "",
 ) -> Panels:
     """Return where a plot is drawn: in a new figure, in the place of one Axes, or in as many Axes as it has panels.
 
@@ -78,6 +71,8 @@ def panels_for(
         Whether the panels have one scale; Axes of the user's keep theirs.
     is_sheet : bool
         Whether the panels are images of which nobody knows the number before, so that one Axes alone can be given.
+    title : str
+        What stands above all panels of a sheet.
 
     Raises
     ------
@@ -97,6 +92,8 @@ def panels_for(
     count = rows * columns if count is None else count
     if ax is None:
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=gap, hspace=gap))
+        if title:
+            figure.suptitle(title, fontsize=TITLE_SIZE)
         return Panels(_shown(figure), _axes_of(figure, figure.add_gridspec(rows, columns), count, share))
     expected = f"{what}: ax: expected one Axes of matplotlib"
     if count > 1:
@@ -111,14 +108,18 @@ def panels_for(
     if len({axes.figure for axes in given}) > 1 and len({axes.figure.figure for axes in given}) > 1:
         raise ValueError(f"{expected} of one figure, got Axes of several")
     figure = _shown(first.figure.figure)
-    if len(given) == count:
-        return Panels(figure, given, first if is_sheet else None)
+    if len(given) == count and not is_sheet:
+        return Panels(figure, given)
     if (place := first.get_subplotspec()) is None:
         raise ValueError(f"{expected}, made by subplots or add_subplot, got one that was put at a place of its own")
     first.set_axis_off()
     # A layout engine makes room for titles and labels; without one there has to be some.
     space = {} if figure.get_layout_engine() else {"wspace": 0.4, "hspace": 0.6}
-    return Panels(figure, _axes_of(first.figure, place.subgridspec(rows, columns, **space), count, share), first)
+    if title:  # in a strip of its own, as the panels have titles, too
+        first.text(0.5, 1, title, fontsize=TITLE_SIZE, ha="center", va="top", transform=first.transAxes)
+        height = max(first.bbox.height / figure.dpi - STRIP, STRIP)
+        place = place.subgridspec(2, 1, height_ratios=(STRIP, height), hspace=0)[1]
+    return Panels(figure, _axes_of(first.figure, place.subgridspec(rows, columns, **space), count, share))
 
 
 def width_of(ax: AxesArgument, default: float) -> float:

@@ -135,7 +135,7 @@ def plot_confusion(
     np.fill_diagonal(errors, 0)
     rates = errors / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(4.0, 0.55 * classes + 1.6)
-    figure, (axes,), _ = panels_for("plot_confusion", ax, (side + 0.6, side + 0.4))
+    figure, (axes,) = panels_for("plot_confusion", ax, (side + 0.6, side + 0.4))
     axes.imshow(np.ma.masked_equal(rates, 0), cmap="Oranges", vmin=0, vmax=max(0.01, 1.6 * rates.max()))
     for true, predicted in np.ndindex(counts.shape):
         if count := counts[true, predicted]:
@@ -216,9 +216,9 @@ def plot_errors(
     columns = max(1, min(int(width_of(ax, 10) / cell), len(drawn)))
     rows = max(1, -(-len(drawn) // columns))
     size = max(cell * columns + 0.2, 5.5), (1.0 if longest <= 2 else 1.2) * rows + 0.6
-    sheet = panels_for("plot_errors", ax, size, rows, columns, is_sheet=True)
     first = f", the first {len(drawn):,}" if len(drawn) < len(wrong) else ""
-    sheet.set_title(f"{count_of(len(wrong), 'error')} in {len(labels):,} images{first}: true \u2192 predicted")
+    title = f"{count_of(len(wrong), 'error')} in {len(labels):,} images{first}: true \u2192 predicted"
+    sheet = panels_for("plot_errors", ax, size, rows, columns, is_sheet=True, title=title)
     for axes in sheet.axes:
         axes.axis("off")
     for axes, index in zip(sheet.axes, drawn, strict=False):

@@ -37,7 +37,7 @@ def plot_profile(profile: Profile, *, ax: AxesArgument = None) -> "Figure":
     if not isinstance(profile, Profile):
         raise TypeError(f"plot_profile: expected what model.plan().profile(x) returns, got a {type(profile).__name__}")
     stages = profile.stages
-    figure, (axes,), _ = panels_for("plot_profile", ax, (8, 1.4 + 0.45 * len(stages)))
+    figure, (axes,) = panels_for("plot_profile", ax, (8, 1.4 + 0.45 * len(stages)))
     left = [0.0] * len(stages)
     for what, colour in (("forward", FORWARD), ("backward", BACKWARD)):
         times = [getattr(stage, what) * 1e3 for stage in stages]

@@ -54,7 +54,7 @@ def plot_training(solver: Solver, *, ax: AxesArgument = None) -> "Figure":
         raise TypeError(f"plot_training: expected a Solver, got a {type(solver).__name__}")
     if not (solver.loss_history and solver.train_accuracy_history):
         raise ValueError("plot_training: expected a Solver that has trained, got one without a history")
-    figure, (above, below), _ = panels_for("plot_training", ax, (8, 7), 2)
+    figure, (above, below) = panels_for("plot_training", ax, (8, 7), 2)
 
     iterations = np.arange(1, len(solver.loss_history) + 1)
     size = min(max(200 / len(iterations) ** 0.5, 2), 6)  # thousands of dots small, a hundred large
@@ -120,7 +120,7 @@ def plot_learning_rates(found: LearningRates, *, ax: AxesArgument = None) -> "Fi
     """
     if not isinstance(found, LearningRates):
         raise TypeError(f"plot_learning_rates: expected what find_learning_rate returns, got a {type(found).__name__}")
-    figure, (axes,), _ = panels_for("plot_learning_rates", ax, (8, 4))
+    figure, (axes,) = panels_for("plot_learning_rates", ax, (8, 4))
     axes.plot(found.rates, found.losses, ".", color=DOTS, alpha=0.5, label="loss of the minibatch")
     axes.plot(found.rates, found.smoothed, color=TRAINING, linewidth=2, label="smoothed")
     if found.suggestion is not None:

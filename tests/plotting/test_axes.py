@@ -158,6 +158,28 @@ def test_wrong_axes_are_named(plot, panels, is_sheet):
                 plot(ax=[Figure().subplots() for _ in range(panels)])
 
 
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_the_title_of_a_sheet_stands_above_the_titles_of_its_images(layout):
+    figure = Figure(figsize=(12, 10), layout=layout)
+    place = figure.subplots(2, 2)[1, 0]
+    convnet.plot_errors(IMAGES, LABELS, (LABELS + 1) % 3, ax=place)
+    figure.savefig(io.BytesIO(), format="png")
+    (title,) = place.texts
+    assert title.get_text().startswith("9 errors in 9 images")
+    low = title.get_window_extent().y0
+    assert place.bbox.y0 < low < place.bbox.y1
+    images = [axes for axes in figure.axes if axes.has_data()]
+    assert len(images) == 9
+    assert all(axes.title.get_window_extent().y1 <= low for axes in images)
+
+
+def test_one_image_is_drawn_in_the_place_of_an_axes():
+    figure = Figure()
+    place = figure.subplots()
+    convnet.plot_errors(IMAGES[:1], [0], [1], ax=place)
+    assert [axes.has_data() for axes in figure.axes] == [False, True]
+
+
 @plots
 def test_axes_of_subfigures(plot, panels, is_sheet):
     figure = Figure(figsize=(12, 6), layout="constrained")
