@@ -91,17 +91,16 @@ class CSVLog(_Log):
         }
 
     def _write(self, solver: Solver) -> None:
-        rows = []
-        for record in epoch_records(solver):
-            rate, seconds = self._own.get(int(record["iteration"]), (math.nan, math.nan))
-            rows.append({**record, "learning_rate": rate, "seconds": round(seconds, 3)})
+        records = epoch_records(solver)
         text = io.StringIO()
-        names = list(rows[0]) if rows else []
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: "" if math.isnan(value) else value for name, value in row.items()} for row in rows if row["epoch"]
-        )
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*records[-1], "learning_rate", "seconds"])
+        for index, record in enumerate(records):
+            own = self._own.get(int(record["iteration"]))
+            rate, seconds = own or (math.nan, math.nan)
+            if index or own:  # the first check is that of the beginning, unless an epoch had just ended
+                row = [*record.values(), rate, round(seconds, 3)]
+                writer.writerow(["" if math.isnan(value) else value for value in row])
         with replace_file(self.path) as file:
             file.write(text.getvalue().encode())
 

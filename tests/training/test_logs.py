@@ -81,6 +81,8 @@ def test_no_line_twice_and_none_missing_after_a_kill(tmp_path, killed_at):
     callbacks = [CSVLog(path), Kill(killed_at), Checkpoint(folder, iterations=5, keep=100)]
     with pytest.raises(Killed):
         make_solver(callbacks=callbacks).train()
+    assert path.read_text().splitlines()[0] == whole.read_text().splitlines()[0]
+    assert len(rows_of(path)) == (killed_at - 1) // EPOCH  # the end of an epoch comes after that of its last iteration
     newest = sorted(folder.iterdir())[-1]
     newest.unlink()  # the one of the end, which a kill would not have left
     resumed = make_solver(callbacks=[CSVLog(path)])
@@ -113,6 +115,21 @@ def test_training_on_and_a_new_training(tmp_path):
     solver.epochs = 1
     solver.train()
     assert [row["epoch"] for row in rows_of(log.path)] == ["1"]
+
+
+@pytest.mark.parametrize("steps", [0, 5, EPOCH, EPOCH + 5])
+def test_steps_before_the_training_are_no_lines_of_their_own(tmp_path, steps):
+    log = CSVLog(tmp_path / "log.csv")
+    solver = make_solver(callbacks=[log], epochs=3)
+    for _ in range(steps):
+        solver.step()
+    solver.train()
+    rows = rows_of(log.path)
+    epochs = [epoch for epoch in (1, 2, 3) if epoch * EPOCH >= steps]
+    assert [int(row["epoch"]) for row in rows] == epochs
+    assert [float(row["train_accuracy"]) for row in rows] == solver.train_accuracy_history[-len(epochs) :]
+    for row, epoch in zip(rows, epochs, strict=True):
+        assert float(row["loss"]) == pytest.approx(np.mean(solver.loss_history[EPOCH * (epoch - 1) : EPOCH * epoch]))
 
 
 def test_what_a_checkpoint_does_not_know_is_an_empty_field(tmp_path):
