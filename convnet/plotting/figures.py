@@ -98,14 +98,14 @@ def panels_for(
     expected = f"{what}: ax: expected one Axes of matplotlib"
     if count > 1:
         expected += ", whose place the images share" if is_sheet else f", or {count} in a list"
-    given = [ax] if isinstance(ax, Axes) else list(np.ravel(np.asarray(ax, object)))
+    given = _in_a_row(ax)
     if not all(isinstance(axes, Axes) for axes in given):
         remedy = "; figure.subplots() makes one" if hasattr(ax, "subplots") else ""
         raise TypeError(f"{expected}, got {ax!r:.60}{remedy}")
-    if len(given) not in ({1} if is_sheet else {1, count}) or (count > 1 and len(given) == 1 and ax is not given[0]):
+    if len(given) not in (1, 1 if is_sheet else count):
         raise ValueError(f"{expected}, got {len(given)} in a list")
     first = given[0]
-    if len({axes.figure for axes in given}) > 1 and len({axes.figure.figure for axes in given}) > 1:
+    if len({axes.figure.figure for axes in given}) > 1:  # that which the subfigures are in
         raise ValueError(f"{expected} of one figure, got Axes of several")
     figure = _shown(first.figure.figure)
     if len(given) == count and not is_sheet:
@@ -124,8 +124,13 @@ def panels_for(
 
 def width_of(ax: AxesArgument, default: float) -> float:
     """Return how wide a plot may be, in inches: as the user's Axes, or the default in a new figure."""
-    place: Any = ax
-    return float(place.bbox.width / place.figure.dpi) if hasattr(place, "get_subplotspec") else default
+    first: Any = next(iter(_in_a_row(ax)), None)
+    return float(first.bbox.width / first.figure.dpi) if hasattr(first, "get_subplotspec") else default
+
+
+def _in_a_row(ax: AxesArgument) -> list[Any]:
+    """Return what a user gave as `ax` as a list, of one thing if it was no list and no array."""
+    return list(np.ravel(np.asarray(ax, object)))
 
 
 def _axes_of(figure: Any, grid: Any, count: int, share: bool) -> list[Any]:

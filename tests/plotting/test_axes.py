@@ -173,11 +173,21 @@ def test_the_title_of_a_sheet_stands_above_the_titles_of_its_images(layout):
     assert all(axes.title.get_window_extent().y1 <= low for axes in images)
 
 
-def test_one_image_is_drawn_in_the_place_of_an_axes():
+@pytest.mark.parametrize("wrapped", [lambda axes: axes, lambda axes: [axes], lambda axes: np.array([[axes]])])
+def test_one_image_is_drawn_in_the_place_of_an_axes(wrapped):
     figure = Figure()
     place = figure.subplots()
-    convnet.plot_errors(IMAGES[:1], [0], [1], ax=place)
+    convnet.plot_errors(IMAGES[:1], [0], [1], ax=wrapped(place))
     assert [axes.has_data() for axes in figure.axes] == [False, True]
+
+
+def test_a_sheet_has_as_many_columns_as_its_place_is_wide():
+    columns = []
+    for width in (3, 6):
+        figure = Figure(figsize=(width, 6))
+        convnet.plot_errors(IMAGES, LABELS, (LABELS + 1) % 3, ax=figure.subplots())
+        columns.append(len({round(axes.get_position().x0, 6) for axes in figure.axes if axes.has_data()}))
+    assert columns == [2, 5]  # of 0.8 inches, in a place of 0.775 times the width
 
 
 @plots
