@@ -80,7 +80,7 @@ def export(model: Sequential, path: PathLike, samples: tuple[npt.ArrayLike, npt.
     >>> from convnet import ConvNet1, load_model, webpage
     >>> webpage.export(load_model("results/model.npz"), "results/page.html")  # doctest: +SKIP
     """
-    html = _page_of(model, samples)
+    html = _page_of(model, samples, "export")
     with replace_file(path) as file:
         file.write(html.encode())
 
@@ -134,14 +134,14 @@ def show(model: Sequential, samples: tuple[npt.ArrayLike, npt.ArrayLike] | None 
         As `export`; and if the height is no integer of at least 100.
     """
     height = as_count(height, "show: height", 100)
-    return Page(_page_of(model, samples), height)
+    return Page(_page_of(model, samples, "show"), height)
 
 
-def _page_of(model: Sequential, samples: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> str:
-    """Return the page of a model; see `export`."""
-    statistics = check_parts(model, "export")
+def _page_of(model: Sequential, samples: tuple[npt.ArrayLike, npt.ArrayLike] | None, what: str) -> str:
+    """Return the page of a model, see `export`; messages begin with the name of the function that wants it."""
+    statistics = check_parts(model, what)
     if type(model).scores is not Sequential.scores:
-        raise TypeError(f"export: expected a model whose scores are its layers', not {type(model).__name__}'s own")
+        raise TypeError(f"{what}: expected a model whose scores are its layers', not {type(model).__name__}'s own")
     names = [str(label) for label in range(model.num_classes)] if model.class_names is None else list(model.class_names)
     drawable = (
         statistics is not None
@@ -151,13 +151,13 @@ def _page_of(model: Sequential, samples: tuple[npt.ArrayLike, npt.ArrayLike] | N
     )
     if not isinstance(kind := labels_of(model.loss_function), ClassLabels):
         raise ValueError(
-            f"export: expected a loss of one class an example, such as softmax_loss, got one of {kind!r}; the page "
+            f"{what}: expected a loss of one class an example, such as softmax_loss, got one of {kind!r}; the page "
             "shows the scores of classes of which one is right"
         )
-    params = {name: _halves(array, name) for name, array in model.params.items()}
+    params = {name: _halves(array, name, what) for name, array in model.params.items()}
     for name, array in model.state.items():
         if not np.isfinite(array).all():
-            raise ValueError(f"export: expected finite state, got NaN or infinity in {name}")
+            raise ValueError(f"{what}: expected finite state, got NaN or infinity in {name}")
     offered: list[dict[str, Any]] = []
     cost = "The parameters are in half precision."
     has_digits = names == list("0123456789")
@@ -167,11 +167,11 @@ def _page_of(model: Sequential, samples: tuple[npt.ArrayLike, npt.ArrayLike] | N
         rounded = Sequential(copy.deepcopy(list(model.layers.values())), model.input_shape)
         rounded.statistics = statistics
         rounded.load_params({name: halves.astype(np.float64) * scale for name, (halves, scale) in params.items()})
-        inputs, shown, labels = _checked_samples(samples, model, statistics)
+        inputs, shown, labels = _checked_samples(samples, model, statistics, what)
         try:
             own, predicted = model.predict(inputs), rounded.predict(inputs)
         except ValueError as error:
-            raise ValueError(f"export: samples: {error}") from None
+            raise ValueError(f"{what}: samples: {error}") from None
         offered = [
             {
                 "name": names[labels[i]],
@@ -187,7 +187,7 @@ def _page_of(model: Sequential, samples: tuple[npt.ArrayLike, npt.ArrayLike] | N
         )
     if not drawable and not offered:
         raise ValueError(
-            f"export: expected samples, as only images of one channel and {LEAST_SIDE}x{LEAST_SIDE} pixels or more can "
+            f"{what}: expected samples, as only images of one channel and {LEAST_SIDE}x{LEAST_SIDE} pixels or more can "
             f"be drawn, and only for a model with statistics, got input {model.input_shape} and "
             f"{'no ' if statistics is None else ''}statistics"
         )
@@ -253,11 +253,11 @@ def _digest(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
-def _halves(array: FloatArray, name: str) -> tuple[npt.NDArray[np.float16], float]:
+def _halves(array: FloatArray, name: str, what: str) -> tuple[npt.NDArray[np.float16], float]:
     """Return a parameter in half precision, of which it fills the range, and the power of two to multiply it by."""
     largest = float(np.abs(array).max())
     if not np.isfinite(largest):
-        raise ValueError(f"export: expected finite parameters, got NaN or infinity in {name}")
+        raise ValueError(f"{what}: expected finite parameters, got NaN or infinity in {name}")
     scale = 2.0 ** max(frexp(largest)[1] - 16, -1022) if largest > 0 else 1.0
     # Not rounded up to 65536, which is infinity.
     return np.clip(array.astype(np.float64) / scale, -LARGEST_HALF, LARGEST_HALF).astype(np.float16), scale
@@ -270,29 +270,29 @@ def _encoded(array: npt.NDArray[Any], dtype: str, scale: float = 1.0) -> dict[st
 
 
 def _checked_samples(
-    samples: tuple[npt.ArrayLike, npt.ArrayLike], model: Sequential, statistics: Statistics | None
+    samples: tuple[npt.ArrayLike, npt.ArrayLike], model: Sequential, statistics: Statistics | None, what: str
 ) -> tuple[FloatArray, npt.NDArray[Any], IntArray]:
     """Return the inputs of samples, what the page shows of them, and their labels."""
     if not isinstance(samples, (tuple, list)) or len(samples) != 2:
-        raise TypeError(f"export: expected samples to be a pair of images and labels, got {type(samples).__name__}")
-    images = as_array(samples[0], "export: samples")
+        raise TypeError(f"{what}: expected samples to be a pair of images and labels, got {type(samples).__name__}")
+    images = as_array(samples[0], f"{what}: samples")
     if statistics is not None:
         try:
             inputs = statistics.apply(images)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"export: samples: {error}") from None
+            raise type(error)(f"{what}: samples: {error}") from None
         shown = images[:, np.newaxis] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     else:
-        inputs = shown = as_real(images, "export: samples")
+        inputs = shown = as_real(images, f"{what}: samples")
     if not len(images):
-        raise ValueError(f"export: expected at least one sample, got shape {images.shape}")
+        raise ValueError(f"{what}: expected at least one sample, got shape {images.shape}")
     if inputs.shape[1:] != model.input_shape:
         expected = f"(N, {', '.join(map(str, model.input_shape))}), as the model has no statistics for images"
-        raise ValueError(f"export: expected samples of shape {expected}, got {inputs.shape}")
+        raise ValueError(f"{what}: expected samples of shape {expected}, got {inputs.shape}")
     with np.errstate(over="ignore"):
         if not np.isfinite(inputs.astype(np.float32)).all():
-            raise ValueError("export: expected finite samples within float32's range, got others, NaN or infinity")
-    return inputs, shown, as_labels(samples[1], "export: labels", len(inputs), model.num_classes)
+            raise ValueError(f"{what}: expected finite samples within float32's range, got others, NaN or infinity")
+    return inputs, shown, as_labels(samples[1], f"{what}: labels", len(inputs), model.num_classes)
 
 
 def _choose(labels: IntArray, predicted: IntArray) -> list[int]:

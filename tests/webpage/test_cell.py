@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pages import scores_of
 
+import convnet
 from convnet import webpage
 
 
@@ -36,6 +37,13 @@ def test_samples_are_those_of_export(tmp_path, convnet1, mnist):
     samples = mnist[2][:50], mnist[3][:50]
     webpage.export(convnet1, tmp_path / "page.html", samples)
     assert webpage.show(convnet1, samples).html == (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_messages_name_the_function(convnet1, mnist, rng):
+    model = convnet.Sequential([convnet.Affine(3, 2, rng=rng)], (3,))
+    for wrong, samples in ((model, None), (model, (np.zeros((2, 4)), [0, 1])), (convnet1, (mnist[2][:2], [0]))):
+        with pytest.raises(ValueError, match=r"^show: "):
+            webpage.show(wrong, samples)
 
 
 def test_the_page_computes_in_its_frame(tmp_path, convnet1, mnist, browser):
