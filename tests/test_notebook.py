@@ -43,8 +43,8 @@ CELLS = {
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    """Return the outputs of each cell, by the cell's name."""
+def executed(tmp_path_factory):
+    """Return the notebook after all of its cells were executed."""
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     for name in ("ipykernel", "ipywidgets"):
@@ -64,7 +64,13 @@ def outputs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(folder))  # no settings of the user's
         client.execute(cwd=str(folder))
-    return dict(zip(CELLS, (cell.outputs for cell in notebook.cells), strict=True))
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def outputs(executed):
+    """Return the outputs of each cell, by the cell's name."""
+    return dict(zip(CELLS, (cell.outputs for cell in executed.cells), strict=True))
 
 
 def text_of(outputs):
@@ -89,6 +95,12 @@ def test_training_shows_one_bar_and_a_line_an_epoch(outputs):
     assert "application/vnd.jupyter.widget-view+json" in bars[0]
     lines = text_of(outputs["train"]).splitlines()
     assert [line[:10] for line in lines] == ["epoch 1/3:", "epoch 2/3:", "epoch 3/3:"]  # and no bar of text
+
+
+def test_the_bar_is_full_at_the_end(executed):
+    widgets = executed.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
+    (bar,) = [widget["state"] for widget in widgets if widget["model_name"] == "FloatProgressModel"]
+    assert (bar["value"], bar["max"], bar["bar_style"]) == (12, 12, "success")
 
 
 @pytest.mark.parametrize(
