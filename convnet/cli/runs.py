@@ -7,6 +7,7 @@ of each array of the data). Beside it lie ``model.npz``, ``checkpoints/``, and t
 
 import itertools
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from convnet.core.checks import listed
 from convnet.core.version import __version__
 from convnet.datasets.image_data import ImageData
 from convnet.datasets.preprocessing import Statistics, fingerprint, preprocess_parts
+from convnet.datasets.splitting import split
 from convnet.formats.files import PathLike, read_file, replace_file
 from convnet.models.files import load_model
 from convnet.models.sequential import Sequential
@@ -167,6 +169,18 @@ def check_new(folder: Path) -> None:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(
             f"{folder}: expected a new folder for the results, got one that is not empty; take another, or go on "
+    def has_trained_with(self, part: ImageData) -> bool:
+        """Return whether a part that was read again has the images that the run was trained with, wherever it lies."""
+        validation, test = self.held_back["validation"], self.held_back["test"]
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of classes that are missing, which is another matter
+                found = prepare(
+                    split(part, validation=validation, test=test) if validation or test else {"train": part}
+                )
+        except ValueError:  # fewer images than the run has held back
+            return False
+        return found.sums["x_train"] == self.sums["x_train"]
+
             f"with the run in it by --resume"
         )
 

@@ -1,6 +1,7 @@
 """``convnet evaluate``: the right images, the right classes, the right numbers."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -99,6 +100,46 @@ def test_a_run_is_evaluated_on_what_it_has_held_back(convnet_command, trained, p
     assert done.code == 0
     assert "convnet: warning: the model was trained with most of these images" in done.err
     assert "on 299 images of" in done.out
+
+
+def test_images_of_the_training_are_known_wherever_they_lie(convnet_command, tiles):
+    with np.load(tiles) as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    np.savez("whole.npz", images=images, labels=labels)
+    parts = {"test_images": images[300:], "test_labels": labels[300:]}
+    np.savez("parts.npz", train_images=images[:300], train_labels=labels[:300], **parts)
+    for name, *options in (["whole"], ["parts"], ["parts", "--validation", "0"]):
+        assert convnet_command("train", f"{name}.npz", "--epochs", "1", "--quiet", *options).code == 0
+    os.rename("whole.npz", "moved.npz")
+    np.savez("first.npz", images=images[:300], labels=labels[:300])
+    np.savez("last.npz", images=images[300:], labels=labels[300:])
+    np.savez("few.npz", images=images[:3], labels=labels[:3])
+    for run, data, is_known in (
+        ("whole-1", "moved.npz", True),
+        ("whole-1", "first.npz", False),  # whether single images are known, nobody looks
+        ("whole-1", "few.npz", False),
+        ("parts-1", "first.npz", True),
+        ("parts-1", "last.npz", False),
+        ("parts-1", "parts.npz", False),
+        ("parts-2", "first.npz", True),
+        ("parts-2", "last.npz", False),
+    ):
+        done = convnet_command("evaluate", f"runs/{run}", data)
+        assert done.code == 0
+        assert ("the model was trained with most of these images" in done.err) is is_known, (run, data)
+
+
+def test_data_of_a_run_that_are_gone_are_told_and_found_again(convnet_command, tiles):
+    os.link(tiles, "own.npz")
+    assert convnet_command("train", "own.npz", "--epochs", "1", "--quiet").code == 0
+    os.rename("own.npz", "moved.npz")
+    for command in (["evaluate", "runs/own-1"], ["train", "--resume", "runs/own-1"]):
+        done = convnet_command(*command)
+        assert done.code == 1
+        assert "own.npz: expected the data of the run, but there is nothing of this name; if they are" in done.err
+        assert done.err.endswith("convnet train DATA --resume FOLDER tells the run where, also after its end\n")
+    assert convnet_command("train", "moved.npz", "--resume", "runs/own-1").code == 0
+    assert convnet_command("evaluate", "runs/own-1").code == 0
 
 
 def test_images_in_folders_are_read_as_those_of_the_training(convnet_command, trained, rng):
