@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.cli.data import Source, divided
+from convnet.cli.data import MNIST, Source, divided
 from convnet.cli.recipe import Recipe
 from convnet.core.checks import listed
 from convnet.core.version import __version__
@@ -152,6 +152,12 @@ class Arguments:
         ValueError
             If they have changed.
         """
+        path = self.source.path
+        if path != MNIST and not Path(path).exists():
+            raise FileNotFoundError(
+                f"{path}: expected the data of the run, but there is nothing of this name; if they are elsewhere now, "
+                "convnet train DATA --resume FOLDER tells the run where, also after its end"
+            )
         parts = self.source.read(shows=shows)
         sizes = {name: None if name in parts else size for name, size in self.held_back.items()}
         found = prepare(divided(parts, sizes["validation"], sizes["test"], self.source.path)[0])
