@@ -1,13 +1,13 @@
 """The commands and their options."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from convnet.core.checks import as_count, as_number
 from convnet.core.version import __version__
 
-__all__ = ["NETWORKS", "OF_A_RUN", "SCHEDULES", "make_parser"]
+__all__ = ["NETWORKS", "OF_A_RUN", "SCHEDULES", "make_parser", "parse"]
 
 # What `convnet.cli.recipe` has tables of.
 NETWORKS = ("small", "large")
@@ -63,6 +63,16 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options; what is wrong of them is told by the parser of the command."""
+    options, unknown = make_parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}; {options.parser.prog} --help has all")
+    if getattr(options, "columns", None) is not None and options.labels is None:
+        options.parser.error("argument --columns: they are those of a table; give --labels TABLE, too")
+    return options
+
+
 def _command(
     commands: Any, name: str, places: str, summary: str, example: str, *, module: str | None = None
 ) -> argparse.ArgumentParser:
@@ -86,10 +96,14 @@ def _train(commands: Any) -> argparse.ArgumentParser:
         "train a network, and report on images that it has not seen",
         "convnet train photos/",
     )
-    parser.add_argument("data", nargs="?", metavar="DATA", help=f"{DATA} (default: mnist)")
+    parser.add_argument("data", nargs="?", type=_path, metavar="DATA", help=f"{DATA} (default: mnist)")
     run = parser.add_argument_group("the run")
-    run.add_argument("--out", metavar="FOLDER", help="a new folder for the results (default: runs/NAME-1, -2, ...)")
-    run.add_argument("--resume", metavar="FOLDER", help="go on with a run that was interrupted, bit for bit")
+    run.add_argument(
+        "--out", type=_path, metavar="FOLDER", help="a new folder for the results (default: runs/NAME-1, -2, ...)"
+    )
+    run.add_argument(
+        "--resume", type=_path, metavar="FOLDER", help="go on with a run that was interrupted, bit for bit"
+    )
     run.add_argument(
         "--checkpoint-seconds", type=_number(above=0), default=60.0, metavar="S", help="how often to save (default: 60)"
     )
@@ -152,7 +166,7 @@ def _train(commands: Any) -> argparse.ArgumentParser:
 
 def _add_folder_options(group: Any) -> None:
     """Add the options that say how the files of a data set are read."""
-    group.add_argument("--labels", metavar="TABLE", help="a CSV file with the label of each file in DATA")
+    group.add_argument("--labels", type=_path, metavar="TABLE", help="a CSV file with the label of each file in DATA")
     group.add_argument("--columns", nargs=2, metavar=("FILE", "LABEL"), help="which columns of the table to take")
     group.add_argument("--prefix", help="which of several data sets in IDX files to take, such as emnist-letters")
 
@@ -165,9 +179,13 @@ def _evaluate(commands: Any) -> argparse.ArgumentParser:
         "report how good a model is on images with labels",
         "convnet evaluate runs/photos-1 more_photos/",
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument("model", type=_path, metavar="MODEL", help=MODEL)
     parser.add_argument(
-        "data", nargs="?", metavar="DATA", help=f"{DATA} (default: the images that the run has held back)"
+        "data",
+        nargs="?",
+        type=_path,
+        metavar="DATA",
+        help=f"{DATA} (default: the images that the run has held back)",
     )
     _add_folder_options(parser)
     parser.add_argument(
@@ -184,9 +202,11 @@ def _predict(commands: Any) -> argparse.ArgumentParser:
         "say what a model sees in images",
         "convnet predict runs/photos-1 photo.jpg holiday/",
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of them")
-    parser.add_argument("--top", type=_count(1), default=3, metavar="N", help="how many classes to print (default: 3)")
+    parser.add_argument("model", type=_path, metavar="MODEL", help=MODEL)
+    parser.add_argument("images", nargs="+", type=_path, metavar="IMAGE", help="an image file, or a folder of them")
+    parser.add_argument(
+        "--top", type=_count(1), default=3, metavar="N", help="how many classes to print (default: 3); --json has all"
+    )
     parser.add_argument(
         "--digits",
         action="store_true",
@@ -203,10 +223,14 @@ def _export(commands: Any) -> argparse.ArgumentParser:
         "write a model in another format",
         "convnet export runs/mnist-1 --onnx digits.onnx --page digits.html",
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument("--onnx", metavar="FILE", help="for ONNX Runtime and other programs")
-    parser.add_argument("--page", metavar="FILE", help="a web page that shows what each layer makes of an image")
-    parser.add_argument("--samples", metavar="DATA", help="images that the page offers (default: the run's own)")
+    parser.add_argument("model", type=_path, metavar="MODEL", help=MODEL)
+    parser.add_argument("--onnx", type=_path, metavar="FILE", help="for ONNX Runtime and other programs")
+    parser.add_argument(
+        "--page", type=_path, metavar="FILE", help="a web page that shows what each layer makes of an image"
+    )
+    parser.add_argument(
+        "--samples", type=_path, metavar="DATA", help="images that the page offers (default: the run's own)"
+    )
     return parser
 
 
@@ -220,7 +244,7 @@ def _summary(commands: Any) -> argparse.ArgumentParser:
         module="inspection",
     )
     parser.set_defaults(inspect="summary")
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument("model", type=_path, metavar="MODEL", help=MODEL)
     return parser
 
 
@@ -234,7 +258,7 @@ def _profile(commands: Any) -> argparse.ArgumentParser:
         module="inspection",
     )
     parser.set_defaults(inspect="profile")
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument("model", type=_path, metavar="MODEL", help=MODEL)
     parser.add_argument("--batch-size", type=_count(1), default=50, metavar="N", help="images at a time (default: 50)")
     parser.add_argument("--predict", action="store_true", help="measure a prediction instead of a training step")
     return parser
@@ -246,6 +270,13 @@ def _info(commands: Any) -> argparse.ArgumentParser:
     )
     parser.set_defaults(inspect="info")
     return parser
+
+
+def _path(text: str) -> str:
+    """Return a path; an empty one, as of a variable of the shell that is not set, would be the folder one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a file or a folder, got an empty text")
+    return text
 
 
 def _count(least: int) -> Callable[[str], int]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
-from convnet.cli.arguments import make_parser
+from convnet.cli.arguments import parse
 from convnet.cli.output import Output, in_one_line
 from convnet.core.threads import get_num_threads, set_num_threads
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = False
     with _terminations() as terminations:
         try:
-            options = make_parser().parse_args(arguments)
+            options = parse(arguments)
             debug, output = options.debug, Output(as_json=options.json, quiet=options.quiet)
             with _warnings_in_lines(), _threads(options.threads):
                 import_module(f"convnet.cli.{options.module}").run(options, output)
