@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         after Ctrl-C, 143 after SIGTERM, and 141 if the reader of a pipe has gone.
     """
     debug = False
+    _open_streams()
     with _terminations() as terminations:
         try:
             options = parse(arguments)
@@ -115,6 +116,13 @@ def _forget_broken_pipes() -> None:
     """Let Python's own flush at the end write to nowhere instead of a pipe that nobody reads."""
     for stream in (sys.stdout, sys.stderr):
         try:
+def _open_streams() -> None:
+    """Let a standard stream that is closed, for which Python has None, write to nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
             stream.flush()
         except BrokenPipeError:
             with suppress(OSError):

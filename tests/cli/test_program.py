@@ -195,6 +195,17 @@ def test_a_broken_pipe_is_silent(tmp_path, argument, code):
 
 
 def test_a_name_that_the_terminal_cannot_show_is_spelt(tmp_path):
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [("1>&-", ["info"], 0), ("2>&-", ["train", "nowhere"], 1), ("1>&- 2>&-", ["info"], 0)],
+    ids=["output", "errors", "both"],
+)
+def test_a_stream_that_is_closed_is_written_to_nowhere(tmp_path, closed, arguments, code):
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, *arguments]
+    done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
     model = convnet.ConvNet1((1, 8, 8), num_filters=2, hidden_size=3, num_classes=2)
     model.class_names = ["\u4e00", "two"]
     convnet.save_model(model, tmp_path / "model.npz")
