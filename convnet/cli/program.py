@@ -64,10 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _warnings_in_lines() -> Iterator[None]:
-    """Write a line for each warning of the library to standard error."""
+    """Write a line for each warning to standard error; one that comes again, as for each figure, is told once."""
+    told = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"convnet: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        line = f"convnet: warning: {' '.join(str(message).split())}"
+        if line not in told:
+            told.add(line)
+            print(line, file=sys.stderr)
 
     with warnings.catch_warnings():
         if not sys.warnoptions:  # which a user sets by -W or PYTHONWARNINGS
@@ -112,10 +116,6 @@ def _terminations() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _forget_broken_pipes() -> None:
-    """Let Python's own flush at the end write to nowhere instead of a pipe that nobody reads."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
 def _open_streams() -> None:
     """Let a standard stream that is closed, for which Python has None, write to nowhere."""
     for name in ("stdout", "stderr"):
@@ -123,6 +123,10 @@ def _open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
+def _forget_broken_pipes() -> None:
+    """Let Python's own flush at the end write to nowhere instead of a pipe that nobody reads."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
             stream.flush()
         except BrokenPipeError:
             with suppress(OSError):

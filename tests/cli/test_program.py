@@ -139,10 +139,11 @@ def test_an_error_is_one_line_and_ends_with_1(convnet_command, failing, error, l
     assert done.err.endswith(f"\nconvnet: error: {line}\n")
 
 
-def test_warnings_are_a_line_each(convnet_command, failing):
+def test_warnings_are_a_line_each_and_told_once(convnet_command, failing):
     failing(lambda: [warn("a\nb"), warn("a\nb"), warnings.warn("c", UserWarning, stacklevel=1)])
     before = list(warnings.filters)
-    assert convnet_command("info") == (0, "", 2 * "convnet: warning: a b\n" + "convnet: warning: c\n")
+    for _ in range(2):  # a command does not know what another one has told
+        assert convnet_command("info") == (0, "", "convnet: warning: a b\nconvnet: warning: c\n")
     assert warnings.filters == before
 
 
@@ -194,7 +195,6 @@ def test_a_broken_pipe_is_silent(tmp_path, argument, code):
     assert (done.returncode, done.stderr) == (code, b"")
 
 
-def test_a_name_that_the_terminal_cannot_show_is_spelt(tmp_path):
 @pytest.mark.parametrize(
     ("closed", "arguments", "code"),
     [("1>&-", ["info"], 0), ("2>&-", ["train", "nowhere"], 1), ("1>&- 2>&-", ["info"], 0)],
@@ -206,6 +206,7 @@ def test_a_stream_that_is_closed_is_written_to_nowhere(tmp_path, closed, argumen
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
+def test_a_name_that_the_terminal_cannot_show_is_spelt(tmp_path):
     model = convnet.ConvNet1((1, 8, 8), num_filters=2, hidden_size=3, num_classes=2)
     model.class_names = ["\u4e00", "two"]
     convnet.save_model(model, tmp_path / "model.npz")

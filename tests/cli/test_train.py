@@ -251,9 +251,22 @@ def test_a_training_that_diverges_is_an_error(convnet_command, tiles):
     assert "try a smaller learning rate" in done.err.splitlines()[-1]
 
 
-def test_it_runs_without_matplotlib(convnet_command, tiles, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    done = convnet_command("train", tiles, *SHORT)
+@pytest.mark.parametrize("missing", ["matplotlib", "PIL"])  # matplotlib itself needs Pillow
+def test_a_run_without_matplotlib_has_all_but_figures(tiles, tmp_path, missing):
+    code = f"import sys; sys.modules[{missing!r}] = None; from convnet.cli import main; sys.exit(main())"
+    command = [sys.executable, "-P", "-c", code, "train", tiles, *SHORT]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert 'the report has no figures: figures need matplotlib: pip install "convnet-cpu[examples]"' in done.stderr
+    assert "saved in runs/tiles-1: model.npz, report.json, report.txt\n" in done.stdout
+    assert json.loads((tmp_path / "runs/tiles-1/report.json").read_text())["images"] == 80
+
+
+def test_a_class_that_a_part_lacks_is_told_once(convnet_command, rng):
+    images, labels = rng.integers(0, 256, (62, 8, 8), dtype=np.uint8), np.arange(62) % 3
+    labels[:] = np.where(np.arange(62) < 60, labels % 2, 2)
+    np.savez("few.npz", images=images, labels=np.array(["a", "b", "rare"])[labels])
+    done = convnet_command("train", "few.npz", "--validation", "2", *SHORT)
     assert done.code == 0
     assert 'matplotlib is not installed, so there are no figures: pip install "convnet-cpu[examples]"' in done.err
     assert "saved in runs/tiles-1: model.npz, report.json, report.txt\n" in done.out
