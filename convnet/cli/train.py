@@ -8,7 +8,6 @@ import sys
 import time
 import warnings
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from convnet.cli.arguments import OF_A_RUN
@@ -17,8 +16,8 @@ from convnet.cli.output import Output
 from convnet.cli.recipe import Recipe
 from convnet.cli.report import draw, measure, probabilities_of, written
 from convnet.cli.runs import MODEL, Arguments, Prepared, check_new, new_folder, prepare, write_text
-from convnet.datasets.image_data import warn_of_missing
 from convnet.core.checks import count_of
+from convnet.datasets.image_data import warn_of_missing
 from convnet.models.files import save_model
 from convnet.models.sequential import Sequential
 from convnet.plotting import plot_training
@@ -29,9 +28,9 @@ from convnet.training.solver import Solver
 
 __all__ = ["run"]
 
+CHECKPOINTS = "checkpoints"
 # Reading, dividing, preparing and training each warn of a class that a part lacks; a run says it once.
 MISSING = r"\w+: the \w+ part has no image of|Solver: y_validation lacks"
-CHECKPOINTS = "checkpoints"
 # What a report is about. No epoch is chosen by the validation images, and nothing else in a run.
 IMAGES = {
     "test": "test images, which the training has not seen",
@@ -40,24 +39,24 @@ IMAGES = {
 
 
 def run(options: argparse.Namespace, output: Output) -> None:
+    """Train, and report."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", MISSING)
         _run(options, output)
 
 
 def _run(options: argparse.Namespace, output: Output) -> None:
-    """Train, and report."""
     folder = None if options.resume is None else Path(options.resume)
     if options.out is not None and folder is None:
         check_new(Path(options.out))  # before data are read, which may take long
     arguments, prepared = _begun(options, output) if folder is None else _gone_on(options, folder, output)
     output.note(describe(prepared.parts, arguments.source.name))
+    output.note(str(arguments.recipe))
     train = prepared.parts["train"]
     labels = {name: part.labels for name, part in prepared.parts.items()}
     warn_of_missing(
         labels, train.class_names, arguments.source.path, "it needs more images, or the part a larger share"
     )
-    output.note(str(arguments.recipe))
     model = _network(arguments.recipe, prepared)
     if options.dry_run:
         counts = {name: len(part.labels) for name, part in prepared.parts.items()}
@@ -146,11 +145,11 @@ def _report(
     report = measure(part, probabilities)
     text = written(report, IMAGES[prepared.reported])
     saved = [MODEL, "report.json", "report.txt"]
-    if find_spec("matplotlib") is None:
-        output.note('matplotlib is not installed, so there are no figures: pip install "convnet-cpu[examples]"')
-    else:
+    try:
         plot_training(solver).savefig(folder / "training.png", dpi=100)
         saved += ["training.png", *draw(part, probabilities, folder)]
+    except ImportError as error:  # what is missing must not cost the report
+        output.note(f"the report has no figures: {error}")
     content = {
         "folder": str(folder),
         "files": saved,
