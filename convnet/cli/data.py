@@ -37,6 +37,9 @@ REMEDIES = {
     "columns=(file, label) says which two": "--columns FILE LABEL says which two",
     "load_folder(folder, labels=table) takes": "the folder of the files with --labels takes",
     "; make_parts takes arrays": "",
+    "split: validation:": "--validation:",
+    "split: test:": "--test:",
+    "split: expected": "expected",
 }
 # Images are scaled to squares of these sides, in pixels, if they are larger, or of several sizes.
 LEAST_SIDE, MOST_SIDE, STEP = 8, 64, 8
@@ -156,10 +159,12 @@ def read(path: str, prefix: str | None, folder_options: Mapping[str, Any], *, sh
         options = {"skip_broken": True, "progress": shows, **folder_options} if load is load_folder else {}
         with _remedies_as_options():
             parts = load(path, **options, **({} if prefix is None else {"prefix": prefix}))
+    # The only part of a data set needs no name, and its images may be held back: then they are no training images.
+    beginnings = {name: f"{name} image" if len(parts) > 1 else "image" for name in parts}
     return {
         name: part
         if part.files is not None
-        else part._replace(files=[f"{name} image {n}" for n in range(len(part.images))])
+        else part._replace(files=[f"{beginnings[name]} {n}" for n in range(len(part.images))])
         for name, part in parts.items()
     }
 
@@ -197,7 +202,8 @@ def divided(
         sizes["validation"] = min(int(LOOKED_AT * count), MOST_LOOKED_AT) if has_test else HELD_BACK
     found = dict(parts)
     if any(sizes.values()):
-        found |= split(parts["train"], validation=sizes["validation"], test=sizes["test"])
+        with _remedies_as_options():
+            found |= split(parts["train"], validation=sizes["validation"], test=sizes["test"])
     if len(found) < 2:
         raise ValueError(f"{path}: expected images to report on, got --validation 0 and no test part; give --test 0.2")
     return {name: found[name] for name in PARTS if name in found}, sizes

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from convnet.core.checks import count_of
 from convnet.datasets.augmentation import Augmentation
 from convnet.layers.base import Layer
 from convnet.models.default_layers import default_layers, small_layers
@@ -165,7 +166,7 @@ class Recipe:
     def __str__(self) -> str:
         changes = [name if value is True else f"{name} {value:g}" for name in CHANGES if (value := getattr(self, name))]
         return (
-            f"recipe: network {self.network}, {self.epochs} epochs, minibatches of {self.batch_size}, learning rate "
-            f"{self.learning_rate:g} ({self.schedule}), L2 {self.l2:g}, seed {self.seed}; images changed by "
-            f"{', '.join(changes) or 'nothing'}"
+            f"recipe: network {self.network}, {count_of(self.epochs, 'epoch')}, minibatches of {self.batch_size}, "
+            f"learning rate {self.learning_rate:g} ({self.schedule}), L2 {self.l2:g}, seed {self.seed}; images changed "
+            f"by {', '.join(changes) or 'nothing'}"
         )

@@ -169,12 +169,6 @@ class Arguments:
             )
         return found
 
-
-def check_new(folder: Path) -> None:
-    """Raise a FileExistsError if there is something where the results are to be written."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(
-            f"{folder}: expected a new folder for the results, got one that is not empty; take another, or go on "
     def has_trained_with(self, part: ImageData) -> bool:
         """Return whether a part that was read again has the images that the run was trained with, wherever it lies."""
         validation, test = self.held_back["validation"], self.held_back["test"]
@@ -187,7 +181,13 @@ def check_new(folder: Path) -> None:
             return False
         return found.sums["x_train"] == self.sums["x_train"]
 
-            f"with the run in it by --resume"
+
+def check_new(folder: Path) -> None:
+    """Raise a FileExistsError if there is something where the results are to be written."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        found = "one that is not empty; take another, or go on with the run in it by --resume"
+        raise FileExistsError(
+            f"{folder}: expected a new folder for the results, got {found if folder.is_dir() else 'a file'}"
         )
 
 

@@ -43,10 +43,10 @@ def test_numbers_are_those_of_the_images(convnet_command, model_file):
     assert [row["precision"] for row in report["classes"]] == [1 / 2, 1, 1 / 2]
     assert [row["recall"] for row in report["classes"]] == [1 / 2, 2 / 3, 1]
     worst = [(mistake["file"], mistake["class"], mistake["predicted"]) for mistake in report["mistakes"]]
-    assert worst == [("train image 5", "0", "2"), ("train image 1", "1", "0")]
+    assert worst == [("image 5", "0", "2"), ("image 1", "1", "0")]
     done = convnet_command("evaluate", model_file, "levels.npz")
     assert done.out.startswith("accuracy 66.67% on 6 images of levels.npz (2 errors; 95 % confidence: 30.0% to 90.3%)")
-    assert "  train image 5: 0, predicted 2 at 100.0%" in done.out
+    assert "  image 5: 0, predicted 2 at 100.0%" in done.out
 
 
 @pytest.mark.parametrize(
