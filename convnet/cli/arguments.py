@@ -14,7 +14,7 @@ NETWORKS = ("small", "large")
 SCHEDULES = ("one-cycle", "cosine", "constant")
 # Options of `train` by which a run is another one; those that --resume takes are not among them.
 OF_A_RUN = (
-    *("size", "crop", "grey", "labels", "columns", "prefix", "validation", "test", "network", "batch_size"),
+    *("size", "crop", "grey", "columns", "prefix", "validation", "test", "network", "batch_size"),
     *(
         "learning_rate",
         "schedule",

@@ -37,8 +37,7 @@ def run(options: argparse.Namespace, output: Output) -> None:
         if name not in parts:
             raise ValueError(f"{options.data}: expected a {name} part, got {', '.join(parts)}")
         part, what = parts[name], f"images of {options.data}" + (f", {name} part" if len(parts) > 1 else "")
-        is_known = arguments is not None and (arguments.source.is_at(options.data) or arguments.has_trained_with(part))
-        if name == "train" and is_known:
+        if name == "train" and arguments is not None and arguments.has_trained_with(part, options.data):
             warn(
                 f"the model was trained with most of these images, so that the accuracy is too high; convnet evaluate "
                 f"{Path(options.model)} takes those that were held back"

@@ -149,15 +149,19 @@ class Arguments:
 
         Raises
         ------
+        FileNotFoundError
+            If they are not where they were.
         ValueError
             If they have changed.
         """
-        path = self.source.path
-        if path != MNIST and not Path(path).exists():
-            raise FileNotFoundError(
-                f"{path}: expected the data of the run, but there is nothing of this name; if they are elsewhere now, "
-                "convnet train DATA --resume FOLDER tells the run where, also after its end"
-            )
+        path, labels = self.source.path, self.source.labels
+        for place in (path, labels):
+            if place not in (None, MNIST) and not Path(place).exists():
+                table = "" if labels is None else "--labels TABLE "
+                raise FileNotFoundError(
+                    f"{place}: expected the data of the run, but there is nothing of this name; if they are elsewhere "
+                    f"now, convnet train DATA {table}--resume FOLDER tells the run where, also after its end"
+                )
         parts = self.source.read(shows=shows)
         sizes = {name: None if name in parts else size for name, size in self.held_back.items()}
         found = prepare(divided(parts, sizes["validation"], sizes["test"], self.source.path)[0])
@@ -169,8 +173,10 @@ class Arguments:
             )
         return found
 
-    def has_trained_with(self, part: ImageData) -> bool:
-        """Return whether a part that was read again has the images that the run was trained with, wherever it lies."""
+    def has_trained_with(self, part: ImageData, path: str) -> bool:
+        """Return whether a train part is the run's: it was read where the run's lies, or has the same images."""
+        if self.source.is_at(path):
+            return True
         validation, test = self.held_back["validation"], self.held_back["test"]
         try:
             with warnings.catch_warnings(action="ignore"):  # of classes that are missing, which is another matter

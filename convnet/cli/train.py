@@ -122,6 +122,8 @@ def _gone_on(options: argparse.Namespace, folder: Path, output: Output) -> tuple
     source = arguments.source
     if options.data is not None:  # the data may have been moved
         source = replace(source, path=options.data if options.data == MNIST else os.path.abspath(options.data))
+    if options.labels is not None:
+        source = replace(source, labels=os.path.abspath(options.labels))
     arguments = replace(arguments, source=source, recipe=replace(recipe, epochs=epochs))
     output.note(f"reading {source.path}")
     return arguments, arguments.prepared(shows=not options.quiet)

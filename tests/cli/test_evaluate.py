@@ -142,6 +142,24 @@ def test_data_of_a_run_that_are_gone_are_told_and_found_again(convnet_command, t
     assert convnet_command("evaluate", "runs/own-1").code == 0
 
 
+def test_a_table_of_a_run_that_is_gone_is_told_and_found_again(convnet_command, photos):
+    files = sorted(photos.glob("ring/*"))[:10] + sorted(photos.glob("disc/*"))[-10:]
+    folder = convnet_command.folder / "flat"
+    folder.mkdir()
+    for file in files:
+        os.link(file, folder / file.name)
+    lines = [f"{file.name},{file.parent.name}" for file in files]
+    (convnet_command.folder / "table.csv").write_text("\n".join(["file,label", *lines]))
+    options = ["--labels", "table.csv", "--size", "16", "--epochs", "1", "--quiet"]
+    assert convnet_command("train", "flat", *options).code == 0
+    os.rename("table.csv", "moved.csv")
+    done = convnet_command("evaluate", "runs/flat-1")
+    assert "table.csv: expected the data of the run" in done.err
+    assert "convnet train DATA --labels TABLE --resume FOLDER" in done.err
+    assert convnet_command("train", "--resume", "runs/flat-1", "--labels", "moved.csv").code == 0
+    assert convnet_command("evaluate", "runs/flat-1").code == 0
+
+
 def test_images_in_folders_are_read_as_those_of_the_training(convnet_command, trained, rng):
     for name in ("ring", "disc"):
         (convnet_command.folder / "few" / name).mkdir(parents=True)
