@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from convnet.core.checks import as_count, as_number
+from convnet.core.checks import LARGEST, as_count, as_number
 from convnet.core.version import __version__
 
 __all__ = ["NETWORKS", "OF_A_RUN", "SCHEDULES", "make_parser", "parse"]
@@ -286,7 +286,7 @@ def _count(least: int) -> Callable[[str], int]:
         try:
             return as_count(int(text), "", least)
         except (TypeError, ValueError):
-            raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, got {text!r}") from None
+            raise argparse.ArgumentTypeError(f"expected an integer from {least} to {LARGEST}, got {text!r}") from None
 
     return parse
 
