@@ -305,7 +305,7 @@ def _image_files(folder: Path) -> list[Path]:
     if not names:
         raise ValueError(
             f"{folder}: expected at least one image of the class {folder.name}, got no file that ends in "
-            f"{', '.join(SUFFIXES)}"
+            f"{', '.join(SUFFIXES)}; put images into it, or remove it"
         )
     return [folder / name for name in sorted(names, key=natural_key)]
 
