@@ -14,20 +14,26 @@ NETWORKS = ("small", "large")
 SCHEDULES = ("one-cycle", "cosine", "constant")
 # Options of `train` by which a run is another one; those that --resume takes are not among them.
 OF_A_RUN = (
-    *("size", "crop", "grey", "columns", "prefix", "validation", "test", "network", "batch_size"),
-    *(
-        "learning_rate",
-        "schedule",
-        "l2",
-        "seed",
-        "shift",
-        "rotation",
-        "flip",
-        "contrast",
-        "brightness",
-        "cutout",
-        "out",
-    ),
+    "size",
+    "crop",
+    "grey",
+    "columns",
+    "prefix",
+    "validation",
+    "test",
+    "network",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "l2",
+    "seed",
+    "shift",
+    "rotation",
+    "flip",
+    "contrast",
+    "brightness",
+    "cutout",
+    "out",
 )
 
 MODEL = "a model file, or the folder of a run"

@@ -32,12 +32,12 @@ from convnet.models.sequential import Sequential
 
 __all__ = ["EXPORTED", "export_onnx"]
 
-# Of 2020, which the runtimes in use read.
+# Of 2020: old enough for runtimes that are not of today.
 OPSET, IR_VERSION = 13, 7
 
 
 def export_onnx(model: Sequential, path: PathLike) -> None:
-    """Write a model as an ONNX file, which other tools read: ONNX Runtime, OpenCV, OpenVINO, browsers, phones.
+    """Write a model as an ONNX file, which ONNX Runtime and other tools read.
 
     The graph has one input. It is ``images``, uint8 of shape (N, C, H, W), if the model has statistics, whose
     preparation is then part of the graph; otherwise it is ``x``, float32 of shape (N, *input_shape). The number N of

@@ -92,10 +92,9 @@ class Value:
         """Return it with the file's axes in another order, None if that is impossible."""
         if sorted(order) != list(range(len(self.dims) + 1)) or order[0] != 0:
             return None
-        return self.named(name) if self.is_flat else replace(self, name=name, axes=self._moved(order))
-
-    def _moved(self, order: tuple[int, ...]) -> tuple[int | None, ...]:
-        return tuple(self.axes[place - 1] for place in order[1:])
+        if self.is_flat:
+            return self.named(name)
+        return replace(self, name=name, axes=tuple(self.axes[place - 1] for place in order[1:]))
 
     def reshaped(self, name: str, dims: tuple[int, ...]) -> Self | None:
         """Return it with the file's axes flattened, or axes of size 1 added or taken away; None if it is neither."""
