@@ -237,6 +237,7 @@ def _export(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--samples", type=_path, metavar="DATA", help="images that the page offers (default: the run's own)"
     )
+    _add_folder_options(parser)
     return parser
 
 

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,12 +77,6 @@ class Source:
         """What a run with these data is called."""
         name = os.path.basename(os.path.abspath(self.path))
         return name.partition(".")[0] or "data"
-
-    def is_at(self, path: str) -> bool:
-        """Return whether this is the data set of a path."""
-        return path == self.path or (
-            MNIST not in (path, self.path) and Path(path).resolve() == Path(self.path).resolve()
-        )
 
     def resolved(self) -> "Source":
         """Return the source with an absolute path, and with the size that its files are scaled to."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from convnet.cli.data import read_for
 from convnet.cli.output import Output
 from convnet.cli.report import measure, probabilities_of, written
-from convnet.cli.runs import Arguments, load
+from convnet.cli.runs import Arguments, known_images, load
+from convnet.core.checks import count_of
 from convnet.core.surprises import warn
 from convnet.datasets.image_data import PARTS
 
@@ -16,15 +17,15 @@ __all__ = ["run"]
 def run(options: argparse.Namespace, output: Output) -> None:
     """Predict the classes of images, and compare them with the labels."""
     model, folder = load(options.model)
-    arguments = None if folder is None else Arguments.read(folder)
     if options.data is None:
-        if arguments is None:
+        if folder is None:
             raise ValueError(
                 f"{options.model}: expected the folder of a run, which knows its data, or DATA behind the model"
             )
         for name in ("labels", "columns", "prefix", "part"):
             if getattr(options, name) is not None:
                 options.parser.error(f"argument --{name}: it belongs to DATA; give DATA, too")
+        arguments = Arguments.read(folder)
         output.note(f"reading {arguments.source.path}")
         prepared = arguments.prepared(shows=not options.quiet)
         name, part = prepared.reported, prepared.parts[prepared.reported]
@@ -37,10 +38,10 @@ def run(options: argparse.Namespace, output: Output) -> None:
         if name not in parts:
             raise ValueError(f"{options.data}: expected a {name} part, got {', '.join(parts)}")
         part, what = parts[name], f"images of {options.data}" + (f", {name} part" if len(parts) > 1 else "")
-        if name == "train" and arguments is not None and arguments.has_trained_with(part, options.data):
+        if folder is not None and (known := known_images(folder, part)):
             warn(
-                f"the model was trained with most of these images, so that the accuracy is too high; convnet evaluate "
-                f"{Path(options.model)} takes those that were held back"
+                f"the model was trained with {known:,} of these {count_of(len(part.images), 'image')}, so that the "
+                f"accuracy is too high; convnet evaluate {Path(options.model)} takes those that were held back"
             )
     report = measure(part, probabilities_of(model, part))
     output.result({"model": str(options.model), "part": name, **report}, written(report, what))

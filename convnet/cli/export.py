@@ -20,6 +20,9 @@ def run(options: argparse.Namespace, output: Output) -> None:
         options.parser.error("expected --onnx FILE, --page FILE, or both")
     if options.samples is not None and options.page is None:
         options.parser.error("argument --samples: it is for --page FILE")
+    given = {name: getattr(options, name) for name in ("labels", "columns", "prefix")}
+    if options.samples is None and (unused := [name for name, value in given.items() if value is not None]):
+        options.parser.error(f"argument --{unused[0]}: it belongs to --samples DATA; give that, too")
     model, folder = load(options.model)
     files = []
     if options.onnx is not None:
@@ -30,7 +33,7 @@ def run(options: argparse.Namespace, output: Output) -> None:
     if options.page is not None:
         samples: ImageData | None = None
         if options.samples is not None:
-            parts = read_for(model, options.samples)
+            parts = read_for(model, options.samples, **given)
             samples = parts[[name for name in PARTS if name in parts][-1]]
         elif folder is not None:
             prepared = Arguments.read(folder).prepared()

@@ -2,14 +2,15 @@
 
 ``arguments.json`` is a JSON object of ``format``, ``version``, ``convnet`` (the release that wrote it), ``source`` (a
 `Source`), ``held_back`` (the sizes of the parts that were split off), ``recipe`` (a `Recipe`) and ``sums`` (a checksum
-of each array of the data). Beside it lie ``model.npz``, ``checkpoints/``, and the report: a text, JSON and figures.
+of each array of the data). Beside it lie ``trained.npz`` (a checksum of each training image), ``epochs.csv``,
+``checkpoints/``, ``model.npz``, and the report: a text, JSON and figures.
 """
 
 import itertools
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from convnet.core.checks import listed
 from convnet.core.version import __version__
 from convnet.datasets.image_data import ImageData
 from convnet.datasets.preprocessing import Statistics, fingerprint, preprocess_parts
-from convnet.datasets.splitting import split
+from convnet.formats.archives import naming, read_archive, write_archive
 from convnet.formats.files import PathLike, read_file, replace_file
 from convnet.models.files import load_model
 from convnet.models.sequential import Sequential
@@ -34,14 +35,16 @@ __all__ = [
     "Prepared",
     "check_new",
     "is_run",
+    "known_images",
     "load",
     "new_folder",
     "prepare",
     "write_text",
 ]
 
-ARGUMENTS, MODEL = "arguments.json", "model.npz"
+ARGUMENTS, MODEL, TRAINED = "arguments.json", "model.npz", "trained.npz"
 FORMAT, VERSION = "convnet run", 1
+KIND = "checksum"  # of the file of them
 RUNS = "runs"
 
 
@@ -58,12 +61,15 @@ class Prepared:
     statistics : Statistics
     sums : dict of str to str
         A checksum of each array.
+    trained : ndarray of uint64
+        A checksum of each training image.
     """
 
     parts: dict[str, ImageData]
     data: dict[str, npt.NDArray[Any]]
     statistics: Statistics
     sums: dict[str, str]
+    trained: npt.NDArray[np.uint64]
 
     @property
     def reported(self) -> str:
@@ -85,7 +91,14 @@ def prepare(parts: Mapping[str, ImageData]) -> Prepared:
         else part._replace(images=np.empty((0, *part.images.shape[1:]), np.uint8))
         for name, part in parts.items()
     }
-    return Prepared(kept, data, statistics, {name: fingerprint(array) for name, array in data.items()})
+    sums = {name: fingerprint(array) for name, array in data.items()}
+    return Prepared(kept, data, statistics, sums, checksums_of(parts["train"]))
+
+
+def checksums_of(part: ImageData) -> npt.NDArray[np.uint64]:
+    """Return a checksum of each image, by which it is known again."""
+    digests = b"".join(blake2b(image.tobytes(), digest_size=8).digest() for image in part.images)
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
 @dataclass(frozen=True)
@@ -107,8 +120,9 @@ class Arguments:
     recipe: Recipe
     sums: dict[str, str]
 
-    def write(self, folder: Path) -> None:
-        """Write them into the folder of a run."""
+    def write(self, folder: Path, trained: npt.NDArray[np.uint64]) -> None:
+        """Write them into the folder of a run, and the checksums of the training images."""
+        write_archive(folder / TRAINED, KIND, VERSION, {}, {"checksums": trained})
         content = {"format": FORMAT, "version": VERSION, "convnet": __version__, **asdict(self)}
         write_text(folder / ARGUMENTS, json.dumps(content, indent=2))
 
@@ -173,20 +187,6 @@ class Arguments:
             )
         return found
 
-    def has_trained_with(self, part: ImageData, path: str) -> bool:
-        """Return whether a train part is the run's: it was read where the run's lies, or has the same images."""
-        if self.source.is_at(path):
-            return True
-        validation, test = self.held_back["validation"], self.held_back["test"]
-        try:
-            with warnings.catch_warnings(action="ignore"):  # of classes that are missing, which is another matter
-                found = prepare(
-                    split(part, validation=validation, test=test) if validation or test else {"train": part}
-                )
-        except ValueError:  # fewer images than the run has held back
-            return False
-        return found.sums["x_train"] == self.sums["x_train"]
-
 
 def check_new(folder: Path) -> None:
     """Raise a FileExistsError if there is something where the results are to be written."""
@@ -218,6 +218,14 @@ def new_folder(name: str, given: PathLike | None) -> Path:
 def is_run(path: Path) -> bool:
     """Return whether a path is the folder of a run."""
     return (path / ARGUMENTS).is_file()
+
+
+def known_images(folder: Path, part: ImageData) -> int:
+    """Return how many images of a part the run in a folder has trained with."""
+    path = folder / TRAINED
+    _, arrays = read_archive(path, KIND, [VERSION])
+    with naming(path, KIND):
+        return int(np.isin(checksums_of(part), arrays["checksums"]).sum())
 
 
 def load(path: PathLike) -> tuple[Sequential, Path | None]:

@@ -24,11 +24,12 @@ from convnet.plotting import plot_training
 from convnet.training.callbacks import ProgressBar
 from convnet.training.checkpointing import Checkpoint
 from convnet.training.checkpoints import checkpoints_in
+from convnet.training.logs import CSVLog
 from convnet.training.solver import Solver
 
 __all__ = ["run"]
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, LOG = "checkpoints", "epochs.csv"
 # Reading, dividing, preparing and training each warn of a class that a part lacks; a run says it once.
 MISSING = r"\w+: the \w+ part has no image of|Solver: y_validation lacks"
 # What a report is about. No epoch is chosen by the validation images, and nothing else in a run.
@@ -65,21 +66,23 @@ def _run(options: argparse.Namespace, output: Output) -> None:
     solver = arguments.recipe.solver(model, prepared.data, [] if options.quiet else [ProgressBar(sys.stderr)])
     if folder is None:  # only now: all that may be wrong has been looked at
         folder = new_folder(arguments.source.name, options.out)
-    elif checkpoints_in(folder / CHECKPOINTS):
+    log = CSVLog(folder / LOG)
+    solver.callbacks.append(log)
+    if checkpoints_in(folder / CHECKPOINTS):
         solver.resume(folder / CHECKPOINTS)
         output.note(f"going on after iteration {solver.iteration} of {solver.num_iterations}")
         if solver.iteration > solver.num_iterations:
             raise ValueError(
                 f"{folder}: expected at least the {solver.epoch} epochs that are done, got {solver.epochs}"
             )
-    arguments.write(folder)
+    arguments.write(folder, prepared.trained)
     solver.callbacks.append(Checkpoint(folder / CHECKPOINTS, seconds=options.checkpoint_seconds))
     try:
         start, begun = time.perf_counter(), solver.iteration
         solver.train()
         seconds = time.perf_counter() - start
         output.note(f"{count_of(solver.iteration - begun, 'iteration')} in {seconds:.1f} s")
-        _report(solver, folder, arguments, prepared, seconds, output)
+        _report(solver, folder, arguments, prepared, log.seconds, output)
     except KeyboardInterrupt:
         reached = f"after iteration {solver.iteration} of {solver.num_iterations}"
         command = f"convnet train --resume {shlex.quote(str(folder))}"
@@ -146,7 +149,7 @@ def _report(
     probabilities = probabilities_of(model, part)
     report = measure(part, probabilities)
     text = written(report, IMAGES[prepared.reported])
-    saved = [MODEL, "report.json", "report.txt"]
+    saved = [MODEL, LOG, "report.json", "report.txt"]
     try:
         plot_training(solver).savefig(folder / "training.png", dpi=100)
         saved += ["training.png", *draw(part, probabilities, folder)]

@@ -61,12 +61,16 @@ class CSVLog(_Log):
         self._own: dict[int, tuple[float, float]] = {}  # by iteration: the learning rate, and the seconds
         self._begun = 0.0
 
+    @property
+    def seconds(self) -> float:
+        """How long the epochs took that are in the file: those before a training went on, too."""
+        return max((seconds for _, seconds in self._own.values()), default=0.0)
+
     def on_train_start(self, solver: Solver) -> None:
         """Write the epochs so far: none, or those of a training that goes on."""
         super().on_train_start(solver)
         self._own = {iteration: own for iteration, own in self._own.items() if iteration <= solver.iteration}
-        before = max((seconds for _, seconds in self._own.values()), default=0.0)
-        self._begun = time.monotonic() - before
+        self._begun = time.monotonic() - self.seconds
         self._write(solver)
 
     def on_epoch_end(self, solver: Solver) -> None:

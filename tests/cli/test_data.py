@@ -97,17 +97,13 @@ def test_a_source_reads_as_it_says(tmp_path, rng):
     assert (table.size, table.read()["train"].class_names) == ((16, 16), ("k0", "k1", "k2"))
 
 
-def test_a_source_has_a_name_and_a_place(tmp_path, monkeypatch):
+def test_a_source_has_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Source().name == "mnist"
     assert Source("photos/").name == "photos"
     assert Source("x/train.csv.gz").name == "train"
     assert Source(".").name == tmp_path.name
     assert Source("/").name == "data"
-    here = Source(str(tmp_path / "photos"))
-    assert here.is_at("photos")
-    assert not here.is_at("mnist")
-    assert Source().is_at("mnist")
 
 
 def test_mnist_is_read_from_the_package(mnist):

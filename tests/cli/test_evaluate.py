@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_a_run_is_evaluated_on_what_it_has_held_back(convnet_command, trained, p
         }
     done = convnet_command("evaluate", trained, photos)
     assert done.code == 0
-    assert "convnet: warning: the model was trained with most of these images" in done.err
+    assert "convnet: warning: the model was trained with 239 of these 299 images" in done.err
     assert "on 299 images of" in done.out
 
 
@@ -114,19 +115,29 @@ def test_images_of_the_training_are_known_wherever_they_lie(convnet_command, til
     np.savez("first.npz", images=images[:300], labels=labels[:300])
     np.savez("last.npz", images=images[300:], labels=labels[300:])
     np.savez("few.npz", images=images[:3], labels=labels[:3])
-    for run, data, is_known in (
-        ("whole-1", "moved.npz", True),
-        ("whole-1", "first.npz", False),  # whether single images are known, nobody looks
-        ("whole-1", "few.npz", False),
-        ("parts-1", "first.npz", True),
-        ("parts-1", "last.npz", False),
-        ("parts-1", "parts.npz", False),
-        ("parts-2", "first.npz", True),
-        ("parts-2", "last.npz", False),
-    ):
-        done = convnet_command("evaluate", f"runs/{run}", data)
-        assert done.code == 0
-        assert ("the model was trained with most of these images" in done.err) is is_known, (run, data)
+    known = {}
+    for run in ("whole-1", "parts-1", "parts-2"):
+        for data in ("moved", "first", "last", "few", "parts"):
+            done = convnet_command("evaluate", f"runs/{run}", f"{data}.npz")
+            assert done.code == 0
+            found = re.search(r"warning: the model was trained with (\d+) of these (\d+) images", done.err)
+            known[run, data] = None if found is None else tuple(map(int, found.groups()))
+    assert known["whole-1", "moved"] == (320, 400)  # a fifth is held back
+    assert known["whole-1", "first"][0] + known["whole-1", "last"][0] == 320
+    assert known["parts-1", "first"] == (270, 300)  # a tenth is, beside a test part
+    assert known["parts-2", "first"] == (300, 300)
+    assert known["parts-2", "few"] == (3, 3)
+    for run in ("parts-1", "parts-2"):
+        assert known[run, "last"] is known[run, "parts"] is None  # the last part is the test part
+
+
+def test_damaged_checksums_are_told(convnet_command, tiles):
+    os.link(tiles, "own.npz")
+    assert convnet_command("train", "own.npz", "--epochs", "1", "--quiet").code == 0
+    np.savez("runs/own-1/trained.npz", header=np.zeros(3, np.uint8))
+    done = convnet_command("evaluate", "runs/own-1", "own.npz")
+    assert done.code == 1
+    assert "trained.npz: expected a checksum file" in done.err
 
 
 def test_data_of_a_run_that_are_gone_are_told_and_found_again(convnet_command, tiles):

@@ -41,6 +41,18 @@ def test_samples_of_other_data(convnet_command, trained, rng):
     assert {b64decode(sample["image"]["data"]) for sample in samples} <= planes
 
 
+def test_samples_with_a_table_of_labels(convnet_command, trained, photos):
+    (convnet_command.folder / "flat").mkdir()
+    rows = ["file,kind"]
+    for path in sorted(photos.glob("*/*"))[1:9]:
+        (convnet_command.folder / "flat" / path.name).write_bytes(path.read_bytes())
+        rows.append(f"{path.name},{path.parent.name}")
+    (convnet_command.folder / "kinds.csv").write_text("\n".join(rows))
+    done = convnet_command("export", trained, "--page", "page.html", "--samples", "flat", "--labels", "kinds.csv")
+    assert done.code == 0, done.err
+    assert len(samples_in(convnet_command.folder / "page.html")[1]) > 0
+
+
 def test_a_model_in_colours_needs_samples(convnet_command, trained):
     model = convnet.load_model(trained / "model.npz")
     convnet.save_model(model, "alone.npz")
@@ -72,6 +84,7 @@ def test_nothing_to_export_is_a_wrong_argument(convnet_command, trained):
     for options, message in (
         ([], "expected --onnx FILE, --page FILE, or both"),
         (["--onnx", "x", "--samples", "y"], "argument --samples: it is for --page FILE"),
+        (["--page", "x", "--labels", "y"], "argument --labels: it belongs to --samples DATA; give that, too"),
     ):
         done = convnet_command("export", trained, *options)
         assert done.code == 2

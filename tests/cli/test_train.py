@@ -1,5 +1,6 @@
 """``convnet train``: what a run leaves behind, goes on from, and refuses."""
 
+import csv
 import json
 import re
 import signal
@@ -25,7 +26,8 @@ def params(folder):
 def test_a_run_has_the_model_and_an_honest_report(trained, photos):
     names = {path.name for path in trained.iterdir()}
     figures = {"training.png", "confusion.png", "mistakes.png"}
-    assert names == {"arguments.json", "checkpoints", "model.npz", "report.json", "report.txt"} | figures
+    saved = {"model.npz", "epochs.csv", "report.json", "report.txt"}
+    assert names == {"arguments.json", "checkpoints", "trained.npz"} | saved | figures
     report = json.loads((trained / "report.json").read_text())
     assert (report["part"], report["images"], report["epochs"]) == ("validation", 60, 1)
     # Told from the files alone: the part is the one that `split` gives, and the accuracy that of the saved model.
@@ -83,7 +85,7 @@ def test_the_course_goes_to_standard_error_and_the_result_to_standard_output(con
     assert [line.split(":")[0] for line in lines[4:6]] == ["epoch 1/2", "epoch 2/2"]
     assert re.fullmatch(r"20 iterations in \d+\.\d s", lines[6])
     assert done.out.startswith("accuracy ")
-    assert "saved in runs/tiles-1: model.npz, report.json, report.txt, training.png, confusion.png" in done.out
+    assert "saved in runs/tiles-1: model.npz, epochs.csv, report.json, report.txt, training.png, conf" in done.out
     done = convnet_command("train", tiles, *SHORT, "--quiet", "--json")
     assert done.err == ""
     assert json.loads(done.out) == json.loads((convnet_command.folder / "runs/tiles-2/report.json").read_text())
@@ -147,6 +149,11 @@ def test_a_constant_rate_goes_on_for_more_epochs_bit_for_bit(convnet_command, ti
     assert done.code == 0, done.err
     assert [line[:9] for line in done.err.splitlines() if line.startswith("epoch")] == ["epoch 3/4", "epoch 4/4"]
     assert params(convnet_command.folder / "runs/tiles-1") == params(convnet_command.folder / "runs/tiles-2")
+    run = convnet_command.folder / "runs/tiles-1"
+    with open(run / "epochs.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert json.loads((run / "report.json").read_text())["seconds"] == float(rows[-1]["seconds"])
     done = convnet_command("train", "--resume", "runs/tiles-1", "--epochs", 3)
     assert done.err.splitlines()[-1] == (
         "convnet: error: runs/tiles-1: expected at least the 4 epochs that are done, got 3"
@@ -260,7 +267,7 @@ def test_a_run_without_matplotlib_has_all_but_figures(tiles, tmp_path, missing):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert 'the report has no figures: figures need matplotlib: pip install "convnet-cpu[examples]"' in done.stderr
-    assert "saved in runs/tiles-1: model.npz, report.json, report.txt\n" in done.stdout
+    assert "saved in runs/tiles-1: model.npz, epochs.csv, report.json, report.txt\n" in done.stdout
     assert json.loads((tmp_path / "runs/tiles-1/report.json").read_text())["images"] == 80
 
 
