@@ -212,7 +212,8 @@ class Augmentation:
         Raises
         ------
         ValueError
-            If x is not of four axes, or not of the statistics' shape, or `out` does not fit.
+            If x is not of four axes, or not of the statistics' shape, a shift or a cutout is as large as the images, or
+            `out` does not fit.
         TypeError
             If x does not hold real numbers, `rng` is no Generator, or `statistics` is not that of `preprocess`.
         """
@@ -232,6 +233,7 @@ class Augmentation:
             )
         if 0 in images.shape[2:]:
             raise ValueError(f"Augmentation: expected images of at least one pixel, got shape {images.shape}")
+        self._check_size(*images.shape[2:])
         dtype = np.dtype(np.float32) if is_raw else images.dtype
         y: FloatArray = np.empty(images.shape, dtype) if out is None else out
         check_out(y, images, "Augmentation", dtype)
@@ -242,6 +244,14 @@ class Augmentation:
                 plain = images if out is not None and images.flags.writeable else np.empty_like(images)
             self._compute(images, amounts, statistics, plain, y)
         return y
+
+    def _check_size(self, height: int, width: int) -> None:
+        """Raise a ValueError if images of this size could lose all that is on them."""
+        for name, pixels in (("shift", self.shift), ("cutout", self.cutout)):
+            if pixels and pixels >= min(height, width):
+                raise ValueError(
+                    f"Augmentation: expected a {name} smaller than the images, {height}x{width} pixels, got {pixels}"
+                )
 
     def _draw(self, count: int, size: tuple[int, ...], rng: np.random.Generator) -> Amounts:
         """Draw the amounts for so many images of a height and a width; what is off draws nothing."""

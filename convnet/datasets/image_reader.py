@@ -63,7 +63,7 @@ class ImageReader:
     background : int or three ints
         The colour behind transparent pixels, and beside images with ``crop=False``.
     max_pixels : int
-        Images of more pixels are refused.
+        Images of more pixels are refused, and so is such a size.
 
     Raises
     ------
@@ -93,11 +93,16 @@ class ImageReader:
         ground = tuple(as_count(level, "background", 0) for level in levels) * (1 if len(levels) == 3 else 3)
         if max(ground) > 255:
             raise ValueError(f"background: expected levels from 0 to 255, got {self.background!r:.60}")
+        size, max_pixels = self.size, as_count(self.max_pixels, "max_pixels")
+        if size is not None:
+            size = height, width = as_pair(size, "size", 1)
+            if height * width > max_pixels:
+                raise ValueError(f"size: expected at most {max_pixels:,} pixels in all, got {height}x{width}")
         checked = {
-            "size": None if self.size is None else as_pair(self.size, "size", 1),
+            "size": size,
             "crop": as_flag(self.crop, "crop"),
             "background": ground,
-            "max_pixels": as_count(self.max_pixels, "max_pixels"),
+            "max_pixels": max_pixels,
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)

@@ -94,6 +94,16 @@ STATISTICS = preprocess(IMAGES, [0, 0, 0], IMAGES, [0, 0, 0], num_validation=1, 
             ValueError,
             r"expected x of shape \(N, 1, 5, 5\), got \(3, 1, 5, 4\)",
         ),
+        (
+            lambda: Augmentation(shift=5)(np.zeros((3, 1, 5, 8)), np.random.default_rng(0)),
+            ValueError,
+            "expected a shift smaller than the images, 5x8 pixels, got 5",
+        ),
+        (
+            lambda: Augmentation(shift=0, cutout=9)(np.zeros((3, 1, 9, 8)), np.random.default_rng(0)),
+            ValueError,
+            "expected a cutout smaller than the images, 9x8 pixels, got 9",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(make, error, message):

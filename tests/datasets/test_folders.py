@@ -353,6 +353,7 @@ def test_what_is_no_folder_is_named(tmp_path):
         ({"size": 0}, ValueError, "size"),
         ({"size": (1, 2, 3)}, ValueError, "size"),
         ({"size": 1.5}, TypeError, "size"),
+        ({"size": 10_001}, ValueError, "size: expected at most 100,000,000 pixels in all, got 10001x10001"),
         ({"channels": 2}, ValueError, "channels: expected 1, 3 or None, got 2"),
         ({"channels": True}, ValueError, "channels"),
         ({"background": 256}, ValueError, "background: expected levels from 0 to 255"),
