@@ -39,16 +39,18 @@ def transpose(graph: Graph, node: NodeProto, x: Value, row: Row) -> Value:
 
 def images_of(graph: Graph, name: str, dims: tuple[int, ...]) -> Value:
     """Return the value of examples that no layer has changed; a graph of (H, W, C) puts the channels first itself."""
-    value, last = name, False
-    while len(dims) == 3 and not last and len(nodes := graph.consumers[value]) == 1:
-        (node,) = nodes
+
+    def puts_channels_first(node: NodeProto) -> bool:
         if node.op_type == "Transpose":
-            last = graph.attributes(node, perm=None)["perm"] == (0, 3, 1, 2)
-        elif node.op_type == "Reshape":
-            last = dims[2] == 1 != dims[0]
-        if node.op_type not in ("Cast", "Identity", "Pad", *ARITHMETIC):
+            return bool(graph.attributes(node, perm=None)["perm"] == (0, 3, 1, 2))
+        return node.op_type == "Reshape" and dims[2] == 1 != dims[0]
+
+    value, last = name, False
+    while len(dims) == 3 and not last and (nodes := graph.consumers[value]):
+        last = any(puts_channels_first(node) for node in nodes)
+        if len(nodes) > 1 or nodes[0].op_type not in ("Cast", "Identity", "Pad", *ARITHMETIC):
             break
-        value = node.output[0]
+        value = nodes[0].output[0]
     if last:
         return Value(name, (dims[2], *dims[:2]), (1, 2, 0), is_input=True)
     return Value.of(name, dims, is_input=True)

@@ -248,6 +248,19 @@ def test_images_with_the_channels_last(shape, tmp_path):
     assert kinds(model) == ["Conv2D", "Conv2D", "BatchNorm2D", "ReLU", "Affine", "ReLU", "Affine"]
 
 
+def test_images_with_the_channels_last_that_fork_at_once(tmp_path):
+    maker = Maker((5, 4, 3))
+    maker.add("Transpose", perm=[0, 3, 1, 2])
+    first = maker.add("Conv", maker.random(4, 3, 1, 1))
+    maker.add("Transpose", x="input", perm=[0, 3, 1, 2])
+    maker.add("Conv", maker.random(4, 3, 3, 3), pads=[1, 1, 1, 1])
+    maker.add("Add", first)
+    maker.add("GlobalAveragePool")
+    maker.add("Flatten")
+    maker.add("Gemm", maker.random(4, 2))
+    assert check(maker, tmp_path, (5, 4, 3), channels_last=True).input_shape == (3, 5, 4)
+
+
 def test_features_that_are_multiplied_by_constants(tmp_path):
     """As of a normalization behind an activation, of which Keras' exporter leaves a factor and a term."""
     maker = Maker((4, 3, 2))
