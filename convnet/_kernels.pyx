@@ -11,7 +11,7 @@ kernels/, one idea a file:
     algorithms.pxi        which algorithm computes a convolution
     packing.pxi           a convolution's weight as its algorithm reads it
     average_pooling.pxi   average pooling; channels_last_pooling.pxi has that of 2x2 windows at an instruction set
-    elementwise.pxi       activations
+    elementwise.pxi       ReLU and its kin; smooth_activations.pxi has sigmoid, tanh, GELU and SiLU
     normalization.pxi     batch normalization
     dropout.pxi           the random mask of a dropout, and its use
     losses.pxi            the SVM loss
@@ -32,7 +32,7 @@ import contextvars
 import sys
 
 from cython cimport floating
-from libc.math cimport INFINITY, M_2_SQRTPI, M_SQRT1_2, erfc, exp, fabs, floor, log, sqrt, sqrtf
+from libc.math cimport INFINITY, M_2_SQRTPI, M_SQRT1_2, erfc, exp, fabs, floor, log, sqrt, sqrtf, tanh
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -644,6 +644,7 @@ include "kernels/packing.pxi"
 include "kernels/average_pooling.pxi"
 include "kernels/channels_last_pooling.pxi"
 include "kernels/elementwise.pxi"
+include "kernels/smooth_activations.pxi"
 include "kernels/normalization.pxi"
 include "kernels/dropout.pxi"
 include "kernels/losses.pxi"

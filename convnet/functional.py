@@ -16,16 +16,11 @@ from convnet.layers.activations import (
     leaky_relu_forward,
     relu_backward,
     relu_forward,
-    sigmoid_backward,
-    sigmoid_forward,
-    tanh_backward,
-    tanh_forward,
 )
 from convnet.layers.affine import affine_backward, affine_forward, affine_update, can_update
 from convnet.layers.convolution import can_fuse, conv2d_backward, conv2d_forward, conv_output_shape
 from convnet.layers.dropout import dropout_backward, dropout_forward
 from convnet.layers.fused_convolution import conv_relu_pool_backward, conv_relu_pool_forward
-from convnet.layers.gated_activations import gelu_backward, gelu_forward, silu_backward, silu_forward
 from convnet.layers.global_pooling import global_average_pool_backward, global_average_pool_forward
 from convnet.layers.labels import softmax
 from convnet.layers.normalization import batch_norm2d_backward, batch_norm2d_forward
@@ -35,6 +30,16 @@ from convnet.layers.pooling import (
     average_pool2d_forward,
     max_pool2d_backward,
     max_pool2d_forward,
+)
+from convnet.layers.smooth_activations import (
+    gelu_backward,
+    gelu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    silu_backward,
+    silu_forward,
+    tanh_backward,
+    tanh_forward,
 )
 
 __all__ = [

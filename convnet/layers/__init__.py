@@ -4,12 +4,11 @@ Losses, initial values and the numerical check of gradients belong here too. How
 docs/contributing.md; LAYERS is the one table of them, from which files, options and the tests take what they need.
 """
 
-from convnet.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
+from convnet.layers.activations import LeakyReLU, ReLU
 from convnet.layers.affine import Affine
 from convnet.layers.base import Layer
 from convnet.layers.convolution import Conv2D
 from convnet.layers.dropout import Dropout
-from convnet.layers.gated_activations import GELU, SiLU
 from convnet.layers.global_pooling import GlobalAveragePool
 from convnet.layers.gradient_check import gradient_error
 from convnet.layers.initializers import glorot_normal, glorot_uniform, he_normal, he_uniform
@@ -18,6 +17,7 @@ from convnet.layers.losses import balanced_weights, binary_loss, softmax_loss, s
 from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
 from convnet.layers.residual import Residual
+from convnet.layers.smooth_activations import GELU, Sigmoid, SiLU, Tanh
 
 __all__ = [
     "GELU",

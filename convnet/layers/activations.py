@@ -1,6 +1,6 @@
 """Activation functions, which act on each element alone: the functions, the layers and their stage.
 
-GELU and SiLU are in gated_activations.py.
+Sigmoid, Tanh, GELU and SiLU are in smooth_activations.py.
 """
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
@@ -21,17 +21,11 @@ __all__ = [
     "Activation",
     "LeakyReLU",
     "ReLU",
-    "Sigmoid",
-    "Tanh",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "relu_backward",
     "relu_forward",
-    "sigmoid_backward",
-    "sigmoid_forward",
     "slope_of",
-    "tanh_backward",
-    "tanh_forward",
 ]
 
 
@@ -42,12 +36,9 @@ class Activation(Layer):
     ----------
     reads_output : bool
         If True, the gradient is computed from the output y. If False, from the input x.
-    work : int
-        How long an element takes, in additions.
     """
 
     reads_output: ClassVar[bool] = False
-    work: int = 1
 
     def compute(self, x: FloatArray, y: FloatArray) -> None:
         """Write the output of x to y, both flat."""
@@ -59,11 +50,11 @@ class Activation(Layer):
 
     def apply(self, x: FloatArray, y: FloatArray) -> None:
         """Write the output of x to y, of any shape, on all threads."""
-        elementwise(self.compute, x, y, work=self.work)
+        elementwise(self.compute, x, y)
 
     def apply_gradient(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
         """Write the gradient to dx, of any shape, on all threads."""
-        elementwise(self.differentiate, dy, kept, dx, work=self.work)
+        elementwise(self.differentiate, dy, kept, dx)
 
     def forward(self, x: npt.ArrayLike, rng: np.random.Generator | None = None) -> tuple[FloatArray, FloatArray]:
         x = as_real(x, f"{type(self).__name__}: x")
@@ -270,162 +261,3 @@ def leaky_relu_backward(dy: npt.ArrayLike, x: npt.ArrayLike, slope: float = 0.01
 def slope_of(layer: Layer) -> float:
     """Return what a ReLU or LeakyReLU multiplies numbers with that are not positive."""
     return layer.slope if isinstance(layer, LeakyReLU) else 0.0
-
-
-# ------------------------------------------------------------------------------------------------ Sigmoid
-
-
-class Sigmoid(Activation):
-    """Logistic sigmoid ``y = 1 / (1 + exp(-x))``, for inputs of any shape; see `functional.sigmoid_forward`.
-
-    Notes
-    -----
-    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", 1986.
-    """
-
-    kind = "sigmoid"
-    work = 8
-
-    def compute(self, x: FloatArray, y: FloatArray) -> None:
-        exp_of_minus_abs(x, y)
-        _kernels.sigmoid_from_exp(x, y, y)
-
-    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
-        exp_of_minus_abs(kept, dx)
-        _kernels.sigmoid_gradient_from_exp(1.0, dy, dx, dx)
-
-
-def sigmoid_forward(x: npt.ArrayLike) -> FloatArray:
-    """Logistic sigmoid: ``y = 1 / (1 + exp(-x))``.
-
-    Computed from ``exp(-abs(x))``, which never overflows: at the lower end y goes down to the smallest number of its
-    dtype, and not to 0 at once.
-
-    Parameters
-    ----------
-    x : array_like, any shape
-
-    Returns
-    -------
-    ndarray, of the shape of x
-        In [0, 1], and NaN where x is NaN.
-
-    Raises
-    ------
-    TypeError
-        If x does not hold real numbers.
-
-    Notes
-    -----
-    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", 1986,
-    equation 2.
-    """
-    return Sigmoid()(x)
-
-
-def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
-    """Gradient of `sigmoid_forward`: ``dx = dy * y * (1 - y)``, computed as ``dy * e / (1 + e)**2``, e = exp(-abs(x)).
-
-    The second form keeps its precision where y rounds to 1: there ``1 - y`` would be 0.
-
-    Parameters
-    ----------
-    dy : array_like, any shape
-        Gradient of the loss with respect to the output.
-    x : array_like, of the shape of dy
-        Input of the forward pass.
-
-    Returns
-    -------
-    ndarray, of the shape of dy
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-    TypeError
-        If an array does not hold real numbers.
-    """
-    return Sigmoid().backward(dy, x)[0]
-
-
-def exp_of_minus_abs(x: FloatArray, out: FloatArray) -> FloatArray:
-    """Write exp(-abs(x)) to `out`, and return it."""
-    np.abs(x, out=out)
-    np.negative(out, out=out)
-    return np.exp(out, out=out)
-
-
-# --------------------------------------------------------------------------------------------------- Tanh
-
-
-class Tanh(Activation):
-    """Hyperbolic tangent ``y = tanh(x)``, for inputs of any shape; see `functional.tanh_forward`.
-
-    Notes
-    -----
-    Y. LeCun, L. Bottou, G. B. Orr, K.-R. Müller, "Efficient BackProp", 1998, section 4.4.
-    """
-
-    kind = "tanh"
-    work = 8
-
-    def compute(self, x: FloatArray, y: FloatArray) -> None:
-        np.tanh(x, out=y)
-
-    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
-        np.abs(kept, out=dx)
-        dx *= -2
-        np.exp(dx, out=dx)
-        _kernels.sigmoid_gradient_from_exp(4.0, dy, dx, dx)
-
-
-def tanh_forward(x: npt.ArrayLike) -> FloatArray:
-    """Hyperbolic tangent: ``y = (exp(x) - exp(-x)) / (exp(x) + exp(-x))``.
-
-    Parameters
-    ----------
-    x : array_like, any shape
-
-    Returns
-    -------
-    ndarray, of the shape of x
-        In [-1, 1], and NaN where x is NaN.
-
-    Raises
-    ------
-    TypeError
-        If x does not hold real numbers.
-
-    Notes
-    -----
-    Y. LeCun, L. Bottou, G. B. Orr, K.-R. Müller, "Efficient BackProp", 1998, section 4.4.
-    """
-    return Tanh()(x)
-
-
-def tanh_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
-    """Gradient of `tanh_forward`: ``dx = dy * (1 - y**2)``.
-
-    It is computed as ``dy * 4 * e / (1 + e)**2`` with e = exp(-2 abs(x)). This form keeps its precision where y rounds
-    to 1: there ``1 - y**2`` would be 0.
-
-    Parameters
-    ----------
-    dy : array_like, any shape
-        Gradient of the loss with respect to the output.
-    x : array_like, of the shape of dy
-        Input of the forward pass.
-
-    Returns
-    -------
-    ndarray, of the shape of dy
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-    TypeError
-        If an array does not hold real numbers.
-    """
-    return Tanh().backward(dy, x)[0]

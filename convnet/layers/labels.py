@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import FloatArray, IntArray, as_array, as_labels, as_plain, as_real, check_shape
-from convnet.layers.activations import sigmoid_forward
+from convnet.layers.smooth_activations import sigmoid_forward
 
 __all__ = ["BinaryLabels", "ClassLabels", "Labels", "RealLabels", "labels_of", "softmax", "takes_labels"]
 

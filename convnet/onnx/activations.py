@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto
 
-from convnet.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
+from convnet.layers.activations import LeakyReLU, ReLU
 from convnet.layers.base import Layer
-from convnet.layers.gated_activations import GELU, SiLU
+from convnet.layers.smooth_activations import GELU, Sigmoid, SiLU, Tanh
 from convnet.onnx.reading import Graph
 
 __all__ = ["find_activation"]

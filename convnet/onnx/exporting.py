@@ -15,17 +15,17 @@ from convnet.core.checks import Sides, sides_of
 from convnet.core.version import __version__
 from convnet.datasets.preprocessing import Statistics
 from convnet.formats.files import PathLike, replace_file
-from convnet.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
+from convnet.layers.activations import LeakyReLU, ReLU
 from convnet.layers.affine import Affine
 from convnet.layers.base import Layer
 from convnet.layers.convolution import Conv2D
 from convnet.layers.dropout import Dropout
-from convnet.layers.gated_activations import GELU, SiLU
 from convnet.layers.global_pooling import GlobalAveragePool
 from convnet.layers.labels import BinaryLabels, ClassLabels, labels_of
 from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D, Pool2D
 from convnet.layers.residual import Residual
+from convnet.layers.smooth_activations import GELU, Sigmoid, SiLU, Tanh
 from convnet.layers.stage import Shape
 from convnet.models.files import check_parts
 from convnet.models.sequential import Sequential

@@ -16,15 +16,15 @@ import numpy.typing as npt
 from onnx import NodeProto
 
 from convnet.core.checks import Padding, join_sizes
-from convnet.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
+from convnet.layers.activations import LeakyReLU, ReLU
 from convnet.layers.affine import Affine
 from convnet.layers.base import Layer
 from convnet.layers.convolution import Conv2D
 from convnet.layers.dropout import Dropout
-from convnet.layers.gated_activations import GELU, SiLU
 from convnet.layers.global_pooling import GlobalAveragePool
 from convnet.layers.normalization import BatchNorm2D
 from convnet.layers.pooling import AveragePool2D, MaxPool2D
+from convnet.layers.smooth_activations import GELU, Sigmoid, SiLU, Tanh
 from convnet.onnx.reading import Graph
 from convnet.onnx.shapes import Row, flatten, reshape, same, squeeze, transpose
 from convnet.onnx.values import Value

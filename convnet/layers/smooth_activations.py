@@ -1,4 +1,4 @@
-"""Activation functions that multiply x by a gate, a smooth step from 0 to 1: the functions and the layers."""
+"""Smooth activation functions: sigmoid, tanh, and those that multiply x by a gate; the functions and the layers."""
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
@@ -11,35 +11,185 @@ from convnet import _kernels
 from convnet.core.checks import FloatArray, as_flag
 from convnet.layers.activations import Activation
 
-__all__ = ["GELU", "SiLU", "gelu_backward", "gelu_forward", "silu_backward", "silu_forward"]
+__all__ = [
+    "GELU",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
+    "gelu_backward",
+    "gelu_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "silu_backward",
+    "silu_forward",
+    "tanh_backward",
+    "tanh_forward",
+]
 
-# The gates as the kernels take them: that of the approximate GELU is a sigmoid of LINEAR * x + CUBIC * x**3.
+# The approximate GELU's gate is a sigmoid of LINEAR * x + CUBIC * x**3.
 LINEAR = 2 * sqrt(2 / pi)
 CUBIC = LINEAR * 0.044715
-NORMAL, NEARLY_NORMAL, SIGMOID = _kernels.Gate(), _kernels.Gate(LINEAR, CUBIC), _kernels.Gate(1)
+NORMAL = _kernels.SmoothActivation(_kernels.SmoothActivation.GATED)
+NEARLY_NORMAL = _kernels.SmoothActivation(_kernels.SmoothActivation.GATED, LINEAR, CUBIC)
 
 
-class GatedActivation(Activation):
-    """Base of the activation functions ``y = x * gate``: a subclass gives its `gate`."""
+class SmoothActivation(Activation):
+    """Base of the smooth activation functions: a subclass gives its `function`.
 
-    work = 12
+    Attributes
+    ----------
+    function : _kernels.SmoothActivation
+        What the kernels compute.
+    """
 
-    @property
-    def gate(self) -> _kernels.Gate:
-        """The gate, as the kernels take it."""
-        raise NotImplementedError(f"{type(self).__name__} has no gate")
+    function: _kernels.SmoothActivation
 
-    def compute(self, x: FloatArray, y: FloatArray) -> None:
-        _kernels.gate_forward(self.gate, x, y)
+    def apply(self, x: FloatArray, y: FloatArray) -> None:
+        _kernels.smooth_forward(self.function, x.reshape(-1), y.reshape(-1))
 
-    def differentiate(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
-        _kernels.gate_backward(self.gate, dy, kept, dx)
+    def apply_gradient(self, dy: FloatArray, kept: FloatArray, dx: FloatArray) -> None:
+        _kernels.smooth_backward(self.function, dy.reshape(-1), kept.reshape(-1), dx.reshape(-1))
+
+
+# ------------------------------------------------------------------------------------------------ Sigmoid
+
+
+class Sigmoid(SmoothActivation):
+    """Logistic sigmoid ``y = 1 / (1 + exp(-x))``, for inputs of any shape; see `functional.sigmoid_forward`.
+
+    Notes
+    -----
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", 1986.
+    """
+
+    kind = "sigmoid"
+    function = _kernels.SmoothActivation(_kernels.SmoothActivation.SIGMOID)
+
+
+def sigmoid_forward(x: npt.ArrayLike) -> FloatArray:
+    """Logistic sigmoid: ``y = 1 / (1 + exp(-x))``.
+
+    Computed from ``exp(-abs(x))``, which never overflows: at the lower end y goes down to the smallest normal number of
+    its dtype, and not to 0 at once.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+        In [0, 1], and NaN where x is NaN.
+
+    Raises
+    ------
+    TypeError
+        If x does not hold real numbers.
+
+    Notes
+    -----
+    D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", 1986,
+    equation 2.
+    """
+    return Sigmoid()(x)
+
+
+def sigmoid_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
+    """Gradient of `sigmoid_forward`: ``dx = dy * y * (1 - y)``, computed as ``dy * e / (1 + e)**2``, e = exp(-abs(x)).
+
+    The second form keeps its precision where y rounds to 1: there ``1 - y`` would be 0.
+
+    Parameters
+    ----------
+    dy : array_like, any shape
+        Gradient of the loss with respect to the output.
+    x : array_like, of the shape of dy
+        Input of the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    return Sigmoid().backward(dy, x)[0]
+
+
+# --------------------------------------------------------------------------------------------------- Tanh
+
+
+class Tanh(SmoothActivation):
+    """Hyperbolic tangent ``y = tanh(x)``, for inputs of any shape; see `functional.tanh_forward`.
+
+    Notes
+    -----
+    Y. LeCun, L. Bottou, G. B. Orr, K.-R. Müller, "Efficient BackProp", 1998, section 4.4.
+    """
+
+    kind = "tanh"
+    function = _kernels.SmoothActivation(_kernels.SmoothActivation.TANH)
+
+
+def tanh_forward(x: npt.ArrayLike) -> FloatArray:
+    """Hyperbolic tangent: ``y = (exp(x) - exp(-x)) / (exp(x) + exp(-x))``.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+
+    Returns
+    -------
+    ndarray, of the shape of x
+        In [-1, 1], and NaN where x is NaN.
+
+    Raises
+    ------
+    TypeError
+        If x does not hold real numbers.
+
+    Notes
+    -----
+    Y. LeCun, L. Bottou, G. B. Orr, K.-R. Müller, "Efficient BackProp", 1998, section 4.4.
+    """
+    return Tanh()(x)
+
+
+def tanh_backward(dy: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
+    """Gradient of `tanh_forward`: ``dx = dy * (1 - y**2)``.
+
+    It is computed as ``dy * 4 * e / (1 + e)**2`` with e = exp(-2 abs(x)). This form keeps its precision where y rounds
+    to 1: there ``1 - y**2`` would be 0.
+
+    Parameters
+    ----------
+    dy : array_like, any shape
+        Gradient of the loss with respect to the output.
+    x : array_like, of the shape of dy
+        Input of the forward pass.
+
+    Returns
+    -------
+    ndarray, of the shape of dy
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    return Tanh().backward(dy, x)[0]
 
 
 # --------------------------------------------------------------------------------------------------- GELU
 
 
-class GELU(GatedActivation):
+class GELU(SmoothActivation):
     """Gaussian error linear unit ``y = x * Phi(x)``, for inputs of any shape; see `functional.gelu_forward`.
 
     Phi is the distribution function of the standard normal distribution.
@@ -70,7 +220,7 @@ class GELU(GatedActivation):
         return {"approximate": self.approximate}
 
     @property
-    def gate(self) -> _kernels.Gate:
+    def function(self) -> _kernels.SmoothActivation:  # type: ignore[override]
         return NEARLY_NORMAL if self.approximate else NORMAL
 
 
@@ -137,7 +287,7 @@ def gelu_backward(dy: npt.ArrayLike, x: npt.ArrayLike, approximate: bool = False
 # --------------------------------------------------------------------------------------------------- SiLU
 
 
-class SiLU(GatedActivation):
+class SiLU(SmoothActivation):
     """Sigmoid-weighted linear unit ``y = x / (1 + exp(-x))``, for inputs of any shape; see `functional.silu_forward`.
 
     Notes
@@ -148,9 +298,7 @@ class SiLU(GatedActivation):
 
     kind = "silu"
 
-    @property
-    def gate(self) -> _kernels.Gate:
-        return SIGMOID
+    function = _kernels.SmoothActivation(_kernels.SmoothActivation.GATED, linear=1)
 
 
 def silu_forward(x: npt.ArrayLike) -> FloatArray:
