@@ -109,7 +109,8 @@ class Plan:
         self.prediction_stages = fewer if len(fewer) < len(self.stages) else self.stages
         # Stages of the library copy what they need of a layer; a layer stage asks the layer each time.
         own = {name for stage in self.stages if not isinstance(stage, LayerStage) for name in stage.names}
-        self._made_of = [(layer, layer._changes if name in own else None) for name, layer in everything.items()]
+        self._made_of = [(layer, layer._changes) for name, layer in everything.items() if name in own]
+        self._given = layers  # read-only, as the branches of a layer are: they stay the same layers
         with_params = [bool(any(everything[name].params for name in stage.names)) for stage in self.stages]
         # What lies before the first parameters has no use for a gradient.
         self.first = with_params.index(True) if any(with_params) else len(self.stages)
@@ -120,11 +121,10 @@ class Plan:
 
     def is_current(self, layers: Mapping[str, Layer]) -> bool:
         """Return whether the plan is of the instruction set in use, and of these layers and arrays as they are."""
-        found = [layer for _, layer in walk(layers)]
-        if self.instruction_set != _kernels.instruction_set() or len(found) != len(self._made_of):
+        if layers is not self._given or self.instruction_set != _kernels.instruction_set():
             return False
-        for layer, (own, changes) in zip(found, self._made_of, strict=True):
-            if layer is not own or changes not in (None, layer._changes):
+        for layer, changes in self._made_of:
+            if layer._changes != changes:
                 return False
         arrays = [param for layer in layers.values() for param in layer.params.values()]
         return len(arrays) == len(self.params) and all(map(is_, arrays, self.params.values()))

@@ -487,19 +487,21 @@ class Sequential(Named):
         """
         if as_flag(flips, "flips") and len(self.input_shape) != 3:
             raise ValueError(f"flips: expected a model of images (C, H, W), got examples of shape {self.input_shape}")
-        images, dtype = as_array(x, f"{type(self).__name__}: x"), self._dtype
+        images = as_array(x, f"{type(self).__name__}: x")
         if workspace is None:  # a Solver, which gives one, looks at its data itself
             warn_if_unprepared(images, type(self).__name__, self.input_shape, self.statistics)
-        if images.dtype == np.uint8:  # what may be raw is prepared in parts, which take less memory
+        may_be_raw = images.dtype == np.uint8  # then it is prepared in parts, which take less memory
+        if may_be_raw:
             check_examples(images, type(self).__name__, self.input_shape)
-            dtype = dtype or np.dtype(np.float32)
+            plan = self._plan_for(self._dtype or np.dtype(np.float32))
         else:
             images = self._check_input(images)
-        plan = self._plan_for(dtype or images.dtype)
+            plan = self._plan_for(images.dtype)
         own = plan.borrow_workspace() if workspace is None else workspace
         parts = []
         for start in range(0, max(len(images), 1), PREDICTION_BATCH):
-            part = self._check_input(images[start : start + PREDICTION_BATCH])
+            part = images[start : start + PREDICTION_BATCH]
+            part = self._check_input(part) if may_be_raw else part
             parts.append(plan.predict(part, own).copy())
             if flips:
                 parts[-1] += plan.predict(np.ascontiguousarray(part[..., ::-1]), own)

@@ -8,13 +8,19 @@
 
 /* a where the mask has ones, b where it has zeros. */
 SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(choose)(INTS mask, FLOATS a, FLOATS b) {
+#if defined(SIMD_AVX2)
+    return (FLOATS)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)mask);
+#else
     return (FLOATS)(((INTS)a & mask) | ((INTS)b & ~mask));
+#endif
 }
 
 /* A vector within a bound; NaN stays. */
 SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(at_least)(FLOATS x, float least) {
 #if defined(SIMD_AVX512)
     return (FLOATS)_mm512_max_ps(_mm512_set1_ps(least), (__m512)x);
+#elif defined(SIMD_AVX2)
+    return (FLOATS)_mm256_max_ps(_mm256_set1_ps(least), (__m256)x);
 #else
     return SIMD_NAME(choose)((INTS)(x < least), (FLOATS){0} + least, x);
 #endif
@@ -23,6 +29,8 @@ SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(at_lea
 SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(at_most)(FLOATS x, float most) {
 #if defined(SIMD_AVX512)
     return (FLOATS)_mm512_min_ps(_mm512_set1_ps(most), (__m512)x);
+#elif defined(SIMD_AVX2)
+    return (FLOATS)_mm256_min_ps(_mm256_set1_ps(most), (__m256)x);
 #else
     return SIMD_NAME(choose)((INTS)(x > most), (FLOATS){0} + most, x);
 #endif
@@ -119,11 +127,10 @@ SIMD_TARGET static void SIMD_NAME(activate)(const simd_outputs *s, float *y, ptr
     }
 }
 
-/* y and codes (units, filters) = the pooled activations of two rows of outputs, which lie `step` floats apart. y may be
- * where the outputs are, or before them.
- */
-SIMD_TARGET static void SIMD_NAME(pool_outputs)(const simd_outputs *s, const float *rows, ptrdiff_t step,
-                                                ptrdiff_t units, ptrdiff_t f0, ptrdiff_t f1, float *y, uint8_t *codes) {
+/* pool_outputs, with codes or without, which is known when it is compiled. */
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(pool_all)(
+    const int has_codes, const simd_outputs *s, const float *rows, ptrdiff_t step, ptrdiff_t units, ptrdiff_t f0,
+    ptrdiff_t f1, float *y, uint8_t *codes) {
     for (ptrdiff_t unit = 0; unit < units; unit++, rows += 2 * s->filters) {
         for (ptrdiff_t f = f0; f < f1; f += SIMD_LANES) {
             const ptrdiff_t count = f1 - f;
@@ -155,9 +162,18 @@ SIMD_TARGET static void SIMD_NAME(pool_outputs)(const simd_outputs *s, const flo
                 if (s->slope == 0) pooled = SIMD_NAME(activated)(pooled, 0);
             }
             SIMD_NAME(store)(pooled, y + unit * s->filters + f, count);
-            if (codes != NULL) SIMD_NAME(store_codes)(code, codes + unit * s->filters + f, count);
+            if (has_codes) SIMD_NAME(store_codes)(code, codes + unit * s->filters + f, count);
         }
     }
+}
+
+/* y and codes (units, filters) = the pooled activations of two rows of outputs, which lie `step` floats apart. y may be
+ * where the outputs are, or before them; codes may be NULL.
+ */
+SIMD_TARGET static void SIMD_NAME(pool_outputs)(const simd_outputs *s, const float *rows, ptrdiff_t step,
+                                                ptrdiff_t units, ptrdiff_t f0, ptrdiff_t f1, float *y, uint8_t *codes) {
+    if (codes) SIMD_NAME(pool_all)(1, s, rows, step, units, f0, f1, y, codes);
+    else SIMD_NAME(pool_all)(0, s, rows, step, units, f0, f1, y, NULL);
 }
 
 /* to = the gradients with respect to the convolution's outputs from `first` to end - 1 of a row; dy, y and codes are of

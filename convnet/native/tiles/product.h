@@ -111,12 +111,13 @@ static SIMD_NAME(product_function) *const SIMD_NAME(product_tiles)[SIMD_ROWS][2]
 SIMD_TARGET static void SIMD_NAME(product_panel)(SIMD_NAME(product_terms) *t, ptrdiff_t m, ptrdiff_t columns,
                                                  int a_is_transposed, const float **stream, const float *stream_end) {
     const ptrdiff_t tiles = (m + SIMD_ROWS - 1) / SIMD_ROWS, a_step = t->a_step, c_step = t->c_step;
+    const ptrdiff_t least = tiles ? m / tiles : 0, more = m - least * tiles; /* so many tiles have a row more */
     const float *const a = t->a;
     float *const c = t->c;
     const int vectors = columns > SIMD_LANES ? 2 : 1;
     float padded[SIMD_ROWS * 2 * SIMD_LANES] __attribute__((aligned(64)));
-    for (ptrdiff_t tile = 0; tile < tiles; tile++) {
-        const ptrdiff_t first = m * tile / tiles, rows = m * (tile + 1) / tiles - first;
+    for (ptrdiff_t tile = 0, first = 0, rows; tile < tiles; tile++, first += rows) {
+        rows = least + (tile < more);
         SIMD_NAME(product_function) *const function = SIMD_NAME(product_tiles)[rows - 1][vectors - 1][a_is_transposed];
         t->a = a + first * (a_is_transposed ? 1 : a_step);
         if (tile || t->fetch == NULL) {
