@@ -24,8 +24,8 @@ cdef class SmoothActivation:
             )
         if kind == 0:
             self.a.kind = SIMD_SIGMOID_GATE if linear else SIMD_NORMAL_GATE
-        else:
-            self.a.kind = SIMD_SIGMOID if kind == 1 else SIMD_TANH
+        else:                                # tanh(x) = 2 * sigmoid(2 * x) - 1
+            self.a.kind, linear = (SIMD_SIGMOID, 1) if kind == 1 else (SIMD_TANH, 2)
         self.a.linear, self.a.cubic = linear, cubic
 
 
@@ -34,32 +34,36 @@ cdef inline double smooth_within(double x) noexcept nogil:
     return -1000 if x < -1000 else 1000 if x > 1000 else x
 
 
+cdef inline double smooth_exponential(const simd_activation* a, double x) noexcept nogil:
+    """Return exp(-x ** 2 / 2) for the normal distribution, and exp(-abs(u)) of the sigmoid's argument u."""
+    return exp(-0.5 * x * x) if a.kind == SIMD_NORMAL_GATE else exp(-fabs(x * (a.linear + a.cubic * (x * x))))
+
+
+cdef inline double smooth_step(const simd_activation* a, double x, double e) noexcept nogil:
+    """Return the gate at x, precise where it is close to 0, too; e is that of `smooth_exponential`."""
+    return 0.5 * erfc(-x * M_SQRT1_2) if a.kind == SIMD_NORMAL_GATE else (1 if x >= 0 else e) / (1 + e)
+
+
 cdef inline double smooth_value(const simd_activation* a, double x) noexcept nogil:
     """Return the function at x; x * gate is 0 where x is minus infinity."""
-    cdef double within = smooth_within(x), e
+    cdef double within = smooth_within(x)
     if a.kind == SIMD_TANH:
         return tanh(x)
-    if a.kind == SIMD_NORMAL_GATE:           # precise where it is close to 0, too
-        return (x if x > 0 else within) * 0.5 * erfc(-within * M_SQRT1_2)
     if a.kind == SIMD_SIGMOID:
-        e = exp(-fabs(x))
-        return (1 if x >= 0 else e) / (1 + e)
-    e = exp(-fabs(within * (a.linear + a.cubic * (within * within))))
-    return (x if x > 0 else within) * ((1 if x >= 0 else e) / (1 + e))
+        return smooth_step(a, within, smooth_exponential(a, within))
+    return (within if within < 0 else x) * smooth_step(a, within, smooth_exponential(a, within))
 
 
 cdef inline double smooth_slope(const simd_activation* a, double x) noexcept nogil:
     """Return the derivative at x. Where x is infinite, x times the slope of a gate is 0."""
-    cdef double within = smooth_within(x), e
+    cdef double within = smooth_within(x), e = smooth_exponential(a, within), slope
     if a.kind == SIMD_TANH or a.kind == SIMD_SIGMOID:
-        e = exp(-fabs(x) * (2 if a.kind == SIMD_TANH else 1))
-        return (4 if a.kind == SIMD_TANH else 1) * (e / ((1 + e) * (1 + e)))
+        return a.linear * a.linear * (e / ((1 + e) * (1 + e)))
     if a.kind == SIMD_NORMAL_GATE:
-        return 0.5 * erfc(-within * M_SQRT1_2) + exp(-0.5 * within * within) * M_SQRT1_2 * M_2_SQRTPI / 2 * within
-    e = exp(-fabs(within * (a.linear + a.cubic * (within * within))))
-    return (1 if x >= 0 else e) / (1 + e) + e / ((1 + e) * (1 + e)) * (
-        within * (a.linear + 3 * a.cubic * (within * within))
-    )
+        slope = e * M_SQRT1_2 * M_2_SQRTPI / 2 * within
+    else:
+        slope = e / ((1 + e) * (1 + e)) * (within * (a.linear + 3 * a.cubic * (within * within)))
+    return smooth_step(a, within, e) + slope
 
 
 cdef struct smooth_job:
