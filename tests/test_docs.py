@@ -1,4 +1,4 @@
-"""The code in the README and in the guide runs, and its types are right."""
+"""The code in the README and in the guides runs, and its types are right."""
 
 import re
 import shlex
@@ -15,6 +15,8 @@ import convnet
 from convnet.cli import main
 
 ROOT = Path(__file__).parent.parent
+# The pages whose programs run here one by one, with at least as many of them.
+GUIDES = {"guide.md": 12, "own_images.md": 5, "scikit_learn.md": 1, "notebooks.md": 1, "own_layers.md": 2}
 
 
 def blocks(name):
@@ -49,13 +51,19 @@ def test_the_readmes_program_reads_digits(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:load_folder. 1 file of 300 could not be read")
-def test_every_program_of_the_guide_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", GUIDES)
+def test_every_program_of_the_guides_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_photographs(tmp_path / "photos")
-    programs = blocks("docs/guide.md")
-    assert len(programs) >= 4
+    programs = blocks(f"docs/{name}")
+    assert len(programs) >= GUIDES[name]
     for program in programs:
         exec(program, {})
+
+
+def test_the_programs_of_every_page_are_run_by_a_test():
+    with_programs = {page.name for page in (ROOT / "docs").glob("*.md") if blocks(f"docs/{page.name}")}
+    assert with_programs == {*GUIDES, "onnx.md", "serving.md"}  # test_serving.py has that of serving.md
 
 
 @pytest.mark.slow
@@ -71,12 +79,11 @@ def test_the_programs_of_the_page_on_onnx_run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_every_command_of_the_guide_runs(tmp_path, monkeypatch, capfd):
+def test_every_command_of_the_page_runs(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     write_photographs(tmp_path / "photos")
-    guide = (ROOT / "docs" / "guide.md").read_text("utf-8")
-    section = guide.split("\n## From the command line\n")[1].split("\n## ")[0]
-    commands = re.findall(r"^    convnet (.*)$", section, re.M)
+    page = (ROOT / "docs" / "command_line.md").read_text("utf-8")
+    commands = re.findall(r"^    convnet (.*)$", page, re.M)
     assert len(commands) >= 8
     for command in commands:
         assert main(shlex.split(command)) == 0, f"{command}: {capfd.readouterr().err}"
@@ -86,7 +93,7 @@ def test_every_command_of_the_guide_runs(tmp_path, monkeypatch, capfd):
 def test_photographs_become_a_model_that_answers_in_words(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_photographs(tmp_path / "photos")
-    program, names = block_with("docs/guide.md", "plot_confusion"), {}
+    program, names = block_with("docs/own_images.md", "plot_confusion"), {}
     assert len([line for line in program.splitlines() if line]) <= 15
     with pytest.warns(UserWarning, match=r"1 file of 300 could not be read and left out: disc/disc 0\.jpg") as caught:
         exec(program, names)
@@ -98,7 +105,7 @@ def test_photographs_become_a_model_that_answers_in_words(tmp_path, monkeypatch,
     assert (tmp_path / "confusion.png").stat().st_size > 1000
     before = names["model"].params["affine2.weight"].copy()
     with pytest.warns(UserWarning, match="1 file of 300 could not be read and left out"):
-        exec(block_with("docs/guide.md", "statistics.apply(part)"), names := {})
+        exec(block_with("docs/own_images.md", "statistics.apply(part)"), names := {})
     np.testing.assert_allclose(names["data"]["x_train"].mean(), 0, atol=0.1)
     trained = convnet.load_model("photos.npz")
     assert not np.array_equal(trained.params["affine2.weight"], before)
@@ -107,7 +114,7 @@ def test_photographs_become_a_model_that_answers_in_words(tmp_path, monkeypatch,
 
 def test_the_layer_of_the_guide_has_right_gradients_and_trains(rng):
     names = {}
-    exec(block_with("docs/guide.md", "class BatchNorm"), names)
+    exec(block_with("docs/own_layers.md", "class BatchNorm"), names)
     layer = names["BatchNorm"](5)
     layer.params = {"weight": rng.uniform(0.5, 2, 5), "bias": rng.standard_normal(5)}
     x, dy = rng.standard_normal((7, 5)), rng.standard_normal((7, 5))
@@ -131,7 +138,7 @@ def test_the_layer_of_the_guide_has_right_gradients_and_trains(rng):
 
 def test_the_layer_of_the_guide_names_what_it_cannot_normalise(rng):
     names = {}
-    exec(block_with("docs/guide.md", "class BatchNorm"), names)
+    exec(block_with("docs/own_layers.md", "class BatchNorm"), names)
     for features in (3, 4, 48):
         layers = [convnet.Conv2D(1, 3, 3, padding=1, rng=rng), names["BatchNorm"](features)]
         message = (
@@ -147,7 +154,7 @@ def test_the_layer_of_the_guide_names_what_it_cannot_normalise(rng):
 def test_the_layer_of_the_guide_has_right_types(tmp_path, checker):
     if shutil.which(checker[0], path=str(Path(sys.executable).parent)) is None:
         pytest.skip(f"{checker[0]} is not installed")
-    (tmp_path / "own_layer.py").write_text(block_with("docs/guide.md", "class BatchNorm"))
+    (tmp_path / "own_layer.py").write_text(block_with("docs/own_layers.md", "class BatchNorm"))
     command = [Path(sys.executable).parent / checker[0], *checker[1:], "own_layer.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
