@@ -1,4 +1,7 @@
-"""Train a small network on CIFAR-10, photographs of ten classes, or with --best a larger one for longer.
+"""CIFAR-10
+========
+
+Train a small network on CIFAR-10, photographs of ten classes, or with --best a larger one for longer.
 
 The network is that of K. Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024, without its bias-only
 normalization: three blocks of two 3x3 convolutions, the first one with pooling behind it, between a 3x3 convolution
@@ -14,9 +17,11 @@ and one Affine layer. What it has besides:
 
 DIR holds the folders train/CLASS and test/CLASS of images, or the unpacked files of the Python or the binary version.
 
-python examples/cifar10.py --data DIR
-python examples/cifar10.py --data DIR --best --output results/cifar10.npz
-python examples/cifar10.py --data DIR --epochs 1 --target-accuracy 0.5   (a first look)
+::
+
+    python examples/cifar10.py --data DIR
+    python examples/cifar10.py --data DIR --best --output results/cifar10.npz
+    python examples/cifar10.py --data DIR --epochs 1 --target-accuracy 0.5   (a first look)
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Try the options of ConvNet1, one at a time, from the same start, to see what each of them changes.
+"""Options of ConvNet1, compared
+=============================
+
+Try the options of ConvNet1, one at a time, from the same start, to see what each of them changes.
 
 The rows are those of the table of options in V. N. Sichkar's tutorial (2018, DOI 10.5281/zenodo.1317904). All runs have
 the same random seed, the same minibatches and the same number of steps, and differ from the first, the tutorial's own
@@ -6,7 +9,9 @@ choice, in one option; that first run stands in every row, and is done once. Opt
 rate: the unit of a step is another. 600 steps are half an epoch. What is ahead after them need not be ahead after ten
 epochs; regularisation pays late.
 
-python examples/compare_options.py
+::
+
+    python examples/compare_options.py
 """
 
 import argparse

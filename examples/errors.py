@@ -1,7 +1,12 @@
-"""Look at the errors of a trained model: which digits it takes for which, and what those digits look like.
+"""Errors of a trained model
+=========================
 
-python examples/train.py && python examples/errors.py
-python examples/errors.py results/quick/model.npz --output results/quick
+Look at the errors of a trained model: which digits it takes for which, and what those digits look like.
+
+::
+
+    python examples/train.py && python examples/errors.py
+    python examples/errors.py results/quick/model.npz --output results/quick
 """
 
 import argparse

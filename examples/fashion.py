@@ -1,4 +1,7 @@
-"""Train a small network on Fashion-MNIST: ten kinds of clothes, grey, 28 x 28 pixels.
+"""Fashion-MNIST
+=============
+
+Train a small network on Fashion-MNIST: ten kinds of clothes, grey, 28 x 28 pixels.
 
 Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017) has the files of MNIST, and is harder. What this network has:
 
@@ -8,9 +11,11 @@ Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017) has the files of MNIST, and
 
 Debian has the four files as the package dataset-fashion-mnist.
 
-python examples/fashion.py
-python examples/fashion.py --data DIR --output results/fashion.npz
-python examples/fashion.py --epochs 1 --target-accuracy 0.85   (a first look)
+::
+
+    python examples/fashion.py
+    python examples/fashion.py --data DIR --output results/fashion.npz
+    python examples/fashion.py --epochs 1 --target-accuracy 0.85   (a first look)
 """
 
 import argparse

@@ -1,10 +1,15 @@
-"""Overfit ConvNet1 on 100 and on 10 training images: the first test of any new network.
+"""A few images, learnt by heart
+=============================
+
+Overfit ConvNet1 on 100 and on 10 training images: the first test of any new network.
 
 A network that cannot learn a handful of images by heart has a bug, and nothing larger needs to be tried before that is
 found. With plenty of parameters, no regularisation and enough epochs the training accuracy has to reach 100 %, while
 the validation accuracy stays where so few examples can bring it: the gap between the curves is overfitting.
 
-python examples/overfit_small_data.py
+::
+
+    python examples/overfit_small_data.py
 """
 
 import argparse
@@ -62,6 +67,7 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        if status := main():
+            sys.exit(status)
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")

@@ -1,7 +1,12 @@
-"""Read digits from photographs or drawings with a trained model.
+"""Digits in photographs
+=====================
 
-python examples/predict.py results/model.npz photo.jpg drawing.png
-python examples/predict.py results/model.npz photo.jpg --figure prediction.png
+Read digits from photographs or drawings with a trained model.
+
+::
+
+    python examples/predict.py results/model.npz photo.jpg drawing.png
+    python examples/predict.py results/model.npz photo.jpg --figure prediction.png
 """
 
 import argparse

@@ -1,13 +1,18 @@
-"""Search for good hyper-parameters of a small network on Fashion-MNIST, with Optuna and on several processes.
+"""Hyper-parameters, searched for
+==============================
+
+Search for good hyper-parameters of a small network on Fashion-MNIST, with Optuna and on several processes.
 
 Each trial trains a network with other hyper-parameters on a part of the training images, and is judged by images that
 are held back. The first trial has the defaults below. Optuna proposes the next ones by what it was told of those
 before. Here it is asked for as many trials as there are processes, and told their results in the order in which it was
 asked: the same random seed then gives the same search, whichever process ends first.
 
-pip install optuna
-python examples/search.py
-python examples/search.py --data DIR --trials 40 --processes 4
+::
+
+    pip install optuna
+    python examples/search.py
+    python examples/search.py --data DIR --trials 40 --processes 4
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Train a network of fewer than 10,000 parameters on the MNIST digits.
+"""MNIST with fewer than 10,000 parameters
+=======================================
+
+Train a network of fewer than 10,000 parameters on the MNIST digits.
 
 ConvNet1 has 3 million parameters, nearly all of them in the Affine layer that looks at 6,272 features at once. This
 network has no such layer: six small convolutions see further and further, and at last each of 16 channels is averaged
@@ -9,9 +12,11 @@ over the whole image. What makes so small a network good:
 - images that are shifted and turned anew in every epoch: a small network needs many epochs, and the same image twice
   teaches little.
 
-python examples/tiny_mnist.py
-python examples/tiny_mnist.py --seed 3 --output tiny.npz
-python examples/tiny_mnist.py --epochs 2 --target-accuracy 0.97   (a first look)
+::
+
+    python examples/tiny_mnist.py
+    python examples/tiny_mnist.py --seed 3 --output tiny.npz
+    python examples/tiny_mnist.py --epochs 2 --target-accuracy 0.97   (a first look)
 """
 
 import argparse

@@ -1,8 +1,13 @@
-"""Train ConvNet1 on the MNIST digits, test it, save it, draw what it learned, and write a page to try it on.
+"""ConvNet1 on MNIST
+=================
 
-python examples/train.py
-python examples/train.py --epochs 3 --output results/quick --filters-gif results/filters.gif
-python examples/train.py --resume   (goes on from the last checkpoint: one a minute, and one after Ctrl-C)
+Train ConvNet1 on the MNIST digits, test it, save it, draw what it learned, and write a page to try it on.
+
+::
+
+    python examples/train.py
+    python examples/train.py --epochs 3 --output results/quick --filters-gif results/filters.gif
+    python examples/train.py --resume   (goes on from the last checkpoint: one a minute, and one after Ctrl-C)
 """
 
 import argparse

@@ -118,8 +118,8 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         The labels, sorted.
     n_features_in_ : int
         Numbers of an example; of an image, its height times its width times its channels.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
-        Of X with names of columns alone.
+    feature_names_in_ : ndarray of str
+        One for each column, of X with names of columns alone.
     n_iter_ : int
         Epochs trained, of all fits that went on with the network.
     loss_curve_ : list of float
