@@ -2,7 +2,9 @@
 
 import ast
 import re
+import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def _mathml(node: nodes.Element, formula: str, as_block: bool) -> str:
+    formula = re.sub(r"\\dots\b", r"\\ldots", formula)  # which the converter does not know
     if as_block and r"\\" in formula and r"\begin" not in formula:
         formula = rf"\begin{{aligned}}{formula}\end{{aligned}}"
     try:
@@ -56,51 +59,47 @@ def visit_displaymath(translator: Any, node: nodes.math_block) -> None:
 COPIES = DOCS / "repository"
 LANGUAGES = {".py": "python", ".pyi": "python", ".pyx": "cython", ".pxi": "cython", ".h": "c", ".c": "c"}
 LANGUAGES |= {".js": "javascript", ".css": "css", ".html": "html", ".toml": "toml", ".sh": "bash"}
-FOLDERS = ("convnet", "examples", "benchmarks", "tests", "docs/chapters")
 MARKDOWN_LINK = re.compile(r"\]\(((?:\.\./|chapters/)[^)#\s]*)")
 
 
 def repository_file(name: str) -> str | None:
-    """Return the path, from the root, of the file or folder that a text names, such as ``naive.py``; None if none."""
-    if ("/" not in name and "." not in name) or ".." in name or name.startswith(("/", ".")):
+    """Return the path, from the root, of the file that a text names, such as ``naive.py``; None if it names none."""
+    path = Path(name)
+    if path.suffix not in LANGUAGES or path.is_absolute() or ".." in path.parts:
         return None
-    for path in (ROOT / name, ROOT / "convnet" / name):
-        found = path.relative_to(ROOT).as_posix()
-        if (path.is_file() and path.suffix in LANGUAGES) or (path.is_dir() and found.startswith(FOLDERS)):
-            return found
-    return None
+    return next((str(base / path) for base in (Path(), Path("convnet")) if (ROOT / base / path).is_file()), None)
 
 
-def copy_of(path: str) -> str:
-    """Return the document that shows a file or a folder of the repository."""
-    known = {"CHANGELOG.md": "changelog"}
+@cache
+def documents() -> dict[str, str]:
+    """Return the documents that show files and folders in another way than by a copy, by the path from the root."""
+    shown = {"CHANGELOG.md": "changelog"}
     for folder, gallery in (("examples", "examples_gallery"), ("docs/chapters", "chapters_gallery")):
-        known |= {folder: f"{gallery}/index", f"{folder}/GALLERY_HEADER.rst": f"{gallery}/index"}
-        known |= {f"{folder}/{file.name}": f"{gallery}/{file.stem}" for file in gallery_scripts(folder)}
-    return known.get(path, f"repository/{path}")
+        shown |= {folder: f"{gallery}/index", f"{folder}/GALLERY_HEADER.rst": f"{gallery}/index"}
+        programs = [file.stem for file in (ROOT / folder).glob("*.py") if file.name != "drawing.py"]
+        shown |= {f"{folder}/{program}.py": f"{gallery}/{program}" for program in programs}
+    return shown
 
 
-def gallery_scripts(folder: str) -> list[Path]:
-    """Return the programs of a folder that are pages of a gallery."""
-    return [file for file in (ROOT / folder).glob("*.py") if file.name != "drawing.py"]
+def document_of(path: str) -> str:
+    """Return the document that shows a file or a folder."""
+    return documents().get(path, f"repository/{path}")
 
 
-def _from_root(target: str) -> str:
-    """Return the path from the root of what a Markdown page links to."""
+def from_root(target: str) -> str:
+    """Return the path, from the root, of what a Markdown page links to."""
     return (DOCS / target).resolve().relative_to(ROOT).as_posix()
 
 
 def write_copies(app: Sphinx) -> None:
-    """Write a page for every file and folder that the documentation names, and for the files of such folders."""
-    sources = [*DOCS.glob("*.md"), *DOCS.glob("*.rst"), *(DOCS / "chapters").glob("[0-9]*.py")]
+    """Write a page for every file that the documentation names, and for the files of the folders that it links to."""
+    sources = [*DOCS.glob("*.md"), *(DOCS / "chapters").glob("[0-9G]*"), *(ROOT / "examples").glob("*.py")]
     texts = [source.read_text("utf-8") for source in sources]
-    linked = {_from_root(target) for text in texts for target in MARKDOWN_LINK.findall(text)}
-    named = {repository_file(name) for text in texts for name in re.findall(r"`([\w./-]+)`", text)}
-    paths = linked | named - {None}
-    for folder in [path for path in paths if (ROOT / path).is_dir()]:
-        files = (ROOT / folder).iterdir()
-        paths |= {file.relative_to(ROOT).as_posix() for file in files if file.suffix in LANGUAGES}
-    wanted = {COPIES / f"{path}.rst": _page(path, paths) for path in sorted(paths) if not _is_elsewhere(path)}
+    paths = {from_root(target) for text in texts for target in MARKDOWN_LINK.findall(text)} - documents().keys()
+    folders = [path for path in paths if (ROOT / path).is_dir()]
+    paths |= {f"{folder}/{file.name}" for folder in folders for file in (ROOT / folder).glob("*.*")}
+    paths |= {path for text in texts for name in re.findall(r"`([\w./-]+)`", text) if (path := repository_file(name))}
+    wanted = {COPIES / f"{path}.rst": _copy(path) for path in paths - documents().keys()}
     for stale in set(COPIES.rglob("*.rst")) - wanted.keys():
         stale.unlink()
     for page, text in wanted.items():
@@ -109,21 +108,17 @@ def write_copies(app: Sphinx) -> None:
             page.write_text(text, "utf-8")
 
 
-def _is_elsewhere(path: str) -> bool:
-    return not copy_of(path).startswith("repository/")
-
-
-def _page(path: str, paths: set[str]) -> str:
+def _copy(path: str) -> str:
     head = f":orphan:\n:nosearch:\n\n{path}\n{'=' * len(path)}\n\n"
     if (ROOT / path).is_file():
         return f"{head}.. literalinclude:: /../{path}\n   :language: {LANGUAGES[Path(path).suffix]}\n"
-    inside = sorted(other for other in paths if Path(other).parent == Path(path))
-    return head + "".join(f"- :doc:`{Path(other).name} </{copy_of(other)}>`\n" for other in inside)
+    names = sorted(file.name for file in (ROOT / path).glob("*.*"))
+    return head + "".join(f"- :doc:`{name} </{document_of(f'{path}/{name}')}>`\n" for name in names)
 
 
 def link_to_copies(app: Sphinx, docname: str, source: list[str]) -> None:
     """Let the links of a Markdown page that leave the documentation lead to the copies."""
-    source[0] = MARKDOWN_LINK.sub(lambda match: f"](/{copy_of(_from_root(match[1]))}", source[0])
+    source[0] = MARKDOWN_LINK.sub(lambda match: f"](/{document_of(from_root(match[1]))}", source[0])
 
 
 class LinkNames(SphinxPostTransform):
@@ -152,7 +147,7 @@ class LinkNames(SphinxPostTransform):
         if found := public_object(self.env, text.removesuffix("()")):
             return found
         path = repository_file(text)
-        page = None if path is None else copy_of(path)
+        page = None if path is None else document_of(path)
         return (page, "") if page in self.env.found_docs else (None, "")
 
 
@@ -160,7 +155,7 @@ def public_object(env: BuildEnvironment, name: str) -> tuple[str, str] | None:
     """Return the page of a public name, given with or without ``convnet.``, and its place in the page."""
     objects = env.domains.python_domain.objects
     for full in (name, f"convnet.{name}", f"convnet.functional.{name}"):
-        if full in objects and full.startswith("convnet."):
+        if full in objects and objects[full].objtype != "module":
             return objects[full].docname, objects[full].node_id
     return None
 
@@ -219,13 +214,7 @@ def loops() -> dict[str, list[str]]:
 
 # ---- Examples that run while the site is built: they save their figures into a folder.
 
-RESULTS = DOCS / "_build" / "examples"
-ARGUMENTS = {"overfit_small_data.py": ["--output", str(RESULTS)]}
-
-
-def arguments_of_example(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list[str]:
-    """Return the command line's arguments of a program of the gallery."""
-    return ARGUMENTS.get(Path(script_vars["src_file"]).name, [])
+RESULTS = ROOT / "examples" / "results"
 
 
 def saved_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any], **kwargs: Any) -> str:
@@ -235,7 +224,7 @@ def saved_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str
     paths = []
     for figure in sorted(RESULTS.glob("*.png")):
         paths.append(next(block_vars["image_path_iterator"]))
-        figure.replace(paths[-1])
+        shutil.move(figure, paths[-1])
     return str(figure_rst(paths, gallery_conf["src_dir"]))
 
 
