@@ -1,0 +1,129 @@
+"""What several chapters draw: small arrays as grids of numbers, windows over them, arrows between them.
+
+An element ``array[row, column]`` is a square of side 1 around the point (column, row), with row 0 above. Windows and
+arrows take the same numbers as the index of an array.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch, Rectangle
+
+# The colours of all chapters, for a white ground. The first four tell curves and windows apart.
+BLUE, ORANGE, GREEN, VIOLET = "#1f6fb4", "#d1600a", "#2e8540", "#7d4fa3"
+COLORS = (BLUE, ORANGE, GREEN, VIOLET)
+INK, FAINT, PADDING = "#222222", "#9a9a9a", "#e6e6e6"
+# Negative numbers are orange, zero is white, positive ones are blue.
+SIGNED = LinearSegmentedColormap.from_list("signed", [ORANGE, "white", BLUE])
+
+
+def panels(
+    columns: int, rows: int = 1, *, size: tuple[float, float] = (2.4, 2.4), widths: Sequence[float] | None = None
+) -> tuple[Figure, Any]:
+    """Return a new figure and its panels, an array of shape (columns,) or (rows, columns).
+
+    `size` is the width and the height of one panel, in inches; `widths` are the shares of the columns, all alike by
+    default.
+    """
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(size[0] * columns, size[1] * rows),
+        layout="constrained",
+        squeeze=False,
+        gridspec_kw={"width_ratios": widths},
+    )
+    return figure, axes[0] if rows == 1 else axes
+
+
+def draw_grid(
+    ax: Axes,
+    array: npt.ArrayLike,
+    title: str = "",
+    *,
+    numbers: bool = True,
+    form: str = "g",
+    limit: float | None = None,
+    padding: int = 0,
+) -> None:
+    """Draw an array of shape (H, W) as a grid with its numbers, blue above 0 and orange below.
+
+    The strongest colour stands for `limit`, by default the largest number in size. `form` is how a number is written.
+    A ring of grey zeros, `padding` wide, is drawn around the array; its rows and columns count from ``-padding``. NaN
+    is an empty square.
+    """
+    array = np.asarray(array, float)
+    height, width = array.shape
+    limit = limit or np.nanmax(np.abs(array), initial=0) or 1
+    for row, column in np.ndindex(height + 2 * padding, width + 2 * padding):
+        row, column = row - padding, column - padding
+        inside = 0 <= row < height and 0 <= column < width
+        value = array[row, column] if inside else 0.0
+        # Half of the full colour at most, so that dark numbers can be read on it.
+        color = SIGNED(0.5 + 0.3 * np.clip(np.nan_to_num(value) / limit, -1, 1)) if inside else PADDING
+        square = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=color, edgecolor=FAINT, linewidth=0.8)
+        ax.add_patch(square)
+        if numbers and not np.isnan(value):
+            text = format(value + 0.0, form)  # + 0.0 makes -0 a 0
+            ax.text(column, row, text, ha="center", va="center", fontsize=9, color=INK if inside else FAINT)
+    ax.set(xlim=(-padding - 0.6, width + padding - 0.4), ylim=(height + padding - 0.4, -padding - 0.6), aspect="equal")
+    ax.set_axis_off()
+    ax.set_title(title, fontsize=10)
+
+
+def draw_window(
+    ax: Axes, row: float, column: float, height: float = 1, width: float = 1, *, color: str = ORANGE, inset: float = 0
+) -> None:
+    """Draw the outline of a window whose upper left element is [row, column]; `inset` makes it a little smaller."""
+    corner = (column - 0.5 + inset, row - 0.5 + inset)
+    sides = (width - 2 * inset, height - 2 * inset)
+    ax.add_patch(Rectangle(*[corner, *sides], fill=False, edgecolor=color, linewidth=2.5, zorder=3, clip_on=False))
+
+
+def draw_arrow(
+    source: Axes, start: Sequence[float], target: Axes, end: Sequence[float], *, color: str = INK, bend: float = 0
+) -> None:
+    """Draw an arrow from [row, column] of one panel to [row, column] of another one, or of the same."""
+    arrow = ConnectionPatch(
+        (start[1], start[0]),
+        (end[1], end[0]),
+        "data",
+        "data",
+        axesA=source,
+        axesB=target,
+        arrowstyle="-|>",
+        mutation_scale=12,
+        connectionstyle=f"arc3,rad={bend}",
+        color=color,
+        linewidth=1.4,
+        zorder=4,
+    )
+    source.figure.add_artist(arrow)
+
+
+def draw_text(ax: Axes, text: str, *, size: float = 20) -> None:
+    """Write a sign, such as a plus, in the middle of an otherwise empty panel."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=size, color=INK, transform=ax.transAxes)
+    ax.set_axis_off()
+
+
+def draw_image(ax: Axes, image: npt.ArrayLike, title: str = "", *, signed: bool = False) -> None:
+    """Draw an image of shape (H, W), from black to white, or (H, W, 3).
+
+    With `signed` negative numbers are orange, zero is white, and positive ones are blue.
+    """
+    image = np.asarray(image)
+    if signed:
+        limit = np.abs(image).max() or 1
+        ax.imshow(image, cmap=SIGNED, vmin=-limit, vmax=limit)
+    else:
+        ax.imshow(image, cmap="gray")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_title(title, fontsize=10)
