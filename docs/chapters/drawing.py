@@ -127,3 +127,28 @@ def draw_image(ax: Axes, image: npt.ArrayLike, title: str = "", *, signed: bool 
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_title(title, fontsize=10)
+
+
+def draw_node(ax: Axes, x: float, y: float, text: str, *, color: str = INK) -> None:
+    """Draw a circle with a text around the point (x, y) of a panel: a step of a computation."""
+    style = {"boxstyle": "circle,pad=0.35", "facecolor": "white", "edgecolor": color, "linewidth": 1.5}
+    ax.text(x, y, text, ha="center", va="center", fontsize=11, color=color, bbox=style, zorder=4)
+
+
+def draw_step(
+    ax: Axes, start: tuple[float, float], end: tuple[float, float], value: str, gradient: str = "", *, gap: float = 0.3
+) -> None:
+    """Draw an arrow from one node to another, the value that goes along it in blue, its gradient in orange below.
+
+    The arrow begins and ends `gap` away from the points.
+    """
+    (x0, y0), (x1, y1) = start, end
+    length = float(np.hypot(x1 - x0, y1 - y0))
+    dx, dy = gap * (x1 - x0) / length, gap * (y1 - y0) / length
+    arrow = {"arrowstyle": "-|>", "color": FAINT, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", (x1 - dx, y1 - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
+    middle = ((x0 + x1) / 2, (y0 + y1) / 2)
+    for text, color, side, align in ((value, BLUE, 3, "bottom"), (gradient, ORANGE, -3, "top")):
+        ax.annotate(
+            text, middle, (0, side), textcoords="offset points", ha="center", va=align, fontsize=10, color=color
+        )

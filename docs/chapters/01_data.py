@@ -1,0 +1,305 @@
+"""
+1. Data: what a digit is to a network
+=====================================
+
+A network sees no pictures. It gets tables of numbers. After this chapter you can say which numbers these are, prepare
+images for a network by hand, and explain why a photograph of your own handwriting is misread, and mend that.
+
+The order is that of Sichkar 2018 (`DOI 10.5281/zenodo.1317904 <https://doi.org/10.5281/zenodo.1317904>`_): load the
+digits, look at them, prepare them, save them.
+"""
+
+# %%
+# A digit is a table
+# ------------------
+#
+# MNIST is a set of 70,000 handwritten digits. 60,000 are for training, 10,000 for the test. They are in the package.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from drawing import draw_arrow, draw_grid, draw_image, draw_window, panels
+
+from convnet import load_mnist
+
+images, labels, test_images, test_labels = load_mnist()
+print("images", images.shape, images.dtype, "from", images.min(), "to", images.max())
+print("labels", labels.shape, labels[:8])
+
+# %%
+# An image has 28 rows and 28 columns. Each element is one *pixel*, a number from 0 (black) to 255 (white): as many
+# values as one byte can have, hence the type ``uint8``. A *label* says which digit the image shows.
+#
+# This is the first image. On the right are some of its pixels, as they lie in memory.
+
+figure, (whole, part) = panels(2, size=(3.4, 3.4))
+draw_image(whole, images[0], f"images[0], label {labels[0]}")
+draw_window(whole, 5, 17, 7, 7)
+draw_grid(part, images[0, 5:12, 17:24], "images[0, 5:12, 17:24]")
+draw_arrow(whole, (8, 24), part, (3, -0.6))
+
+# %%
+# The table is all that there is. Nothing in it says "stroke" or "loop". To find these in the numbers is the network's
+# work.
+#
+# People do not write alike:
+
+from convnet import plot_examples
+
+figure = plot_examples(images[:1000], labels[:1000], examples_per_class=6)
+
+# %%
+# Axes, and what a channel is
+# ---------------------------
+#
+# ``images`` has three axes: N images, H rows (the height), W columns (the width). An image in colour needs more than
+# one number a pixel: how much red, how much green, how much blue. Each of the three makes a grey image of its own, and
+# such an image is called a *channel*. Here is a digit painted red on blue paper.
+
+ink = images[0] / 255  # from 0, no ink, to 1
+red, green, blue = ink, 0.2 * ink, 0.8 * (1 - ink)
+painted = np.stack([red, green, blue])
+print(painted.shape)
+
+figure, axes = panels(4)
+draw_image(axes[0], painted.transpose(1, 2, 0), "what we see")
+for ax, channel, name in zip(axes[1:], painted, ("red", "green", "blue"), strict=True):
+    draw_image(ax, channel, f"channel {name}")
+
+# %%
+# So a channel is not a place in the image. It is one *kind of number*, given for every place. A grey image has one
+# channel, a colour image three. In the middle of a network there may be 32: one says for every place how much of an
+# edge lies there, another one how much of a curve. Chapter 3 makes such channels.
+#
+# A network takes arrays of the shape (N, C, H, W): images, *channels first*, rows, columns. Then one channel of an
+# image lies in one piece of memory. Cameras and image files have the channels last: (H, W, C). ``transpose`` moves an
+# axis. ``reshape`` does not: it keeps the order of the numbers, and only counts them differently.
+
+photo = painted.transpose(1, 2, 0)  # (H, W, C), as from a file
+right = photo.transpose(2, 0, 1)
+wrong = photo.reshape(3, 28, 28)
+assert right.shape == wrong.shape == (3, 28, 28)
+assert (right == painted).all()
+assert not (wrong == painted).all()
+
+figure, axes = panels(2)
+draw_image(axes[0], right[0], "transpose: channel red")
+draw_image(axes[1], wrong[0], 'reshape: "channel red"')
+
+# %%
+# Both have the right shape, and no error is raised. One of them is no channel at all. When you change the order of
+# axes, look at a picture.
+#
+# Numbers of a size near 1
+# ------------------------
+#
+# A network multiplies its inputs by *weights* and adds them up, again and again. Its first weights are random numbers,
+# chosen so that inputs of a size near 1 give sums of a size near 1. The largest pixel is 255, and that is far from 1.
+# So we divide by 255. The sum of a thousand digits, each with random weights of such a size:
+
+rng = np.random.default_rng(0)
+weights = rng.standard_normal(784) / np.sqrt(784)
+flat = images[:1000].reshape(1000, 784)
+raw_sums, sums = flat @ weights, (flat / 255) @ weights
+print(f"raw pixels: sums of a size of {np.sqrt((raw_sums**2).mean()):.1f}")
+print(f"divided by 255: {np.sqrt((sums**2).mean()):.2f}")
+
+# %%
+# Chapter 2 takes the exponential of such sums. :math:`e` to the power of a few dozen is a number of more than ten
+# digits, and nothing useful can be learned from that at first.
+#
+# The mean image
+# --------------
+#
+# The mean image has for each pixel the mean of this pixel over all images. It is a mean over axis 0, the images, and
+# thus an image itself.
+
+train = images[:59000] / np.float32(255)
+mean_image = train.mean(axis=0)
+assert mean_image.shape == (28, 28)
+
+figure, axes = panels(3)
+draw_image(axes[0], train[0], "a digit")
+draw_image(axes[1], mean_image, "the mean image")
+draw_image(axes[2], train[0] - mean_image, "their difference", signed=True)
+
+# %%
+# The mean image is a soft blot: what all digits have in common. The difference is what is special about this one. Blue
+# is above 0: more ink than usual. Orange is below 0: ink that other digits have here, and this one has not. So a pixel
+# without ink says something, too.
+#
+# Why subtract it? Take each image as a list of 784 numbers, an arrow in a space of 784 dimensions. The cosine of the
+# angle between two arrows is 1 if they point the same way, and 0 if they have nothing to do with each other.
+
+
+def mean_cosine(rows):
+    """Return the mean cosine between pairs of different rows."""
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = units @ units.T
+    return cosines[np.triu_indices(len(rows), 1)].mean()
+
+
+before = mean_cosine(train[:1000].reshape(1000, 784))
+after = mean_cosine((train[:1000] - mean_image).reshape(1000, 784))
+print(f"mean cosine between two digits: {before:.2f} before, {after:.2f} after the mean image is subtracted")
+assert before > 0.3
+assert abs(after) < 0.05
+
+# %%
+# Without the subtraction all digits point much the same way. A network's answers to them are then much the same, too,
+# and a small step of the weights moves all answers together. It first has to learn to overlook what is common.
+# Subtracting it once, before the training, is cheaper.
+#
+# The standard deviation
+# ----------------------
+#
+# The standard deviation says how far numbers usually lie from their mean. Dividing by it gives numbers a size near 1,
+# whatever their unit was. The library divides by *one* number, the deviation of all training pixels. Why not each pixel
+# by its own?
+
+std = train.std()
+pixel_std = train.std(axis=0)
+print(f"one deviation for all pixels: {std:.4f}")
+print("pixels that are 0 in every training image:", (pixel_std == 0).sum())
+assert pixel_std[0, 0] == 0
+assert np.isclose(std, 0.3081, atol=1e-3)
+
+figure, axes = panels(1)
+draw_image(axes[0], pixel_std, "each pixel's own deviation")
+
+# %%
+# The pixels at the border never vary. Their deviation is 0, and one cannot divide by 0. Close to the border it is
+# nearly 0: a speck of ink there would become a huge number.
+#
+# Three parts, and statistics of one
+# ----------------------------------
+#
+# The images go into three parts. From the *training* part the network learns. By the *validation* part you choose among
+# several networks. The *test* part is looked at once, at the end: whatever you chose by, you can have chosen by luck.
+#
+# The mean image and the deviation come from the training part alone. The other parts stand for images that nobody has
+# seen yet. They are prepared with the *same* two, because a network that reads one image must not need others.
+# :func:`convnet.preprocess` does all that this chapter did, and puts the channels first:
+
+from convnet import preprocess
+
+data, statistics = preprocess(images, labels, test_images, test_labels)
+for name, array in data.items():
+    print(f"{name:13}", array.shape, array.dtype)
+
+by_hand = ((images[0] / 255 - mean_image) / std)[np.newaxis]  # one channel
+np.testing.assert_allclose(data["x_train"][0], by_hand, atol=1e-4)
+
+# %%
+# ``np.newaxis`` makes the axis of the one channel. ``statistics`` holds the mean image and the deviation. It belongs to
+# the network as much as the weights do: ``statistics.apply`` prepares a new image as those of training were prepared.
+
+assert np.array_equal(statistics.apply(test_images[:5]), data["x_test"][:5])
+
+# %%
+# To save what is prepared
+# ------------------------
+#
+# Prepared data can be kept in a file. We keep 1,000 images in a folder that is deleted afterwards.
+
+import tempfile
+from pathlib import Path
+
+from convnet import load_prepared, save_prepared
+
+some, some_statistics = preprocess(images[:1000], labels[:1000], test_images, test_labels, num_validation=100)
+with tempfile.TemporaryDirectory() as folder:
+    save_prepared(Path(folder) / "digits.pickle", some, some_statistics)
+    loaded, loaded_statistics = load_prepared(Path(folder) / "digits.pickle")
+assert np.array_equal(loaded["x_train"], some["x_train"])
+
+# %%
+# Why your own photograph is misread
+# ----------------------------------
+#
+# We train a small network for two epochs; how that goes, chapter 6 says. Then we take "photographs": test digits, three
+# times as large, in dark ink on light paper, away from the middle, with less light on one side.
+
+from convnet import ConvNet1, Momentum, Solver, prepare_digit
+
+small, small_statistics = preprocess(images[:9000], labels[:9000], test_images, test_labels)
+model = ConvNet1(num_filters=8, hidden_size=50)
+model.statistics = small_statistics
+Solver(model, small, Momentum(0.01), epochs=2).train()
+
+
+def photograph(image):
+    """Return a picture of 112x112 pixels in which an image of 28x28 lies on paper."""
+    ink = np.zeros((112, 112))
+    row, column = rng.integers(0, 29, 2)
+    ink[row : row + 84, column : column + 84] = np.kron(image / 255, np.ones((3, 3)))
+    light = np.linspace(230, 170, 112)  # of each column of the paper
+    return (light * (1 - 0.8 * ink)).astype(np.uint8)
+
+
+def shrink(photo):
+    """Return 28x28 pixels, each the mean of 4x4."""
+    return photo.reshape(28, 4, 28, 4).mean(axis=(1, 3)).astype(np.uint8)
+
+
+# %%
+# A photograph has to be made 28x28 pixels in any case. Beyond that we do more and more for it:
+#
+# - nothing;
+# - invert it, so that the ink is light and the paper dark, as in MNIST;
+# - :func:`convnet.prepare_digit`: make the paper black whatever its light, crop the digit, scale it to fit 20x20 pixels,
+#   and move its centre of mass to the middle. So did MNIST's makers with theirs.
+
+photos = [photograph(image) for image in test_images[:300]]
+versions = {
+    "as it is": [shrink(photo) for photo in photos],
+    "inverted": [255 - shrink(photo) for photo in photos],
+    "prepare_digit": [prepare_digit(photo) for photo in photos],
+    "the test's own": list(test_images[:300]),
+}
+figure, axes = panels(5, size=(2, 2.3))
+draw_image(axes[0], photos[0], "the photograph")
+accuracy = {}
+for ax, (name, version) in zip(axes[1:], versions.items(), strict=True):
+    predicted = model.predict_images(np.stack(version))
+    accuracy[name] = (predicted == test_labels[:300]).mean()
+    draw_image(ax, version[0], f"{name}\nread as {predicted[0]}\n{accuracy[name]:.0%} of 300 right")
+assert accuracy["as it is"] < 0.3
+assert accuracy["inverted"] < 0.6
+assert accuracy["prepare_digit"] > 0.85
+plt.show()
+
+# %%
+# The digits are the same all the time; the network is the same, too. It has learned from images in which the paper is
+# exactly 0, and the digit fills the middle. Other images differ from these in *every* pixel, however clearly a person
+# reads them. So: give a network at work what it got in training. If it misreads your image, look at the 28x28 numbers
+# that it really got before you doubt the network.
+#
+# Exercises
+# ---------
+#
+# The answers are in ``tests/chapters/test_01_data.py``.
+#
+# 1. **Read the file yourself.** MNIST's image files begin with 16 bytes: four whole numbers of four bytes each, the
+#    most significant byte first. They are 2051, the number of images, of rows, and of columns. The pixels follow, one
+#    byte each. The files are compressed by gzip. Write ``read_images(path)``, with ``gzip.open`` and
+#    ``np.frombuffer``. The files are in the folder of ``convnet.datasets.mnist``.
+# 2. **Back to pixels.** Write ``to_pixels(x, statistics)``, which makes images of ``uint8`` of prepared ones. Start with
+#    the last step of the preparation. Mind that a result such as 6.9999 has to become 7.
+# 3. **Too many images for the memory.** Write ``moments(batches)``, which gets batches of images one after another, as
+#    from a generator, and returns the mean image and the deviation of all pixels. Keep only sums.
+# 4. **Channels first and last.** Write ``channels_last(x)``, which turns (N, C, H, W) into (N, H, W, C), and find the
+#    one case, apart from images of a single pixel, in which ``reshape`` gives the same.
+# 5. **Light does not matter.** A photograph is taken in half the light. Which of the steps "divide by 255", "subtract
+#    the mean image", "divide by the deviation" makes up for it? Write ``even_light(image)``, which gives the same result
+#    for an image and for half of it, and also if some number is added to all pixels.
+#
+# Where this lies in the library
+# ------------------------------
+#
+# - ``convnet/datasets/mnist/__init__.py``: :func:`convnet.load_mnist`; ``convnet/datasets/idx.py`` reads the files.
+# - ``convnet/datasets/preprocessing.py``: :func:`convnet.preprocess` and :class:`convnet.Statistics`.
+# - ``convnet/datasets/prepared.py``: :func:`convnet.save_prepared` and :func:`convnet.load_prepared`.
+# - ``convnet/datasets/digits.py``: :func:`convnet.prepare_digit`, each step a function of its own.
+# - ``convnet/plotting/predictions.py``: :func:`convnet.plot_examples`.
+#
+# Next: :ref:`sphx_glr_chapters_gallery_02_affine_and_softmax.py`.

@@ -1,0 +1,426 @@
+"""
+2. From one neuron to a loss
+============================
+
+A neuron is a sum of products. Many neurons make a layer, a layer's results become probabilities, and a loss says how
+wrong these are. After this chapter you can compute how the loss changes with each weight, in three ways: by hand, by
+trying, and by code. Then you train a first network with ten lines.
+"""
+
+# %%
+# One neuron
+# ----------
+#
+# A neuron gets some numbers :math:`x_0, x_1, \ldots`, its *inputs*. It has a *weight* for each of them and a *bias*, one
+# number more. It gives
+#
+# .. math:: y = x_0 w_0 + x_1 w_1 + \ldots + b.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from drawing import BLUE, INK, ORANGE, draw_grid, draw_image, draw_node, draw_step, draw_text, draw_window, panels
+
+x = np.array([2.0, -1.0])
+w = np.array([0.5, 1.5])
+b = 0.25
+
+
+def neuron(x, w, b):
+    """Return the sum of the products, plus the bias."""
+    return x[0] * w[0] + x[1] * w[1] + b
+
+
+y = neuron(x, w, b)
+print("y =", y)
+
+# %%
+# Say that for this input the right result is 1. How wrong is the neuron? A *loss* is a number that is 0 when all is
+# right, and grows with the error. We take the square of the difference.
+
+target = 1.0
+
+
+def loss(y):
+    """Return how wrong y is."""
+    return (y - target) ** 2
+
+
+print("loss =", loss(y))
+
+# %%
+# The gradient by hand
+# --------------------
+#
+# To *train* is to change the weights so that the loss falls. For that we ask of each weight: if it grows a little, by
+# how much does the loss change, per unit? That is the derivative of the loss with respect to the weight. All of them
+# together are called the *gradient*.
+#
+# The loss depends on :math:`y`, and :math:`y` on :math:`w_0`. The chain rule multiplies the two derivatives:
+#
+# .. math:: \frac{dL}{dw_0} = \frac{dL}{dy} \cdot \frac{dy}{dw_0} = 2 (y - 1) \cdot x_0.
+#
+# The first factor is the same for every weight. So we compute it once, and *hand it on* from :math:`y` to all that
+# :math:`y` was made of. There are only three rules:
+#
+# - a **sum** hands its gradient on to each of its terms, as it is: if a term grows by 1, the sum grows by 1;
+# - a **product** hands its gradient on to each factor, times the *other* factor: if :math:`a` grows by 1, then
+#   :math:`a \cdot b` grows by :math:`b`;
+# - a number that is **used several times** gets a gradient from each use, and these are added.
+#
+# In code a gradient has the name of its number with a d before it. ``dy`` is the derivative of the loss with respect
+# to y: :math:`dL/dy`. That is a convention; whenever you read ``dsomething``, read "by how much the loss changes when
+# something grows, per unit".
+
+dy = 2 * (y - target)
+dw = np.array([dy * x[0], dy * x[1]])  # a product: times the other factor
+dx = np.array([dy * w[0], dy * w[1]])
+db = dy  # a sum: as it is
+print("dy =", dy, " dw =", dw, " dx =", dx, " db =", db)
+
+figure, ax = plt.subplots(figsize=(7.5, 3.9), layout="constrained")
+places = {"x0": (0, 3.6), "w0": (0, 2.6), "x1": (0, 1.4), "w1": (0, 0.4), "b": (2, 0.3)}
+for name, place in places.items():
+    draw_node(ax, *place, f"${name[0]}_{name[1]}$" if len(name) > 1 else f"${name}$")
+for middle, i in (((2, 3.1), 0), ((2, 1.6), 1)):
+    draw_node(ax, *middle, r"$\times$")
+    draw_step(ax, places[f"x{i}"], middle, f"{x[i]:g}", f"{dx[i]:g}")
+    draw_step(ax, places[f"w{i}"], middle, f"{w[i]:g}", f"{dw[i]:g}")
+    draw_step(ax, middle, (4, 2), f"{x[i] * w[i]:g}", f"{dy:g}")
+draw_step(ax, places["b"], (4, 2), f"{b:g}", f"{db:g}")
+draw_node(ax, 4, 2, "$+$")
+draw_step(ax, (4, 2), (6, 2), f"y = {y:g}", f"dy = {dy:g}")
+draw_node(ax, 6, 2, "loss")
+ax.text(4, 3.7, "values go right", color=BLUE)
+ax.text(4, 3.35, "gradients come back", color=ORANGE)
+ax.set(xlim=(-0.4, 6.5), ylim=(-0.1, 4))
+ax.set_axis_off()
+
+# %%
+# Above each arrow stands the number that goes along it, below it the gradient that comes back. Follow one way: the loss
+# hands -2.5 to the sum, the sum hands -2.5 to each term, and the product :math:`x_0 w_0` hands :math:`-2.5 \cdot 2 =
+# -5` to :math:`w_0`. So if :math:`w_0` grows, the loss falls, at first five times as fast.
+#
+# This walk back through a computation is called *backpropagation*. For each step of the computation it needs one thing:
+# how this step hands on the gradient. The step need not know what comes before it or after it.
+#
+# The third rule is a familiar one. :math:`w^2` is the product :math:`w \cdot w`: each of the two factors gets the other
+# one, :math:`w`, and their sum is :math:`2w`.
+#
+# The gradient by trying
+# ----------------------
+#
+# A derivative can be tried out. Make :math:`w_0` a little larger and a little smaller, by :math:`h`, and look:
+#
+# .. math:: \frac{dL}{dw_0} \approx \frac{L(w_0 + h) - L(w_0 - h)}{2h}.
+#
+# This is a *central difference*. It needs nothing but the values of the loss, so it can check any gradient.
+
+h = 1e-5
+for i in range(2):
+    step = np.zeros(2)
+    step[i] = h
+    tried = (loss(neuron(x, w + step, b)) - loss(neuron(x, w - step, b))) / (2 * h)
+    print(f"dw[{i}]: by hand {dw[i]:.6f}, by trying {tried:.6f}")
+    assert abs(tried - dw[i]) < 1e-8
+
+# %%
+# Why not a far smaller :math:`h`? A computer's number of type ``float64`` has about 16 digits. The two losses are nearly
+# equal, and in their difference the first digits cancel: what remains is mostly rounding. Why not a larger one? The
+# function is not a straight line. Here is the error for the function :math:`e^w` at :math:`w = 1`, whose derivative is
+# known.
+
+steps = 10.0 ** np.arange(-13, 0)
+one_sided = np.abs((np.exp(1 + steps) - np.exp(1)) / steps - np.e)
+central = np.abs((np.exp(1 + steps) - np.exp(1 - steps)) / (2 * steps) - np.e)
+assert central[steps.searchsorted(1e-5)] < min(central[0], central[-1])
+
+figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
+ax.loglog(steps, one_sided, "o-", color=ORANGE, label="(f(w + h) - f(w)) / h")
+ax.loglog(steps, central, "o-", color=BLUE, label="central difference")
+ax.set(xlabel="step h", ylabel="error of the derivative")
+ax.legend(frameon=False)
+
+# %%
+# The central difference is best near :math:`10^{-5}`, with an error that is far smaller than that of the one-sided
+# difference. Checks of gradients use this step, and ``float64``.
+#
+# A step downhill
+# ---------------
+#
+# The gradient points to where the loss grows. So each parameter takes a small step against it. The length of the step
+# is the gradient times a *learning rate*. This rule is called *gradient descent*.
+
+learning_rate = 0.05
+moved = loss(neuron(x, w - learning_rate * dw, b - learning_rate * db))
+print(f"loss {loss(y):.4f} before the step, {moved:.4f} after it")
+assert moved < loss(y)
+
+# %%
+# Many neurons: Affine
+# --------------------
+#
+# A layer has M neurons, which all get the same D inputs. The weights make a table of D rows and M columns, one column
+# for each neuron. And we do not compute for one example but for N at a time. Such a layer is called *Affine* (or "fully
+# connected", or "dense"). With :math:`n` for the example, :math:`d` for the input and :math:`m` for the neuron:
+#
+# .. math:: y_{nm} = b_m + \sum_d x_{nd} w_{dm}.
+
+
+def affine_forward(x, weight, bias):
+    """Return y of shape (N, M)."""
+    y = np.zeros((len(x), len(bias)))
+    for n, m in np.ndindex(y.shape):
+        y[n, m] = bias[m]
+        for d in range(len(weight)):
+            y[n, m] += x[n, d] * weight[d, m]
+    return y
+
+
+x = np.array([[2.0, -1, 0, 1], [0, 1, 3, -2], [1, 1, -1, 0]])  # N = 3 examples of D = 4 inputs
+weight = np.array([[1.0, 0], [2, -1], [0, 1], [-1, 3]])  # M = 2 neurons
+bias = np.array([0.0, 1.0])
+y = affine_forward(x, weight, bias)
+
+figure, axes = panels(5, size=(1.7, 2.3), widths=[4, 1, 2, 1, 2])
+draw_grid(axes[0], x, "x (N, D)")
+draw_text(axes[1], "@")
+draw_grid(axes[2], weight, "weight (D, M)")
+draw_text(axes[3], "+ b =", size=14)
+draw_grid(axes[4], y, "y (N, M)")
+draw_window(axes[0], 1, 0, 1, 4)
+draw_window(axes[2], 0, 1, 4, 1)
+draw_window(axes[4], 1, 1)
+
+# %%
+# One row of x, one column of weight, one number of y. This is the product of two matrices, in NumPy ``@``:
+
+assert np.array_equal(y, x @ weight + bias)
+
+# %%
+# Now backwards. The layer gets ``dy``, of the shape of y: by how much the loss changes with each of its results. The
+# line ``y[n, m] += x[n, d] * weight[d, m]`` is a product and a sum. The product hands ``dy[n, m]`` on to both factors.
+# Weights are used for every example, inputs by every neuron: what comes from all the uses is added. So the loops stay
+# the same, and ``+=`` adds up.
+
+
+def affine_backward(dy, x, weight):
+    """Return the gradients with respect to x, weight and bias."""
+    dx, dweight, dbias = np.zeros(x.shape), np.zeros(weight.shape), np.zeros(weight.shape[1])
+    for n, m in np.ndindex(dy.shape):
+        dbias[m] += dy[n, m]
+        for d in range(len(weight)):
+            dweight[d, m] += dy[n, m] * x[n, d]
+            dx[n, d] += dy[n, m] * weight[d, m]
+    return dx, dweight, dbias
+
+
+rng = np.random.default_rng(0)
+dy = rng.standard_normal(y.shape)
+dx, dweight, dbias = affine_backward(dy, x, weight)
+
+# %%
+# Read the two inner lines as sums: ``dweight[d, m]`` is a sum over n, ``dx[n, d]`` one over m. Sums of products are
+# products of matrices again. ``.T`` is the transposed matrix, rows for columns. You can find the formulas by the shapes
+# alone: dy is (N, M), x is (N, D), and there is one way to make (D, M) of them.
+
+np.testing.assert_allclose(dx, dy @ weight.T)  # (N, M) @ (M, D)
+np.testing.assert_allclose(dweight, x.T @ dy)  # (D, N) @ (N, M)
+np.testing.assert_allclose(dbias, dy.sum(axis=0))
+
+# %%
+# The check by trying is in the library: :func:`convnet.gradient_error` takes steps in random directions, and returns
+# how far off the gradient is. A layer alone has no loss. But ``(dy * y).sum()`` will do, with any numbers ``dy``: its
+# derivative with respect to ``y[n, m]`` is just ``dy[n, m]``.
+
+from convnet import gradient_error
+
+
+def layer_loss():
+    """Return a loss whose gradient with respect to the layer's result is dy."""
+    return (dy * affine_forward(x, weight, bias)).sum()
+
+
+for name, array, gradient in (("x", x, dx), ("weight", weight, dweight), ("bias", bias, dbias)):
+    error = gradient_error(layer_loss, array, gradient, rng=rng)
+    print(f"{name:6} relative error {error:.1e}")
+    assert error < 1e-7
+
+# %%
+# Scores become probabilities: softmax
+# ------------------------------------
+#
+# To tell K classes apart, the last layer has K neurons. Their results are called *scores*: the highest score is the
+# network's answer. But how sure is it? Probabilities are positive and sum to 1. The exponential makes every number
+# positive, and division by the sum does the rest:
+#
+# .. math:: p_k = \frac{e^{s_k}}{\sum_j e^{s_j}}.
+#
+# This is *softmax*.
+
+scores = np.array([2.0, 1.0, -1.0])
+exponentials = np.exp(scores)
+probabilities = exponentials / exponentials.sum()
+
+figure, axes = panels(3, size=(2.4, 2.2))
+titles = ("scores s", "exp(s)", "probabilities p")
+for ax, values, title in zip(axes, (scores, exponentials, probabilities), titles, strict=True):
+    ax.bar(range(3), values, color=BLUE)
+    ax.axhline(0, color=INK, linewidth=0.8)
+    ax.set(title=title, xticks=range(3), xlabel="class")
+    for k, value in enumerate(values):
+        ax.text(k, max(value, 0), f"{value:.2f}", ha="center", va="bottom")
+    ax.margins(y=0.15)
+
+# %%
+# Only the differences of scores count. If 5 is added to every score, each exponential is multiplied by :math:`e^5`, and
+# the factor cancels in the fraction. That is of use, because exponentials overflow: the largest ``float64`` is about
+# :math:`10^{308}`, and :math:`e^{1000}` is beyond it.
+
+large = np.array([1000.0, 999.0, 997.0])
+with np.errstate(over="ignore", invalid="ignore"):
+    print("as the formula says:", np.exp(large) / np.exp(large).sum())
+shifted = np.exp(large - large.max())
+print("largest score subtracted first:", shifted / shifted.sum())
+np.testing.assert_allclose(shifted / shifted.sum(), probabilities)
+
+# %%
+# Infinity divided by infinity is "not a number", nan. So the largest score is subtracted first. The result is the same
+# by the formula, the largest exponential is :math:`e^0 = 1`, and nothing can overflow. Exponentials of very negative
+# numbers become 0, and that does no harm: the sum is at least 1.
+#
+# The loss: how probable was the truth?
+# -------------------------------------
+#
+# The label says which class is right. The network gave it some probability :math:`p`; 1 would be best. The *softmax
+# loss*, also called cross-entropy, is
+#
+# .. math:: L = -\log p_{\text{label}},
+#
+# with the natural logarithm. It is 0 for :math:`p = 1` and grows without bound when the network was sure of something
+# else.
+
+p = np.linspace(0.004, 1, 500)
+figure, ax = plt.subplots(figsize=(5.5, 3), layout="constrained")
+ax.plot(p, -np.log(p), color=BLUE)
+ax.plot(0.1, -np.log(0.1), "o", color=ORANGE)
+ax.annotate(f"ten classes, all alike: {np.log(10):.2f}", (0.1, -np.log(0.1)), (0.17, 2.5), color=ORANGE)
+ax.set(xlabel="probability given to the right class", ylabel="loss", ylim=(0, None))
+
+# %%
+# Remember the orange point. A network that knows nothing gives each of ten classes 0.1, and its loss is :math:`\log 10
+# = 2.30`. If an untrained network starts far from this, something is wrong.
+#
+# The gradient of softmax and loss together is short. Put the formula for :math:`p` in:
+#
+# .. math:: L = -\log \frac{e^{s_\text{label}}}{\sum_j e^{s_j}} = -s_\text{label} + \log \sum_j e^{s_j}.
+#
+# The derivative of :math:`\log u` is :math:`1/u` times that of :math:`u`. So the second term gives :math:`e^{s_k} /
+# \sum_j e^{s_j}`, which is :math:`p_k`. The first one gives -1, for the label alone:
+#
+# .. math:: \frac{dL}{ds_k} = p_k - 1 \text{ for the label, and } p_k \text{ for every other class.}
+#
+# In words: what the network says minus what is true. The score of the right class is pushed up by what it lacks, every
+# other one is pushed down by what it has too much. In code, for N examples at a time, with the mean of their losses:
+
+
+def softmax_loss(scores, labels):
+    """Return the mean loss of N examples, and its gradient with respect to the scores, of shape (N, K)."""
+    rows = np.arange(len(labels))
+    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    loss = -np.log(probabilities[rows, labels]).mean()
+    dscores = probabilities.copy()
+    dscores[rows, labels] -= 1
+    return loss, dscores / len(labels)
+
+
+scores, labels = rng.standard_normal((5, 3)), np.array([0, 2, 1, 1, 0])
+loss_of_five, dscores = softmax_loss(scores, labels)
+error = gradient_error(lambda: softmax_loss(scores, labels)[0], scores, dscores, rng=rng)
+print(f"loss {loss_of_five:.4f}, relative error of the gradient {error:.1e}")
+assert error < 1e-7
+np.testing.assert_allclose(dscores.sum(axis=1), 0, atol=1e-12)
+
+# %%
+# Each row of ``dscores`` sums to 0: what one class wins, others lose. The loss is a mean, so each example's gradient is
+# divided by N. There are N examples, and each of them moves the mean by an N-th.
+#
+# A first network
+# ---------------
+#
+# One Affine layer with ten neurons, and the softmax loss. The data are those of chapter 1, each image as a list of 784
+# numbers. All that we need is here:
+
+from convnet import load_mnist, preprocess
+
+images, digits, test_images, test_digits = load_mnist()
+data, _ = preprocess(images[:6000], digits[:6000], test_images, test_digits, num_test=None)
+x_train, y_train = data["x_train"].reshape(-1, 784), data["y_train"]
+x_test, y_test = data["x_test"].reshape(-1, 784), data["y_test"]
+
+weight, bias = np.zeros((784, 10), np.float32), np.zeros(10, np.float32)
+losses = []
+for _ in range(5):  # five times through all images
+    for start in range(0, len(x_train), 50):  # fifty at a time: a minibatch
+        x, labels = x_train[start : start + 50], y_train[start : start + 50]
+        value, dscores = softmax_loss(x @ weight + bias, labels)
+        weight -= 0.02 * x.T @ dscores
+        bias -= 0.02 * dscores.sum(axis=0)
+        losses.append(value)
+
+accuracy = ((x_test @ weight + bias).argmax(axis=1) == y_test).mean()
+print(f"first loss {losses[0]:.2f}, mean of the last ten {np.mean(losses[-10:]):.2f}, accuracy {accuracy:.1%}")
+assert np.isclose(losses[0], np.log(10), atol=1e-4)
+assert accuracy > 0.85
+
+figure, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
+ax.plot(losses, color=BLUE, linewidth=0.8)
+ax.axhline(np.log(10), color=ORANGE, linestyle="--", label="log 10")
+ax.set(xlabel="step", ylabel="loss of the minibatch", ylim=(0, None))
+ax.legend(frameon=False)
+
+# %%
+# The first loss is log 10, because all weights are 0, and thus all scores. After five rounds more than 85 % of the
+# 10,000 test digits are read right, digits that the network has never seen.
+#
+# What did it learn? Each neuron has a weight for each pixel, so that its weights make an image.
+
+figure, axes = panels(5, 2, size=(1.6, 1.8))
+for k, ax in enumerate(axes.flat):
+    draw_image(ax, weight[:, k].reshape(28, 28), f"weights for {k}", signed=True)
+plt.show()
+
+# %%
+# Where a neuron's weights are blue, ink raises its score; where they are orange, ink lowers it. The neuron for 0 wants
+# a ring, and no ink in the middle. This is a template: it fits if the digit lies just there. A digit moved by three
+# pixels no longer fits. That is where convolution comes in, in the next chapter.
+#
+# Exercises
+# ---------
+#
+# The answers are in ``tests/chapters/test_02_affine_and_softmax.py``. Check each gradient with
+# :func:`convnet.gradient_error`.
+#
+# 1. **A neuron with a bend.** ``sigmoid(y) = 1 / (1 + exp(-y))`` turns any number into one between 0 and 1. Show with
+#    school calculus that its derivative is ``s * (1 - s)``, where s is its value. Write ``sigmoid_forward(y)`` and
+#    ``sigmoid_backward(ds, s)``.
+# 2. **Another loss.** Write ``squared_loss(scores, targets)``, both of shape (N, K): the sum of the squared differences
+#    over the K results, and the mean of that over the N examples. Return the loss and its gradient.
+# 3. **Safe logarithms.** Write ``log_softmax(scores)``, which returns :math:`\log p_k` for each row. It has to be right
+#    for scores of 1000 and of -1000, too. First simplify :math:`\log (e^{s_k} / \sum_j e^{s_j})` on paper.
+# 4. **Two are one.** Two Affine layers follow each other, with nothing between them. Write ``merge(weight1, bias1,
+#    weight2, bias2)``, which returns the weight and the bias of one layer that does the same. What does this say about
+#    networks of Affine layers alone?
+# 5. **What knows nothing.** Which loss has a network of K classes that gives every class the same score? And which one
+#    a network that gives the right class 3 more than every other class? Write both as functions of K.
+#
+# Where this lies in the library
+# ------------------------------
+#
+# - ``convnet/naive.py``: ``affine_forward``, ``affine_backward`` and ``softmax_loss`` as loops.
+# - ``convnet/layers/affine.py``: :func:`convnet.functional.affine_forward`,
+#   :func:`convnet.functional.affine_backward` and the layer :class:`convnet.Affine`.
+# - ``convnet/layers/losses.py``: :func:`convnet.softmax_loss`.
+# - ``convnet/layers/gradient_check.py``: :func:`convnet.gradient_error`.
+#
+# Next: :ref:`sphx_glr_chapters_gallery_03_convolution.py`.

@@ -1,0 +1,337 @@
+"""
+3. Convolution as loops
+=======================
+
+A convolution slides a small table of weights over an image. After this chapter you can write it and its gradient as
+loops, say how large its output is, and explain why the gradient of a pixel is a sum over windows.
+"""
+
+# %%
+# A filter slides over an image
+# -----------------------------
+#
+# At the end of chapter 2 each neuron had a weight for every pixel: a template for the whole image, which fits in one
+# place only. A *filter* is a small template, here of 3x3 weights. It is laid on each place of the image. The pixels
+# under it are its *window*. Window and filter are multiplied, number by number, and the products are added: one neuron,
+# whose inputs are the pixels of the window.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from drawing import BLUE, GREEN, ORANGE, VIOLET, draw_grid, draw_image, draw_text, draw_window, panels
+
+image = np.array([[0.0, 0, 5, 5, 5], [0, 0, 5, 5, 5], [0, 0, 5, 5, 5], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+edge = np.array([[-1.0, 0, 1], [-1, 0, 1], [-1, 0, 1]])
+
+
+def slide(image, weight):
+    """Lay a filter on every place of an image, and return the sums of products."""
+    kh, kw = weight.shape
+    y = np.zeros((image.shape[0] - kh + 1, image.shape[1] - kw + 1))
+    for oh, ow in np.ndindex(y.shape):
+        for i, j in np.ndindex(kh, kw):
+            y[oh, ow] += weight[i, j] * image[oh + i, ow + j]
+    return y
+
+
+result = slide(image, edge)
+print(result)
+
+# %%
+# ``oh`` and ``ow`` are the row and the column of the output, ``i`` and ``j`` those within the window. The upper left
+# pixel of the window is ``image[oh, ow]``. The first row of the output, step by step:
+
+figure, axes = panels(4, 2, size=(2.3, 2.3))
+draw_grid(axes[0, 0], edge, "the filter")
+draw_text(axes[1, 0], "window\ntimes filter,\nadded", size=11)
+for ow, ax, below, color in zip(range(3), axes[0, 1:], axes[1, 1:], (ORANGE, GREEN, VIOLET), strict=True):
+    draw_grid(ax, image, "window at [0, " + str(ow) + "]", limit=10)
+    draw_window(ax, 0, ow, 3, 3, color=color)
+    so_far = np.full(result.shape, np.nan)
+    so_far[0, : ow + 1] = result[0, : ow + 1]
+    draw_grid(below, so_far, "output", limit=15)
+    draw_window(below, 0, ow, color=color)
+
+# %%
+# This filter subtracts what is on the left from what is on the right. Where the image is the same on both sides, the
+# result is 0; where it grows brighter to the right, it is large. So the filter finds the left edge of the bright
+# square, wherever it is. On a digit:
+
+from convnet import load_mnist
+
+images, _, _, _ = load_mnist()
+digit = images[0] / 255
+figure, axes = panels(3, size=(2.6, 2.8))
+draw_image(axes[0], digit, "a digit")
+draw_image(axes[1], slide(digit, edge), "brighter to the right", signed=True)
+draw_image(axes[2], slide(digit, edge.T), "brighter downwards", signed=True)
+
+# %%
+# The filters of a network are not made by hand. Their weights are learned like any others. But what they do is this:
+# one filter makes of an image one new image, a *feature map*. It says for every place how much it looks like the filter
+# there.
+#
+# Two advantages over Affine. A filter has few weights, here 9 instead of 784. And what is learned in one place is known
+# in all places, because the weights are the same everywhere: they are *shared*.
+#
+# (In mathematics a convolution turns the filter by 180 degrees first. Networks leave that out, because learned weights
+# can have any order. Mathematicians call it a cross-correlation. Everyone else says convolution.)
+#
+# Padding and stride
+# ------------------
+#
+# A filter of 3x3 makes 3x3 results of 5x5 pixels: it cannot be laid on the border. *Padding* puts a ring of zeros around
+# the image, so that it can. *Stride* is how far the window moves from one result to the next: with stride 2 it leaves
+# out every second place.
+#
+# Here are all the windows in the first row of an image of 5x5 pixels. A dot in the same colour marks the middle of each.
+
+
+def draw_windows(ax, size, kernel, stride, padding):
+    """Draw an empty image with its padding, and the windows in its first row."""
+    count = (size + 2 * padding - kernel) // stride + 1
+    draw_grid(
+        ax,
+        np.zeros((size, size)),
+        f"padding {padding}, stride {stride}:\n{count} windows in a row",
+        padding=padding,
+        numbers=padding > 0,
+    )
+    for k in range(count):
+        color = (ORANGE, GREEN, VIOLET, BLUE)[k % 4]
+        draw_window(ax, -padding, k * stride - padding, kernel, kernel, color=color, inset=0.06 * (k % 3))
+        middle = (kernel - 1) / 2 - padding
+        ax.plot(k * stride + middle, middle, "o", color=color, markersize=7, zorder=5)
+
+
+figure, axes = panels(4, size=(2.5, 2.9))
+for ax, (stride, padding) in zip(axes, ((1, 0), (1, 1), (2, 0), (2, 1)), strict=True):
+    draw_windows(ax, 5, 3, stride, padding)
+
+# %%
+# Count the windows. With its padding P the image is :math:`S + 2P` pixels wide. The first window begins at 0. A window
+# of K pixels can begin at :math:`S + 2P - K` at the latest. So the window can move :math:`S + 2P - K` pixels, which is
+# so many strides, rounded down; and there is one window more than moves:
+#
+# .. math:: O = \left\lfloor \frac{S + 2P - K}{\text{stride}} \right\rfloor + 1.
+
+
+def output_size(size, kernel, stride, padding):
+    """Return how many windows there are along one axis."""
+    return (size + 2 * padding - kernel) // stride + 1
+
+
+for size, kernel, stride, padding in ((5, 3, 1, 0), (5, 3, 1, 1), (5, 3, 2, 1), (28, 7, 1, 3), (6, 3, 2, 0)):
+    outputs = output_size(size, kernel, stride, padding)
+    print(f"size {size:2}, kernel {kernel}, stride {stride}, padding {padding}: {outputs} outputs")
+assert output_size(28, 7, 1, 3) == 28
+
+# %%
+# A kernel of 7 with padding 3 keeps the size; so does every odd K with padding :math:`(K - 1) / 2` and stride 1. In the
+# last case the stride does not fit: of 6 columns the windows take columns 0 to 2 and 2 to 4, and column 5 is in no
+# window.
+#
+# Channels
+# --------
+#
+# An image has C channels (chapter 1). Then the window has C layers, and so has the filter: a weight for each pixel of
+# each channel. All products are added to *one* number. So one filter makes one feature map, whatever C is. With F
+# filters there are F maps, and these are the channels of what follows. The weights have the shape (F, C, KH, KW).
+
+figure, axes = panels(7, size=(1.5, 1.9), widths=[2.6, 2.6, 0.5, 1.6, 1.6, 0.5, 1.6])
+rng = np.random.default_rng(1)
+x = rng.integers(0, 4, (1, 2, 4, 4)).astype(float)
+weight = rng.integers(-1, 2, (1, 2, 2, 2)).astype(float)
+for c in range(2):
+    draw_grid(axes[c], x[0, c], f"x[0, {c}]")
+    draw_window(axes[c], 1, 1, 2, 2)
+    draw_grid(axes[3 + c], weight[0, c], f"weight[0, {c}]")
+    draw_window(axes[3 + c], 0, 0, 2, 2)
+products = (x[0, :, 1:3, 1:3] * weight[0]).sum()
+draw_text(axes[2], r"$\times$", size=14)
+draw_text(axes[5], "=", size=14)
+draw_grid(axes[6], [[products]], "y[0, 0, 1, 1]")
+draw_window(axes[6], 0, 0)
+
+# %%
+# The whole convolution is one sum. Where the window reaches into the padding, there is a 0, and nothing to add.
+#
+# .. math:: y_{n,f,oh,ow} = b_f + \sum_{c,i,j} w_{f,c,i,j} \; x_{n,\,c,\,oh \cdot \text{stride} + i - P,\,
+#    ow \cdot \text{stride} + j - P}
+
+
+def places(x_shape, weight_shape, stride, padding):
+    """Give every pair of an output and an input that belong together: indices of y, of weight and of x."""
+    (images, channels, height, width), (filters, _, kh, kw) = x_shape, weight_shape
+    oh_count, ow_count = output_size(height, kh, stride, padding), output_size(width, kw, stride, padding)
+    for n, f, oh, ow in np.ndindex(images, filters, oh_count, ow_count):
+        for c, i, j in np.ndindex(channels, kh, kw):
+            h, w = oh * stride + i - padding, ow * stride + j - padding
+            if 0 <= h < height and 0 <= w < width:
+                yield (n, f, oh, ow), (f, c, i, j), (n, c, h, w)
+
+
+def conv2d_forward(x, weight, bias, stride=1, padding=0):
+    """Return y of shape (N, F, OH, OW)."""
+    oh_count, ow_count = (output_size(x.shape[a], weight.shape[a], stride, padding) for a in (2, 3))
+    y = np.zeros((len(x), len(weight), oh_count, ow_count)) + bias[:, np.newaxis, np.newaxis]
+    for at_y, at_weight, at_x in places(x.shape, weight.shape, stride, padding):
+        y[at_y] += weight[at_weight] * x[at_x]
+    return y
+
+
+# %%
+# ``places`` has the seven loops: over images, filters, rows and columns of the output, and over channels, rows and
+# columns of the window. The convolution itself is the last line: a product, added to a sum. The library computes the
+# same:
+
+from convnet import functional
+
+x = rng.standard_normal((2, 3, 6, 5))
+weight, bias = rng.standard_normal((4, 3, 3, 3)), rng.standard_normal(4)
+y = conv2d_forward(x, weight, bias, stride=2, padding=1)
+np.testing.assert_allclose(y, functional.conv2d_forward(x, weight, bias, stride=2, padding=1))
+print("x", x.shape, " weight", weight.shape, " y", y.shape)
+
+# %%
+# The gradient
+# ------------
+#
+# Now back. From the layers behind comes ``dy``: by how much the loss changes with each number of y. The rules are those
+# of chapter 2. A sum hands the gradient on to each term. A product hands it on to both of its factors, times the other
+# factor. What is used several times gets the sum.
+#
+# So the backward pass has the same loops. For each line ``y += weight * x`` of the way forth there are two on the way
+# back:
+
+
+def conv2d_backward(dy, x, weight, stride=1, padding=0):
+    """Return the gradients with respect to x, weight and bias."""
+    dx, dweight = np.zeros(x.shape), np.zeros(weight.shape)
+    for at_y, at_weight, at_x in places(x.shape, weight.shape, stride, padding):
+        dweight[at_weight] += dy[at_y] * x[at_x]
+        dx[at_x] += dy[at_y] * weight[at_weight]
+    return dx, dweight, dy.sum(axis=(0, 2, 3))
+
+
+# %%
+# That is the whole gradient of a convolution. The bias is added to every output of its filter, so its gradient is the
+# sum of ``dy`` over images, rows and columns. Is it right? We try it, as in chapter 2:
+
+from convnet import gradient_error
+
+dy = rng.standard_normal(y.shape)
+dx, dweight, dbias = conv2d_backward(dy, x, weight, stride=2, padding=1)
+
+
+def loss():
+    """Return a loss whose gradient with respect to y is dy."""
+    return (dy * functional.conv2d_forward(x, weight, bias, stride=2, padding=1)).sum()
+
+
+for name, array, gradient in (("x", x, dx), ("weight", weight, dweight), ("bias", bias, dbias)):
+    error = gradient_error(loss, array, gradient, rng=rng)
+    print(f"{name:6} relative error {error:.1e}")
+    assert error < 1e-7
+
+# %%
+# Why a pixel's gradient is a sum over windows
+# --------------------------------------------
+#
+# Take one pixel, and ask which outputs change when it does. It is in several windows, and each of these makes an output.
+# Here is the pixel in the middle of 5x5, with a filter of 3x3. The pictures show three of its nine windows, and the
+# output of each. In each window the pixel lies under another weight.
+
+image = np.zeros((5, 5))
+image[2, 2] = 1
+names = np.arange(1.0, 10).reshape(3, 3)  # so that one sees which weight it is
+outputs = slide(image, names)
+
+figure, axes = panels(4, size=(2.3, 2.5))
+for ax, (oh, ow), color in zip(axes, ((0, 0), (1, 1), (2, 1)), (ORANGE, GREEN, VIOLET)):
+    draw_grid(ax, image, f"window of y[{oh}, {ow}]:\nunder weight[{2 - oh}, {2 - ow}]", numbers=False)
+    for i, j in np.ndindex(3, 3):
+        ax.text(ow + j, oh + i, f"{names[i, j]:g}", ha="center", va="center", fontsize=9)
+    draw_window(ax, oh, ow, 3, 3, color=color)
+    draw_window(axes[3], oh, ow, color=color)
+draw_grid(axes[3], outputs, "output: by which weight\nthe pixel is multiplied")
+assert np.array_equal(outputs, names[::-1, ::-1])
+
+# %%
+# If the pixel grows by 1, then y[0, 0] grows by the weight 9, y[1, 1] by 5, y[2, 1] by 2, and so on. Each of these
+# changes moves the loss, by ``dy`` of that output. The effects add up. For one channel, one filter, stride 1 and no
+# padding that is
+#
+# .. math:: dx_{h,w} = \sum_{i,j} dy_{h-i,\,w-j} \; w_{i,j},
+#
+# where :math:`dy` is 0 outside of its rows and columns. ``+=`` in the loops does just that, window by window: each
+# window puts its share into the pixels that it holds.
+#
+# Not all pixels are in equally many windows. With all weights and all ``dy`` equal to 1, ``dx`` counts the windows:
+
+ones = np.ones((1, 1, 3, 3))
+figure, axes = panels(3, size=(2.5, 2.7))
+for ax, (stride, padding) in zip(axes, ((1, 0), (1, 1), (2, 0)), strict=True):
+    outputs = output_size(5, 3, stride, padding)
+    counts, _, _ = conv2d_backward(np.ones((1, 1, outputs, outputs)), np.zeros((1, 1, 5, 5)), ones, stride, padding)
+    draw_grid(ax, counts[0, 0], f"stride {stride}, padding {padding}:\nwindows that hold the pixel", limit=9)
+    assert counts.sum() == sum(1 for _ in places((1, 1, 5, 5), (1, 1, 3, 3), stride, padding))
+
+# %%
+# A pixel in the corner is in one window, one in the middle in nine. With padding the border is in more windows. With
+# stride 2 the counts alternate.
+#
+# And the gradient of a weight? ``weight[f, c, i, j]`` is used once in *every* window of every image. So its gradient is
+# a sum over all outputs of its filter. That is the price of sharing, and its gain: each place of each image has a say.
+#
+# Loops are slow
+# --------------
+#
+# All this is right, and too slow. One digit, eight filters of 7x7, as in chapter 1:
+
+from time import perf_counter
+
+one, filters, biases = digit[np.newaxis, np.newaxis], rng.standard_normal((8, 1, 7, 7)), np.zeros(8)
+start = perf_counter()
+slow = conv2d_forward(one, filters, biases, padding=3)
+by_loops = perf_counter() - start
+fast, by_library = None, np.inf
+for _ in range(5):
+    start = perf_counter()
+    fast = functional.conv2d_forward(one, filters, biases, padding=3)
+    by_library = min(by_library, perf_counter() - start)
+np.testing.assert_allclose(fast, slow)
+print(f"our loops: {by_loops * 1e3:.0f} ms; the library: {by_library * 1e3:.2f} ms")
+assert by_library < by_loops
+plt.show()
+
+# %%
+# At such a speed one round through 60,000 images would take hours. The next chapter makes one matrix product of the
+# loops.
+#
+# Exercises
+# ---------
+#
+# The answers are in ``tests/chapters/test_03_convolution.py``.
+#
+# 1. **Filters by hand.** Find a filter of 3x3 that, with padding 1, leaves every image as it is; one that moves it one
+#    pixel to the *right*; and one that makes each pixel the mean of itself and its eight neighbours.
+# 2. **One dimension.** Sound is a row of numbers. Write ``conv1d_forward(x, weight, stride)`` and ``conv1d_backward(dy,
+#    x, weight, stride)`` for one channel and one filter, without padding: x has the shape (W,) and weight (K,).
+# 3. **How many windows hold a pixel?** Write ``windows_of(h, size, kernel, stride, padding)`` for one axis, without
+#    building any array: count the ``oh`` whose window holds ``h``.
+# 4. **A convolution again.** With stride 1 and no padding, dx is a convolution of ``dy``: with padding K - 1, and with
+#    the filters turned by 180 degrees and the axes of F and C exchanged. Write ``input_gradient(dy, weight)`` so, with
+#    :func:`convnet.functional.conv2d_forward`. The formula for dx above says why.
+# 5. **Count the work.** How many multiplications does a convolution need, without padding? Write
+#    ``multiplications(n, c, h, w, f, kh, kw, stride)``. How many for one image in ConvNet1, of 28x28 pixels with 32
+#    filters of 7x7, if the multiplications with the zeros of the padding of 3 are counted, too?
+#
+# Where this lies in the library
+# ------------------------------
+#
+# - ``convnet/naive.py``: ``conv2d_forward`` and ``conv2d_backward`` as loops, with all options.
+# - ``convnet/layers/convolution.py``: :func:`convnet.functional.conv2d_forward`,
+#   :func:`convnet.functional.conv2d_backward`, :func:`convnet.functional.conv_output_shape` and the layer
+#   :class:`convnet.Conv2D`.
+#
+# Next: :ref:`sphx_glr_chapters_gallery_04_im2col.py`.

@@ -1,0 +1,344 @@
+"""
+4. im2col: a convolution as one product
+=======================================
+
+The loops of chapter 3 become one product of two matrices, which a computer does fast. After this chapter you can write
+the two functions that this needs, ``im2col`` and ``col2im``, in five lines of NumPy each, and say why the second one is
+the *adjoint* of the first, and not its inverse.
+"""
+
+# %%
+# Why a product?
+# --------------
+#
+# A convolution is many sums of products. So is a product of matrices. How many multiplications a second do we get, in
+# three ways: by Python's loops, by NumPy number by number (``a * b``), and by NumPy as a product of matrices
+# (``a @ b``)?
+
+from time import perf_counter
+
+import matplotlib.pyplot as plt
+import numpy as np
+from drawing import BLUE, GREEN, ORANGE, VIOLET, draw_grid, draw_text, draw_window, panels
+
+
+def seconds(function):
+    """Return the time of the fastest of five calls."""
+    times = []
+    for _ in range(5):
+        start = perf_counter()
+        function()
+        times.append(perf_counter() - start)
+    return min(times)
+
+
+def product_by_loops(a, b):
+    """Return the product of two matrices."""
+    y = np.zeros((len(a), b.shape[1]))
+    for m, n in np.ndindex(y.shape):
+        for k in range(len(b)):
+            y[m, n] += a[m, k] * b[k, n]
+    return y
+
+
+rng = np.random.default_rng(0)
+a = rng.standard_normal((400, 400))
+part = a[:30, :30]
+np.testing.assert_allclose(product_by_loops(part, part), part @ part, atol=1e-12)
+speeds = {
+    "Python's loops": 30**3 / seconds(lambda: product_by_loops(part, part)),
+    "a * b": 400**2 / seconds(lambda: a * a),
+    "a @ b": 400**3 / seconds(lambda: a @ a),
+}
+for name, speed in speeds.items():
+    print(f"{name:15} {speed / 1e6:9.1f} million multiplications a second")
+assert speeds["a @ b"] > speeds["Python's loops"]
+
+figure, ax = plt.subplots(figsize=(6, 2), layout="constrained")
+ax.barh(list(speeds), list(speeds.values()), color=BLUE)
+ax.set(xscale="log", xlabel="multiplications a second (each mark is ten times the one before)")
+ax.invert_yaxis()
+
+# %%
+# Python's loops are slow because Python looks up again for every single number what it is and what ``*`` means for it.
+# ``a * b`` does that once for all numbers. But each number is fetched from memory for one multiplication, and fetching
+# takes longer than multiplying. In ``a @ b`` each number of a is used 400 times, once for each column of b. So it is
+# fetched once and kept close to the processor's arithmetic, which multiplies four or more numbers at a time. Chapter 8
+# takes such a product apart.
+#
+# So we write the convolution as a product.
+#
+# im2col: each window becomes a column
+# ------------------------------------
+#
+# Copy the pixels of the first window into the first column of a new matrix, those of the second window into the second
+# column, and so on. An image of 3x4 pixels and windows of 2x2 give six columns of four numbers.
+
+image = np.arange(1.0, 13).reshape(3, 4)
+expected = np.stack([image[oh : oh + 2, ow : ow + 2].reshape(-1) for oh in range(2) for ow in range(3)], axis=1)
+
+figure, axes = panels(4, 2, size=(2.5, 2.1))
+for k, above, below, color in zip((0, 1, 2, 3), *axes, (ORANGE, GREEN, VIOLET, BLUE), strict=True):
+    draw_grid(above, image, f"window {k}", limit=30)
+    draw_window(above, k // 3, k % 3, 2, 2, color=color)
+    filled = expected.copy()
+    filled[:, k + 1 :] = np.nan
+    draw_grid(below, filled, f"column {k}", limit=30)
+    draw_window(below, 0, k, 4, 1, color=color)
+
+# %%
+# Neighbouring windows overlap, so most pixels are copied several times: pixel 6 is in windows 0, 1, 3 and 4. The matrix
+# needs more memory than the image, up to KH times KW as much. That is the price.
+#
+# The same matrix can be filled row by row, and that is quicker to write. Row 0 has the *upper left* pixel of every
+# window, row 1 the upper right ones. The upper left pixels of all windows are a piece of the image themselves:
+
+figure, axes = panels(4, 2, size=(2.5, 2.1))
+for k, above, below, color in zip(range(4), *axes, (ORANGE, GREEN, VIOLET, BLUE), strict=True):
+    i, j = divmod(k, 2)
+    draw_grid(above, image, f"pixel [{i}, {j}] of all windows", limit=30)
+    draw_window(above, i, j, 2, 3, color=color)
+    filled = expected.copy()
+    filled[k + 1 :] = np.nan
+    draw_grid(below, filled, f"row {k}", limit=30)
+    draw_window(below, k, 0, 1, 6, color=color)
+
+# %%
+# So there is one slice of the image for each pixel [i, j] of the window: from row i and column j on, as many rows and
+# columns as there are windows. With a stride the slice takes every second (or third) row and column. With channels, all
+# channels are sliced at once.
+
+
+def output_size(size, kernel, stride, padding):
+    """Return how many windows there are along one axis (chapter 3)."""
+    return (size + 2 * padding - kernel) // stride + 1
+
+
+def im2col(x, kh, kw, stride=1, padding=0):
+    """Return the windows of an image x of shape (C, H, W) as columns (C * KH * KW, OH * OW)."""
+    oh, ow = (output_size(size, k, stride, padding) for size, k in zip(x.shape[1:], (kh, kw), strict=True))
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
+    cols = np.zeros((len(x), kh, kw, oh, ow))
+    for i, j in np.ndindex(kh, kw):
+        cols[:, i, j] = x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
+    return cols.reshape(len(x) * kh * kw, oh * ow)
+
+
+assert np.array_equal(im2col(image[np.newaxis], 2, 2), expected)
+
+# %%
+# Only two loops are left, over the pixels of the window. Each turn copies a whole slice.
+#
+# The product
+# -----------
+#
+# A window is a column now, and a filter can be a row: (F, C, KH, KW) becomes (F, C * KH * KW). Row times column is the
+# sum of the products of filter and window. So *all* outputs are one product of matrices.
+
+weight = np.array([[[[1.0, 0], [0, -1]]], [[[0, 1], [1, 0]]]])  # F = 2 filters of one channel
+rows = weight.reshape(2, 4)
+y = rows @ expected
+figure, axes = panels(5, size=(2.3, 2.2), widths=[4, 0.6, 6, 0.6, 6])
+draw_grid(axes[0], rows, "weight (F, C KH KW)")
+draw_text(axes[1], "@", size=14)
+draw_grid(axes[2], expected, "im2col(x) (C KH KW, OH OW)", limit=30)
+draw_text(axes[3], "=", size=14)
+draw_grid(axes[4], y, "y (F, OH OW)", limit=40)
+draw_window(axes[0], 0, 0, 1, 4)
+draw_window(axes[2], 0, 2, 4, 1)
+draw_window(axes[4], 0, 2)
+
+# %%
+# The convolution of N images, one after another:
+
+
+def conv2d_forward(x, weight, bias, stride=1, padding=0):
+    """Return y of shape (N, F, OH, OW)."""
+    filters, _, kh, kw = weight.shape
+    oh, ow = (output_size(size, k, stride, padding) for size, k in zip(x.shape[2:], (kh, kw), strict=True))
+    rows = weight.reshape(filters, -1)
+    y = np.stack([rows @ im2col(image, kh, kw, stride, padding) for image in x]).reshape(len(x), filters, oh, ow)
+    return y + bias[:, np.newaxis, np.newaxis]
+
+
+from convnet import functional, naive
+
+x = rng.standard_normal((2, 3, 6, 5))
+weight, bias = rng.standard_normal((4, 3, 3, 3)), rng.standard_normal(4)
+y = conv2d_forward(x, weight, bias, stride=2, padding=1)
+np.testing.assert_allclose(y, naive.conv2d_forward(x, weight, bias, stride=2, padding=1))
+
+# %%
+# ``convnet.naive`` has the loops. The results are equal; the times are not. A digit, with eight filters of 7x7:
+
+digit, filters, biases = rng.random((1, 1, 28, 28)), rng.standard_normal((8, 1, 7, 7)), np.zeros(8)
+start = perf_counter()
+slow = naive.conv2d_forward(digit, filters, biases, padding=3)
+loops = perf_counter() - start
+columns = seconds(lambda: conv2d_forward(digit, filters, biases, padding=3))
+np.testing.assert_allclose(conv2d_forward(digit, filters, biases, padding=3), slow)
+print(f"loops {loops * 1e3:.1f} ms, im2col and product {columns * 1e3:.2f} ms")
+assert columns < loops
+
+# %%
+# Back: two products and col2im
+# -----------------------------
+#
+# The product ``rows @ cols`` is an Affine layer (chapter 2) with the two factors in the other order. So its gradients
+# are products, too: dweight is :math:`dy \; cols^T`, and dcols is :math:`rows^T \; dy`. The shapes leave no choice.
+#
+# ``dcols`` says by how much the loss changes with each number in the *columns*. We want to know it for the pixels. A
+# pixel was *copied* into several columns, once for each window that it is in. A number that is used several times gets
+# the sum of what comes from its uses. So each number of ``dcols`` is added to the pixel that it was copied from. This is
+# *col2im*: the same slices, with both sides exchanged, and ``+=``.
+
+
+def col2im(cols, shape, kh, kw, stride=1, padding=0):
+    """Add each number of the columns to the pixel that im2col copies it from; shape is (C, H, W)."""
+    c, h, w = shape
+    oh, ow = (output_size(size, k, stride, padding) for size, k in ((h, kh), (w, kw)))
+    cols = cols.reshape(c, kh, kw, oh, ow)
+    x = np.zeros((c, h + 2 * padding, w + 2 * padding))
+    for i, j in np.ndindex(kh, kw):
+        x[:, i : i + stride * oh : stride, j : j + stride * ow : stride] += cols[:, i, j]
+    return x[:, padding : padding + h, padding : padding + w]
+
+
+# %%
+# Watch it add up. All numbers in the columns are 1, and the rows of the matrix come back one after another:
+
+figure, axes = panels(4, size=(2.5, 2.3))
+total = np.zeros((3, 4))
+for k, (ax, color) in enumerate(zip(axes, (ORANGE, GREEN, VIOLET, BLUE), strict=True)):
+    i, j = divmod(k, 2)
+    total[i : i + 2, j : j + 3] += 1
+    draw_grid(ax, total, f"row {k} added", limit=6)
+    draw_window(ax, i, j, 2, 3, color=color)
+assert np.array_equal(total, col2im(np.ones((4, 6)), (1, 3, 4), 2, 2)[0])
+
+# %%
+# The result says how many windows each pixel is in: the same counts as in chapter 3. And now the whole backward pass.
+
+
+def conv2d_backward(dy, x, weight, stride=1, padding=0):
+    """Return the gradients with respect to x, weight and bias."""
+    filters, _, kh, kw = weight.shape
+    rows, drows, dx = weight.reshape(filters, -1), 0, np.zeros(x.shape)
+    for n, image in enumerate(x):
+        dy_rows = dy[n].reshape(filters, -1)
+        drows = drows + dy_rows @ im2col(image, kh, kw, stride, padding).T
+        dx[n] = col2im(rows.T @ dy_rows, image.shape, kh, kw, stride, padding)
+    return dx, drows.reshape(weight.shape), dy.sum(axis=(0, 2, 3))
+
+
+dy = rng.standard_normal(y.shape)
+ours = conv2d_backward(dy, x, weight, stride=2, padding=1)
+loops = naive.conv2d_backward(dy, x, weight, stride=2, padding=1)
+for gradient, by_loops in zip(ours, loops, strict=True):
+    np.testing.assert_allclose(gradient, by_loops, atol=1e-12)
+
+# %%
+# A trap. The two loops can be saved if one computes the indices of all pixels of all windows, and writes ``x[rows,
+# columns] += cols``. That is wrong. Where an index occurs several times, NumPy adds *once*, and the other sums are lost:
+
+wrong, right = np.zeros(3), np.zeros(3)
+wrong[[0, 1, 1, 1]] += 1
+np.add.at(right, [0, 1, 1, 1], 1)
+print("+= with an index three times:", wrong, " np.add.at:", right)
+assert wrong[1] == 1
+assert right[1] == 3
+
+# %%
+# In our loops a slice holds no pixel twice, so ``+=`` is right.
+#
+# The adjoint, not the inverse
+# ----------------------------
+#
+# The name *col2im* sounds as if it took back what *im2col* does. It does not.
+
+there_and_back = col2im(im2col(image[np.newaxis], 2, 2), (1, 3, 4), 2, 2)[0]
+counts = col2im(np.ones((4, 6)), (1, 3, 4), 2, 2)[0]
+figure, axes = panels(5, size=(2.1, 2.1), widths=[4, 0.6, 4, 0.6, 4])
+draw_grid(axes[0], image, "x", limit=48)
+draw_text(axes[1], r"$\times$", size=14)
+draw_grid(axes[2], counts, "windows of each pixel", limit=8)
+draw_text(axes[3], "=", size=14)
+draw_grid(axes[4], there_and_back, "col2im(im2col(x))", limit=48)
+assert np.array_equal(there_and_back, counts * image)
+
+# %%
+# Each pixel comes back as many times as it was copied. What is col2im, then? im2col does nothing but copy. So it can be
+# written as a matrix :math:`A` of zeros and ones: take the image as one long list of numbers, then :math:`cols = A x`.
+# Each *row* of A makes one number of the columns, and has a single 1, at the pixel that is copied. Here is A for an
+# image of 3x3 pixels and windows of 2x2, and on the right A *transposed*: rows and columns exchanged.
+
+units = np.eye(9).reshape(9, 1, 3, 3)  # nine images, each with a single 1
+A = np.stack([im2col(unit, 2, 2).reshape(-1) for unit in units], axis=1)
+transposed = np.stack([col2im(unit.reshape(4, 4), (1, 3, 3), 2, 2).reshape(-1) for unit in np.eye(16)], axis=1)
+assert np.array_equal(transposed, A.T)
+assert (A.sum(axis=1) == 1).all()
+
+figure, (left, right) = panels(2, size=(3.6, 4.4), widths=[9, 16])
+draw_grid(left, A, "im2col: A, 16 numbers of 9 pixels", numbers=False)
+draw_window(left, 0, 4, 16, 1)
+draw_grid(right, A.T, "col2im: A transposed, 9 pixels of 16 numbers", numbers=False)
+draw_window(right, 4, 0, 1, 16)
+
+# %%
+# The frame is around the pixel in the middle. In A its column has four ones: it is copied four times. In the transposed
+# matrix its row has the same four ones: it gets the sum of four numbers. The matrix of col2im *is* the transposed one,
+# as the ``assert`` shows. A function with the transposed matrix is called the *adjoint*.
+#
+# The chain rule says why it is this one. The loss depends on a pixel :math:`x_k` through all the numbers that A makes of
+# it:
+#
+# .. math:: dx_k = \sum_r dcols_r \, A_{rk}, \quad \text{that is} \quad dx = A^T dcols.
+#
+# This holds for every function that is a matrix: *the backward pass of a linear function is its adjoint*. That of
+# copying is adding, that of padding is cutting off, that of ``x @ W`` is ``dy @ W.T``.
+#
+# It also makes a quick test, without a loss and without small steps. For any x and any c the two sums of products are
+# equal:
+#
+# .. math:: \sum (A x) \cdot c = \sum x \cdot (A^T c).
+
+x = rng.standard_normal((3, 7, 6))
+cols = im2col(x, 3, 2, stride=2, padding=1)
+c = rng.standard_normal(cols.shape)
+back = col2im(c, x.shape, 3, 2, stride=2, padding=1)
+print((cols * c).sum(), (x * back).sum())
+np.testing.assert_allclose((cols * c).sum(), (x * back).sum())
+plt.show()
+
+# %%
+# If a col2im forgets the padding or goes wrong with a stride, the two numbers differ. Compare the two functions by
+# random numbers, and with sizes that are all different, so that no error cancels.
+#
+# Exercises
+# ---------
+#
+# The answers are in ``tests/chapters/test_04_im2col.py``.
+#
+# 1. **Without a loop.** ``np.lib.stride_tricks.sliding_window_view(x, (kh, kw), axis=(1, 2))`` gives all windows of
+#    stride 1, of shape (C, H - KH + 1, W - KW + 1, KH, KW), without copying. Write ``im2col_view(x, kh, kw, stride)``
+#    with it: the same result as ``im2col`` without padding.
+# 2. **Pooling.** The maximum of each window, channel by channel, is *max pooling*. Write ``max_pool(x, size, stride)``
+#    for an image (C, H, W), with ``im2col`` and one call of ``max``.
+# 3. **The inverse, after all.** If every pixel is in some window, x can be got back from its columns. Write ``undo(cols,
+#    shape, kh, kw, stride, padding)``.
+# 4. **Other adjoints.** Find the backward pass of each, and test it by the two sums: ``np.cumsum``, each number replaced
+#    by the sum of all up to it; ``x[::-1]``; and ``np.pad(x, 2)`` for a list of numbers.
+# 5. **The price.** How many times as much memory as the image do the columns of ConvNet1 need, for 28x28 pixels, 7x7
+#    filters and padding 3? And with stride 7 and no padding? Write ``growth(size, kernel, stride, padding)`` for square
+#    images.
+#
+# Where this lies in the library
+# ------------------------------
+#
+# - ``convnet/_kernels.pyx``: ``im2col`` and ``col2im`` as typed loops, and the convolution with them.
+# - ``convnet/layers/convolution.py``: :func:`convnet.functional.conv2d_forward` and
+#   :func:`convnet.functional.conv2d_backward`.
+# - ``tests/layers/test_convolution.py`` and ``tests/test_kernels.py``: they are held against the loops and against each
+#   other.
+#
+# Next: :ref:`sphx_glr_chapters_gallery_05_other_layers.py`.
