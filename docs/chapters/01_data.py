@@ -29,7 +29,7 @@ print("labels", labels.shape, labels[:8])
 # An image has 28 rows and 28 columns. Each element is one *pixel*, a number from 0 (black) to 255 (white): as many
 # values as one byte can have, hence the type ``uint8``. A *label* says which digit the image shows.
 #
-# This is the first image. On the right are some of its pixels, as they lie in memory.
+# This is the first image. On the right are the numbers of some of its pixels; the larger, the darker the blue.
 
 figure, (whole, part) = panels(2, size=(3.4, 3.4))
 draw_image(whole, images[0], f"images[0], label {labels[0]}")
@@ -63,7 +63,7 @@ print(painted.shape)
 figure, axes = panels(4)
 draw_image(axes[0], painted.transpose(1, 2, 0), "what we see")
 for ax, channel, name in zip(axes[1:], painted, ("red", "green", "blue"), strict=True):
-    draw_image(ax, channel, f"channel {name}")
+    draw_image(ax, channel, f"channel {name}", white=1)
 
 # %%
 # So a channel is not a place in the image. It is one *kind of number*, given for every place. A grey image has one
@@ -246,8 +246,8 @@ def shrink(photo):
 #
 # - nothing;
 # - invert it, so that the ink is light and the paper dark, as in MNIST;
-# - :func:`convnet.prepare_digit`: make the paper black whatever its light, crop the digit, scale it to fit 20x20 pixels,
-#   and move its centre of mass to the middle. So did MNIST's makers with theirs.
+# - :func:`convnet.prepare_digit`: make the paper black whatever its light, crop the digit, scale it to fit 20x20
+#   pixels, and move its centre of mass to the middle. So did MNIST's makers with theirs.
 
 photos = [photograph(image) for image in test_images[:300]]
 versions = {
@@ -257,12 +257,12 @@ versions = {
     "the test's own": list(test_images[:300]),
 }
 figure, axes = panels(5, size=(2, 2.3))
-draw_image(axes[0], photos[0], "the photograph")
+draw_image(axes[0], photos[0], "the photograph", white=255)
 accuracy = {}
 for ax, (name, version) in zip(axes[1:], versions.items(), strict=True):
     predicted = model.predict_images(np.stack(version))
     accuracy[name] = (predicted == test_labels[:300]).mean()
-    draw_image(ax, version[0], f"{name}\nread as {predicted[0]}\n{accuracy[name]:.0%} of 300 right")
+    draw_image(ax, version[0], f"{name}\nread as {predicted[0]}\n{accuracy[name]:.0%} of 300 right", white=255)
 assert accuracy["as it is"] < 0.3
 assert accuracy["inverted"] < 0.6
 assert accuracy["prepare_digit"] > 0.85
@@ -283,15 +283,15 @@ plt.show()
 #    most significant byte first. They are 2051, the number of images, of rows, and of columns. The pixels follow, one
 #    byte each. The files are compressed by gzip. Write ``read_images(path)``, with ``gzip.open`` and
 #    ``np.frombuffer``. The files are in the folder of ``convnet.datasets.mnist``.
-# 2. **Back to pixels.** Write ``to_pixels(x, statistics)``, which makes images of ``uint8`` of prepared ones. Start with
-#    the last step of the preparation. Mind that a result such as 6.9999 has to become 7.
+# 2. **Back to pixels.** Write ``to_pixels(x, statistics)``, which makes images of ``uint8`` of prepared ones. Start
+#    with the last step of the preparation. Mind that a result such as 6.9999 has to become 7.
 # 3. **Too many images for the memory.** Write ``moments(batches)``, which gets batches of images one after another, as
 #    from a generator, and returns the mean image and the deviation of all pixels. Keep only sums.
 # 4. **Channels first and last.** Write ``channels_last(x)``, which turns (N, C, H, W) into (N, H, W, C), and find the
 #    one case, apart from images of a single pixel, in which ``reshape`` gives the same.
 # 5. **Light does not matter.** A photograph is taken in half the light. Which of the steps "divide by 255", "subtract
-#    the mean image", "divide by the deviation" makes up for it? Write ``even_light(image)``, which gives the same result
-#    for an image and for half of it, and also if some number is added to all pixels.
+#    the mean image", "divide by the deviation" makes up for it? Write ``even_light(image)``, which gives the same
+#    result for an image and for half of it, and also if some number is added to all pixels.
 #
 # Where this lies in the library
 # ------------------------------

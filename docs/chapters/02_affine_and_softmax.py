@@ -11,8 +11,8 @@ trying, and by code. Then you train a first network with ten lines.
 # One neuron
 # ----------
 #
-# A neuron gets some numbers :math:`x_0, x_1, \ldots`, its *inputs*. It has a *weight* for each of them and a *bias*, one
-# number more. It gives
+# A neuron gets some numbers :math:`x_0, x_1, \ldots`, its *inputs*. It has a *weight* for each of them and a *bias*,
+# one number more. It gives
 #
 # .. math:: y = x_0 w_0 + x_1 w_1 + \ldots + b.
 
@@ -90,7 +90,7 @@ draw_step(ax, places["b"], (4, 2), f"{b:g}", f"{db:g}")
 draw_node(ax, 4, 2, "$+$")
 draw_step(ax, (4, 2), (6, 2), f"y = {y:g}", f"dy = {dy:g}")
 draw_node(ax, 6, 2, "loss")
-ax.text(4, 3.7, "values go right", color=BLUE)
+ax.text(4, 3.7, "values go to the right", color=BLUE)
 ax.text(4, 3.35, "gradients come back", color=ORANGE)
 ax.set(xlim=(-0.4, 6.5), ylim=(-0.1, 4))
 ax.set_axis_off()
@@ -124,10 +124,10 @@ for i in range(2):
     assert abs(tried - dw[i]) < 1e-8
 
 # %%
-# Why not a far smaller :math:`h`? A computer's number of type ``float64`` has about 16 digits. The two losses are nearly
-# equal, and in their difference the first digits cancel: what remains is mostly rounding. Why not a larger one? The
-# function is not a straight line. Here is the error for the function :math:`e^w` at :math:`w = 1`, whose derivative is
-# known.
+# Why not a far smaller :math:`h`? A computer's number of type ``float64`` has about 16 digits. The two losses are
+# nearly equal, and in their difference the first digits cancel: what remains is mostly rounding. Why not a larger one?
+# The function is not a straight line. Here is the error for the function :math:`e^w` at :math:`w = 1`, whose derivative
+# is known.
 
 steps = 10.0 ** np.arange(-13, 0)
 one_sided = np.abs((np.exp(1 + steps) - np.exp(1)) / steps - np.e)
@@ -181,18 +181,21 @@ weight = np.array([[1.0, 0], [2, -1], [0, 1], [-1, 3]])  # M = 2 neurons
 bias = np.array([0.0, 1.0])
 y = affine_forward(x, weight, bias)
 
-figure, axes = panels(5, size=(1.7, 2.3), widths=[4, 1, 2, 1, 2])
+figure, axes = panels(7, size=(1.1, 2.4), widths=[4, 0.8, 2, 0.8, 2, 0.8, 2])
+for ax, sign in zip(axes[1::2], "@+=", strict=True):
+    draw_text(ax, sign, size=14)
 draw_grid(axes[0], x, "x (N, D)")
-draw_text(axes[1], "@")
 draw_grid(axes[2], weight, "weight (D, M)")
-draw_text(axes[3], "+ b =", size=14)
-draw_grid(axes[4], y, "y (N, M)")
+draw_grid(axes[4], bias[np.newaxis], "bias (M,)")
+draw_grid(axes[6], y, "y (N, M)")
 draw_window(axes[0], 1, 0, 1, 4)
 draw_window(axes[2], 0, 1, 4, 1)
-draw_window(axes[4], 1, 1)
+draw_window(axes[4], 0, 1)
+draw_window(axes[6], 1, 1)
 
 # %%
-# One row of x, one column of weight, one number of y. This is the product of two matrices, in NumPy ``@``:
+# One row of x, one column of weight and one bias make one number of y. This is the product of two matrices, in NumPy
+# ``@``:
 
 assert np.array_equal(y, x @ weight + bias)
 

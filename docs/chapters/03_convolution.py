@@ -44,7 +44,7 @@ figure, axes = panels(4, 2, size=(2.3, 2.3))
 draw_grid(axes[0, 0], edge, "the filter")
 draw_text(axes[1, 0], "window\ntimes filter,\nadded", size=11)
 for ow, ax, below, color in zip(range(3), axes[0, 1:], axes[1, 1:], (ORANGE, GREEN, VIOLET), strict=True):
-    draw_grid(ax, image, "window at [0, " + str(ow) + "]", limit=10)
+    draw_grid(ax, image, f"window at [0, {ow}]", limit=10)
     draw_window(ax, 0, ow, 3, 3, color=color)
     so_far = np.full(result.shape, np.nan)
     so_far[0, : ow + 1] = result[0, : ow + 1]
@@ -79,33 +79,32 @@ draw_image(axes[2], slide(digit, edge.T), "brighter downwards", signed=True)
 # Padding and stride
 # ------------------
 #
-# A filter of 3x3 makes 3x3 results of 5x5 pixels: it cannot be laid on the border. *Padding* puts a ring of zeros around
-# the image, so that it can. *Stride* is how far the window moves from one result to the next: with stride 2 it leaves
-# out every second place.
+# A filter of 3x3 makes 3x3 results of 5x5 pixels: it cannot be laid on the border. *Padding* puts a ring of zeros
+# around the image, so that it can. *Stride* is how far the window moves from one result to the next: with stride 2 it
+# leaves out every second place.
 #
-# Here are all the windows in the first row of an image of 5x5 pixels. A dot in the same colour marks the middle of each.
+# On the left an image of 5x5 pixels with padding 1, and its first window of 3x3. On the right one row of pixels at a
+# time, and below it the windows in this row, each as a bar.
 
 
-def draw_windows(ax, size, kernel, stride, padding):
-    """Draw an empty image with its padding, and the windows in its first row."""
-    count = (size + 2 * padding - kernel) // stride + 1
-    draw_grid(
-        ax,
-        np.zeros((size, size)),
-        f"padding {padding}, stride {stride}:\n{count} windows in a row",
-        padding=padding,
-        numbers=padding > 0,
-    )
+def output_size(size, kernel, stride, padding):
+    """Return how many windows there are along one axis."""
+    return (size + 2 * padding - kernel) // stride + 1
+
+
+figure, axes = panels(4, 2, size=(2.3, 2.1), widths=[1.2, 1, 1, 1])
+draw_grid(axes[0, 0], np.arange(1, 26).reshape(5, 5), "padding 1, the first window", padding=1, limit=60)
+draw_window(axes[0, 0], -1, -1, 3, 3)
+axes[1, 0].set_axis_off()
+cases = ((5, 3, 1, 0), (5, 3, 1, 1), (5, 5, 1, 2), (5, 3, 2, 0), (5, 3, 2, 1), (6, 3, 2, 0))
+for ax, (size, kernel, stride, padding) in zip(axes[:, 1:].flat, cases, strict=True):
+    count = output_size(size, kernel, stride, padding)
+    title = f"{size} pixels, kernel {kernel},\nstride {stride}, padding {padding}: {count} windows"
+    draw_grid(ax, np.zeros((1, size)), title, padding=(0, padding), numbers=False)
     for k in range(count):
-        color = (ORANGE, GREEN, VIOLET, BLUE)[k % 4]
-        draw_window(ax, -padding, k * stride - padding, kernel, kernel, color=color, inset=0.06 * (k % 3))
-        middle = (kernel - 1) / 2 - padding
-        ax.plot(k * stride + middle, middle, "o", color=color, markersize=7, zorder=5)
-
-
-figure, axes = panels(4, size=(2.5, 2.9))
-for ax, (stride, padding) in zip(axes, ((1, 0), (1, 1), (2, 0), (2, 1)), strict=True):
-    draw_windows(ax, 5, 3, stride, padding)
+        first, color = k * stride - padding, (ORANGE, GREEN, VIOLET, BLUE)[k % 4]
+        ax.plot([first - 0.4, first + kernel - 0.6], [1 + 0.5 * k] * 2, color=color, linewidth=4, solid_capstyle="butt")
+    ax.set_ylim(3.6, -0.6)
 
 # %%
 # Count the windows. With its padding P the image is :math:`S + 2P` pixels wide. The first window begins at 0. A window
@@ -113,12 +112,6 @@ for ax, (stride, padding) in zip(axes, ((1, 0), (1, 1), (2, 0), (2, 1)), strict=
 # so many strides, rounded down; and there is one window more than moves:
 #
 # .. math:: O = \left\lfloor \frac{S + 2P - K}{\text{stride}} \right\rfloor + 1.
-
-
-def output_size(size, kernel, stride, padding):
-    """Return how many windows there are along one axis."""
-    return (size + 2 * padding - kernel) // stride + 1
-
 
 for size, kernel, stride, padding in ((5, 3, 1, 0), (5, 3, 1, 1), (5, 3, 2, 1), (28, 7, 1, 3), (6, 3, 2, 0)):
     outputs = output_size(size, kernel, stride, padding)
@@ -137,7 +130,7 @@ assert output_size(28, 7, 1, 3) == 28
 # each channel. All products are added to *one* number. So one filter makes one feature map, whatever C is. With F
 # filters there are F maps, and these are the channels of what follows. The weights have the shape (F, C, KH, KW).
 
-figure, axes = panels(7, size=(1.5, 1.9), widths=[2.6, 2.6, 0.5, 1.6, 1.6, 0.5, 1.6])
+figure, axes = panels(7, size=(1.25, 2.4), widths=[4, 4, 0.6, 2, 2, 0.6, 1])
 rng = np.random.default_rng(1)
 x = rng.integers(0, 4, (1, 2, 4, 4)).astype(float)
 weight = rng.integers(-1, 2, (1, 2, 2, 2)).astype(float)
@@ -149,7 +142,7 @@ for c in range(2):
 products = (x[0, :, 1:3, 1:3] * weight[0]).sum()
 draw_text(axes[2], r"$\times$", size=14)
 draw_text(axes[5], "=", size=14)
-draw_grid(axes[6], [[products]], "y[0, 0, 1, 1]")
+draw_grid(axes[6], [[products]], "y[0, 0, 1, 1]", limit=10)
 draw_window(axes[6], 0, 0)
 
 # %%
@@ -237,9 +230,9 @@ for name, array, gradient in (("x", x, dx), ("weight", weight, dweight), ("bias"
 # Why a pixel's gradient is a sum over windows
 # --------------------------------------------
 #
-# Take one pixel, and ask which outputs change when it does. It is in several windows, and each of these makes an output.
-# Here is the pixel in the middle of 5x5, with a filter of 3x3. The pictures show three of its nine windows, and the
-# output of each. In each window the pixel lies under another weight.
+# Take one pixel, and ask which outputs change when it does. It is in several windows, and each of these makes an
+# output. Here is the pixel in the middle of 5x5, with a filter of 3x3. The pictures show three of its nine windows, and
+# the output of each. In each window the pixel lies under another weight.
 
 image = np.zeros((5, 5))
 image[2, 2] = 1
@@ -247,7 +240,7 @@ names = np.arange(1.0, 10).reshape(3, 3)  # so that one sees which weight it is
 outputs = slide(image, names)
 
 figure, axes = panels(4, size=(2.3, 2.5))
-for ax, (oh, ow), color in zip(axes, ((0, 0), (1, 1), (2, 1)), (ORANGE, GREEN, VIOLET)):
+for ax, (oh, ow), color in zip(axes, ((0, 0), (1, 1), (2, 1)), (ORANGE, GREEN, VIOLET), strict=False):
     draw_grid(ax, image, f"window of y[{oh}, {ow}]:\nunder weight[{2 - oh}, {2 - ow}]", numbers=False)
     for i, j in np.ndindex(3, 3):
         ax.text(ow + j, oh + i, f"{names[i, j]:g}", ha="center", va="center", fontsize=9)

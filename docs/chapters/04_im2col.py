@@ -42,13 +42,13 @@ def product_by_loops(a, b):
 
 
 rng = np.random.default_rng(0)
-a = rng.standard_normal((400, 400))
-part = a[:30, :30]
-np.testing.assert_allclose(product_by_loops(part, part), part @ part, atol=1e-12)
+a, b = rng.standard_normal((2, 1000, 1000))
+small_a, small_b = a[:30, :30], b[:30, :30]
+np.testing.assert_allclose(product_by_loops(small_a, small_b), small_a @ small_b, atol=1e-12)
 speeds = {
-    "Python's loops": 30**3 / seconds(lambda: product_by_loops(part, part)),
-    "a * b": 400**2 / seconds(lambda: a * a),
-    "a @ b": 400**3 / seconds(lambda: a @ a),
+    "Python's loops": 30**3 / seconds(lambda: product_by_loops(small_a, small_b)),
+    "a * b": 1000**2 / seconds(lambda: a * b),
+    "a @ b": 1000**3 / seconds(lambda: a @ b),
 }
 for name, speed in speeds.items():
     print(f"{name:15} {speed / 1e6:9.1f} million multiplications a second")
@@ -62,7 +62,7 @@ ax.invert_yaxis()
 # %%
 # Python's loops are slow because Python looks up again for every single number what it is and what ``*`` means for it.
 # ``a * b`` does that once for all numbers. But each number is fetched from memory for one multiplication, and fetching
-# takes longer than multiplying. In ``a @ b`` each number of a is used 400 times, once for each column of b. So it is
+# takes longer than multiplying. In ``a @ b`` each number of a is used 1,000 times, once for each column of b. So it is
 # fetched once and kept close to the processor's arithmetic, which multiplies four or more numbers at a time. Chapter 8
 # takes such a product apart.
 #
@@ -135,7 +135,7 @@ assert np.array_equal(im2col(image[np.newaxis], 2, 2), expected)
 # A window is a column now, and a filter can be a row: (F, C, KH, KW) becomes (F, C * KH * KW). Row times column is the
 # sum of the products of filter and window. So *all* outputs are one product of matrices.
 
-weight = np.array([[[[1.0, 0], [0, -1]]], [[[0, 1], [1, 0]]]])  # F = 2 filters of one channel
+weight = np.array([[[[1.0, 1], [0, 0]]], [[[0, 0], [2, -1]]]])  # F = 2 filters of one channel
 rows = weight.reshape(2, 4)
 y = rows @ expected
 figure, axes = panels(5, size=(2.3, 2.2), widths=[4, 0.6, 6, 0.6, 6])
@@ -161,7 +161,7 @@ def conv2d_forward(x, weight, bias, stride=1, padding=0):
     return y + bias[:, np.newaxis, np.newaxis]
 
 
-from convnet import functional, naive
+from convnet import naive
 
 x = rng.standard_normal((2, 3, 6, 5))
 weight, bias = rng.standard_normal((4, 3, 3, 3)), rng.standard_normal(4)
@@ -189,8 +189,8 @@ assert columns < loops
 #
 # ``dcols`` says by how much the loss changes with each number in the *columns*. We want to know it for the pixels. A
 # pixel was *copied* into several columns, once for each window that it is in. A number that is used several times gets
-# the sum of what comes from its uses. So each number of ``dcols`` is added to the pixel that it was copied from. This is
-# *col2im*: the same slices, with both sides exchanged, and ``+=``.
+# the sum of what comes from its uses. So each number of ``dcols`` is added to the pixel that it was copied from. This
+# is *col2im*: the same slices, with both sides exchanged, and ``+=``.
 
 
 def col2im(cols, shape, kh, kw, stride=1, padding=0):
@@ -239,7 +239,8 @@ for gradient, by_loops in zip(ours, loops, strict=True):
 
 # %%
 # A trap. The two loops can be saved if one computes the indices of all pixels of all windows, and writes ``x[rows,
-# columns] += cols``. That is wrong. Where an index occurs several times, NumPy adds *once*, and the other sums are lost:
+# columns] += cols``. That is wrong. Where an index occurs several times, NumPy adds *once*, and the other sums are
+# lost:
 
 wrong, right = np.zeros(3), np.zeros(3)
 wrong[[0, 1, 1, 1]] += 1
@@ -289,8 +290,8 @@ draw_window(right, 4, 0, 1, 16)
 # matrix its row has the same four ones: it gets the sum of four numbers. The matrix of col2im *is* the transposed one,
 # as the ``assert`` shows. A function with the transposed matrix is called the *adjoint*.
 #
-# The chain rule says why it is this one. The loss depends on a pixel :math:`x_k` through all the numbers that A makes of
-# it:
+# The chain rule says why it is this one. The loss depends on a pixel :math:`x_k` through all the numbers that A makes
+# of it:
 #
 # .. math:: dx_k = \sum_r dcols_r \, A_{rk}, \quad \text{that is} \quad dx = A^T dcols.
 #
@@ -324,10 +325,10 @@ plt.show()
 #    with it: the same result as ``im2col`` without padding.
 # 2. **Pooling.** The maximum of each window, channel by channel, is *max pooling*. Write ``max_pool(x, size, stride)``
 #    for an image (C, H, W), with ``im2col`` and one call of ``max``.
-# 3. **The inverse, after all.** If every pixel is in some window, x can be got back from its columns. Write ``undo(cols,
-#    shape, kh, kw, stride, padding)``.
-# 4. **Other adjoints.** Find the backward pass of each, and test it by the two sums: ``np.cumsum``, each number replaced
-#    by the sum of all up to it; ``x[::-1]``; and ``np.pad(x, 2)`` for a list of numbers.
+# 3. **The inverse, after all.** If every pixel is in some window, x can be got back from its columns. Write
+#    ``undo(cols, shape, kh, kw, stride, padding)``.
+# 4. **Other adjoints.** Find the backward pass of each, and test it by the two sums: ``np.cumsum``, each number
+#    replaced by the sum of all up to it; ``x[::-1]``; and ``np.pad(x, 2)`` for a list of numbers.
 # 5. **The price.** How many times as much memory as the image do the columns of ConvNet1 need, for 28x28 pixels, 7x7
 #    filters and padding 3? And with stride 7 and no padding? Write ``growth(size, kernel, stride, padding)`` for square
 #    images.

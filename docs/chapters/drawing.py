@@ -5,6 +5,7 @@ arrows take the same numbers as the index of an array.
 """
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -50,19 +51,19 @@ def draw_grid(
     numbers: bool = True,
     form: str = "g",
     limit: float | None = None,
-    padding: int = 0,
+    padding: int | tuple[int, int] = 0,
 ) -> None:
     """Draw an array of shape (H, W) as a grid with its numbers, blue above 0 and orange below.
 
     The strongest colour stands for `limit`, by default the largest number in size. `form` is how a number is written.
-    A ring of grey zeros, `padding` wide, is drawn around the array; its rows and columns count from ``-padding``. NaN
-    is an empty square.
+    `padding` is the width of a ring of grey zeros around the array, or a pair: above and below, and to both sides. Its
+    rows and columns have negative numbers. NaN is an empty square.
     """
     array = np.asarray(array, float)
     height, width = array.shape
+    above, beside = (padding, padding) if isinstance(padding, int) else padding
     limit = limit or np.nanmax(np.abs(array), initial=0) or 1
-    for row, column in np.ndindex(height + 2 * padding, width + 2 * padding):
-        row, column = row - padding, column - padding
+    for row, column in product(range(-above, height + above), range(-beside, width + beside)):
         inside = 0 <= row < height and 0 <= column < width
         value = array[row, column] if inside else 0.0
         # Half of the full colour at most, so that dark numbers can be read on it.
@@ -72,7 +73,7 @@ def draw_grid(
         if numbers and not np.isnan(value):
             text = format(value + 0.0, form)  # + 0.0 makes -0 a 0
             ax.text(column, row, text, ha="center", va="center", fontsize=9, color=INK if inside else FAINT)
-    ax.set(xlim=(-padding - 0.6, width + padding - 0.4), ylim=(height + padding - 0.4, -padding - 0.6), aspect="equal")
+    ax.set(xlim=(-beside - 0.6, width + beside - 0.4), ylim=(height + above - 0.4, -above - 0.6), aspect="equal")
     ax.set_axis_off()
     ax.set_title(title, fontsize=10)
 
@@ -113,17 +114,20 @@ def draw_text(ax: Axes, text: str, *, size: float = 20) -> None:
     ax.set_axis_off()
 
 
-def draw_image(ax: Axes, image: npt.ArrayLike, title: str = "", *, signed: bool = False) -> None:
-    """Draw an image of shape (H, W), from black to white, or (H, W, 3).
+def draw_image(
+    ax: Axes, image: npt.ArrayLike, title: str = "", *, signed: bool = False, white: float | None = None
+) -> None:
+    """Draw an image of shape (H, W), in greys from 0, which is black, or of shape (H, W, 3).
 
-    With `signed` negative numbers are orange, zero is white, and positive ones are blue.
+    `white` is the number that is drawn white, by default the largest one of the image. With `signed` negative numbers
+    are orange, zero is white, and positive ones are blue.
     """
     image = np.asarray(image)
+    limit = white or np.abs(image).max() or 1
     if signed:
-        limit = np.abs(image).max() or 1
         ax.imshow(image, cmap=SIGNED, vmin=-limit, vmax=limit)
     else:
-        ax.imshow(image, cmap="gray")
+        ax.imshow(image, cmap="gray", vmin=0, vmax=limit)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_title(title, fontsize=10)
@@ -135,20 +139,22 @@ def draw_node(ax: Axes, x: float, y: float, text: str, *, color: str = INK) -> N
     ax.text(x, y, text, ha="center", va="center", fontsize=11, color=color, bbox=style, zorder=4)
 
 
-def draw_step(
-    ax: Axes, start: tuple[float, float], end: tuple[float, float], value: str, gradient: str = "", *, gap: float = 0.3
-) -> None:
-    """Draw an arrow from one node to another, the value that goes along it in blue, its gradient in orange below.
-
-    The arrow begins and ends `gap` away from the points.
-    """
+def draw_step(ax: Axes, start: tuple[float, float], end: tuple[float, float], value: str, gradient: str) -> None:
+    """Draw an arrow from one node to another: the value that goes along it in blue, its gradient in orange below."""
     (x0, y0), (x1, y1) = start, end
-    length = float(np.hypot(x1 - x0, y1 - y0))
-    dx, dy = gap * (x1 - x0) / length, gap * (y1 - y0) / length
-    arrow = {"arrowstyle": "-|>", "color": FAINT, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
-    ax.annotate("", (x1 - dx, y1 - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
-    middle = ((x0 + x1) / 2, (y0 + y1) / 2)
-    for text, color, side, align in ((value, BLUE, 3, "bottom"), (gradient, ORANGE, -3, "top")):
+    arrow = {"arrowstyle": "-|>", "color": FAINT, "linewidth": 1.2, "shrinkA": 15, "shrinkB": 15}
+    ax.annotate("", end, start, arrowprops=arrow)
+    near_start = (0.62 * x0 + 0.38 * x1, 0.62 * y0 + 0.38 * y1)
+    ground = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+    for text, color, side, align in ((value, BLUE, 1, "bottom"), (gradient, ORANGE, -1, "top")):
         ax.annotate(
-            text, middle, (0, side), textcoords="offset points", ha="center", va=align, fontsize=10, color=color
+            text,
+            near_start,
+            (0, side),
+            textcoords="offset points",
+            ha="center",
+            va=align,
+            fontsize=10,
+            color=color,
+            bbox=ground,
         )
