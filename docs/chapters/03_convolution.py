@@ -83,8 +83,14 @@ draw_image(axes[2], slide(digit, edge.T), "brighter downwards", signed=True)
 # around the image, so that it can. *Stride* is how far the window moves from one result to the next: with stride 2 it
 # leaves out every second place.
 #
-# On the left an image of 5x5 pixels with padding 1, and its first window of 3x3. On the right one row of pixels at a
-# time, and below it the windows in this row, each as a bar.
+# An image of 5x5 pixels with padding 1, and its first window of 3x3:
+
+figure, axes = panels(1, size=(2.6, 2.6))
+draw_grid(axes[0], np.arange(1, 26).reshape(5, 5), padding=1, limit=60)
+draw_window(axes[0], -1, -1, 3, 3)
+
+# %%
+# Now one row of pixels at a time, its padding in grey, and below it the windows in this row, each as a bar:
 
 
 def output_size(size, kernel, stride, padding):
@@ -92,19 +98,16 @@ def output_size(size, kernel, stride, padding):
     return (size + 2 * padding - kernel) // stride + 1
 
 
-figure, axes = panels(4, 2, size=(2.3, 2.1), widths=[1.2, 1, 1, 1])
-draw_grid(axes[0, 0], np.arange(1, 26).reshape(5, 5), "padding 1, the first window", padding=1, limit=60)
-draw_window(axes[0, 0], -1, -1, 3, 3)
-axes[1, 0].set_axis_off()
+figure, axes = panels(3, 2, size=(2.8, 1.8))
 cases = ((5, 3, 1, 0), (5, 3, 1, 1), (5, 5, 1, 2), (5, 3, 2, 0), (5, 3, 2, 1), (6, 3, 2, 0))
-for ax, (size, kernel, stride, padding) in zip(axes[:, 1:].flat, cases, strict=True):
+for ax, (size, kernel, stride, padding) in zip(axes.flat, cases, strict=True):
     count = output_size(size, kernel, stride, padding)
     title = f"{size} pixels, kernel {kernel},\nstride {stride}, padding {padding}: {count} windows"
     draw_grid(ax, np.zeros((1, size)), title, padding=(0, padding), numbers=False)
     for k in range(count):
         first, color = k * stride - padding, (ORANGE, GREEN, VIOLET, BLUE)[k % 4]
         ax.plot([first - 0.4, first + kernel - 0.6], [1 + 0.5 * k] * 2, color=color, linewidth=4, solid_capstyle="butt")
-    ax.set_ylim(3.6, -0.6)
+    ax.set(xlim=(-2.6, 6.6), ylim=(3.6, -0.6))
 
 # %%
 # Count the windows. With its padding P the image is :math:`S + 2P` pixels wide. The first window begins at 0. A window
@@ -130,7 +133,7 @@ assert output_size(28, 7, 1, 3) == 28
 # each channel. All products are added to *one* number. So one filter makes one feature map, whatever C is. With F
 # filters there are F maps, and these are the channels of what follows. The weights have the shape (F, C, KH, KW).
 
-figure, axes = panels(7, size=(1.25, 2.4), widths=[4, 4, 0.6, 2, 2, 0.6, 1])
+figure, axes = panels(7, size=(1.25, 2.4), widths=[4, 4, 0.6, 2, 2, 0.6, 1.8])
 rng = np.random.default_rng(1)
 x = rng.integers(0, 4, (1, 2, 4, 4)).astype(float)
 weight = rng.integers(-1, 2, (1, 2, 2, 2)).astype(float)
