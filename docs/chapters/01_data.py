@@ -58,7 +58,7 @@ figure = plot_examples(images[:1000], labels[:1000], examples_per_class=6)
 ink = images[0] / 255  # from 0, no ink, to 1
 red, green, blue = ink, 0.2 * ink, 0.8 * (1 - ink)
 painted = np.stack([red, green, blue])
-print(painted.shape)
+assert painted.shape == (3, 28, 28)
 
 figure, axes = panels(4)
 draw_image(axes[0], painted.transpose(1, 2, 0), "what we see")
@@ -92,20 +92,21 @@ draw_image(axes[1], wrong[0], 'reshape: "channel red"')
 # Numbers of a size near 1
 # ------------------------
 #
-# A network multiplies its inputs by *weights* and adds them up, again and again. Its first weights are random numbers,
-# chosen so that inputs of a size near 1 give sums of a size near 1. The largest pixel is 255, and that is far from 1.
-# So we divide by 255. The sum of a thousand digits, each with random weights of such a size:
+# A network multiplies its inputs by *weights* and adds the products up, again and again. Its first weights are random
+# numbers, chosen so that inputs of a size near 1 give sums of a size near 1. The largest pixel is 255, and that is far
+# from 1. So we divide by 255. Let us see what a difference that makes. A digit has 784 pixels, each gets a random
+# weight, and the products are added: one sum for each of 1,000 digits. How large are the sums?
 
 rng = np.random.default_rng(0)
-weights = rng.standard_normal(784) / np.sqrt(784)
+weights = rng.standard_normal(784) / np.sqrt(784)  # 784 products add up; the root makes up for that
 flat = images[:1000].reshape(1000, 784)
-raw_sums, sums = flat @ weights, (flat / 255) @ weights
-print(f"raw pixels: sums of a size of {np.sqrt((raw_sums**2).mean()):.1f}")
-print(f"divided by 255: {np.sqrt((sums**2).mean()):.2f}")
+for name, inputs in (("pixels from 0 to 255", flat), ("pixels from 0 to 1", flat / 255)):
+    sums = inputs @ weights
+    print(f"{name}: sums of a size of {np.sqrt((sums**2).mean()):.2f}")
 
 # %%
-# Chapter 2 takes the exponential of such sums. :math:`e` to the power of a few dozen is a number of more than ten
-# digits, and nothing useful can be learned from that at first.
+# Chapter 2 takes the exponential of such sums. :math:`e^{0.35}` is a handy number. :math:`e^{89}` has 39 digits, and a
+# network that starts so far off learns little at first.
 #
 # The mean image
 # --------------
@@ -161,10 +162,12 @@ pixel_std = train.std(axis=0)
 print(f"one deviation for all pixels: {std:.4f}")
 print("pixels that are 0 in every training image:", (pixel_std == 0).sum())
 assert pixel_std[0, 0] == 0
-assert np.isclose(std, 0.3081, atol=1e-3)
+
+# %%
+# Here is each pixel's own deviation as an image. Black is 0.
 
 figure, axes = panels(1)
-draw_image(axes[0], pixel_std, "each pixel's own deviation")
+draw_image(axes[0], pixel_std)
 
 # %%
 # The pixels at the border never vary. Their deviation is 0, and one cannot divide by 0. Close to the border it is
@@ -173,8 +176,9 @@ draw_image(axes[0], pixel_std, "each pixel's own deviation")
 # Three parts, and statistics of one
 # ----------------------------------
 #
-# The images go into three parts. From the *training* part the network learns. By the *validation* part you choose among
-# several networks. The *test* part is looked at once, at the end: whatever you chose by, you can have chosen by luck.
+# The images go into three parts. From the *training* part the network learns. By the *validation* part you choose, for
+# example among several networks. But of many networks the best one on some images is partly the luckiest one. So the
+# *test* part takes no part in any choice: it is looked at once, at the end.
 #
 # The mean image and the deviation come from the training part alone. The other parts stand for images that nobody has
 # seen yet. They are prepared with the *same* two, because a network that reads one image must not need others.
@@ -270,9 +274,9 @@ plt.show()
 
 # %%
 # The digits are the same all the time; the network is the same, too. It has learned from images in which the paper is
-# exactly 0, and the digit fills the middle. Other images differ from these in *every* pixel, however clearly a person
-# reads them. So: give a network at work what it got in training. If it misreads your image, look at the 28x28 numbers
-# that it really got before you doubt the network.
+# exactly 0, and the digit fills the middle. Other images differ from these in nearly every pixel, however clearly a
+# person reads them. So: give a network at work what it got in training. If it misreads your image, look at the 28x28
+# numbers that it really got before you doubt the network.
 #
 # Exercises
 # ---------

@@ -18,7 +18,7 @@ trying, and by code. Then you train a first network with ten lines.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from drawing import BLUE, INK, ORANGE, draw_grid, draw_image, draw_node, draw_step, draw_text, draw_window, panels
+from drawing import BLUE, INK, ORANGE, draw_grid, draw_image, draw_neuron, draw_text, draw_window, panels
 
 x = np.array([2.0, -1.0])
 w = np.array([0.5, 1.5])
@@ -77,23 +77,10 @@ dx = np.array([dy * w[0], dy * w[1]])
 db = dy  # a sum: as it is
 print("dy =", dy, " dw =", dw, " dx =", dx, " db =", db)
 
-figure, ax = plt.subplots(figsize=(7.5, 3.9), layout="constrained")
-places = {"x0": (0, 3.6), "w0": (0, 2.6), "x1": (0, 1.4), "w1": (0, 0.4), "b": (2, 0.3)}
-for name, place in places.items():
-    draw_node(ax, *place, f"${name[0]}_{name[1]}$" if len(name) > 1 else f"${name}$")
-for middle, i in (((2, 3.1), 0), ((2, 1.6), 1)):
-    draw_node(ax, *middle, r"$\times$")
-    draw_step(ax, places[f"x{i}"], middle, f"{x[i]:g}", f"{dx[i]:g}")
-    draw_step(ax, places[f"w{i}"], middle, f"{w[i]:g}", f"{dw[i]:g}")
-    draw_step(ax, middle, (4, 2), f"{x[i] * w[i]:g}", f"{dy:g}")
-draw_step(ax, places["b"], (4, 2), f"{b:g}", f"{db:g}")
-draw_node(ax, 4, 2, "$+$")
-draw_step(ax, (4, 2), (6, 2), f"y = {y:g}", f"dy = {dy:g}")
-draw_node(ax, 6, 2, "loss")
-ax.text(4, 3.7, "values go to the right", color=BLUE)
-ax.text(4, 3.35, "gradients come back", color=ORANGE)
-ax.set(xlim=(-0.4, 6.5), ylim=(-0.1, 4))
-ax.set_axis_off()
+# %%
+# The whole computation as a picture:
+
+draw_neuron(x, w, b, dx=dx, dw=dw, dy=dy)
 
 # %%
 # Above each arrow stands the number that goes along it, below it the gradient that comes back. Follow one way: the loss

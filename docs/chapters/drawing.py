@@ -158,3 +158,27 @@ def draw_step(ax: Axes, start: tuple[float, float], end: tuple[float, float], va
             color=color,
             bbox=ground,
         )
+
+
+def draw_neuron(
+    x: npt.NDArray[Any], w: npt.NDArray[Any], b: float, *, dx: npt.NDArray[Any], dw: npt.NDArray[Any], dy: float
+) -> None:
+    """Draw a neuron with two inputs, ``x[0] * w[0] + x[1] * w[1] + b``, and its gradients, step by step."""
+    _, ax = plt.subplots(figsize=(7.5, 3.9), layout="constrained")
+    plus, loss, bias = (4, 2), (6, 2), (2, 0.3)
+    for i, top in enumerate((3.6, 1.4)):
+        factors, times = ((0, top), (0, top - 1)), (2, top - 0.5 if i == 0 else top + 0.2)
+        for name, place, value, gradient in zip("xw", factors, (x[i], w[i]), (dx[i], dw[i]), strict=True):
+            draw_node(ax, *place, f"${name}_{i}$")
+            draw_step(ax, place, times, f"{value:g}", f"{gradient:g}")
+        draw_node(ax, *times, r"$\times$")
+        draw_step(ax, times, plus, f"{x[i] * w[i]:g}", f"{dy:g}")
+    draw_node(ax, *bias, "$b$")
+    draw_step(ax, bias, plus, f"{b:g}", f"{dy:g}")
+    draw_node(ax, *plus, "$+$")
+    draw_step(ax, plus, loss, f"y = {x @ w + b:g}", f"dy = {dy:g}")
+    draw_node(ax, *loss, "loss")
+    ax.text(4, 3.7, "values go to the right", color=BLUE)
+    ax.text(4, 3.35, "gradients come back", color=ORANGE)
+    ax.set(xlim=(-0.4, 6.5), ylim=(-0.1, 4))
+    ax.set_axis_off()
