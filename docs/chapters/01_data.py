@@ -182,6 +182,10 @@ draw_image(axes[0], pixel_std)
 #
 # The mean image and the deviation come from the training part alone. The other parts stand for images that nobody has
 # seen yet. They are prepared with the *same* two, because a network that reads one image must not need others.
+# Altogether the inputs are
+#
+# .. math:: x = \frac{\text{pixel} / 255 - \text{mean image}}{\text{deviation}}.
+#
 # :func:`convnet.preprocess` does all that this chapter did, and puts the channels first:
 
 from convnet import preprocess
@@ -290,7 +294,8 @@ plt.show()
 # 2. **Back to pixels.** Write ``to_pixels(x, statistics)``, which makes images of ``uint8`` of prepared ones. Start
 #    with the last step of the preparation. Mind that a result such as 6.9999 has to become 7.
 # 3. **Too many images for the memory.** Write ``moments(batches)``, which gets batches of images one after another, as
-#    from a generator, and returns the mean image and the deviation of all pixels. Keep only sums.
+#    from a generator, and returns the mean image and the deviation of all pixels. Keep only sums. A deviation squared
+#    is the mean of the squares, minus the square of the mean.
 # 4. **Channels first and last.** Write ``channels_last(x)``, which turns (N, C, H, W) into (N, H, W, C), and find the
 #    one case, apart from images of a single pixel, in which ``reshape`` gives the same.
 # 5. **Light does not matter.** A photograph is taken in half the light. Which of the steps "divide by 255", "subtract

@@ -65,7 +65,8 @@ print("loss =", loss(y))
 # - a **sum** hands its gradient on to each of its terms, as it is: if a term grows by 1, the sum grows by 1;
 # - a **product** hands its gradient on to each factor, times the *other* factor: if :math:`a` grows by 1, then
 #   :math:`a \cdot b` grows by :math:`b`;
-# - a number that is **used several times** gets a gradient from each use, and these are added.
+# - a number that is **used several times** gets a gradient from each use, and these are added: each use
+#   moves the loss.
 #
 # In code a gradient has the name of its number with a d before it. ``dy`` is the derivative of the loss with respect
 # to y: :math:`dL/dy`. That is a convention; whenever you read ``dsomething``, read "by how much the loss changes when
@@ -85,10 +86,12 @@ draw_neuron(x, w, b, dx=dx, dw=dw, dy=dy)
 # %%
 # Above each arrow stands the number that goes along it, below it the gradient that comes back. Follow one way: the loss
 # hands -2.5 to the sum, the sum hands -2.5 to each term, and the product :math:`x_0 w_0` hands :math:`-2.5 \cdot 2 =
-# -5` to :math:`w_0`. So if :math:`w_0` grows, the loss falls, at first five times as fast.
+# -5` to :math:`w_0`. So if :math:`w_0` grows by a little, the loss falls by five times as much.
 #
 # This walk back through a computation is called *backpropagation*. For each step of the computation it needs one thing:
-# how this step hands on the gradient. The step need not know what comes before it or after it.
+# how this step hands on the gradient. The step need not know what comes before it or after it. Inputs get a gradient,
+# too. Nobody changes an image, but the inputs of a later layer are the results of an earlier one, which hands their
+# gradient on.
 #
 # The third rule is a familiar one. :math:`w^2` is the product :math:`w \cdot w`: each of the two factors gets the other
 # one, :math:`w`, and their sum is :math:`2w`.
@@ -128,14 +131,15 @@ ax.set(xlabel="step h", ylabel="error of the derivative")
 ax.legend(frameon=False)
 
 # %%
-# The central difference is best near :math:`10^{-5}`, with an error that is far smaller than that of the one-sided
-# difference. Checks of gradients use this step, and ``float64``.
+# The central difference is best around :math:`10^{-6}`, and its error there is far smaller than any of the one-sided
+# difference. Checks of gradients use a step of :math:`10^{-5}`, and ``float64``.
 #
 # A step downhill
 # ---------------
 #
-# The gradient points to where the loss grows. So each parameter takes a small step against it. The length of the step
-# is the gradient times a *learning rate*. This rule is called *gradient descent*.
+# Weights and biases are called *parameters*: what is learned. The gradient points to where the loss grows. So each
+# parameter takes a small step against it. The length of the step is the gradient times a *learning rate*. This rule is
+# called *gradient descent*.
 
 learning_rate = 0.05
 moved = loss(neuron(x, w - learning_rate * dw, b - learning_rate * db))
@@ -218,9 +222,9 @@ np.testing.assert_allclose(dweight, x.T @ dy)  # (D, N) @ (N, M)
 np.testing.assert_allclose(dbias, dy.sum(axis=0))
 
 # %%
-# The check by trying is in the library: :func:`convnet.gradient_error` takes steps in random directions, and returns
-# how far off the gradient is. A layer alone has no loss. But ``(dy * y).sum()`` will do, with any numbers ``dy``: its
-# derivative with respect to ``y[n, m]`` is just ``dy[n, m]``.
+# The check by trying is in the library: :func:`convnet.gradient_error` takes small steps in random directions, and
+# returns how far off the gradient is, as a share of its size. A layer alone has no loss. But ``(dy * y).sum()`` will
+# do, with any numbers ``dy``: its derivative with respect to ``y[n, m]`` is just ``dy[n, m]``.
 
 from convnet import gradient_error
 
@@ -339,7 +343,9 @@ np.testing.assert_allclose(dscores.sum(axis=1), 0, atol=1e-12)
 # ---------------
 #
 # One Affine layer with ten neurons, and the softmax loss. The data are those of chapter 1, each image as a list of 784
-# numbers. All that we need is here:
+# numbers. We do not compute the gradient of all 5,000 training images for a single step. Fifty of them, a *minibatch*,
+# tell the direction well enough, and make a hundred steps of one pass. That is *stochastic gradient descent*, SGD. One
+# pass through all images is an *epoch*.
 
 from convnet import load_mnist, preprocess
 
@@ -350,8 +356,8 @@ x_test, y_test = data["x_test"].reshape(-1, 784), data["y_test"]
 
 weight, bias = np.zeros((784, 10), np.float32), np.zeros(10, np.float32)
 losses = []
-for _ in range(5):  # five times through all images
-    for start in range(0, len(x_train), 50):  # fifty at a time: a minibatch
+for _ in range(5):  # epochs
+    for start in range(0, len(x_train), 50):  # minibatches
         x, labels = x_train[start : start + 50], y_train[start : start + 50]
         value, dscores = softmax_loss(x @ weight + bias, labels)
         weight -= 0.02 * x.T @ dscores
@@ -370,7 +376,7 @@ ax.set(xlabel="step", ylabel="loss of the minibatch", ylim=(0, None))
 ax.legend(frameon=False)
 
 # %%
-# The first loss is log 10, because all weights are 0, and thus all scores. After five rounds more than 85 % of the
+# The first loss is log 10, because all weights are 0, and thus all scores. After five epochs more than 85 % of the
 # 10,000 test digits are read right, digits that the network has never seen.
 #
 # What did it learn? Each neuron has a weight for each pixel, so that its weights make an image.

@@ -74,7 +74,7 @@ draw_image(axes[2], slide(digit, edge.T), "brighter downwards", signed=True)
 # in all places, because the weights are the same everywhere: they are *shared*.
 #
 # (In mathematics a convolution turns the filter by 180 degrees first. Networks leave that out, because learned weights
-# can have any order. Mathematicians call it a cross-correlation. Everyone else says convolution.)
+# can have any order. What remains is a cross-correlation; in this field it is called convolution all the same.)
 #
 # Padding and stride
 # ------------------
