@@ -98,7 +98,7 @@ draw_image(axes[1], wrong[0], 'reshape: "channel red"')
 # weight, and the products are added: one sum for each of 1,000 digits. How large are the sums?
 
 rng = np.random.default_rng(0)
-weights = rng.standard_normal(784) / np.sqrt(784)  # 784 products add up; the root makes up for that
+weights = rng.standard_normal(784) / np.sqrt(784)  # the root, because 784 products add up
 flat = images[:1000].reshape(1000, 784)
 for name, inputs in (("pixels from 0 to 255", flat), ("pixels from 0 to 1", flat / 255)):
     sums = inputs @ weights
@@ -141,7 +141,8 @@ def mean_cosine(rows):
 
 before = mean_cosine(train[:1000].reshape(1000, 784))
 after = mean_cosine((train[:1000] - mean_image).reshape(1000, 784))
-print(f"mean cosine between two digits: {before:.2f} before, {after:.2f} after the mean image is subtracted")
+print(f"mean cosine between two digits: {before:.2f}")
+print(f"after the mean image is subtracted: {after:.2f}")
 assert before > 0.3
 assert abs(after) < 0.05
 
@@ -204,21 +205,24 @@ np.testing.assert_allclose(data["x_train"][0], by_hand, atol=1e-4)
 assert np.array_equal(statistics.apply(test_images[:5]), data["x_test"][:5])
 
 # %%
-# To save what is prepared
-# ------------------------
+# Saving what is prepared
+# -----------------------
 #
-# Prepared data can be kept in a file. We keep 1,000 images in a folder that is deleted afterwards.
+# Prepared data can be kept in a file, together with the statistics. We keep 1,000 images of each part, in a folder that
+# is deleted afterwards.
 
 import tempfile
 from pathlib import Path
 
 from convnet import load_prepared, save_prepared
 
-some, some_statistics = preprocess(images[:1000], labels[:1000], test_images, test_labels, num_validation=100)
+few = {name: array[:1000] for name, array in data.items()}
 with tempfile.TemporaryDirectory() as folder:
-    save_prepared(Path(folder) / "digits.pickle", some, some_statistics)
-    loaded, loaded_statistics = load_prepared(Path(folder) / "digits.pickle")
-assert np.array_equal(loaded["x_train"], some["x_train"])
+    file = Path(folder) / "digits.pickle"
+    save_prepared(file, few, statistics)
+    loaded, loaded_statistics = load_prepared(file)
+assert np.array_equal(loaded["x_train"], few["x_train"])
+assert np.array_equal(loaded_statistics.mean, statistics.mean)
 
 # %%
 # Why your own photograph is misread
@@ -270,7 +274,8 @@ accuracy = {}
 for ax, (name, version) in zip(axes[1:], versions.items(), strict=True):
     predicted = model.predict_images(np.stack(version))
     accuracy[name] = (predicted == test_labels[:300]).mean()
-    draw_image(ax, version[0], f"{name}\nread as {predicted[0]}\n{accuracy[name]:.0%} of 300 right", white=255)
+    title = f"{name}\nread as {predicted[0]}\n{accuracy[name]:.0%} of 300 right"
+    draw_image(ax, version[0], title, white=255)
 assert accuracy["as it is"] < 0.3
 assert accuracy["inverted"] < 0.6
 assert accuracy["prepare_digit"] > 0.85

@@ -128,7 +128,7 @@ figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
 ax.loglog(steps, one_sided, "o-", color=ORANGE, label="(f(w + h) - f(w)) / h")
 ax.loglog(steps, central, "o-", color=BLUE, label="central difference")
 ax.set(xlabel="step h", ylabel="error of the derivative")
-ax.legend(frameon=False)
+_ = ax.legend(frameon=False)
 
 # %%
 # The central difference is best around :math:`10^{-6}`, and its error there is far smaller than any of the one-sided
@@ -297,8 +297,8 @@ p = np.linspace(0.004, 1, 500)
 figure, ax = plt.subplots(figsize=(5.5, 3), layout="constrained")
 ax.plot(p, -np.log(p), color=BLUE)
 ax.plot(0.1, -np.log(0.1), "o", color=ORANGE)
-ax.annotate(f"ten classes, all alike: {np.log(10):.2f}", (0.1, -np.log(0.1)), (0.17, 2.5), color=ORANGE)
-ax.set(xlabel="probability given to the right class", ylabel="loss", ylim=(0, None))
+ax.text(0.17, 2.5, f"ten classes, all alike: {np.log(10):.2f}", color=ORANGE)
+_ = ax.set(xlabel="probability given to the right class", ylabel="loss", ylim=(0, None))
 
 # %%
 # Remember the orange point. A network that knows nothing gives each of ten classes 0.1, and its loss is :math:`\log 10
@@ -318,7 +318,7 @@ ax.set(xlabel="probability given to the right class", ylabel="loss", ylim=(0, No
 
 
 def softmax_loss(scores, labels):
-    """Return the mean loss of N examples, and its gradient with respect to the scores, of shape (N, K)."""
+    """Return the mean loss of N examples, and its gradient for the scores (N, K)."""
     rows = np.arange(len(labels))
     exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
@@ -337,7 +337,7 @@ np.testing.assert_allclose(dscores.sum(axis=1), 0, atol=1e-12)
 
 # %%
 # Each row of ``dscores`` sums to 0: what one class wins, others lose. The loss is a mean, so each example's gradient is
-# divided by N. There are N examples, and each of them moves the mean by an N-th.
+# divided by N: an example moves the mean of N by one part in N.
 #
 # A first network
 # ---------------
@@ -365,7 +365,8 @@ for _ in range(5):  # epochs
         losses.append(value)
 
 accuracy = ((x_test @ weight + bias).argmax(axis=1) == y_test).mean()
-print(f"first loss {losses[0]:.2f}, mean of the last ten {np.mean(losses[-10:]):.2f}, accuracy {accuracy:.1%}")
+print(f"first loss {losses[0]:.2f}, mean of the last ten {np.mean(losses[-10:]):.2f}")
+print(f"accuracy {accuracy:.1%}")
 assert np.isclose(losses[0], np.log(10), atol=1e-4)
 assert accuracy > 0.85
 
@@ -373,7 +374,7 @@ figure, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
 ax.plot(losses, color=BLUE, linewidth=0.8)
 ax.axhline(np.log(10), color=ORANGE, linestyle="--", label="log 10")
 ax.set(xlabel="step", ylabel="loss of the minibatch", ylim=(0, None))
-ax.legend(frameon=False)
+_ = ax.legend(frameon=False)
 
 # %%
 # The first loss is log 10, because all weights are 0, and thus all scores. After five epochs more than 85 % of the

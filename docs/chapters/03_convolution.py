@@ -17,9 +17,10 @@ loops, say how large its output is, and explain why the gradient of a pixel is a
 
 import matplotlib.pyplot as plt
 import numpy as np
-from drawing import BLUE, GREEN, ORANGE, VIOLET, draw_grid, draw_image, draw_text, draw_window, panels
+from drawing import COLORS, GREEN, ORANGE, VIOLET, draw_grid, draw_image, draw_text, draw_window, panels
 
-image = np.array([[0.0, 0, 5, 5, 5], [0, 0, 5, 5, 5], [0, 0, 5, 5, 5], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+image = np.zeros((5, 5))
+image[:3, 2:] = 5  # a bright square
 edge = np.array([[-1.0, 0, 1], [-1, 0, 1], [-1, 0, 1]])
 
 
@@ -43,7 +44,8 @@ print(result)
 figure, axes = panels(4, 2, size=(2.3, 2.3))
 draw_grid(axes[0, 0], edge, "the filter")
 draw_text(axes[1, 0], "window\ntimes filter,\nadded", size=11)
-for ow, ax, below, color in zip(range(3), axes[0, 1:], axes[1, 1:], (ORANGE, GREEN, VIOLET), strict=True):
+for ow, color in enumerate((ORANGE, GREEN, VIOLET)):
+    ax, below = axes[:, 1 + ow]
     draw_grid(ax, image, f"window at [0, {ow}]", limit=10)
     draw_window(ax, 0, ow, 3, 3, color=color)
     so_far = np.full(result.shape, np.nan)
@@ -105,8 +107,8 @@ for ax, (size, kernel, stride, padding) in zip(axes.flat, cases, strict=True):
     title = f"{size} pixels, kernel {kernel},\nstride {stride}, padding {padding}: {count} windows"
     draw_grid(ax, np.zeros((1, size)), title, padding=(0, padding), numbers=False)
     for k in range(count):
-        first, color = k * stride - padding, (ORANGE, GREEN, VIOLET, BLUE)[k % 4]
-        ax.plot([first - 0.4, first + kernel - 0.6], [1 + 0.5 * k] * 2, color=color, linewidth=4, solid_capstyle="butt")
+        first = k * stride - padding
+        ax.barh(1 + 0.5 * k, kernel - 0.2, 0.2, first - 0.4, color=COLORS[k % len(COLORS)])
     ax.set(xlim=(-2.6, 6.6), ylim=(3.6, -0.6))
 
 # %%
@@ -116,10 +118,9 @@ for ax, (size, kernel, stride, padding) in zip(axes.flat, cases, strict=True):
 #
 # .. math:: O = \left\lfloor \frac{S + 2P - K}{\text{stride}} \right\rfloor + 1.
 
-for size, kernel, stride, padding in ((5, 3, 1, 0), (5, 3, 1, 1), (5, 3, 2, 1), (28, 7, 1, 3), (6, 3, 2, 0)):
-    outputs = output_size(size, kernel, stride, padding)
-    print(f"size {size:2}, kernel {kernel}, stride {stride}, padding {padding}: {outputs} outputs")
-assert output_size(28, 7, 1, 3) == 28
+print("outputs of 5 pixels, kernel 3, stride 2, padding 1:", output_size(5, 3, 2, 1))
+print("outputs of 28 pixels, kernel 7, stride 1, padding 3:", output_size(28, 7, 1, 3))
+print("outputs of 6 pixels, kernel 3, stride 2, no padding:", output_size(6, 3, 2, 0))
 
 # %%
 # A kernel of 7 with padding 3 keeps the size; so does every odd K with padding :math:`(K - 1) / 2` and stride 1. In the
@@ -149,23 +150,33 @@ draw_grid(axes[6], [[products]], "y[0, 0, 1, 1]", limit=10)
 draw_window(axes[6], 0, 0)
 
 # %%
-# The whole convolution is one sum. Where the window reaches into the padding, there is a 0, and nothing to add.
+# Each output of the whole convolution is one sum:
 #
-# .. math:: y_{n,f,oh,ow} = b_f + \sum_{c,i,j} w_{f,c,i,j} \; x_{n,\,c,\,oh \cdot \text{stride} + i - P,\,
-#    ow \cdot \text{stride} + j - P}
+# .. math:: y[n, f, oh, ow] = b[f] + \sum_{c,i,j} \text{weight}[f, c, i, j] \cdot x[n, c, h, w],
 #
-# Here :math:`n` counts the images, :math:`f` the filters, and P is the padding. The loops stand in a function of their
+# and the pixel lies, with the padding P, in row and column
+#
+# .. math:: h = oh \cdot \text{stride} + i - P, \quad w = ow \cdot \text{stride} + j - P.
+#
+# Where this is outside of the image, there is a 0 of the padding, and nothing to add.
+#
+# Here :math:`n` counts the images and :math:`f` the filters. The loops stand in a function of their
 # own, because the way back needs the same ones. For each product of the sum it gives three indices: where the product
 # is added, which weight is its first factor, and which pixel its second one. (``yield`` hands them out one after
 # another to the loop that asks for them.)
 
 
+def output_shape(x_shape, weight_shape, stride, padding):
+    """Return (N, F, OH, OW)."""
+    sizes = [output_size(x_shape[a], weight_shape[a], stride, padding) for a in (2, 3)]
+    return x_shape[0], weight_shape[0], *sizes
+
+
 def places(x_shape, weight_shape, stride, padding):
     """Give, for each product, its index in y, in weight and in x."""
-    (images, channels, height, width), (filters, _, kh, kw) = x_shape, weight_shape
-    oh_count, ow_count = output_size(height, kh, stride, padding), output_size(width, kw, stride, padding)
-    for n, f, oh, ow in np.ndindex(images, filters, oh_count, ow_count):
-        for c, i, j in np.ndindex(channels, kh, kw):
+    height, width = x_shape[2:]
+    for n, f, oh, ow in np.ndindex(output_shape(x_shape, weight_shape, stride, padding)):
+        for c, i, j in np.ndindex(weight_shape[1:]):
             h, w = oh * stride + i - padding, ow * stride + j - padding
             if 0 <= h < height and 0 <= w < width:
                 yield (n, f, oh, ow), (f, c, i, j), (n, c, h, w)
@@ -173,8 +184,8 @@ def places(x_shape, weight_shape, stride, padding):
 
 def conv2d_forward(x, weight, bias, stride=1, padding=0):
     """Return y of shape (N, F, OH, OW)."""
-    oh_count, ow_count = (output_size(x.shape[a], weight.shape[a], stride, padding) for a in (2, 3))
-    y = np.zeros((len(x), len(weight), oh_count, ow_count)) + bias[:, np.newaxis, np.newaxis]
+    y = np.zeros(output_shape(x.shape, weight.shape, stride, padding))
+    y += bias[:, np.newaxis, np.newaxis]  # one for each filter
     for at_y, at_weight, at_x in places(x.shape, weight.shape, stride, padding):
         y[at_y] += weight[at_weight] * x[at_x]
     return y
@@ -248,8 +259,9 @@ names = np.arange(1.0, 10).reshape(3, 3)  # so that one sees which weight it is
 outputs = slide(image, names)
 
 figure, axes = panels(4, size=(2.3, 2.5))
-for ax, (oh, ow), color in zip(axes, ((0, 0), (1, 1), (2, 1)), (ORANGE, GREEN, VIOLET), strict=False):
-    draw_grid(ax, image, f"window of y[{oh}, {ow}]:\nunder weight[{2 - oh}, {2 - ow}]", numbers=False)
+for ax, oh, ow, color in zip(axes[:3], (0, 1, 2), (0, 1, 1), (ORANGE, GREEN, VIOLET), strict=True):
+    title = f"window of y[{oh}, {ow}]:\nunder weight[{2 - oh}, {2 - ow}]"
+    draw_grid(ax, image, title, numbers=False)
     for i, j in np.ndindex(3, 3):
         ax.text(ow + j, oh + i, f"{names[i, j]:g}", ha="center", va="center", fontsize=9)
     draw_window(ax, oh, ow, 3, 3, color=color)
@@ -269,13 +281,13 @@ assert np.array_equal(outputs, names[::-1, ::-1])
 #
 # Not all pixels are in equally many windows. With all weights and all ``dy`` equal to 1, ``dx`` counts the windows:
 
-ones = np.ones((1, 1, 3, 3))
+pixels, ones = np.zeros((1, 1, 5, 5)), np.ones((1, 1, 3, 3))
 figure, axes = panels(3, size=(2.5, 2.7))
 for ax, (stride, padding) in zip(axes, ((1, 0), (1, 1), (2, 0)), strict=True):
-    outputs = output_size(5, 3, stride, padding)
-    counts, _, _ = conv2d_backward(np.ones((1, 1, outputs, outputs)), np.zeros((1, 1, 5, 5)), ones, stride, padding)
-    draw_grid(ax, counts[0, 0], f"stride {stride}, padding {padding}:\nwindows that hold the pixel", limit=9)
-    assert counts.sum() == sum(1 for _ in places((1, 1, 5, 5), (1, 1, 3, 3), stride, padding))
+    dy = np.ones(output_shape(pixels.shape, ones.shape, stride, padding))
+    counts, _, _ = conv2d_backward(dy, pixels, ones, stride, padding)
+    title = f"stride {stride}, padding {padding}:\nwindows that hold the pixel"
+    draw_grid(ax, counts[0, 0], title, limit=9)
 
 # %%
 # A pixel in the corner is in one window, one in the middle in nine. With padding the border is in more windows. With
@@ -299,9 +311,11 @@ def seconds(function):
     return perf_counter() - start
 
 
-one, filters, biases = digit[np.newaxis, np.newaxis], rng.standard_normal((8, 1, 7, 7)), np.zeros(8)
-by_library = min(seconds(lambda: functional.conv2d_forward(one, filters, biases, padding=3)) for _ in range(5))
+one = digit[np.newaxis, np.newaxis]
+filters, biases = rng.standard_normal((8, 1, 7, 7)), np.zeros(8)
 by_loops = seconds(lambda: conv2d_forward(one, filters, biases, padding=3))
+library = functional.conv2d_forward
+by_library = min(seconds(lambda: library(one, filters, biases, padding=3)) for _ in range(5))
 print(f"our loops {by_loops * 1e3:.0f} ms, the library {by_library * 1e3:.2f} ms")
 print(f"by loops, one pass through 60,000 digits would take {by_loops * 60000 / 3600:.1f} hours")
 assert by_library < by_loops

@@ -19,7 +19,7 @@ from time import perf_counter
 
 import matplotlib.pyplot as plt
 import numpy as np
-from drawing import BLUE, GREEN, ORANGE, VIOLET, draw_grid, draw_text, draw_window, panels
+from drawing import BLUE, COLORS, draw_grid, draw_text, draw_window, panels
 
 
 def seconds(function):
@@ -78,10 +78,11 @@ ax.invert_yaxis()
 # column, and so on. An image of 3x4 pixels and windows of 2x2 give six columns of four numbers.
 
 image = np.arange(1.0, 13).reshape(3, 4)
-expected = np.stack([image[oh : oh + 2, ow : ow + 2].reshape(-1) for oh in range(2) for ow in range(3)], axis=1)
+windows = [image[oh : oh + 2, ow : ow + 2] for oh in range(2) for ow in range(3)]
+expected = np.stack([window.reshape(4) for window in windows], axis=1)
 
 figure, axes = panels(4, 2, size=(2.5, 2.1))
-for k, above, below, color in zip((0, 1, 2, 3), *axes, (ORANGE, GREEN, VIOLET, BLUE), strict=True):
+for k, above, below, color in zip(range(4), *axes, COLORS, strict=True):
     draw_grid(above, image, f"window {k}", limit=30)
     draw_window(above, k // 3, k % 3, 2, 2, color=color)
     filled = expected.copy()
@@ -97,7 +98,7 @@ for k, above, below, color in zip((0, 1, 2, 3), *axes, (ORANGE, GREEN, VIOLET, B
 # window, row 1 the upper right ones. The upper left pixels of all windows are a piece of the image themselves:
 
 figure, axes = panels(4, 2, size=(2.5, 2.1))
-for k, above, below, color in zip(range(4), *axes, (ORANGE, GREEN, VIOLET, BLUE), strict=True):
+for k, above, below, color in zip(range(4), *axes, COLORS, strict=True):
     i, j = divmod(k, 2)
     draw_grid(above, image, f"pixel [{i}, {j}] of all windows", limit=30)
     draw_window(above, i, j, 2, 3, color=color)
@@ -109,22 +110,21 @@ for k, above, below, color in zip(range(4), *axes, (ORANGE, GREEN, VIOLET, BLUE)
 # %%
 # So there is one slice of the image for each pixel [i, j] of the window: from row i and column j on, as many rows and
 # columns as there are windows. With a stride the slice takes every second (or third) row and column. With channels, all
-# channels are sliced at once.
+# channels are sliced at once. The padding, if any, is put around the image before.
 
 
-def output_size(size, kernel, stride, padding):
-    """Return how many windows there are along one axis (chapter 3)."""
-    return (size + 2 * padding - kernel) // stride + 1
+def output_shape(shape, kh, kw, stride):
+    """Return (OH, OW): how many windows there are down and across (chapter 3)."""
+    return (shape[-2] - kh) // stride + 1, (shape[-1] - kw) // stride + 1
 
 
-def im2col(x, kh, kw, stride=1, padding=0):
-    """Return the windows of an image x of shape (C, H, W) as columns (C * KH * KW, OH * OW)."""
-    oh, ow = (output_size(size, k, stride, padding) for size, k in zip(x.shape[1:], (kh, kw), strict=True))
-    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
+def im2col(x, kh, kw, stride=1):
+    """Return the windows of an image (C, H, W) as columns (C * KH * KW, OH * OW)."""
+    oh, ow = output_shape(x.shape, kh, kw, stride)
     cols = np.zeros((len(x), kh, kw, oh, ow))
     for i, j in np.ndindex(kh, kw):
         cols[:, i, j] = x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
-    return cols.reshape(len(x) * kh * kw, oh * ow)
+    return cols.reshape(-1, oh * ow)
 
 
 assert np.array_equal(im2col(image[np.newaxis], 2, 2), expected)
@@ -155,13 +155,18 @@ draw_window(axes[4], 0, 2)
 # The convolution of N images, one after another:
 
 
+def pad(x, padding):
+    """Put zeros around images (N, C, H, W)."""
+    return np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+
+
 def conv2d_forward(x, weight, bias, stride=1, padding=0):
     """Return y of shape (N, F, OH, OW)."""
     filters, _, kh, kw = weight.shape
-    oh, ow = (output_size(size, k, stride, padding) for size, k in zip(x.shape[2:], (kh, kw), strict=True))
-    rows = weight.reshape(filters, -1)
-    y = np.stack([rows @ im2col(image, kh, kw, stride, padding) for image in x]).reshape(len(x), filters, oh, ow)
-    return y + bias[:, np.newaxis, np.newaxis]
+    x, rows = pad(x, padding), weight.reshape(filters, -1)
+    y = np.stack([rows @ im2col(image, kh, kw, stride) for image in x])
+    y += bias[:, np.newaxis]  # one for each filter
+    return y.reshape(len(x), filters, *output_shape(x.shape, kh, kw, stride))
 
 
 from convnet import naive
@@ -172,9 +177,11 @@ y = conv2d_forward(x, weight, bias, stride=2, padding=1)
 np.testing.assert_allclose(y, naive.conv2d_forward(x, weight, bias, stride=2, padding=1))
 
 # %%
-# ``convnet.naive`` has the loops. The results are equal; the times are not. A digit, with eight filters of 7x7:
+# ``convnet.naive`` has the loops. The results are equal; the times are not. An image as large as a digit, with eight
+# filters of 7x7:
 
-digit, filters, biases = rng.random((1, 1, 28, 28)), rng.standard_normal((8, 1, 7, 7)), np.zeros(8)
+digit = rng.random((1, 1, 28, 28))
+filters, biases = rng.standard_normal((8, 1, 7, 7)), np.zeros(8)
 start = perf_counter()
 slow = naive.conv2d_forward(digit, filters, biases, padding=3)
 loops = perf_counter() - start
@@ -187,8 +194,8 @@ assert columns < loops
 # Back: two products and col2im
 # -----------------------------
 #
-# The product ``rows @ cols`` is an Affine layer (chapter 2) with the two factors in the other order. So its gradients
-# are products, too: dweight is :math:`dy \; cols^T`, and dcols is :math:`rows^T \; dy`. The shapes leave no choice.
+# The product ``y = rows @ cols`` is an Affine layer (chapter 2) with its two factors in the other order. So its
+# gradients are products, too: ``drows = dy @ cols.T`` and ``dcols = rows.T @ dy``. The shapes leave no choice.
 #
 # ``dcols`` says by how much the loss changes with each number in the *columns*. We want to know it for the pixels. A
 # pixel was *copied* into several columns, once for each window that it is in. A number that is used several times gets
@@ -196,15 +203,13 @@ assert columns < loops
 # is *col2im*: the same slices, with both sides exchanged, and ``+=``.
 
 
-def col2im(cols, shape, kh, kw, stride=1, padding=0):
-    """Add each number of the columns to the pixel that im2col copies it from; shape is (C, H, W)."""
-    c, h, w = shape
-    oh, ow = (output_size(size, k, stride, padding) for size, k in ((h, kh), (w, kw)))
-    cols = cols.reshape(c, kh, kw, oh, ow)
-    x = np.zeros((c, h + 2 * padding, w + 2 * padding))
+def col2im(cols, shape, kh, kw, stride=1):
+    """Add each number to the pixel that im2col copies it from; shape is (C, H, W)."""
+    oh, ow = output_shape(shape, kh, kw, stride)
+    x, cols = np.zeros(shape), cols.reshape(-1, kh, kw, oh, ow)
     for i, j in np.ndindex(kh, kw):
         x[:, i : i + stride * oh : stride, j : j + stride * ow : stride] += cols[:, i, j]
-    return x[:, padding : padding + h, padding : padding + w]
+    return x
 
 
 # %%
@@ -212,7 +217,7 @@ def col2im(cols, shape, kh, kw, stride=1, padding=0):
 
 figure, axes = panels(4, size=(2.5, 2.3))
 total = np.zeros((3, 4))
-for k, (ax, color) in enumerate(zip(axes, (ORANGE, GREEN, VIOLET, BLUE), strict=True)):
+for k, (ax, color) in enumerate(zip(axes, COLORS, strict=True)):
     i, j = divmod(k, 2)
     total[i : i + 2, j : j + 3] += 1
     draw_grid(ax, total, f"row {k} added", limit=6)
@@ -220,17 +225,20 @@ for k, (ax, color) in enumerate(zip(axes, (ORANGE, GREEN, VIOLET, BLUE), strict=
 assert np.array_equal(total, col2im(np.ones((4, 6)), (1, 3, 4), 2, 2)[0])
 
 # %%
-# The result says how many windows each pixel is in: the same counts as in chapter 3. And now the whole backward pass.
+# The result says how many windows each pixel is in: the same counts as in chapter 3. And now the whole way back. What
+# belongs to the padding is cut off at the end.
 
 
 def conv2d_backward(dy, x, weight, stride=1, padding=0):
     """Return the gradients with respect to x, weight and bias."""
-    filters, _, kh, kw = weight.shape
-    rows, drows, dx = weight.reshape(filters, -1), 0, np.zeros(x.shape)
-    for n, image in enumerate(x):
+    (filters, _, kh, kw), (_, _, h, w) = weight.shape, x.shape
+    rows, padded = weight.reshape(filters, -1), pad(x, padding)
+    drows, dx = np.zeros(rows.shape), np.zeros(padded.shape)
+    for n, image in enumerate(padded):
         dy_rows = dy[n].reshape(filters, -1)
-        drows = drows + dy_rows @ im2col(image, kh, kw, stride, padding).T
-        dx[n] = col2im(rows.T @ dy_rows, image.shape, kh, kw, stride, padding)
+        drows += dy_rows @ im2col(image, kh, kw, stride).T
+        dx[n] = col2im(rows.T @ dy_rows, image.shape, kh, kw, stride)
+    dx = dx[:, :, padding : padding + h, padding : padding + w]
     return dx, drows.reshape(weight.shape), dy.sum(axis=(0, 2, 3))
 
 
@@ -272,13 +280,14 @@ assert np.array_equal(there_and_back, counts * image)
 
 # %%
 # Each pixel comes back as many times as it was copied. What is col2im, then? im2col does nothing but copy. So it can be
-# written as a matrix :math:`A` of zeros and ones: take the image as one long list of numbers, then :math:`cols = A x`.
-# Each *row* of A makes one number of the columns, and has a single 1, at the pixel that is copied. Here is A for an
-# image of 3x3 pixels and windows of 2x2, and on the right A *transposed*: rows and columns exchanged.
+# written as a matrix :math:`A` of zeros and ones: take the image as one long list of numbers, then :math:`\text{cols} =
+# A x`. Each *row* of A makes one number of the columns, and has a single 1, at the pixel that is copied. Here is A for
+# an image of 3x3 pixels and windows of 2x2, and on the right A *transposed*: rows and columns exchanged.
 
 units = np.eye(9).reshape(9, 1, 3, 3)  # nine images, each with a single 1
 A = np.stack([im2col(unit, 2, 2).reshape(-1) for unit in units], axis=1)
-transposed = np.stack([col2im(unit.reshape(4, 4), (1, 3, 3), 2, 2).reshape(-1) for unit in np.eye(16)], axis=1)
+back = [col2im(unit.reshape(4, 4), (1, 3, 3), 2, 2) for unit in np.eye(16)]
+transposed = np.stack([pixels.reshape(-1) for pixels in back], axis=1)
 assert np.array_equal(transposed, A.T)
 assert (A.sum(axis=1) == 1).all()
 
@@ -296,7 +305,7 @@ draw_window(right, 4, 0, 1, 16)
 # The chain rule says why it is this one. The loss depends on a pixel :math:`x_k` through all the numbers that A makes
 # of it:
 #
-# .. math:: dx_k = \sum_r dcols_r \, A_{rk}, \quad \text{that is} \quad dx = A^T dcols.
+# .. math:: \text{dx}_k = \sum_r \text{dcols}_r \, A_{rk}, \quad \text{that is} \quad \text{dx} = A^T \, \text{dcols}.
 #
 # This holds for every function that is a matrix: *the backward pass of a linear function is its adjoint*. That of
 # copying is adding, that of padding is cutting off, that of ``x @ W`` is ``dy @ W.T``.
@@ -307,16 +316,16 @@ draw_window(right, 4, 0, 1, 16)
 # .. math:: \sum (A x) \cdot c = \sum x \cdot (A^T c).
 
 x = rng.standard_normal((3, 7, 6))
-cols = im2col(x, 3, 2, stride=2, padding=1)
+cols = im2col(x, 3, 2, stride=2)
 c = rng.standard_normal(cols.shape)
-back = col2im(c, x.shape, 3, 2, stride=2, padding=1)
+back = col2im(c, x.shape, 3, 2, stride=2)
 print((cols * c).sum(), (x * back).sum())
 np.testing.assert_allclose((cols * c).sum(), (x * back).sum())
 plt.show()
 
 # %%
-# If a col2im forgets the padding or goes wrong with a stride, the two numbers differ. Compare the two functions by
-# random numbers, and with sizes that are all different, so that no error cancels.
+# If col2im goes wrong with a stride, the two numbers differ. Try such a test with sizes that are all different, so that
+# no error is hidden by two equal ones.
 #
 # Exercises
 # ---------
@@ -325,11 +334,11 @@ plt.show()
 #
 # 1. **Without a loop.** ``np.lib.stride_tricks.sliding_window_view(x, (kh, kw), axis=(1, 2))`` gives all windows of
 #    stride 1, of shape (C, H - KH + 1, W - KW + 1, KH, KW), without copying. Write ``im2col_view(x, kh, kw, stride)``
-#    with it: the same result as ``im2col`` without padding.
+#    with it, to the same result as ``im2col``.
 # 2. **Pooling.** The maximum of each window, channel by channel, is *max pooling*. Write ``max_pool(x, size, stride)``
 #    for an image (C, H, W), with ``im2col`` and one call of ``max``.
 # 3. **The inverse, after all.** If every pixel is in some window, x can be got back from its columns. Write
-#    ``undo(cols, shape, kh, kw, stride, padding)``.
+#    ``undo(cols, shape, kh, kw, stride)``.
 # 4. **Other adjoints.** Find the backward pass of each, and test it by the two sums: ``np.cumsum``, each number
 #    replaced by the sum of all up to it; ``x[::-1]``; and ``np.pad(x, 2)`` for a list of numbers.
 # 5. **The price.** How many times as much memory as the image do the columns of ConvNet1 need, for 28x28 pixels, 7x7
