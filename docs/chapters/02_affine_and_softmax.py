@@ -5,6 +5,8 @@
 A neuron is a sum of products. Many neurons make a layer, a layer's results become probabilities, and a loss says how
 wrong these are. After this chapter you can compute how the loss changes with each weight, in three ways: by hand, by
 trying, and by code. Then you train a first network with ten lines.
+
+In Sichkar 2018 this is the course from the forward and backward pass of the affine layer to the softmax loss.
 """
 
 # %%

@@ -4,6 +4,8 @@
 
 A convolution slides a small table of weights over an image. After this chapter you can write it and its gradient as
 loops, say how large its output is, and explain why the gradient of a pixel is a sum over windows.
+
+In Sichkar 2018 this is the naive forward and backward pass of the convolutional layer.
 """
 
 # %%
@@ -274,11 +276,21 @@ assert np.array_equal(outputs, names[::-1, ::-1])
 # changes moves the loss, by ``dy`` of that output. The effects add up. For one channel, one filter, stride 1 and no
 # padding that is
 #
-# .. math:: dx_{h,w} = \sum_{i,j} dy_{h-i,\,w-j} \; w_{i,j},
+# .. math:: \text{dx}[h, w] = \sum_{i,j} \text{dy}[h - i, w - j] \cdot \text{weight}[i, j],
 #
-# where :math:`dy` is 0 outside of its rows and columns. ``+=`` in the loops does just that, window by window: each
-# window puts its share into the pixels that it holds.
-#
+# where dy is 0 outside of its rows and columns. The loops add up the same sums in another order, window by window: each
+# window puts its share into all the pixels that it holds.
+
+dy = rng.standard_normal((1, 1, 3, 3))
+by_windows, _, _ = conv2d_backward(dy, image[np.newaxis, np.newaxis], names[np.newaxis, np.newaxis])
+around = np.pad(dy[0, 0], 2)  # with zeros; dy[0, 0, a, b] is around[a + 2, b + 2]
+by_pixels = np.zeros((5, 5))
+for h, w in np.ndindex(5, 5):
+    for i, j in np.ndindex(3, 3):
+        by_pixels[h, w] += around[h - i + 2, w - j + 2] * names[i, j]
+np.testing.assert_allclose(by_pixels, by_windows[0, 0], atol=1e-12)
+
+# %%
 # Not all pixels are in equally many windows. With all weights and all ``dy`` equal to 1, ``dx`` counts the windows:
 
 pixels, ones = np.zeros((1, 1, 5, 5)), np.ones((1, 1, 3, 3))
