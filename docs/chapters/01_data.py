@@ -149,7 +149,7 @@ assert abs(after) < 0.05
 # %%
 # Without the subtraction all digits point much the same way. A network's answers to them are then much the same, too,
 # and a small step of the weights moves all answers together. It first has to learn to overlook what is common.
-# Subtracting it once, before the training, is cheaper.
+# Subtracting it once, before the training, is cheaper. Chapter 2 shows what a difference it makes.
 #
 # The standard deviation
 # ----------------------

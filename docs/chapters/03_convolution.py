@@ -115,8 +115,8 @@ for ax, (size, kernel, stride, padding) in zip(axes.flat, cases, strict=True):
 
 # %%
 # Count the windows. With its padding P the image is :math:`S + 2P` pixels wide. The first window begins at 0. A window
-# of K pixels can begin at :math:`S + 2P - K` at the latest. So the window can move :math:`S + 2P - K` pixels, which is
-# so many strides, rounded down; and there is one window more than moves:
+# of K pixels can begin at :math:`S + 2P - K` at the latest. So the window can move by :math:`S + 2P - K` pixels in all.
+# Divided by the stride and rounded down, that is the number of moves. There is one window more than moves:
 #
 # .. math:: O = \left\lfloor \frac{S + 2P - K}{\text{stride}} \right\rfloor + 1.
 
@@ -132,9 +132,10 @@ print("outputs of 6 pixels, kernel 3, stride 2, no padding:", output_size(6, 3, 
 # Channels
 # --------
 #
-# An image has C channels (chapter 1). Then the window has C layers, and so has the filter: a weight for each pixel of
-# each channel. All products are added to *one* number. So one filter makes one feature map, whatever C is. With F
-# filters there are F maps, and these are the channels of what follows. The weights have the shape (F, C, KH, KW).
+# An image has C channels (chapter 1). Then the window goes through all of them, and so does the filter: it has a weight
+# for each pixel of each channel. All products are added to *one* number. So one filter makes one feature map, whatever
+# C is. With F filters there are F maps, and these are the channels of what follows. The weights have the shape (F, C,
+# KH, KW).
 
 figure, axes = panels(7, size=(1.25, 2.4), widths=[4, 4, 0.6, 2, 2, 0.6, 1.8])
 rng = np.random.default_rng(1)
@@ -282,7 +283,8 @@ assert np.array_equal(outputs, names[::-1, ::-1])
 # window puts its share into all the pixels that it holds.
 
 dy = rng.standard_normal((1, 1, 3, 3))
-by_windows, _, _ = conv2d_backward(dy, image[np.newaxis, np.newaxis], names[np.newaxis, np.newaxis])
+one_image, one_filter = image.reshape(1, 1, 5, 5), names.reshape(1, 1, 3, 3)
+by_windows, _, _ = conv2d_backward(dy, one_image, one_filter)
 around = np.pad(dy[0, 0], 2)  # with zeros; dy[0, 0, a, b] is around[a + 2, b + 2]
 by_pixels = np.zeros((5, 5))
 for h, w in np.ndindex(5, 5):

@@ -65,9 +65,9 @@ ax.invert_yaxis()
 # %%
 # Python's loops are slow because Python looks up again for every single number what it is and what ``*`` means for it.
 # ``a * b`` does that once for all numbers. But each number is fetched from memory for one multiplication, and fetching
-# takes longer than multiplying. In ``a @ b`` each number of a is used 1,000 times, once for each column of b. So it is
-# fetched once and kept close to the processor's arithmetic, which multiplies four or more numbers at a time. Chapter 8
-# takes such a product apart.
+# takes longer than multiplying. In ``a @ b`` each number of a is used 1,000 times, once for each column of b. A good
+# program fetches it once or a few times, keeps it close to the processor's arithmetic, and uses it again and again.
+# This arithmetic multiplies four or more numbers at a time. Chapter 8 takes such a product apart.
 #
 # So we write the convolution as a product.
 #
