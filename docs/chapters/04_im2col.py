@@ -281,8 +281,9 @@ assert np.array_equal(there_and_back, counts * image)
 # %%
 # Each pixel comes back as many times as it was copied. What is col2im, then? im2col does nothing but copy. So it can be
 # written as a matrix :math:`A` of zeros and ones: take the image as one long list of numbers, then :math:`\text{cols} =
-# A x`. Each *row* of A makes one number of the columns, and has a single 1, at the pixel that is copied. Here is A for
-# an image of 3x3 pixels and windows of 2x2, and on the right A *transposed*: rows and columns exchanged.
+# A x`. Each *row* of A makes one number of the columns, and has a single 1, at the pixel that is copied. *Column* k of
+# A is what im2col makes of an image in which pixel k is 1 and all others are 0; so we can find A by trying. Here it is
+# for an image of 3x3 pixels and windows of 2x2, and on the right A *transposed*: rows and columns exchanged.
 
 units = np.eye(9).reshape(9, 1, 3, 3)  # nine images, each with a single 1
 A = np.stack([im2col(unit, 2, 2).reshape(-1) for unit in units], axis=1)
@@ -307,8 +308,9 @@ draw_window(right, 4, 0, 1, 16)
 #
 # .. math:: \text{dx}_k = \sum_r \text{dcols}_r \, A_{rk}, \quad \text{that is} \quad \text{dx} = A^T \, \text{dcols}.
 #
-# This holds for every function that is a matrix: *the backward pass of a linear function is its adjoint*. That of
-# copying is adding, that of padding is cutting off, that of ``x @ W`` is ``dy @ W.T``.
+# A function that can be written as a matrix is called *linear*. For all of them the same holds: *the backward pass of a
+# linear function is its adjoint*. That of copying is adding, that of padding is cutting off, that of ``x @ W`` is ``dy
+# @ W.T``.
 #
 # It also makes a quick test, without a loss and without small steps. For any x and any c the two sums of products are
 # equal:
@@ -319,7 +321,7 @@ x = rng.standard_normal((3, 7, 6))
 cols = im2col(x, 3, 2, stride=2)
 c = rng.standard_normal(cols.shape)
 back = col2im(c, x.shape, 3, 2, stride=2)
-print((cols * c).sum(), (x * back).sum())
+print("im2col:", (cols * c).sum(), " col2im:", (x * back).sum())
 np.testing.assert_allclose((cols * c).sum(), (x * back).sum())
 plt.show()
 
