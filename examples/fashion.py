@@ -6,7 +6,7 @@ Train a small network on Fashion-MNIST: ten kinds of clothes, grey, 28 x 28 pixe
 Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017) has the files of MNIST, and is harder. What this network has:
 
 - five convolutions with batch normalization, of which the last four have 3x3 filters;
-- images shifted by up to two pixels, and half of them mirrored; a prediction is the mean of both ways;
+- images shifted by up to one pixel, and half of them mirrored;
 - a learning rate that rises for three tenths of the way and then falls to nothing.
 
 Debian has the four files as the package dataset-fashion-mnist.
@@ -50,9 +50,9 @@ def main() -> None:
     parser.add_argument(
         "--target-accuracy",
         type=float,
-        default=0.92,
+        default=0.93,
         metavar="FRACTION",
-        help="fail below this test accuracy (default: 0.92)",
+        help="fail below this test accuracy (default: 0.93)",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="save the model there (*.npz)")
     options = parser.parse_args()
@@ -64,13 +64,13 @@ def main() -> None:
     # 2. Model: images of 28 x 28 shrink to 14 x 14, to 7 x 7, and to the largest value of each channel.
     rng = np.random.default_rng(options.seed)
     layers = [
-        *convolution(1, 24, 5, rng, pool=True),
-        *convolution(24, 48, 3, rng),
-        *convolution(48, 48, 3, rng, pool=True),
-        *convolution(48, 96, 3, rng),
-        *convolution(96, 96, 3, rng),
+        *convolution(1, 32, 5, rng, pool=True),
+        *convolution(32, 64, 3, rng),
+        *convolution(64, 64, 3, rng, pool=True),
+        *convolution(64, 128, 3, rng),
+        *convolution(128, 128, 3, rng),
         MaxPool2D(7),
-        Affine(96, len(CLASSES), rng=rng),
+        Affine(128, len(CLASSES), rng=rng),
     ]
     model = convnet.Sequential(layers, (1, 28, 28), l2=5e-4, rng=rng)
     model.statistics, model.class_names = statistics, CLASSES
@@ -85,14 +85,14 @@ def main() -> None:
         batch_size=128,
         epochs=options.epochs,
         seed=options.seed,
-        augmentation=convnet.Augmentation(shift=2, rotation=0, flip=True),
+        augmentation=convnet.Augmentation(shift=1, rotation=0, flip=True),
         callbacks=[convnet.ProgressBar()],
         restore_best=False,
     )
     solver.train()
 
     # 4. Test: the test images are looked at once, here.
-    accuracy = np.mean(model.predict(data["x_test"], flips=True) == data["y_test"])
+    accuracy = solver.check_accuracy(data["x_test"], data["y_test"])
     print(f"test accuracy {accuracy:.2%} on {len(data['x_test'])} images")
     print(f"{time.perf_counter() - start:.1f} s from data to test")
     if options.output is not None:
