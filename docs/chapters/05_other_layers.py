@@ -1,0 +1,396 @@
+r"""
+5. Pooling, activations, dropout and batch normalization
+========================================================
+
+A convolutional network is more than convolutions. In this chapter you write the layers between them: max and average
+pooling, ReLU, dropout and batch normalization. For each you will know what it computes, how it hands the gradient back,
+and how it can go wrong.
+
+As in the chapters before, ``dy`` is the gradient of the loss with respect to a layer's output ``y``. The backward pass
+returns ``dx``, the gradient with respect to its input ``x``. By the chain rule, every output that depends on an input
+adds its share: :math:`dx_i = \sum_j dy_j \, \partial y_j / \partial x_i`.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from drawing import BLUE, COLORS, FAINT, ORANGE, draw_grid, draw_image, draw_window, panels
+
+import convnet
+from convnet import functional, gradient_error
+
+rng = np.random.default_rng(5)
+images = convnet.load_mnist()[0]
+
+# %%
+# Max pooling
+# -----------
+# A pooling makes an image smaller. It cuts the image into windows and makes one number of each window. **Max pooling**
+# takes the largest one. Here the windows are of 2x2 pixels and lie side by side:
+
+
+def max_pool(x):
+    """Return the largest pixel of each window of 2x2, of an image (H, W), and where it is."""
+    height, width = x.shape[0] // 2, x.shape[1] // 2
+    y, places = np.zeros((height, width)), {}
+    for row, column in np.ndindex(height, width):
+        window = x[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        i, j = divmod(int(window.argmax()), 2)
+        y[row, column] = window[i, j]
+        places[row, column] = 2 * row + i, 2 * column + j
+    return y, places
+
+
+x = np.array([[1.0, 3, 2, 0, 4, 1], [2, 0, 1, 5, 2, 3], [0, 1, 7, 2, 1, 1], [4, 2, 3, 6, 0, 2]])
+y, places = max_pool(x)
+assert np.array_equal(y, [[3, 5, 4], [4, 7, 2]])
+
+# %%
+# For the backward pass, ask what happens to an output if one pixel grows a little. If the pixel is the largest of its
+# window, the output grows as much. If it is not, nothing happens. So the derivative is 1 for the largest pixel and 0
+# for the others: the gradient of a window goes to its largest pixel.
+
+
+def max_pool_backward(dy, places, shape):
+    """Return the gradient of `max_pool` with respect to an image of this shape."""
+    dx = np.zeros(shape)
+    for (row, column), place in places.items():
+        dx[place] += dy[row, column]
+    return dx
+
+
+dy = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+dx = max_pool_backward(dy, places, x.shape)
+_, axes = panels(4, size=(2.7, 2.3), widths=[6, 3, 3, 6])
+for ax, array, title in zip(axes, (x, y, dy, dx), ("x", "y", "dy", "dx"), strict=True):
+    draw_grid(ax, array, title, limit={"x": 10, "y": 10}.get(title, 1))
+for color, (window, (row, column)) in zip((*COLORS, ORANGE, BLUE), places.items(), strict=True):
+    for ax in (axes[0], axes[3]):
+        draw_window(ax, 2 * window[0], 2 * window[1], 2, 2, color=FAINT)
+        draw_window(ax, row, column, color=color, inset=0.1)
+    for ax in (axes[1], axes[2]):
+        draw_window(ax, *window, color=color, inset=0.1)
+assert np.isclose(dx.sum(), dy.sum())
+
+# %%
+# Each number of ``dy`` stands in ``dx`` where the maximum was. All other pixels get 0.
+#
+# *What can go wrong.* If two pixels of a window are equally large, only one of them may get the gradient; ``argmax``
+# takes the first one. If windows overlap, one pixel can be the largest of several windows, and the shares have to be
+# added: hence ``+=`` and not ``=``. If the size of the image is odd, the last row or column lies in no window and is
+# not looked at.
+#
+# The library does the same for many images with many channels, in compiled loops:
+
+library, argmax = functional.max_pool2d_forward(x[None, None], 2)
+assert np.array_equal(library[0, 0], y)
+assert np.array_equal(functional.max_pool2d_backward(dy[None, None], argmax, (1, 1, 4, 6))[0, 0], dx)
+
+# %%
+# Average pooling
+# ---------------
+# **Average pooling** takes the mean of each window. Every pixel moves the mean by a quarter of its own change, so that
+# each of the four gets a quarter of the window's gradient.
+
+
+def average_pool(x):
+    """Return the mean of each window of 2x2, of an image (H, W)."""
+    return x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2).mean(axis=(1, 3))
+
+
+def average_pool_backward(dy):
+    """Return the gradient of `average_pool`."""
+    return dy.repeat(2, axis=0).repeat(2, axis=1) / 4
+
+
+dx = average_pool_backward(dy)
+_, axes = panels(4, size=(2.7, 2.3), widths=[6, 3, 3, 6])
+for ax, array, title in zip(axes, (x, average_pool(x), dy, dx), ("x", "y", "dy", "dx"), strict=True):
+    draw_grid(ax, array, title, limit={"x": 10, "y": 10}.get(title, 1), form=".3g")
+assert np.isclose(dx.sum(), dy.sum())
+assert np.allclose(functional.average_pool2d_forward(x[None, None], 2)[0, 0], average_pool(x))
+
+# %%
+# *What can go wrong* is at the edge. With a padding, some windows hold zeros that are no pixels. If these count, the
+# mean of a white image is no longer white:
+
+white = np.ones((1, 1, 4, 4))
+counted = functional.average_pool2d_forward(white, 3, stride=1, padding=1)[0, 0]
+not_counted = functional.average_pool2d_forward(white, 3, stride=1, padding=1, count_padding=False)[0, 0]
+_, axes = panels(2, size=(2.8, 2.8))
+draw_grid(axes[0], counted, "zeros of the padding count", form=".2f")
+draw_grid(axes[1], not_counted, "only pixels count", form=".2f")
+assert np.isclose(counted[0, 0], 4 / 9)
+assert (not_counted == 1).all()
+
+# %%
+# In the corner, 4 of the 9 elements are pixels. Forward and backward pass have to count in the same way.
+#
+# This is what the two poolings make of a digit:
+
+digit = images[7].astype(float)
+_, axes = panels(3, size=(2.5, 2.7))
+draw_image(axes[0], digit, "28x28 pixels")
+draw_image(axes[1], max_pool(digit)[0], "max pooling: 14x14")
+draw_image(axes[2], average_pool(digit), "average pooling: 14x14")
+assert max_pool(digit)[0].mean() > average_pool(digit).mean()
+
+# %%
+# Max pooling keeps the brightest pixels, so that strokes get wider. Average pooling blurs. A network pools feature
+# maps, not the image: the maximum then says whether a filter found its pattern *anywhere* in the window. One pixel more
+# or less to the side hardly matters any more, and the next layer has a quarter of the numbers to compute with.
+#
+# ReLU
+# ----
+# An **activation function** is applied to every number alone. **ReLU**, the rectified linear unit, is
+# :math:`y = \max(x, 0)`. Why is it needed at all? Because two Affine layers in a row are no more than one:
+#
+# .. math:: (x W_1 + b_1) W_2 + b_2 = x (W_1 W_2) + (b_1 W_2 + b_2).
+
+w1, b1, w2, b2 = (rng.standard_normal(shape) for shape in ((6, 5), 5, (5, 3), 3))
+inputs = rng.standard_normal((4, 6))
+two_layers = (inputs @ w1 + b1) @ w2 + b2
+assert np.allclose(two_layers, inputs @ (w1 @ w2) + (b1 @ w2 + b2))
+assert not np.allclose(np.maximum(inputs @ w1 + b1, 0) @ w2 + b2, two_layers)
+
+# %%
+# The same holds for convolutions. The bend of the ReLU between them is what makes a deep network more than a shallow
+# one. The slope of ReLU is 1 where :math:`x > 0` and 0 where :math:`x < 0`, so that the backward pass lets the gradient
+# through where the output was positive:
+
+
+def relu(x):
+    """Return x where it is positive, and 0 elsewhere."""
+    return np.maximum(x, 0)
+
+
+def relu_backward(dy, y):
+    """Return the gradient of `relu`, from its output y."""
+    return dy * (y > 0)
+
+
+# %%
+# There are other activation functions. Here are four with their slopes:
+
+at = np.linspace(-4, 4, 401)
+dones = np.ones(at.shape)
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+names = {"relu": "ReLU", "leaky_relu": "leaky ReLU, slope 0.1", "sigmoid": "sigmoid", "tanh": "tanh"}
+for (name, title), color in zip(names.items(), COLORS, strict=True):
+    forward, backward = (getattr(functional, f"{name}_{which}") for which in ("forward", "backward"))
+    options = (0.1,) if name == "leaky_relu" else ()
+    left.plot(at, forward(at, *options), color=color, label=title)
+    right.plot(at, backward(dones, at, *options), color=color)
+    if name == "sigmoid":
+        steepest = backward(dones, at).max()
+left.set(title="y", xlabel="x", ylim=(-1.5, 3))
+right.set(title="slope dy/dx", xlabel="x")
+left.legend()
+assert np.isclose(steepest, 0.25)
+
+# %%
+# *What can go wrong.* The **sigmoid**, :math:`1 / (1 + e^{-x})`, has a slope of at most 1/4, and of almost 0 far from
+# the middle. The chain rule multiplies the slopes of all layers. Behind ten sigmoids at most
+# :math:`(1/4)^{10} \approx 10^{-6}` of the gradient is left: it **vanishes**. ReLU's slope of 1 does not do that.
+#
+# ReLU has another weakness. A unit whose input is negative for every example gives 0 for all of them. Its gradient is
+# 0, too, so that its weights never change again: it is **dead**. This happens after a step that was too large:
+
+examples, weight = rng.standard_normal((200, 6)), rng.standard_normal((6, 5))
+for bias in (0.0, -20.0):
+    outputs = relu(examples @ weight + bias)
+    dweight = examples.T @ relu_backward(np.ones(outputs.shape), outputs)
+    print(
+        f"bias {bias:g}: {(outputs > 0).mean():.0%} of the outputs are positive, largest dweight {abs(dweight).max():g}"
+    )
+assert not dweight.any()
+
+# %%
+# The Solver of the next chapter warns of dead units. A *leaky* ReLU, with a small slope to the left, has none.
+#
+# Dropout
+# -------
+# A network with many parameters can learn its training images by heart. **Dropout** makes that harder: in every
+# training step it sets a random part of the numbers to 0. No unit can then rely on one other unit alone. With the
+# probability `rate` a number is dropped; the others are divided by ``1 - rate``:
+
+
+def dropout(x, rate, rng):
+    """Return x with some elements dropped and the others made larger, and which were kept."""
+    kept = rng.random(x.shape) >= rate
+    return x * kept / (1 - rate), kept
+
+
+def dropout_backward(dy, kept, rate):
+    """Return the gradient of `dropout`."""
+    return dy * kept / (1 - rate)
+
+
+# %%
+# Why the division? In prediction nothing is dropped. The next layer should then get numbers of the size that it was
+# trained with. Let us drop half of an array of ones again and again, and take the mean over all draws:
+
+ones, rate = np.ones((8, 12)), 0.5
+draws = np.array([dropout(ones, rate, rng)[0] for _ in range(2000)])
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+draw_grid(left, draws[0], "one draw of 8x12 ones")
+counts = np.arange(1, len(draws) + 1)
+means = draws[:, 0, 0].cumsum() / counts
+right.semilogx(counts, means, color=BLUE, label="with the division")
+right.semilogx(counts, means * (1 - rate), color=ORANGE, label="without")
+right.axhline(1, color=FAINT, linestyle="--")
+right.set(xlabel="number of draws", ylabel="mean of one element")
+right.legend()
+assert abs(draws.mean() - 1) < 0.01
+
+# %%
+# With the division the mean goes to 1, the number without dropout. Without the division it goes to a half.
+#
+# *What can go wrong.* Without the division, all scores are wrong in prediction. If the backward pass draws again, in
+# place of using ``kept``, the gradient belongs to another function than the one that was computed. And if numbers are
+# dropped in prediction, the same image gets another answer each time. A layer of the library therefore has two ways:
+# ``layer.forward(x, rng)`` for training, and ``layer(x)`` for prediction.
+
+layer = convnet.Dropout(0.5)
+trained, kept = layer.forward(ones, rng)
+assert np.array_equal(layer(ones), ones)
+assert np.array_equal(layer.backward(ones, kept)[0], trained)
+
+# %%
+# Batch normalization
+# -------------------
+# The numbers between two layers may be of any size, and their size changes while the layers in front are trained.
+# **Batch normalization** brings each channel to mean 0 and standard deviation 1. Mean and deviation are those of the
+# channel over all images of the minibatch and all pixels, that is over the axes N, H and W of an array (N, C, H, W):
+#
+# .. math:: z = \frac{x - m}{s}, \qquad s = \sqrt{\text{variance} + \epsilon},
+#    \qquad y = \text{weight} \cdot z + \text{bias}.
+#
+# The small number :math:`\epsilon` keeps the division from failing when all pixels are equal. A trained weight and bias
+# for each channel can choose another scale and another mean.
+
+
+def batch_norm(x, weight, bias, epsilon=1e-5):
+    """Return batch normalized images (N, C, H, W), and what the backward pass needs."""
+    mean = x.mean(axis=(0, 2, 3), keepdims=True)
+    s = np.sqrt(x.var(axis=(0, 2, 3), keepdims=True) + epsilon)
+    z = (x - mean) / s
+    return weight[:, None, None] * z + bias[:, None, None], (z, s)
+
+
+batch = rng.standard_normal((10, 3, 6, 6)) * np.array([0.3, 1, 2])[:, None, None] + np.array([2, -1, 4])[:, None, None]
+weight, bias = np.ones(3), np.zeros(3)
+normalized, cache = batch_norm(batch, weight, bias)
+figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
+for ax, array, title in zip(axes, (batch, normalized), ("x", "y"), strict=True):
+    for channel, color in enumerate(COLORS[:3]):
+        ax.hist(
+            array[:, channel].ravel(), bins=25, histtype="step", color=color, linewidth=1.8, label=f"channel {channel}"
+        )
+    ax.set(title=title, xlabel="value of a pixel", ylabel="pixels")
+axes[0].legend()
+assert np.allclose(normalized.mean(axis=(0, 2, 3)), 0)
+assert np.allclose(normalized.std(axis=(0, 2, 3)), 1, atol=1e-3)
+
+# %%
+# Three channels of different size come out alike. Now the gradient, with a weight of 1 for the moment. A pixel
+# :math:`x_i` acts on the outputs of its channel in three ways, and each adds to its gradient. Let :math:`M` be the
+# number of pixels of the channel in the minibatch:
+#
+# 1. directly: :math:`z_i = (x_i - m) / s`, which gives :math:`dy_i / s`;
+# 2. through the mean: :math:`\partial m / \partial x_i = 1 / M`. A larger mean lowers *every* :math:`z_j`, by
+#    :math:`1 / s` for each unit, which gives :math:`-\frac{1}{s} \cdot \frac{1}{M} \sum_j dy_j`;
+# 3. through the deviation: :math:`\partial s / \partial x_i = z_i / M`. A larger :math:`s` makes every :math:`z_j`
+#    smaller, by :math:`z_j / s` for each unit, which gives :math:`-\frac{1}{s} \cdot z_i \cdot \frac{1}{M} \sum_j dy_j
+#    z_j`.
+#
+# The sums divided by :math:`M` are means. Together, with the weight back in its place:
+#
+# .. math:: dx = \frac{\text{weight}}{s} \bigl( dy - \text{mean}(dy) - z \cdot \text{mean}(dy \cdot z) \bigr).
+
+
+def batch_norm_backward(dy, weight, cache):
+    """Return the gradients of `batch_norm` with respect to x, weight and bias."""
+    z, s = cache
+    axes = (0, 2, 3)
+    means = dy.mean(axis=axes, keepdims=True), (dy * z).mean(axis=axes, keepdims=True)
+    dx = weight[:, None, None] / s * (dy - means[0] - z * means[1])
+    return dx, (dy * z).sum(axis=axes), dy.sum(axis=axes)
+
+
+# %%
+# Is that right? Compare it with differences, as in
+# :ref:`the second chapter <sphx_glr_chapters_gallery_02_affine_and_softmax.py>`. :func:`convnet.gradient_error` does it
+# along random directions, and :ref:`a later chapter <sphx_glr_chapters_gallery_07_gradient_checks.py>` explains how. We
+# also try the gradient that somebody gets who forgets that mean and deviation move with :math:`x`:
+
+dy = rng.standard_normal(batch.shape)
+
+
+def loss():
+    """Return the sum of dy * y: a loss whose gradient with respect to y is dy."""
+    return float((dy * batch_norm(batch, weight, bias)[0]).sum())
+
+
+dx, dweight, dbias = batch_norm_backward(dy, weight, cache)
+errors = [gradient_error(loss, batch, gradient, rng=rng) for gradient in (dx, dy * weight[:, None, None] / cache[1])]
+print(f"error of the three ways together: {errors[0]:.0e}; of the first one alone: {errors[1]:.0e}")
+assert errors[0] < 1e-7
+assert errors[1] > 1e-3
+assert gradient_error(loss, weight, dweight, rng=rng) < 1e-7
+assert gradient_error(loss, bias, dbias, rng=rng) < 1e-7
+
+# %%
+# What else *can go wrong* is prediction. A single image has no minibatch, and its answer must not depend on the images
+# beside it. So the layer keeps **running statistics** while it trains: after each step it moves them a tenth of the way
+# to the mean and the variance of the minibatch. In prediction it normalizes with them.
+
+layer = convnet.BatchNorm2D(3, dtype=np.float64)
+for _ in range(100):
+    minibatch = batch[rng.choice(10, 5, replace=False)]
+    _, kept = layer.forward(minibatch)
+    layer.update_state(kept)
+alone, together = layer(batch[:1]), layer(batch)[:1]
+print("running mean:", layer.state["running_mean"].round(2), "mean of x:", batch.mean(axis=(0, 2, 3)).round(2))
+assert np.allclose(alone, together)
+assert not np.allclose(layer.forward(batch[:1])[0], layer.forward(batch)[0][:1])
+
+# %%
+# In prediction the image gets the same answer alone and among others; with the statistics of the batch it does not.
+# Somebody who forgets the running statistics sees a good accuracy in training and a bad one afterwards. And a minibatch
+# of one vector, without pixels to take the mean over, is its own mean: every output is then the bias, whatever the
+# input was.
+
+vector = rng.standard_normal((1, 3))
+assert np.allclose(functional.batch_norm2d_forward(vector, weight, bias)[0], bias)
+
+# %%
+# Exercises
+# ---------
+# The answers are in ``tests/chapters/test_05_other_layers.py``, each with a test that shows that it is right.
+#
+# 1. **Overlapping windows.** Write max pooling for windows of 3x3 pixels at stride 2, and its gradient. A pixel can be
+#    the largest of several windows.
+# 2. **A pooling that is a convolution.** Average pooling of 2x2 windows is a convolution. With which filter and which
+#    stride? Return them, for an image of one channel.
+# 3. **A slope to learn.** Write an activation :math:`y = x` for :math:`x > 0` and :math:`y = a x` elsewhere, in which
+#    :math:`a` is a parameter. Return the gradients with respect to :math:`x` and to :math:`a`. Check both with
+#    :func:`convnet.gradient_error`.
+# 4. **How much dropout shakes.** A number :math:`x` goes through dropout of a given rate. Its mean stays :math:`x`.
+#    What is its standard deviation?
+# 5. **Batch normalization in prediction** is :math:`y = a x + b` for each channel. Compute :math:`a` and :math:`b` from
+#    the layer's parameters and running statistics.
+# 6. **No gradient for a common shift.** Show with the formula that the gradient ``dx`` of batch normalization adds up
+#    to 0 in each channel. What does this say about the bias of a convolution in front of it?
+#
+# Where this lies in the library
+# ------------------------------
+# - ``convnet/naive.py``: all these layers as loops, forward and backward, with padding and stride.
+# - ``convnet/layers/pooling.py``, ``activations.py``, ``dropout.py``, ``normalization.py``: the functions, and the
+#   layers :class:`convnet.MaxPool2D`, :class:`convnet.AveragePool2D`, :class:`convnet.ReLU`, :class:`convnet.Dropout`
+#   and :class:`convnet.BatchNorm2D`.
+# - ``convnet/layers/base.py``: what every layer has, ``forward``, ``backward``, ``params``, ``state`` and
+#   ``update_state``.
+#
+# Next: :ref:`sphx_glr_chapters_gallery_06_training.py`.
+
+plt.show()

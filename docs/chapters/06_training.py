@@ -1,0 +1,426 @@
+r"""
+6. Training: ConvNet1 and the Solver
+====================================
+
+The layers are there; now they learn. In this chapter you train the network ConvNet1, first with a loop of your own,
+then with the library's Solver. You will know what SGD, momentum, RMSProp and Adam do with a gradient, why the learning
+rate is lowered towards the end, how to tell that a training has gone wrong, and what to do against learning by heart.
+
+The course follows Sichkar 2018 (DOI 10.5281/zenodo.1317904) here: the model, SGD, the Solver, small data learned by
+heart, results.
+"""
+
+import textwrap
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+from drawing import BLUE, COLORS, FAINT, ORANGE
+
+import convnet
+from convnet import SGD, Adam, ConvNet1, ConvnetWarning, Momentum, RMSProp, Solver
+
+data, _ = convnet.preprocess(*(array[:2500] for array in convnet.load_mnist()), num_validation=500)
+x_train, y_train = data["x_train"], data["y_train"]
+print({name: array.shape for name, array in data.items()})
+
+# %%
+# To be quick we take 2,000 training images of MNIST's 60,000, and 500 validation images. The network learns from the
+# training images. The validation images tell how well it does on images that it has *not* learned from.
+#
+# The model
+# ---------
+# ConvNet1 is a convolution, ReLU, max pooling, an Affine layer, ReLU, and another Affine layer, which gives ten scores.
+# Ours is smaller than the usual one:
+
+
+def new_model(seed=0, **options):
+    """Return a small ConvNet1, with other initial weights for another random seed."""
+    return ConvNet1(num_filters=8, kernel_size=5, padding=2, hidden_size=50, seed=seed, **options)
+
+
+print(new_model().summary())
+
+# %%
+# The initial weights are random numbers. If they were all 0, all units of a layer would compute the same and get the
+# same gradient, for ever. Their size matters, too. The default, **He normal**, draws them with a standard deviation of
+# :math:`\sqrt{2 / D}`, where :math:`D` is the number of inputs of a unit. Then the outputs of a ReLU layer are about as
+# large as its inputs, and a signal neither fades nor explodes on its way through many layers.
+#
+# A training loop
+# ---------------
+# The gradient of the loss points to where the loss grows. So we take a small step the other way:
+#
+# .. math:: \text{param} \leftarrow \text{param} - \text{learning rate} \cdot \text{gradient}.
+#
+# The gradient of all images would be exact and slow. That of 50 random images, a **minibatch**, is nearly as good for a
+# step and costs a fortieth. This is **stochastic gradient descent**, SGD:
+
+rng, model, losses = np.random.default_rng(0), new_model(), []
+for _ in range(80):
+    chosen = rng.choice(len(x_train), 50, replace=False)
+    loss, gradients = model.loss(x_train[chosen], y_train[chosen])
+    for name, param in model.params.items():
+        param -= 0.02 * gradients[name]
+    losses.append(loss)
+
+accuracy = (model.predict(data["x_validation"]) == data["y_validation"]).mean()
+figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+ax.plot(losses, ".-", color=BLUE, linewidth=0.5)
+ax.axhline(np.log(10), color=FAINT, linestyle="--")
+ax.text(79, np.log(10) + 0.05, "log(10): the loss of a guess", color=FAINT, ha="right")
+ax.set(xlabel="iteration", ylabel="loss of the minibatch")
+print(f"right answers on the validation images: {accuracy:.1%}")
+assert accuracy > 0.7
+assert np.mean(losses[-10:]) < np.log(10) / 2
+
+# %%
+# The loss jumps from one minibatch to the next, because each has other images. On the whole it falls. Someone who gives
+# each of the ten digits the probability 1/10 has a loss of :math:`-\log(1/10) = 2.3`; a network that has learned
+# something is below.
+#
+# The Solver
+# ----------
+# :class:`convnet.Solver` is this loop with what one needs around it. It goes through all images in a new random order;
+# once through all of them is an **epoch**. It measures the accuracy after every epoch, and it keeps the best
+# parameters.
+
+solver = Solver(new_model(), data, SGD(0.02), batch_size=50, epochs=5, callbacks=[convnet.ProgressBar()])
+solver.train()
+figure = convnet.plot_training(solver)
+assert len(solver.loss_history) == 5 * 2000 // 50
+assert solver.best_validation_accuracy > 0.85
+
+# %%
+# Above are the losses of all minibatches, and the mean loss of the validation images after each epoch. Below are the
+# accuracies.
+#
+# The first test: learn a few images by heart
+# -------------------------------------------
+# Before the first long training of a new network, let it learn 10 images, then 100. It has thousands of parameters, so
+# that it must be able to give the right answer to each of them. If it cannot, there is a bug, and nothing larger needs
+# to be tried before it is found.
+
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", sharey=True)
+for ax, count, epochs in zip(axes, (10, 100), (30, 30), strict=True):
+    few = data | {"x_train": x_train[:count], "y_train": y_train[:count]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvnetWarning)  # it would warn of digits that are not among the ten
+        solver = Solver(new_model(l2=0), few, Adam(1e-3), epochs=epochs)
+    solver.train()
+    ax.plot(solver.train_accuracy_history, color=BLUE, label="training")
+    ax.plot(solver.validation_accuracy_history, color=ORANGE, label="validation")
+    ax.set(title=f"{count} training images", xlabel="epoch", ylim=(-0.02, 1.05))
+    assert solver.train_accuracy_history[-1] == 1
+    assert solver.validation_accuracy_history[-1] < 0.85
+axes[0].set_ylabel("accuracy")
+axes[0].legend(loc="center right")
+
+# %%
+# The training accuracy reaches 100 %. The validation accuracy stays far below: ten images do not show what a 4 is. The
+# gap between the curves is **overfitting**. Here it is what we wanted to see.
+#
+# From SGD to Adam
+# ----------------
+# An optimizer makes a step of a gradient. To see what each one does, let us go down a valley with two coordinates, flat
+# along the first one and steep along the second one: :math:`f(a, b) = (a^2 + 25 b^2) / 2`, with the gradient
+# :math:`(a, 25 b)`. Every rule is a function of the gradient and of what it remembers. Its result is multiplied by the
+# learning rate and subtracted.
+
+
+def sgd(gradient, memory):
+    """Return the gradient itself."""
+    return gradient
+
+
+def momentum(gradient, memory):
+    """Return a velocity: nine tenths of the last one, and the gradient."""
+    memory["velocity"] = 0.9 * memory.get("velocity", 0) + gradient
+    return memory["velocity"]
+
+
+def rmsprop(gradient, memory):
+    """Return the gradient divided by the size that it had lately, for each coordinate on its own."""
+    memory["square"] = 0.9 * memory.get("square", 0) + 0.1 * gradient**2
+    return gradient / (np.sqrt(memory["square"]) + 1e-8)
+
+
+def adam(gradient, memory):
+    """Return the mean of the last gradients divided by their size."""
+    t = memory["t"] = memory.get("t", 0) + 1
+    mean = memory["mean"] = 0.9 * memory.get("mean", 0) + 0.1 * gradient
+    square = memory["square"] = 0.999 * memory.get("square", 0) + 0.001 * gradient**2
+    return mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+
+
+# %%
+# Means that start at 0 are too small at first. Adam divides them by :math:`1 - 0.9^t` and :math:`1 - 0.999^t` to make
+# up for that. Thirty steps of each:
+
+
+def valley_gradient(point):
+    """Return the gradient of f at a point (a, b)."""
+    return np.array([1.0, 25.0]) * point
+
+
+def path(rule, rate):
+    """Return the points of thirty steps from (-9, 2)."""
+    points, memory = [np.array([-9.0, 2.0])], {}
+    for _ in range(30):
+        points.append(points[-1] - rate * rule(valley_gradient(points[-1]), memory))
+    return np.array(points)
+
+
+rules = {"SGD": (sgd, 0.075), "Momentum": (momentum, 0.02), "RMSProp": (rmsprop, 0.5), "Adam": (adam, 0.5)}
+a, b = np.meshgrid(np.linspace(-10, 4, 150), np.linspace(-3, 3, 100))
+figure, axes = plt.subplots(2, 2, figsize=(9, 5), layout="constrained", sharex=True, sharey=True)
+for ax, color, (name, (rule, rate)) in zip(axes.flat, COLORS, rules.items(), strict=True):
+    ax.contour(a, b, (a**2 + 25 * b**2) / 2, levels=[1, 4, 10, 25, 50, 90], colors=FAINT, linewidths=0.7)
+    points = path(rule, rate)
+    ax.plot(points[:, 0], points[:, 1], ".-", color=color)
+    ax.plot(0, 0, "k+", markersize=12)
+    ax.set_title(f"{name}, learning rate {rate}")
+    assert np.linalg.norm(points[-1]) < np.linalg.norm(points[0]) / 3
+
+# %%
+# The cross is the lowest point. *SGD* jumps from one wall to the other. Its rate cannot be larger: above
+# :math:`2 / 25 = 0.08` each jump along :math:`b` leads further out. And with this rate it creeps along :math:`a`.
+# *Momentum* adds up what points the same way in every step, and cancels what changes its sign. It swings over the
+# lowest point and comes back. *RMSProp* divides by the size of the gradient, so that both coordinates take steps of
+# about the length of the rate. It goes straight down, but does not come to rest with a constant rate. *Adam* does both.
+#
+# The library's optimizers take the same steps:
+
+optimizers = {"SGD": SGD, "Momentum": Momentum, "RMSProp": lambda rate: RMSProp(rate, decay=0.9), "Adam": Adam}
+for name, (rule, rate) in rules.items():
+    point, optimizer = np.array([-9.0, 2.0]), optimizers[name](rate)
+    for _ in range(30):
+        optimizer.update({"point": point}, {"point": valley_gradient(point)})
+    assert np.allclose(point, path(rule, rate)[-1])
+
+# %%
+# On the digits each optimizer needs a learning rate of its own. A single run depends on the random seed. So we take the
+# mean of three runs, and look at how much they differ:
+
+choices = {
+    "SGD at 0.02": lambda: SGD(0.02),
+    "Momentum at 0.005": lambda: Momentum(0.005),
+    "RMSProp at 0.0005": lambda: RMSProp(5e-4),
+    "Adam at 0.001": lambda: Adam(1e-3),
+}
+figure, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+for color, (name, make_optimizer) in zip(COLORS, choices.items(), strict=True):
+    solvers = [Solver(new_model(seed), data, make_optimizer(), epochs=2, seed=seed) for seed in range(3)]
+    for solver in solvers:
+        solver.train()
+    losses = np.mean([solver.loss_history for solver in solvers], axis=0)
+    ax.semilogy(np.convolve(losses, np.ones(10) / 10, "valid"), color=color, label=name)
+    accuracies = [solver.validation_accuracy_history[-1] for solver in solvers]
+    print(f"{name}: validation accuracy {min(accuracies):.1%} to {max(accuracies):.1%}")
+    assert min(accuracies) > 0.8
+ax.set(xlabel="iteration", ylabel="loss, mean of 3 runs and 10 iterations")
+ax.legend()
+
+# %%
+# All four learn. The three that remember something are ahead of plain SGD in these first 80 steps. Between those three
+# the order changes with the rates and the random seeds; do not read too much into it.
+#
+# The learning rate, and what a diverged run looks like
+# -----------------------------------------------------
+# The learning rate is the most important number of a training. We try one that is too small, a good one, and two that
+# are too large. The Solver's warnings are caught, to be read below:
+
+rates, runs, messages = (0.0005, 0.02, 0.5, 3.0), {}, {}
+for rate in rates:
+    runs[rate] = Solver(new_model(), data, SGD(rate), epochs=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        runs[rate].train()
+    messages[rate] = [str(warning.message) for warning in caught if warning.category is ConvnetWarning]
+
+figure, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+for color, (rate, solver) in zip(COLORS, runs.items(), strict=True):
+    ax.semilogy(solver.loss_history, color=color, label=f"learning rate {rate:g}")
+ax.axhline(np.log(10), color=FAINT, linestyle="--")
+ax.set(xlabel="iteration", ylabel="loss of the minibatch")
+ax.legend()
+
+# %%
+# The blue curve creeps: nothing is wrong, but it would take for ever. The orange one is what a training looks like. The
+# green and the violet one have **diverged**: the first steps lead so far away that the loss grows a hundredfold or
+# more, and then it stays there, as a flat line. The Solver has seen it, too:
+
+for rate, texts in messages.items():
+    print(f"learning rate {rate:g}: {'no warning' if not texts else ''}")
+    for text in texts:
+        print(textwrap.indent(textwrap.fill(text, 100), "    "))
+assert not messages[0.02]
+assert any("diverges" in text for text in messages[3.0])
+assert max(runs[3.0].validation_accuracy_history[1:]) < 0.2
+
+# %%
+# Read the warnings in their order. The loss has exploded. Almost all units of the hidden layer are dead, as explained
+# in
+# :ref:`the last chapter <sphx_glr_chapters_gallery_05_other_layers.py>`: the large step has made their inputs negative
+# for every image. So they get no gradient, and the line stays flat. And a network with dead units gives the same answer
+# to every image.
+#
+# With a still larger rate the numbers overflow. This is an error, because there is nothing left to go on with:
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ConvnetWarning)
+    try:
+        Solver(new_model(), data, SGD(1e4), epochs=2).train()
+        message = ""
+    except FloatingPointError as error:
+        message = str(error)
+print(textwrap.fill(message, 100))
+assert "smaller learning rate" in message
+
+# %%
+# How does one find a good rate? Try rates that are ten times smaller, until the loss falls. Or let
+# :func:`convnet.find_learning_rate` search: it trains a copy of the model, makes the rate larger with every step, and
+# looks where the loss begins to rise.
+
+found = convnet.find_learning_rate(Solver(new_model(), data, SGD(0.02), epochs=5))
+figure = convnet.plot_learning_rates(found)
+print(found)
+assert 0.005 < found.suggestion < 0.5
+
+# %%
+# Schedules
+# ---------
+# At the start a large rate is dangerous: the gradients of a new network are large. In the middle it is welcome. At the
+# end it is in the way: every step is that of a random minibatch, and with a large rate the parameters jump around the
+# lowest point. So the rate is changed during a training. A **schedule** gives the factor for each moment:
+
+schedules = {
+    "Constant()": convnet.Constant(),
+    "StepDecay(2, 0.3)": convnet.StepDecay(2, 0.3),
+    "EpochDecay(0.7)": convnet.EpochDecay(0.7),
+    "CosineDecay(4)": convnet.CosineDecay(4),
+    "OneCycle(4)": convnet.OneCycle(4),
+}
+epochs = np.linspace(0, 4, 400, endpoint=False)
+figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+for color, (name, schedule) in zip((FAINT, *COLORS), schedules.items(), strict=True):
+    ax.plot(epochs, [schedule(epoch) for epoch in epochs], color=color, label=name)
+ax.set(xlabel="epoch", ylabel="factor on the learning rate")
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+# %%
+# *OneCycle* begins with a small rate, rises, and falls to 0. We compare it with a constant rate, in three runs each:
+
+figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+last_losses = {}
+for name, color in (("Constant()", FAINT), ("OneCycle(4)", BLUE)):
+    last_losses[name] = []
+    for seed in range(3):
+        options = {"schedule": schedules[name], "epochs": 4, "seed": seed, "restore_best": False}
+        solver = Solver(new_model(seed), data, Momentum(0.04), **options)
+        solver.train()
+        ax.plot(solver.validation_loss_history, "o-", color=color, label=name if seed == 0 else None)
+        last_losses[name].append(solver.validation_loss_history[-1])
+ax.set(xlabel="epoch", ylabel="validation loss", yscale="log")
+ax.legend()
+print({name: np.round(losses, 3).tolist() for name, losses in last_losses.items()})
+assert np.mean(last_losses["OneCycle(4)"]) < np.mean(last_losses["Constant()"])
+
+# %%
+# With a constant rate the validation loss goes up and down from epoch to epoch. With the cycle it falls to the end, and
+# ends lower. ``restore_best=False`` says that the model keeps its last parameters. With a rate that falls to 0 these
+# are the ones to keep.
+#
+# Learning by heart, L2 and early stopping
+# ----------------------------------------
+# Above, overfitting was a test. Now we want to avoid it. With only 500 training images and 30 epochs:
+
+few = data | {"x_train": x_train[:500], "y_train": y_train[:500]}
+solvers = {}
+for l2 in (0.0, 0.03):
+    solvers[l2] = Solver(new_model(l2=l2), few, Momentum(0.01), epochs=30, restore_best=False)
+    solvers[l2].train()
+
+figure, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+plain = solvers[0.0]
+training = np.reshape(plain.loss_history, (30, 10)).mean(axis=1)  # of the ten minibatches of each epoch
+ax.semilogy(range(1, 31), training, "--", color=BLUE, label="training, no L2")
+ax.semilogy(plain.validation_loss_history, color=BLUE, label="validation, no L2")
+ax.semilogy(solvers[0.03].validation_loss_history, color=ORANGE, label="validation, L2 0.03")
+turn = int(np.argmin(plain.validation_loss_history))
+ax.plot(turn, plain.validation_loss_history[turn], "o", color=BLUE, label=f"lowest at epoch {turn}")
+ax.set(xlabel="epoch", ylabel="loss")
+ax.legend()
+assert 3 < turn < 25
+assert plain.validation_loss_history[-1] > plain.validation_loss_history[turn]
+assert solvers[0.03].validation_loss_history[-1] < plain.validation_loss_history[turn]
+
+# %%
+# The dashed curve, the training loss, falls and falls. The validation loss turns: from there on the network learns what
+# is special about its 500 images, and gets *surer* of its mistakes.
+#
+# **L2 regularization** adds :math:`\frac{1}{2} \lambda \sum w^2` to the loss. Its gradient is :math:`\lambda w`: every
+# step makes each weight a little smaller, unless the data need it. A network with small weights changes its answer less
+# from one image to a similar one. The orange curve falls to the end, and lower than the blue one ever was:
+
+for l2, solver in solvers.items():
+    weights = [param for name, param in solver.model.params.items() if name.endswith("weight")]
+    length = np.sqrt(sum(np.square(weight).sum() for weight in weights))
+    accuracy = solver.validation_accuracy_history[-1]
+    print(f"L2 {l2:g}: length of all weights {length:.1f}, validation accuracy {accuracy:.1%}")
+
+# %%
+# **Early stopping** ends the training when the validation loss has not fallen for some epochs, here five. The Solver
+# gives the model the best parameters back:
+
+stopped = Solver(new_model(l2=0), few, Momentum(0.01), epochs=30, best_by="loss", callbacks=[convnet.EarlyStopping(5)])
+stopped.train()
+print(f"ended after epoch {stopped.epoch}, with the parameters of epoch {stopped.state.best_check}")
+assert stopped.state.best_check == turn
+assert stopped.epoch == turn + 5
+
+# %%
+# It costs nothing, and saves time. More images would help more than either: that is what
+# :class:`convnet.Augmentation` is for, which makes new images of old ones by moving and turning them.
+#
+# How to go about it
+# ------------------
+# 1. Let the network learn 10 images by heart. If it cannot, look for a bug:
+#    :ref:`the next chapter <sphx_glr_chapters_gallery_07_gradient_checks.py>` shows how.
+# 2. Look at the first loss. For ten classes it should be of the size of :math:`\log 10 = 2.3`, not of 100.
+# 3. Find a learning rate, with Momentum or Adam.
+# 4. Train with a schedule that falls. Look at the curves.
+# 5. If the validation loss turns upwards: more images, L2, dropout, or an earlier end.
+# 6. Look at the test images once, at the very end. What you choose by, you can no longer measure by.
+#
+# Exercises
+# ---------
+# The answers are in ``tests/chapters/test_06_training.py``, each with a test that shows that it is right.
+#
+# 1. **Nesterov's momentum** updates the velocity as above, and then takes the step ``0.9 * velocity + gradient``. Write
+#    it as a rule, like ``momentum``. ``Momentum(rate, nesterov=True)`` has to take the same path through the valley.
+# 2. **A schedule of your own.** Write ``straight(epochs)``, which returns a function of the epoch: it rises in a
+#    straight line from 0 to 1 in the first tenth of the epochs, and falls in a straight line to 0 in the rest.
+# 3. **A callback of your own.** A callback has a method ``on_epoch_end(solver)``. Write one that ends the training with
+#    ``solver.stop()`` when the training accuracy has reached a given value. How many epochs does the network need to
+#    learn ten images by heart?
+# 4. **What L2 adds.** Write ``l2_gradients(model)``, which returns what L2 adds to the gradient of each parameter, by
+#    name. ``layer.regularised`` are the names of a layer's parameters that it applies to; biases are not among them.
+# 5. **A calm start.** The first loss of our network is 3.7, and that of equal scores is 2.3. Change a new model so
+#    that its first loss is within 0.01 of :math:`\log 10`, but leave the layers before the last one as they are.
+# 6. **How far SGD can go.** In the valley the coordinate :math:`b` is multiplied by the same number in each step of
+#    SGD. Which one? From which learning rate on does SGD diverge in a valley with the steepness :math:`c` in place of
+#    25?
+#
+# Where this lies in the library
+# ------------------------------
+# - ``convnet/models/convnet1.py``: :class:`convnet.ConvNet1` with all its options.
+# - ``convnet/training/solver.py``: :class:`convnet.Solver`; ``surprises.py`` beside it has what it warns of.
+# - ``convnet/training/optimizers.py``: :class:`convnet.SGD`, :class:`convnet.Momentum`, :class:`convnet.RMSProp`,
+#   :class:`convnet.Adam` and others; ``schedules.py`` the schedules; ``callbacks.py`` :class:`convnet.EarlyStopping`.
+# - ``examples/train.py``: the whole job with all of MNIST. ``examples/overfit_small_data.py``: the first test.
+#   ``examples/compare_options.py``: all options of ConvNet1, one by one.
+#
+# Next: :ref:`sphx_glr_chapters_gallery_07_gradient_checks.py`.
+
+plt.show()
