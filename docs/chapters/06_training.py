@@ -68,7 +68,7 @@ accuracy = (model.predict(data["x_validation"]) == data["y_validation"]).mean()
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 ax.plot(losses, ".-", color=BLUE, linewidth=0.5)
 ax.axhline(np.log(10), color=FAINT, linestyle="--")
-ax.text(79, np.log(10) + 0.05, "log(10): the loss of a guess", color=FAINT, ha="right")
+ax.text(79, np.log(10) + 0.06, "log(10): the loss of a guess", color=FAINT, ha="right", va="bottom")
 ax.set(xlabel="iteration", ylabel="loss of the minibatch")
 print(f"right answers on the validation images: {accuracy:.1%}")
 assert accuracy > 0.7
@@ -87,7 +87,8 @@ assert np.mean(losses[-10:]) < np.log(10) / 2
 
 solver = Solver(new_model(), data, SGD(0.02), batch_size=50, epochs=5, callbacks=[convnet.ProgressBar()])
 solver.train()
-figure = convnet.plot_training(solver)
+figure, axes = plt.subplots(2, 1, figsize=(7, 6), layout="constrained")
+convnet.plot_training(solver, ax=axes)
 assert len(solver.loss_history) == 5 * 2000 // 50
 assert solver.best_validation_accuracy > 0.85
 
@@ -102,19 +103,19 @@ assert solver.best_validation_accuracy > 0.85
 # to be tried before it is found.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", sharey=True)
-for ax, count, epochs in zip(axes, (10, 100), (30, 30), strict=True):
+axes[0].set_ylabel("accuracy")
+for ax, count in zip(axes, (10, 100), strict=True):
     few = data | {"x_train": x_train[:count], "y_train": y_train[:count]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvnetWarning)  # it would warn of digits that are not among the ten
-        solver = Solver(new_model(l2=0), few, Adam(1e-3), epochs=epochs)
+        solver = Solver(new_model(l2=0), few, Adam(1e-3), epochs=30)
     solver.train()
     ax.plot(solver.train_accuracy_history, color=BLUE, label="training")
     ax.plot(solver.validation_accuracy_history, color=ORANGE, label="validation")
     ax.set(title=f"{count} training images", xlabel="epoch", ylim=(-0.02, 1.05))
+    ax.legend(loc="lower right")
     assert solver.train_accuracy_history[-1] == 1
     assert solver.validation_accuracy_history[-1] < 0.85
-axes[0].set_ylabel("accuracy")
-axes[0].legend(loc="center right")
 
 # %%
 # The training accuracy reaches 100 %. The validation accuracy stays far below: ten images do not show what a 4 is. The
@@ -185,9 +186,10 @@ for ax, color, (name, (rule, rate)) in zip(axes.flat, COLORS, rules.items(), str
 # %%
 # The cross is the lowest point. *SGD* jumps from one wall to the other. Its rate cannot be larger: above
 # :math:`2 / 25 = 0.08` each jump along :math:`b` leads further out. And with this rate it creeps along :math:`a`.
-# *Momentum* adds up what points the same way in every step, and cancels what changes its sign. It swings over the
-# lowest point and comes back. *RMSProp* divides by the size of the gradient, so that both coordinates take steps of
-# about the length of the rate. It goes straight down, but does not come to rest with a constant rate. *Adam* does both.
+# *Momentum* adds up what points the same way in every step, and cancels what changes its sign. It runs past the lowest
+# point, and comes back like a ball in a bowl. *RMSProp* divides by the size of the gradient, so that both coordinates
+# take steps of about the length of the rate, and it goes straight down to the floor of the valley. *Adam* does both: it
+# has a velocity, and divides by the size.
 #
 # The library's optimizers take the same steps:
 
@@ -217,9 +219,9 @@ for color, (name, make_optimizer) in zip(COLORS, choices.items(), strict=True):
     ax.semilogy(np.convolve(losses, np.ones(10) / 10, "valid"), color=color, label=name)
     accuracies = [solver.validation_accuracy_history[-1] for solver in solvers]
     print(f"{name}: validation accuracy {min(accuracies):.1%} to {max(accuracies):.1%}")
+    ax.set(xlabel="iteration", ylabel="loss, mean of 3 runs and 10 iterations")
+    ax.legend()
     assert min(accuracies) > 0.8
-ax.set(xlabel="iteration", ylabel="loss, mean of 3 runs and 10 iterations")
-ax.legend()
 
 # %%
 # All four learn. The three that remember something are ahead of plain SGD in these first 80 steps. Between those three
@@ -239,11 +241,11 @@ for rate in rates:
     messages[rate] = [str(warning.message) for warning in caught if warning.category is ConvnetWarning]
 
 figure, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
-for color, (rate, solver) in zip(COLORS, runs.items(), strict=True):
-    ax.semilogy(solver.loss_history, color=color, label=f"learning rate {rate:g}")
 ax.axhline(np.log(10), color=FAINT, linestyle="--")
-ax.set(xlabel="iteration", ylabel="loss of the minibatch")
-ax.legend()
+ax.set(xlabel="iteration", ylabel="loss of the minibatch", yscale="log")
+for color, (rate, solver) in zip(COLORS, runs.items(), strict=True):
+    ax.plot(solver.loss_history, color=color, label=f"learning rate {rate:g}")
+    ax.legend()
 
 # %%
 # The blue curve creeps: nothing is wrong, but it would take for ever. The orange one is what a training looks like. The
@@ -283,7 +285,8 @@ assert "smaller learning rate" in message
 # looks where the loss begins to rise.
 
 found = convnet.find_learning_rate(Solver(new_model(), data, SGD(0.02), epochs=5))
-figure = convnet.plot_learning_rates(found)
+figure, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+convnet.plot_learning_rates(found, ax=ax)
 print(found)
 assert 0.005 < found.suggestion < 0.5
 
@@ -303,10 +306,10 @@ schedules = {
 }
 epochs = np.linspace(0, 4, 400, endpoint=False)
 figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+ax.set(xlabel="epoch", ylabel="factor on the learning rate")
 for color, (name, schedule) in zip((FAINT, *COLORS), schedules.items(), strict=True):
     ax.plot(epochs, [schedule(epoch) for epoch in epochs], color=color, label=name)
-ax.set(xlabel="epoch", ylabel="factor on the learning rate")
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %%
 # *OneCycle* begins with a small rate, rises, and falls to 0. We compare it with a constant rate, in three runs each:
@@ -319,17 +322,17 @@ for name, color in (("Constant()", FAINT), ("OneCycle(4)", BLUE)):
         options = {"schedule": schedules[name], "epochs": 4, "seed": seed, "restore_best": False}
         solver = Solver(new_model(seed), data, Momentum(0.04), **options)
         solver.train()
-        ax.plot(solver.validation_loss_history, "o-", color=color, label=name if seed == 0 else None)
+        ax.plot(solver.validation_loss_history, "o-", color=color, label=name if seed == 0 else None, alpha=0.7)
         last_losses[name].append(solver.validation_loss_history[-1])
-ax.set(xlabel="epoch", ylabel="validation loss", yscale="log")
+ax.set(xlabel="epoch", ylabel="validation loss", xticks=range(1, 5), xlim=(0.9, 4.1), ylim=(0.15, 0.65))
 ax.legend()
 print({name: np.round(losses, 3).tolist() for name, losses in last_losses.items()})
 assert np.mean(last_losses["OneCycle(4)"]) < np.mean(last_losses["Constant()"])
 
 # %%
-# With a constant rate the validation loss goes up and down from epoch to epoch. With the cycle it falls to the end, and
-# ends lower. ``restore_best=False`` says that the model keeps its last parameters. With a rate that falls to 0 these
-# are the ones to keep.
+# The cycle begins more slowly, and ends lower. With the constant rate the loss falls at first and then wavers: in some
+# runs it rises again. ``restore_best=False`` says that the model keeps its last parameters. With a rate that falls to 0
+# these are the ones to keep.
 #
 # Learning by heart, L2 and early stopping
 # ----------------------------------------
@@ -341,23 +344,27 @@ for l2 in (0.0, 0.03):
     solvers[l2] = Solver(new_model(l2=l2), few, Momentum(0.01), epochs=30, restore_best=False)
     solvers[l2].train()
 
-figure, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
-plain = solvers[0.0]
-training = np.reshape(plain.loss_history, (30, 10)).mean(axis=1)  # of the ten minibatches of each epoch
-ax.semilogy(range(1, 31), training, "--", color=BLUE, label="training, no L2")
-ax.semilogy(plain.validation_loss_history, color=BLUE, label="validation, no L2")
-ax.semilogy(solvers[0.03].validation_loss_history, color=ORANGE, label="validation, L2 0.03")
+plain, regularized = solvers[0.0], solvers[0.03]
 turn = int(np.argmin(plain.validation_loss_history))
-ax.plot(turn, plain.validation_loss_history[turn], "o", color=BLUE, label=f"lowest at epoch {turn}")
-ax.set(xlabel="epoch", ylabel="loss")
-ax.legend()
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+training = np.reshape(plain.loss_history, (30, 10)).mean(axis=1)  # of the ten minibatches of each epoch
+left.semilogy(range(1, 31), training, color=FAINT, label="training")
+left.semilogy(plain.validation_loss_history, color=BLUE, label="validation")
+left.set(title="without L2", xlabel="epoch", ylabel="loss")
+left.legend()
+right.plot(plain.validation_loss_history, color=BLUE, label="without L2")
+right.plot(turn, plain.validation_loss_history[turn], "o", color=BLUE, label=f"its lowest point, epoch {turn}")
+right.plot(regularized.validation_loss_history, color=ORANGE, label="with L2")
+right.set(title="validation loss, from near by", xlabel="epoch", ylim=(0.2, 0.8))
+right.legend()
 assert 3 < turn < 25
 assert plain.validation_loss_history[-1] > plain.validation_loss_history[turn]
-assert solvers[0.03].validation_loss_history[-1] < plain.validation_loss_history[turn]
+assert regularized.validation_loss_history[-1] < plain.validation_loss_history[turn]
 
 # %%
-# The dashed curve, the training loss, falls and falls. The validation loss turns: from there on the network learns what
-# is special about its 500 images, and gets *surer* of its mistakes.
+# On the left, the training loss falls and falls, towards 0. The validation loss soon stops falling. On the right one
+# sees that it even turns: from there on the network learns what is special about its 500 images, and gets *surer* of
+# its mistakes.
 #
 # **L2 regularization** adds :math:`\frac{1}{2} \lambda \sum w^2` to the loss. Its gradient is :math:`\lambda w`: every
 # step makes each weight a little smaller, unless the data need it. A network with small weights changes its answer less
@@ -406,8 +413,9 @@ assert stopped.epoch == turn + 5
 #    learn ten images by heart?
 # 4. **What L2 adds.** Write ``l2_gradients(model)``, which returns what L2 adds to the gradient of each parameter, by
 #    name. ``layer.regularised`` are the names of a layer's parameters that it applies to; biases are not among them.
-# 5. **A calm start.** The first loss of our network is 3.7, and that of equal scores is 2.3. Change a new model so
-#    that its first loss is within 0.01 of :math:`\log 10`, but leave the layers before the last one as they are.
+# 5. **A calm start.** The first loss of our network is 3.7, and that of equal scores is 2.3. Change a new model with
+#    ``l2=0`` so that its first loss is within 0.01 of :math:`\log 10`, but leave the layers before the last one as they
+#    are.
 # 6. **How far SGD can go.** In the valley the coordinate :math:`b` is multiplied by the same number in each step of
 #    SGD. Which one? From which learning rate on does SGD diverge in a valley with the steepness :math:`c` in place of
 #    25?
