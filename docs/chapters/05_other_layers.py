@@ -29,7 +29,7 @@ images = convnet.load_mnist()[0]
 
 
 def max_pool(x):
-    """Return the largest pixel of each window of 2x2, of an image (H, W), and where it is."""
+    """Return the largest pixel of each window of 2x2 of an image (H, W), and its place."""
     height, width = x.shape[0] // 2, x.shape[1] // 2
     y, places = np.zeros((height, width)), {}
     for row, column in np.ndindex(height, width):
@@ -40,7 +40,7 @@ def max_pool(x):
     return y, places
 
 
-x = np.array([[1.0, 3, 2, 0, 4, 1], [2, 0, 1, 5, 2, 3], [0, 1, 7, 2, 1, 1], [4, 2, 3, 6, 0, 2]])
+x = np.array([[1, 3, 2, 0, 4, 1], [2, 0, 1, 5, 2, 3], [0, 1, 7, 2, 1, 1], [4, 2, 3, 6, 0, 2.0]])
 y, places = max_pool(x)
 assert np.array_equal(y, [[3, 5, 4], [4, 7, 2]])
 
@@ -61,8 +61,10 @@ def max_pool_backward(dy, places, shape):
 dy = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
 dx = max_pool_backward(dy, places, x.shape)
 _, axes = panels(4, size=(2.7, 2.3), widths=[6, 3, 3, 6])
-for ax, array, title in zip(axes, (x, y, dy, dx), ("x", "y", "dy", "dx"), strict=True):
-    draw_grid(ax, array, title, limit={"x": 10, "y": 10}.get(title, 1))
+draw_grid(axes[0], x, "x", limit=10)
+draw_grid(axes[1], y, "y", limit=10)
+draw_grid(axes[2], dy, "dy", limit=1)
+draw_grid(axes[3], dx, "dx", limit=1)
 for color, (window, (row, column)) in zip((*COLORS, ORANGE, BLUE), places.items(), strict=True):
     for ax in (axes[0], axes[3]):
         draw_window(ax, 2 * window[0], 2 * window[1], 2, 2, color=FAINT)
@@ -83,7 +85,8 @@ assert np.isclose(dx.sum(), dy.sum())
 
 library, argmax = functional.max_pool2d_forward(x[None, None], 2)
 assert np.array_equal(library[0, 0], y)
-assert np.array_equal(functional.max_pool2d_backward(dy[None, None], argmax, (1, 1, 4, 6))[0, 0], dx)
+library = functional.max_pool2d_backward(dy[None, None], argmax, (1, 1, 4, 6))
+assert np.array_equal(library[0, 0], dx)
 
 # %%
 # Average pooling
@@ -104,18 +107,22 @@ def average_pool_backward(dy):
 
 dx = average_pool_backward(dy)
 _, axes = panels(4, size=(2.7, 2.3), widths=[6, 3, 3, 6])
-for ax, array, title in zip(axes, (x, average_pool(x), dy, dx), ("x", "y", "dy", "dx"), strict=True):
-    draw_grid(ax, array, title, limit={"x": 10, "y": 10}.get(title, 1), form=".3g")
+draw_grid(axes[0], x, "x", limit=10)
+draw_grid(axes[1], average_pool(x), "y", limit=10)
+draw_grid(axes[2], dy, "dy", limit=1)
+draw_grid(axes[3], dx, "dx", limit=1, form=".3g")
+library = functional.average_pool2d_forward(x[None, None], 2)
+assert np.allclose(library[0, 0], average_pool(x))
 assert np.isclose(dx.sum(), dy.sum())
-assert np.allclose(functional.average_pool2d_forward(x[None, None], 2)[0, 0], average_pool(x))
 
 # %%
 # *What can go wrong* is at the edge. With a padding, some windows hold zeros that are no pixels. If these count, the
 # mean of a white image is no longer white:
 
 white = np.ones((1, 1, 4, 4))
-counted = functional.average_pool2d_forward(white, 3, stride=1, padding=1)[0, 0]
-not_counted = functional.average_pool2d_forward(white, 3, stride=1, padding=1, count_padding=False)[0, 0]
+options = {"stride": 1, "padding": 1}
+counted = functional.average_pool2d_forward(white, 3, **options)[0, 0]
+not_counted = functional.average_pool2d_forward(white, 3, count_padding=False, **options)[0, 0]
 _, axes = panels(2, size=(2.8, 2.8))
 draw_grid(axes[0], counted, "zeros of the padding count", form=".2f")
 draw_grid(axes[1], not_counted, "only pixels count", form=".2f")
@@ -172,20 +179,21 @@ def relu_backward(dy, y):
 # There are other activation functions. Here are four with their slopes:
 
 at = np.linspace(-4, 4, 401)
-dones = np.ones(at.shape)
+dones = np.ones(at.shape)  # with dy = 1, dx is the slope
+curves = {
+    "ReLU": (functional.relu_forward(at), functional.relu_backward(dones, at)),
+    "leaky ReLU, slope 0.1": (functional.leaky_relu_forward(at, 0.1), functional.leaky_relu_backward(dones, at, 0.1)),
+    "sigmoid": (functional.sigmoid_forward(at), functional.sigmoid_backward(dones, at)),
+    "tanh": (functional.tanh_forward(at), functional.tanh_backward(dones, at)),
+}
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-names = {"relu": "ReLU", "leaky_relu": "leaky ReLU, slope 0.1", "sigmoid": "sigmoid", "tanh": "tanh"}
-for (name, title), color in zip(names.items(), COLORS, strict=True):
-    forward, backward = (getattr(functional, f"{name}_{which}") for which in ("forward", "backward"))
-    options = (0.1,) if name == "leaky_relu" else ()
-    left.plot(at, forward(at, *options), color=color, label=title)
-    right.plot(at, backward(dones, at, *options), color=color)
-    if name == "sigmoid":
-        steepest = backward(dones, at).max()
+for (name, (outputs, slopes)), color in zip(curves.items(), COLORS, strict=True):
+    left.plot(at, outputs, color=color, label=name)
+    right.plot(at, slopes, color=color)
 left.set(title="y", xlabel="x", ylim=(-1.5, 3))
 right.set(title="slope dy/dx", xlabel="x")
 left.legend()
-assert np.isclose(steepest, 0.25)
+assert np.isclose(curves["sigmoid"][1].max(), 0.25)
 
 # %%
 # *What can go wrong.* The **sigmoid**, :math:`1 / (1 + e^{-x})`, has a slope of at most 1/4, and of almost 0 far from
@@ -199,9 +207,8 @@ examples, weight = rng.standard_normal((200, 6)), rng.standard_normal((6, 5))
 for bias in (0.0, -20.0):
     outputs = relu(examples @ weight + bias)
     dweight = examples.T @ relu_backward(np.ones(outputs.shape), outputs)
-    print(
-        f"bias {bias:g}: {(outputs > 0).mean():.0%} of the outputs are positive, largest dweight {abs(dweight).max():g}"
-    )
+    positive = (outputs > 0).mean()
+    print(f"bias {bias:g}: {positive:.0%} of the outputs are positive, largest dweight {abs(dweight).max():g}")
 assert not dweight.any()
 
 # %%
@@ -215,7 +222,7 @@ assert not dweight.any()
 
 
 def dropout(x, rate, rng):
-    """Return x with some elements dropped and the others made larger, and which were kept."""
+    """Return x with some elements dropped and the others larger, and which were kept."""
     kept = rng.random(x.shape) >= rate
     return x * kept / (1 - rate), kept
 
@@ -277,15 +284,16 @@ def batch_norm(x, weight, bias, epsilon=1e-5):
     return weight[:, None, None] * z + bias[:, None, None], (z, s)
 
 
-batch = rng.standard_normal((10, 3, 6, 6)) * np.array([0.3, 1, 2])[:, None, None] + np.array([2, -1, 4])[:, None, None]
+batch = rng.standard_normal((10, 3, 6, 6))
+for channel, (mean, deviation) in enumerate([(2, 0.3), (-1, 1), (4, 2)]):
+    batch[:, channel] = mean + deviation * batch[:, channel]
 weight, bias = np.ones(3), np.zeros(3)
 normalized, cache = batch_norm(batch, weight, bias)
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
 for ax, array, title in zip(axes, (batch, normalized), ("x", "y"), strict=True):
     for channel, color in enumerate(COLORS[:3]):
-        ax.hist(
-            array[:, channel].ravel(), bins=25, histtype="step", color=color, linewidth=1.8, label=f"channel {channel}"
-        )
+        pixels = array[:, channel].ravel()
+        ax.hist(pixels, bins=25, histtype="step", linewidth=1.8, color=color, label=f"channel {channel}")
     ax.set(title=title, xlabel="value of a pixel", ylabel="pixels")
 axes[0].legend()
 assert np.allclose(normalized.mean(axis=(0, 2, 3)), 0)
@@ -332,10 +340,12 @@ def loss():
 
 
 dx, dweight, dbias = batch_norm_backward(dy, weight, cache)
-errors = [gradient_error(loss, batch, gradient, rng=rng) for gradient in (dx, dy * weight[:, None, None] / cache[1])]
-print(f"error of the three ways together: {errors[0]:.0e}; of the first one alone: {errors[1]:.0e}")
-assert errors[0] < 1e-7
-assert errors[1] > 1e-3
+first_way = dy * weight[:, None, None] / cache[1]
+error = gradient_error(loss, batch, dx, rng=rng)
+error_of_first = gradient_error(loss, batch, first_way, rng=rng)
+print(f"error of the three ways together: {error:.0e}; of the first one alone: {error_of_first:.0e}")
+assert error < 1e-7
+assert error_of_first > 1e-3
 assert gradient_error(loss, weight, dweight, rng=rng) < 1e-7
 assert gradient_error(loss, bias, dbias, rng=rng) < 1e-7
 
@@ -350,7 +360,8 @@ for _ in range(100):
     _, kept = layer.forward(minibatch)
     layer.update_state(kept)
 alone, together = layer(batch[:1]), layer(batch)[:1]
-print("running mean:", layer.state["running_mean"].round(2), "mean of x:", batch.mean(axis=(0, 2, 3)).round(2))
+print("running mean:", layer.state["running_mean"].round(2))
+print("mean of all: ", batch.mean(axis=(0, 2, 3)).round(2))
 assert np.allclose(alone, together)
 assert not np.allclose(layer.forward(batch[:1])[0], layer.forward(batch)[0][:1])
 
@@ -368,19 +379,20 @@ assert np.allclose(functional.batch_norm2d_forward(vector, weight, bias)[0], bia
 # ---------
 # The answers are in ``tests/chapters/test_05_other_layers.py``, each with a test that shows that it is right.
 #
-# 1. **Overlapping windows.** Write max pooling for windows of 3x3 pixels at stride 2, and its gradient. A pixel can be
-#    the largest of several windows.
+# 1. **Overlapping windows.** Write ``max_pool(x)`` and ``max_pool_backward(dy, places, shape)`` for windows of 3x3
+#    pixels at stride 2. A pixel can be the largest of several windows.
 # 2. **A pooling that is a convolution.** Average pooling of 2x2 windows is a convolution. With which filter and which
-#    stride? Return them, for an image of one channel.
-# 3. **A slope to learn.** Write an activation :math:`y = x` for :math:`x > 0` and :math:`y = a x` elsewhere, in which
-#    :math:`a` is a parameter. Return the gradients with respect to :math:`x` and to :math:`a`. Check both with
-#    :func:`convnet.gradient_error`.
+#    stride? Write ``averaging_filter()``, which returns them for an image of one channel.
+# 3. **A slope to learn.** An activation is :math:`y = x` for :math:`x > 0` and :math:`y = a x` elsewhere, where
+#    :math:`a` is a parameter. Write ``learned_slope_forward(x, a)`` and ``learned_slope_backward(dy, x, a)``, which
+#    returns the gradients with respect to :math:`x` and to :math:`a`. Check both with :func:`convnet.gradient_error`.
 # 4. **How much dropout shakes.** A number :math:`x` goes through dropout of a given rate. Its mean stays :math:`x`.
-#    What is its standard deviation?
-# 5. **Batch normalization in prediction** is :math:`y = a x + b` for each channel. Compute :math:`a` and :math:`b` from
-#    the layer's parameters and running statistics.
-# 6. **No gradient for a common shift.** Show with the formula that the gradient ``dx`` of batch normalization adds up
-#    to 0 in each channel. What does this say about the bias of a convolution in front of it?
+#    What is its standard deviation? Write ``deviation_of_dropout(x, rate)``.
+# 5. **Batch normalization in prediction** is :math:`y = a x + b` for each channel. Write ``scale_and_shift(layer)``,
+#    which computes :math:`a` and :math:`b` from the layer's parameters and running statistics.
+# 6. **A useless bias.** Show with the formula that the gradient ``dx`` of batch normalization adds up to 0 in each
+#    channel. What does this say about the bias of a convolution in front of it? Write ``bias_gradient(x, weight, bias,
+#    dy)``, which computes the gradient of that bias with the library's functions.
 #
 # Where this lies in the library
 # ------------------------------

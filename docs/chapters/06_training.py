@@ -12,6 +12,7 @@ heart, results.
 
 import textwrap
 import warnings
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +21,8 @@ from drawing import BLUE, COLORS, FAINT, ORANGE
 import convnet
 from convnet import SGD, Adam, ConvNet1, ConvnetWarning, Momentum, RMSProp, Solver
 
-data, _ = convnet.preprocess(*(array[:2500] for array in convnet.load_mnist()), num_validation=500)
+mnist = [array[:2500] for array in convnet.load_mnist()]
+data, _ = convnet.preprocess(*mnist, num_validation=500)
 x_train, y_train = data["x_train"], data["y_train"]
 print({name: array.shape for name, array in data.items()})
 
@@ -36,7 +38,8 @@ print({name: array.shape for name, array in data.items()})
 
 def new_model(seed=0, **options):
     """Return a small ConvNet1, with other initial weights for another random seed."""
-    return ConvNet1(num_filters=8, kernel_size=5, padding=2, hidden_size=50, seed=seed, **options)
+    sizes = {"num_filters": 8, "kernel_size": 5, "padding": 2, "hidden_size": 50}
+    return ConvNet1(**sizes, seed=seed, **options)
 
 
 print(new_model().summary())
@@ -68,7 +71,7 @@ accuracy = (model.predict(data["x_validation"]) == data["y_validation"]).mean()
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 ax.plot(losses, ".-", color=BLUE, linewidth=0.5)
 ax.axhline(np.log(10), color=FAINT, linestyle="--")
-ax.text(79, np.log(10) + 0.06, "log(10): the loss of a guess", color=FAINT, ha="right", va="bottom")
+ax.text(50, np.log(10) + 0.06, "log(10): the loss of a guess", color=FAINT, va="bottom")
 ax.set(xlabel="iteration", ylabel="loss of the minibatch")
 print(f"right answers on the validation images: {accuracy:.1%}")
 assert accuracy > 0.7
@@ -85,7 +88,8 @@ assert np.mean(losses[-10:]) < np.log(10) / 2
 # once through all of them is an **epoch**. It measures the accuracy after every epoch, and it keeps the best
 # parameters.
 
-solver = Solver(new_model(), data, SGD(0.02), batch_size=50, epochs=5, callbacks=[convnet.ProgressBar()])
+callbacks = [convnet.ProgressBar()]
+solver = Solver(new_model(), data, SGD(0.02), batch_size=50, epochs=5, callbacks=callbacks)
 solver.train()
 figure, axes = plt.subplots(2, 1, figsize=(7, 6), layout="constrained")
 convnet.plot_training(solver, ax=axes)
@@ -107,7 +111,7 @@ axes[0].set_ylabel("accuracy")
 for ax, count in zip(axes, (10, 100), strict=True):
     few = data | {"x_train": x_train[:count], "y_train": y_train[:count]}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvnetWarning)  # it would warn of digits that are not among the ten
+        warnings.simplefilter("ignore", ConvnetWarning)  # some digits are not among the ten
         solver = Solver(new_model(l2=0), few, Adam(1e-3), epochs=30)
     solver.train()
     ax.plot(solver.train_accuracy_history, color=BLUE, label="training")
@@ -141,7 +145,7 @@ def momentum(gradient, memory):
 
 
 def rmsprop(gradient, memory):
-    """Return the gradient divided by the size that it had lately, for each coordinate on its own."""
+    """Return each coordinate of the gradient divided by the size that it had lately."""
     memory["square"] = 0.9 * memory.get("square", 0) + 0.1 * gradient**2
     return gradient / (np.sqrt(memory["square"]) + 1e-8)
 
@@ -172,11 +176,17 @@ def path(rule, rate):
     return np.array(points)
 
 
-rules = {"SGD": (sgd, 0.075), "Momentum": (momentum, 0.02), "RMSProp": (rmsprop, 0.5), "Adam": (adam, 0.5)}
+rules = {
+    "SGD": (sgd, 0.075, SGD),
+    "Momentum": (momentum, 0.02, Momentum),
+    "RMSProp": (rmsprop, 0.5, partial(RMSProp, decay=0.9)),
+    "Adam": (adam, 0.5, Adam),
+}
 a, b = np.meshgrid(np.linspace(-10, 4, 150), np.linspace(-3, 3, 100))
+heights = (a**2 + 25 * b**2) / 2
 figure, axes = plt.subplots(2, 2, figsize=(9, 5), layout="constrained", sharex=True, sharey=True)
-for ax, color, (name, (rule, rate)) in zip(axes.flat, COLORS, rules.items(), strict=True):
-    ax.contour(a, b, (a**2 + 25 * b**2) / 2, levels=[1, 4, 10, 25, 50, 90], colors=FAINT, linewidths=0.7)
+for ax, color, (name, (rule, rate, _)) in zip(axes.flat, COLORS, rules.items(), strict=True):
+    ax.contour(a, b, heights, levels=[1, 4, 10, 25, 50, 90], colors=FAINT, linewidths=0.7)
     points = path(rule, rate)
     ax.plot(points[:, 0], points[:, 1], ".-", color=color)
     ax.plot(0, 0, "k+", markersize=12)
@@ -193,9 +203,8 @@ for ax, color, (name, (rule, rate)) in zip(axes.flat, COLORS, rules.items(), str
 #
 # The library's optimizers take the same steps:
 
-optimizers = {"SGD": SGD, "Momentum": Momentum, "RMSProp": lambda rate: RMSProp(rate, decay=0.9), "Adam": Adam}
-for name, (rule, rate) in rules.items():
-    point, optimizer = np.array([-9.0, 2.0]), optimizers[name](rate)
+for rule, rate, kind in rules.values():
+    point, optimizer = np.array([-9.0, 2.0]), kind(rate)
     for _ in range(30):
         optimizer.update({"point": point}, {"point": valley_gradient(point)})
     assert np.allclose(point, path(rule, rate)[-1])
@@ -204,20 +213,18 @@ for name, (rule, rate) in rules.items():
 # On the digits each optimizer needs a learning rate of its own. A single run depends on the random seed. So we take the
 # mean of three runs, and look at how much they differ:
 
-choices = {
-    "SGD at 0.02": lambda: SGD(0.02),
-    "Momentum at 0.005": lambda: Momentum(0.005),
-    "RMSProp at 0.0005": lambda: RMSProp(5e-4),
-    "Adam at 0.001": lambda: Adam(1e-3),
-}
+choices = ((SGD, 0.02), (Momentum, 0.005), (RMSProp, 0.0005), (Adam, 0.001))
 figure, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
-for color, (name, make_optimizer) in zip(COLORS, choices.items(), strict=True):
-    solvers = [Solver(new_model(seed), data, make_optimizer(), epochs=2, seed=seed) for seed in range(3)]
-    for solver in solvers:
+for color, (kind, rate) in zip(COLORS, choices, strict=True):
+    name = f"{kind.__name__} at {rate:g}"
+    losses, accuracies = [], []
+    for seed in range(3):
+        solver = Solver(new_model(seed), data, kind(rate), epochs=2, seed=seed)
         solver.train()
-    losses = np.mean([solver.loss_history for solver in solvers], axis=0)
-    ax.semilogy(np.convolve(losses, np.ones(10) / 10, "valid"), color=color, label=name)
-    accuracies = [solver.validation_accuracy_history[-1] for solver in solvers]
+        losses.append(solver.loss_history)
+        accuracies.append(solver.validation_accuracy_history[-1])
+    smooth = np.convolve(np.mean(losses, axis=0), np.ones(10) / 10, "valid")
+    ax.semilogy(smooth, color=color, label=name)
     print(f"{name}: validation accuracy {min(accuracies):.1%} to {max(accuracies):.1%}")
     ax.set(xlabel="iteration", ylabel="loss, mean of 3 runs and 10 iterations")
     ax.legend()
@@ -255,7 +262,7 @@ for color, (rate, solver) in zip(COLORS, runs.items(), strict=True):
 for rate, texts in messages.items():
     print(f"learning rate {rate:g}: {'no warning' if not texts else ''}")
     for text in texts:
-        print(textwrap.indent(textwrap.fill(text, 100), "    "))
+        print(textwrap.indent(textwrap.fill(text, 80), "    "))
 assert not messages[0.02]
 assert any("diverges" in text for text in messages[3.0])
 assert max(runs[3.0].validation_accuracy_history[1:]) < 0.2
@@ -276,7 +283,7 @@ with warnings.catch_warnings():
         message = ""
     except FloatingPointError as error:
         message = str(error)
-print(textwrap.fill(message, 100))
+print(textwrap.fill(message, 84))
 assert "smaller learning rate" in message
 
 # %%
@@ -322,9 +329,11 @@ for name, color in (("Constant()", FAINT), ("OneCycle(4)", BLUE)):
         options = {"schedule": schedules[name], "epochs": 4, "seed": seed, "restore_best": False}
         solver = Solver(new_model(seed), data, Momentum(0.04), **options)
         solver.train()
-        ax.plot(solver.validation_loss_history, "o-", color=color, label=name if seed == 0 else None, alpha=0.7)
+        label = name if seed == 0 else None
+        ax.plot(solver.validation_loss_history, "o-", color=color, label=label)
         last_losses[name].append(solver.validation_loss_history[-1])
-ax.set(xlabel="epoch", ylabel="validation loss", xticks=range(1, 5), xlim=(0.9, 4.1), ylim=(0.15, 0.65))
+ax.set(xlabel="epoch", ylabel="validation loss")
+ax.set(xticks=range(1, 5), xlim=(0.9, 4.1), ylim=(0.15, 0.65))
 ax.legend()
 print({name: np.round(losses, 3).tolist() for name, losses in last_losses.items()})
 assert np.mean(last_losses["OneCycle(4)"]) < np.mean(last_losses["Constant()"])
@@ -347,19 +356,20 @@ for l2 in (0.0, 0.03):
 plain, regularized = solvers[0.0], solvers[0.03]
 turn = int(np.argmin(plain.validation_loss_history))
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-training = np.reshape(plain.loss_history, (30, 10)).mean(axis=1)  # of the ten minibatches of each epoch
+training = np.reshape(plain.loss_history, (30, 10)).mean(axis=1)  # ten minibatches an epoch
 left.semilogy(range(1, 31), training, color=FAINT, label="training")
 left.semilogy(plain.validation_loss_history, color=BLUE, label="validation")
 left.set(title="without L2", xlabel="epoch", ylabel="loss")
 left.legend()
 right.plot(plain.validation_loss_history, color=BLUE, label="without L2")
-right.plot(turn, plain.validation_loss_history[turn], "o", color=BLUE, label=f"its lowest point, epoch {turn}")
+lowest = plain.validation_loss_history[turn]
+right.plot(turn, lowest, "o", color=BLUE, label=f"its lowest point, epoch {turn}")
 right.plot(regularized.validation_loss_history, color=ORANGE, label="with L2")
 right.set(title="validation loss, from near by", xlabel="epoch", ylim=(0.2, 0.8))
 right.legend()
 assert 3 < turn < 25
-assert plain.validation_loss_history[-1] > plain.validation_loss_history[turn]
-assert regularized.validation_loss_history[-1] < plain.validation_loss_history[turn]
+assert plain.validation_loss_history[-1] > lowest
+assert regularized.validation_loss_history[-1] < lowest
 
 # %%
 # On the left, the training loss falls and falls, towards 0. The validation loss soon stops falling. On the right one
@@ -371,8 +381,9 @@ assert regularized.validation_loss_history[-1] < plain.validation_loss_history[t
 # from one image to a similar one. The orange curve falls to the end, and lower than the blue one ever was:
 
 for l2, solver in solvers.items():
-    weights = [param for name, param in solver.model.params.items() if name.endswith("weight")]
-    length = np.sqrt(sum(np.square(weight).sum() for weight in weights))
+    params = solver.model.params
+    squares = sum(np.square(params[name]).sum() for name in params if name.endswith("weight"))
+    length = np.sqrt(squares)
     accuracy = solver.validation_accuracy_history[-1]
     print(f"L2 {l2:g}: length of all weights {length:.1f}, validation accuracy {accuracy:.1%}")
 
@@ -380,7 +391,8 @@ for l2, solver in solvers.items():
 # **Early stopping** ends the training when the validation loss has not fallen for some epochs, here five. The Solver
 # gives the model the best parameters back:
 
-stopped = Solver(new_model(l2=0), few, Momentum(0.01), epochs=30, best_by="loss", callbacks=[convnet.EarlyStopping(5)])
+options = {"epochs": 30, "best_by": "loss", "callbacks": [convnet.EarlyStopping(5)]}
+stopped = Solver(new_model(l2=0), few, Momentum(0.01), **options)
 stopped.train()
 print(f"ended after epoch {stopped.epoch}, with the parameters of epoch {stopped.state.best_check}")
 assert stopped.state.best_check == turn
@@ -405,20 +417,22 @@ assert stopped.epoch == turn + 5
 # The answers are in ``tests/chapters/test_06_training.py``, each with a test that shows that it is right.
 #
 # 1. **Nesterov's momentum** updates the velocity as above, and then takes the step ``0.9 * velocity + gradient``. Write
-#    it as a rule, like ``momentum``. ``Momentum(rate, nesterov=True)`` has to take the same path through the valley.
+#    it as a rule, ``nesterov(gradient, memory)``. ``Momentum(rate, nesterov=True)`` has to take the same path through
+#    the valley.
 # 2. **A schedule of your own.** Write ``straight(epochs)``, which returns a function of the epoch: it rises in a
 #    straight line from 0 to 1 in the first tenth of the epochs, and falls in a straight line to 0 in the rest.
-# 3. **A callback of your own.** A callback has a method ``on_epoch_end(solver)``. Write one that ends the training with
-#    ``solver.stop()`` when the training accuracy has reached a given value. How many epochs does the network need to
-#    learn ten images by heart?
+# 3. **A callback of your own.** A subclass of :class:`convnet.Callback` with a method ``on_epoch_end(self, solver)`` is
+#    told of every epoch. Write ``UntilLearned(accuracy)``, which ends the training with ``solver.stop()`` when the
+#    training accuracy has reached a given value. How many epochs does the network need to learn ten images by heart?
 # 4. **What L2 adds.** Write ``l2_gradients(model)``, which returns what L2 adds to the gradient of each parameter, by
-#    name. ``layer.regularised`` are the names of a layer's parameters that it applies to; biases are not among them.
-# 5. **A calm start.** The first loss of our network is 3.7, and that of equal scores is 2.3. Change a new model with
-#    ``l2=0`` so that its first loss is within 0.01 of :math:`\log 10`, but leave the layers before the last one as they
-#    are.
-# 6. **How far SGD can go.** In the valley the coordinate :math:`b` is multiplied by the same number in each step of
-#    SGD. Which one? From which learning rate on does SGD diverge in a valley with the steepness :math:`c` in place of
-#    25?
+#    name. ``model.layers`` are the layers by name, and ``layer.regularised`` the names of a layer's parameters that L2
+#    applies to. Biases are not among them.
+# 5. **A calm start.** The first loss of our network is 3.7, and that of equal scores is 2.3. Write
+#    ``calm_start(model)``, which changes a new model with ``l2=0`` so that its first loss is within 0.01 of :math:`\log
+#    10`. Leave the layers before the last one as they are.
+# 6. **How far SGD can go.** In the valley SGD multiplies the coordinate :math:`b` by the same number in each step.
+#    Write ``factor_of_sgd(rate, steepness)``, which returns it for a valley with another steepness than 25, and
+#    ``largest_rate(steepness)``: with a larger one, SGD diverges.
 #
 # Where this lies in the library
 # ------------------------------
