@@ -76,12 +76,13 @@ assert np.isclose(dx.sum(), dy.sum())
 # %%
 # Each number of ``dy`` stands in ``dx`` where the maximum was. All other pixels get 0.
 #
-# *What can go wrong.* If two pixels of a window are equally large, only one of them may get the gradient; ``argmax``
-# takes the first one. If windows overlap, one pixel can be the largest of several windows, and the shares have to be
-# added: hence ``+=`` and not ``=``. If the size of the image is odd, the last row or column lies in no window and is
-# not looked at.
+# *What can go wrong.* If two pixels of a window are equally large, only one of them may get the whole gradient;
+# ``argmax`` takes the first one. If windows overlap, one pixel can be the largest of several windows, and the shares
+# have to be added: hence ``+=`` and not ``=``. If the size of the image is odd, the last row or column lies in no
+# window and is not looked at.
 #
-# The library does the same for many images with many channels, in compiled loops:
+# The library does the same for many images with many channels, in compiled loops. ``x[None, None]`` is one image with
+# one channel, of shape (1, 1, 4, 6):
 
 library, argmax = functional.max_pool2d_forward(x[None, None], 2)
 assert np.array_equal(library[0, 0], y)
@@ -92,7 +93,8 @@ assert np.array_equal(library[0, 0], dx)
 # Average pooling
 # ---------------
 # **Average pooling** takes the mean of each window. Every pixel moves the mean by a quarter of its own change, so that
-# each of the four gets a quarter of the window's gradient.
+# each of the four gets a quarter of the window's gradient. ``reshape`` splits each axis into windows and places within
+# a window; the mean is over the places.
 
 
 def average_pool(x):
@@ -375,6 +377,38 @@ vector = rng.standard_normal((1, 3))
 assert np.allclose(functional.batch_norm2d_forward(vector, weight, bias)[0], bias)
 
 # %%
+# The layers side by side
+# -----------------------
+#
+# .. list-table::
+#    :header-rows: 1
+#    :widths: 20 28 32 20
+#
+#    * - layer
+#      - forward
+#      - backward
+#      - in prediction
+#    * - max pooling
+#      - the largest of a window
+#      - the window's ``dy``, to the largest
+#      - the same
+#    * - average pooling
+#      - the mean of a window
+#      - an equal share of ``dy`` to each pixel
+#      - the same
+#    * - ReLU
+#      - :math:`\max(x, 0)`
+#      - ``dy`` where the output is positive
+#      - the same
+#    * - dropout
+#      - ``x * kept / (1 - rate)``
+#      - ``dy * kept / (1 - rate)``
+#      - ``x``
+#    * - batch normalization
+#      - :math:`(x - m) / s`, scaled and shifted
+#      - :math:`dy` without its mean and its part along :math:`z`, divided by :math:`s`
+#      - with running statistics
+#
 # Exercises
 # ---------
 # The answers are in ``tests/chapters/test_05_other_layers.py``, each with a test that shows that it is right.

@@ -79,8 +79,8 @@ assert np.mean(losses[-10:]) < np.log(10) / 2
 
 # %%
 # The loss jumps from one minibatch to the next, because each has other images. On the whole it falls. Someone who gives
-# each of the ten digits the probability 1/10 has a loss of :math:`-\log(1/10) = 2.3`; a network that has learned
-# something is below.
+# each of the ten digits the probability 1/10 has a loss of :math:`-\log(1/10) = 2.3`. At first the network is above
+# that: its random weights make it rather sure of wrong answers. A network that has learned something is below.
 #
 # The Solver
 # ----------
@@ -93,8 +93,9 @@ solver = Solver(new_model(), data, SGD(0.02), batch_size=50, epochs=5, callbacks
 solver.train()
 figure, axes = plt.subplots(2, 1, figsize=(7, 6), layout="constrained")
 convnet.plot_training(solver, ax=axes)
+accuracy_of_2000 = solver.best_validation_accuracy
 assert len(solver.loss_history) == 5 * 2000 // 50
-assert solver.best_validation_accuracy > 0.85
+assert accuracy_of_2000 > 0.85
 
 # %%
 # Above are the losses of all minibatches, and the mean loss of the validation images after each epoch. Below are the
@@ -139,7 +140,7 @@ def sgd(gradient, memory):
 
 
 def momentum(gradient, memory):
-    """Return a velocity: nine tenths of the last one, and the gradient."""
+    """Return a velocity: nine tenths of the last velocity, plus the gradient."""
     memory["velocity"] = 0.9 * memory.get("velocity", 0) + gradient
     return memory["velocity"]
 
@@ -213,7 +214,7 @@ for rule, rate, kind in rules.values():
 # On the digits each optimizer needs a learning rate of its own. A single run depends on the random seed. So we take the
 # mean of three runs, and look at how much they differ:
 
-choices = ((SGD, 0.02), (Momentum, 0.005), (RMSProp, 0.0005), (Adam, 0.001))
+ranges, choices = [], ((SGD, 0.02), (Momentum, 0.005), (RMSProp, 0.0005), (Adam, 0.001))
 figure, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
 for color, (kind, rate) in zip(COLORS, choices, strict=True):
     name = f"{kind.__name__} at {rate:g}"
@@ -225,22 +226,24 @@ for color, (kind, rate) in zip(COLORS, choices, strict=True):
         accuracies.append(solver.validation_accuracy_history[-1])
     smooth = np.convolve(np.mean(losses, axis=0), np.ones(10) / 10, "valid")
     ax.semilogy(smooth, color=color, label=name)
-    print(f"{name}: validation accuracy {min(accuracies):.1%} to {max(accuracies):.1%}")
-    ax.set(xlabel="iteration", ylabel="loss, mean of 3 runs and 10 iterations")
-    ax.legend()
-    assert min(accuracies) > 0.8
+    ranges.append((min(accuracies), max(accuracies)))
+    print(f"{name}: validation accuracy {ranges[-1][0]:.1%} to {ranges[-1][1]:.1%}")
+ax.set(xlabel="iteration", ylabel="loss, mean of 3 runs and 10 iterations")
+ax.legend()
+assert min(low for low, _ in ranges) > 0.8
+assert max(low for low, _ in ranges) < min(high for _, high in ranges)
 
 # %%
-# All four learn. The three that remember something are ahead of plain SGD in these first 80 steps. Between those three
-# the order changes with the rates and the random seeds; do not read too much into it.
+# All four learn. The accuracies of three runs of *one* optimizer differ by more than those of two optimizers do: the
+# ranges overlap. So compare means of several runs, and do not take the order of single runs for a result.
 #
 # The learning rate, and what a diverged run looks like
 # -----------------------------------------------------
-# The learning rate is the most important number of a training. We try one that is too small, a good one, and two that
-# are too large. The Solver's warnings are caught, to be read below:
+# The learning rate is the most important number of a training. We try four. The Solver's warnings are
+# caught, to be read below:
 
-rates, runs, messages = (0.0005, 0.02, 0.5, 3.0), {}, {}
-for rate in rates:
+runs, messages = {}, {}
+for rate in (0.0005, 0.02, 0.2, 2.0):
     runs[rate] = Solver(new_model(), data, SGD(rate), epochs=2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -256,23 +259,24 @@ for color, (rate, solver) in zip(COLORS, runs.items(), strict=True):
 
 # %%
 # The blue curve creeps: nothing is wrong, but it would take for ever. The orange one is what a training looks like. The
-# green and the violet one have **diverged**: the first steps lead so far away that the loss grows a hundredfold or
-# more, and then it stays there, as a flat line. The Solver has seen it, too:
+# green one begins with a jump, and comes back; with other initial weights it might not. The violet one has
+# **diverged**: the first steps lead so far away that the loss becomes thousands of times as large, and then it stays
+# there, as a flat line. The Solver has seen it, too:
 
 for rate, texts in messages.items():
-    print(f"learning rate {rate:g}: {'no warning' if not texts else ''}")
-    for text in texts:
-        print(textwrap.indent(textwrap.fill(text, 80), "    "))
+    print(f"learning rate {rate:g}: {len(texts)} warnings")
+for text in messages[2.0]:
+    print("-", textwrap.fill(text, 82))
 assert not messages[0.02]
-assert any("diverges" in text for text in messages[3.0])
-assert max(runs[3.0].validation_accuracy_history[1:]) < 0.2
+assert max(runs[0.2].loss_history) > 1.2 * runs[0.2].loss_history[0] > 2 * runs[0.2].loss_history[-1]
+assert min(runs[2.0].loss_history[-20:]) > 1000 * runs[2.0].loss_history[0]
+assert any("diverges" in text for text in messages[2.0])
+assert any("relu2" in text for text in messages[2.0])
 
 # %%
-# Read the warnings in their order. The loss has exploded. Almost all units of the hidden layer are dead, as explained
-# in
-# :ref:`the last chapter <sphx_glr_chapters_gallery_05_other_layers.py>`: the large step has made their inputs negative
-# for every image. So they get no gradient, and the line stays flat. And a network with dead units gives the same answer
-# to every image.
+# Read the warnings in their order. The loss has exploded. The network gives the same answer to every image, because the
+# units of its hidden layer are dead, as :ref:`sphx_glr_chapters_gallery_05_other_layers.py` explains: the large steps
+# have made their inputs negative for every image. So they get no gradient, and the line stays flat.
 #
 # With a still larger rate the numbers overflow. This is an error, because there is nothing left to go on with:
 
@@ -395,17 +399,23 @@ options = {"epochs": 30, "best_by": "loss", "callbacks": [convnet.EarlyStopping(
 stopped = Solver(new_model(l2=0), few, Momentum(0.01), **options)
 stopped.train()
 print(f"ended after epoch {stopped.epoch}, with the parameters of epoch {stopped.state.best_check}")
-assert stopped.state.best_check == turn
-assert stopped.epoch == turn + 5
+assert stopped.epoch == stopped.state.best_check + 5
 
 # %%
-# It costs nothing, and saves time. More images would help more than either: that is what
-# :class:`convnet.Augmentation` is for, which makes new images of old ones by moving and turning them.
+# It costs nothing, and saves time. What helps most is more images:
+
+accuracy = regularized.validation_accuracy_history[-1]
+print(f"500 images with L2: {accuracy:.1%}; 2,000 images, without further measures: {accuracy_of_2000:.1%}")
+assert accuracy_of_2000 > accuracy
+
+# %%
+# Where there are no more, :class:`convnet.Augmentation` makes new images of old ones, by moving and turning them a
+# little.
 #
 # How to go about it
 # ------------------
 # 1. Let the network learn 10 images by heart. If it cannot, look for a bug:
-#    :ref:`the next chapter <sphx_glr_chapters_gallery_07_gradient_checks.py>` shows how.
+#    :ref:`sphx_glr_chapters_gallery_07_gradient_checks.py` shows how.
 # 2. Look at the first loss. For ten classes it should be of the size of :math:`\log 10 = 2.3`, not of 100.
 # 3. Find a learning rate, with Momentum or Adam.
 # 4. Train with a schedule that falls. Look at the curves.
@@ -428,8 +438,8 @@ assert stopped.epoch == turn + 5
 #    name. ``model.layers`` are the layers by name, and ``layer.regularised`` the names of a layer's parameters that L2
 #    applies to. Biases are not among them.
 # 5. **A calm start.** The first loss of our network is 3.7, and that of equal scores is 2.3. Write
-#    ``calm_start(model)``, which changes a new model with ``l2=0`` so that its first loss is within 0.01 of :math:`\log
-#    10`. Leave the layers before the last one as they are.
+#    ``calm_start(model)``, which changes a new model with ``l2=0`` so that its first loss is within 0.01 of log(10).
+#    Leave the layers before the last one as they are.
 # 6. **How far SGD can go.** In the valley SGD multiplies the coordinate :math:`b` by the same number in each step.
 #    Write ``factor_of_sgd(rate, steepness)``, which returns it for a valley with another steepness than 25, and
 #    ``largest_rate(steepness)``: with a larger one, SGD diverges.

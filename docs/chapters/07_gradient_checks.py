@@ -467,7 +467,7 @@ assert measured < best_accuracy - 0.02
 model = ConvNet1(num_filters=4, hidden_size=20)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", convnet.ConvnetWarning)  # of the last epoch, which goes wrong
-    factor = (1, 1, 1, 100)  # on the learning rate, of each epoch
+    factor = (1, 1, 1, 20)  # on the learning rate, of each epoch
     solver = Solver(model, data, Momentum(0.005), epochs=4, schedule=lambda epoch: factor[int(epoch)])
     solver.train()
 measured = solver.check_accuracy(data["x_validation"], data["y_validation"])
