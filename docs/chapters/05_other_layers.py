@@ -203,7 +203,7 @@ assert np.isclose(curves["sigmoid"][1].max(), 0.25)
 # :math:`(1/4)^{10} \approx 10^{-6}` of the gradient is left: it **vanishes**. ReLU's slope of 1 does not do that.
 #
 # ReLU has another weakness. A unit whose input is negative for every example gives 0 for all of them. Its gradient is
-# 0, too, so that its weights never change again: it is **dead**. This happens after a step that was too large:
+# 0, too, so that its weights no longer change: it is **dead**. This happens after a step that was too large:
 
 examples, weight = rng.standard_normal((200, 6)), rng.standard_normal((6, 5))
 for bias in (0.0, -20.0):
@@ -220,7 +220,7 @@ assert not dweight.any()
 # -------
 # A network with many parameters can learn its training images by heart. **Dropout** makes that harder: in every
 # training step it sets a random part of the numbers to 0. No unit can then rely on one other unit alone. With the
-# probability `rate` a number is dropped; the others are divided by ``1 - rate``:
+# probability ``rate`` a number is dropped; the others are divided by ``1 - rate``:
 
 
 def dropout(x, rate, rng):
@@ -310,12 +310,16 @@ assert np.allclose(normalized.std(axis=(0, 2, 3)), 1, atol=1e-3)
 # 2. through the mean: :math:`\partial m / \partial x_i = 1 / M`. A larger mean lowers *every* :math:`z_j`, by
 #    :math:`1 / s` for each unit, which gives :math:`-\frac{1}{s} \cdot \frac{1}{M} \sum_j dy_j`;
 # 3. through the deviation: :math:`\partial s / \partial x_i = z_i / M`. A larger :math:`s` makes every :math:`z_j`
-#    smaller, by :math:`z_j / s` for each unit, which gives :math:`-\frac{1}{s} \cdot z_i \cdot \frac{1}{M} \sum_j dy_j
-#    z_j`.
+#    smaller, by :math:`z_j / s` for each unit, which gives
+#    :math:`-\frac{1}{s} \cdot z_i \cdot \frac{1}{M} \sum_j dy_j z_j`.
+#
+# The derivative in 3 comes from :math:`s^2 = \frac{1}{M} \sum_j (x_j - m)^2 + \epsilon`. On the left it is
+# :math:`2 s \, \partial s / \partial x_i`, on the right :math:`\frac{2}{M} (x_i - m)`. (The mean moves, too, but the
+# deviations from the mean add up to 0, so that this changes nothing.) Divide by :math:`2 s`.
 #
 # The sums divided by :math:`M` are means. Together, with the weight back in its place:
 #
-# .. math:: dx = \frac{\text{weight}}{s} \bigl( dy - \text{mean}(dy) - z \cdot \text{mean}(dy \cdot z) \bigr).
+# .. math:: dx = \frac{\text{weight}}{s} \left( dy - \text{mean}(dy) - z \cdot \text{mean}(dy \cdot z) \right).
 
 
 def batch_norm_backward(dy, weight, cache):

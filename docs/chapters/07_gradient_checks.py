@@ -19,7 +19,7 @@ import numpy as np
 from drawing import BLUE, FAINT, GREEN, ORANGE, draw_grid, panels
 
 import convnet
-from convnet import Affine, Conv2D, ConvNet1, MaxPool2D, Momentum, ReLU, Sequential, Solver, gradient_error
+from convnet import Affine, BatchNorm2D, Conv2D, ConvNet1, MaxPool2D, Momentum, ReLU, Sequential, Solver, gradient_error
 
 rng = np.random.default_rng(7)
 data, _ = convnet.preprocess(*(array[:3000] for array in convnet.load_mnist()))
@@ -146,9 +146,9 @@ assert almost > 1e-5
 # From a loss to a layer
 # ----------------------
 # A layer's output is an array, not a loss. We make a loss of it: multiply the output :math:`y` by a fixed random array
-# :math:`dy` and add up, :math:`L = \sum_i dy_i \, y_i`. Then :math:`\partial L / \partial y = dy`, and ``backward(dy,
-# ...)`` has to return the gradient of this :math:`L`. The next function does this for every argument of a ``forward``.
-# We use it for all the bugs:
+# :math:`dy` and add up, :math:`L = \sum_i dy_i \, y_i`. Then :math:`\partial L / \partial y = dy`, and the
+# backward pass has to return the gradient of this :math:`L`. The next function does this for every argument of a
+# ``forward``. We use it for all the bugs:
 
 
 def check(forward, backward, **arrays):
@@ -231,8 +231,8 @@ assert found["1 fixed crop"] > 1e-2
 # down and to the right by one pixel. The last line cuts off one pixel of padding, however many there are.
 #
 # *Why it hides.* The shape is right, and with a padding of 1 so are the numbers. In a network with one convolution,
-# such as ConvNet1, the gradient of the image is not needed at all. It is the bug
-# of the first figure of this chapter.
+# such as ConvNet1, the gradient of the image is not needed at all. It is the bug of the first figure of this chapter.
+#
 # *The cure* is to cut off what was added:
 
 
@@ -289,10 +289,9 @@ draw_input_gradients(average_pool, bug_2, digits=2, x=image)
 assert found["2 out of range"] > 1e-2
 
 # %%
-# Only the last rows and columns are wrong. With 6 rows the third window begins at row 4 and would need the rows 4, 5
-# and
-# 6. Row 6 does not exist. NumPy cuts such a slice short and says nothing. ``mean`` then divides by the number of pixels
-# that are there, 6 in place of 9, and the backward pass divides by 9.
+# Only the last rows and columns are wrong. The rows of the image are 0 to 5. The third window begins at row 4 and would
+# reach to row 6, which does not exist. NumPy cuts such a slice short and says nothing. ``mean`` then divides by the
+# number of pixels that are there, such as 6, and the backward pass divides by 9.
 #
 # *Why it hides.* With 7 pixels, or with windows of 2x2 on an even size, the windows fit. *The cure* is the formula for
 # the number of windows that fit, :math:`\lfloor (H - K) / \text{stride} \rfloor + 1`, in place of
@@ -385,9 +384,9 @@ assert found["3 tied maxima"] > 1e-2
 # %%
 # In the empty windows all four pixels get the whole gradient, four times as much in all as there is to hand out.
 #
-# *Why it hides.* Random numbers are never equal. *Why it matters.* The pixels of an empty ground are what a convolution
-# makes of zeros: they are all equal to its bias. That bias is the :math:`b` of our check, and it gets too large a
-# gradient. On MNIST this is no rare case:
+# *Why it hides.* Random numbers are hardly ever equal. *Why it matters.* Where an image is 0, a convolution gives its
+# bias in every pixel. That bias is the :math:`b` of our check, and it gets too large a gradient. In MNIST's digits, as
+# they are before the mean image is subtracted, this is no rare case:
 
 digits = convnet.load_mnist()[0][:1000]
 windows = digits.reshape(1000, 14, 2, 14, 2).swapaxes(2, 3).reshape(-1, 4)
@@ -681,26 +680,60 @@ for dtype, color in ((np.float64, BLUE), (np.float32, ORANGE)):
     differences = (above - below) / (2 * widths)
     exact = np.cos(points.astype(float)) * np.exp(np.sin(points.astype(float)))
     errors = np.sqrt(np.mean((differences / exact - 1) ** 2, axis=1))
-    best[dtype] = steps[errors.argmin()], errors.min()
+    best[dtype] = steps[errors.argmin()], errors.min(), errors[steps.searchsorted(0.99e-5)]
     ax.loglog(steps, errors, "o-", color=color, markersize=3, label=dtype.__name__)
 ax.set(xlabel="step h", ylabel="relative error of the difference")
 ax.grid(alpha=0.3)
 ax.legend()
-for dtype, (step, error) in best.items():
-    print(f"{dtype.__name__}: smallest error {error:.0e} at h = {step:.0e}")
-assert best[np.float64][1] < 1e-9
+for dtype, (step, error, at_default) in best.items():
+    print(f"{dtype.__name__}: smallest error {error:.0e} at h = {step:.0e}; {at_default:.0e} at h = 1e-5")
+assert best[np.float64][1] < 1e-9 > best[np.float64][2]
 assert best[np.float32][1] > 1e-6
+assert best[np.float32][2] > 1e-3
 
 # %%
 # To the right of its lowest point each curve rises with :math:`h^2`, to the left with :math:`1 / h`. In float64 the
 # default step of ``gradient_error``, 1e-5, lies near the lowest point. In float32 even the best step leaves an error of
-# more than 1e-6. At a step of 1e-5 the error is in the percents, and a right gradient looks wrong. So
+# more than 1e-6, and at a step of 1e-5 a right gradient looks as wrong as one with a bug. So
 # ``gradient_error`` takes arrays of float64 alone. Check a network in float64, then train it in float32.
 #
+# A layer of your own
+# -------------------
+# A layer of the library has ``forward``, which returns the output and a cache, and ``backward``, which returns the
+# gradient of the input and those of the parameters by name. The same check for a layer:
+
+
+def check_layer(layer, x):
+    """Return the gradient errors of a layer: of its input x and of its parameters, by name."""
+    y, cache = layer.forward(x)
+    dy = rng.standard_normal(y.shape)
+    dx, grads = layer.backward(dy, cache)
+
+    def loss():
+        return float((dy * layer.forward(x)[0]).sum())
+
+    errors = {"x": gradient_error(loss, x, dx, rng=rng)}
+    for name, param in layer.params.items():
+        errors[name] = gradient_error(loss, param, grads[name], rng=rng)
+    return errors
+
+
+x = rng.standard_normal((4, 2, 7, 9))
+options = {"stride": 2, "padding": 2, "rng": rng, "dtype": np.float64}
+for layer in (Conv2D(2, 3, 5, **options), MovedConv2D(2, 3, 5, **options), BatchNorm2D(2, dtype=np.float64)):
+    errors = check_layer(layer, x)
+    print(f"{type(layer).__name__}: " + ", ".join(f"{name} {error:.0e}" for name, error in errors.items()))
+    assert (max(errors.values()) < 1e-7) == (type(layer) is not MovedConv2D)
+
+# %%
+# This finds at once what the first figure of this chapter did not show: the input gradient of ``MovedConv2D`` is wrong.
+# Use ``check_layer`` for every layer that you write. Give the layer parameters of float64.
+#
 # What a gradient check does not find
-# ----------------------------------- The check compares a backward pass with *its own* forward pass. If the forward
-# pass is wrong and the backward pass is its right derivative, the check is content. This function should subtract from
-# every feature its mean over the examples. It takes the mean over the wrong axis, and its gradient does so, too:
+# -----------------------------------
+# The check compares a backward pass with *its own* forward pass. If the forward pass is wrong and the backward pass is
+# its right derivative, the check is content. This function should subtract from every feature its mean over the
+# examples. It takes the mean over the wrong axis, and its gradient does so, too:
 
 
 def centre(x):
