@@ -402,7 +402,7 @@ print(f"ended after epoch {stopped.epoch}, with the parameters of epoch {stopped
 assert stopped.epoch == stopped.state.best_check + 5
 
 # %%
-# It costs nothing, and saves time. What helps most is more images:
+# It costs nothing, and saves time. More images help more than either:
 
 accuracy = regularized.validation_accuracy_history[-1]
 print(f"500 images with L2: {accuracy:.1%}; 2,000 images, without further measures: {accuracy_of_2000:.1%}")

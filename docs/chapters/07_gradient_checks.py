@@ -281,7 +281,7 @@ def bug_2(dy, x):
 assert check(average_pool, bug_2, x=rng.standard_normal((7, 7))) < 1e-7
 
 # %%
-# And this one an image of 6x8:
+# The careful test has an image of 6x8:
 
 image = rng.standard_normal((6, 8))
 found["2 out of range"] = check(average_pool, bug_2, x=image)
