@@ -271,8 +271,9 @@ assert np.array_equal(layer.backward(ones, kept)[0], trained)
 # **Batch normalization** brings each channel to mean 0 and standard deviation 1. Mean and deviation are those of the
 # channel over all images of the minibatch and all pixels, that is over the axes N, H and W of an array (N, C, H, W):
 #
-# .. math:: z = \frac{x - m}{s}, \qquad s = \sqrt{\text{variance} + \epsilon},
-#    \qquad y = \text{weight} \cdot z + \text{bias}.
+# .. math:: z = \frac{x - m}{s} \quad \text{with} \quad s = \sqrt{\text{variance} + \epsilon}
+#
+# .. math:: y = \text{weight} \cdot z + \text{bias}.
 #
 # The small number :math:`\epsilon` keeps the division from failing when all pixels are equal. A trained weight and bias
 # for each channel can choose another scale and another mean.
@@ -435,9 +436,10 @@ assert np.allclose(functional.batch_norm2d_forward(vector, weight, bias)[0], bia
 # Where this lies in the library
 # ------------------------------
 # - ``convnet/naive.py``: all these layers as loops, forward and backward, with padding and stride.
-# - ``convnet/layers/pooling.py``, ``activations.py``, ``dropout.py``, ``normalization.py``: the functions, and the
-#   layers :class:`convnet.MaxPool2D`, :class:`convnet.AveragePool2D`, :class:`convnet.ReLU`, :class:`convnet.Dropout`
-#   and :class:`convnet.BatchNorm2D`.
+# - ``convnet/layers/pooling.py``: :class:`convnet.MaxPool2D` and :class:`convnet.AveragePool2D`, and their functions.
+# - ``convnet/layers/activations.py``: :class:`convnet.ReLU` and other activations.
+# - ``convnet/layers/dropout.py``: :class:`convnet.Dropout`.
+# - ``convnet/layers/normalization.py``: :class:`convnet.BatchNorm2D`.
 # - ``convnet/layers/base.py``: what every layer has, ``forward``, ``backward``, ``params``, ``state`` and
 #   ``update_state``.
 #

@@ -447,9 +447,11 @@ assert accuracy_of_2000 > accuracy
 # Where this lies in the library
 # ------------------------------
 # - ``convnet/models/convnet1.py``: :class:`convnet.ConvNet1` with all its options.
-# - ``convnet/training/solver.py``: :class:`convnet.Solver`; ``surprises.py`` beside it has what it warns of.
+# - ``convnet/training/solver.py``: :class:`convnet.Solver`; what it warns of is in ``convnet/training/surprises.py``.
 # - ``convnet/training/optimizers.py``: :class:`convnet.SGD`, :class:`convnet.Momentum`, :class:`convnet.RMSProp`,
-#   :class:`convnet.Adam` and others; ``schedules.py`` the schedules; ``callbacks.py`` :class:`convnet.EarlyStopping`.
+#   :class:`convnet.Adam` and others.
+# - ``convnet/training/schedules.py``: the schedules, such as :class:`convnet.OneCycle`.
+# - ``convnet/training/callbacks.py``: :class:`convnet.EarlyStopping`.
 # - ``examples/train.py``: the whole job with all of MNIST. ``examples/overfit_small_data.py``: the first test.
 #   ``examples/compare_options.py``: all options of ConvNet1, one by one.
 #
