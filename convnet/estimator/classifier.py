@@ -3,6 +3,7 @@
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,11 +17,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from convnet.core.checks import FloatArray, as_count, as_flag, as_number, as_shape, listed
+from convnet.core.checks import FloatArray, as_count, as_flag, as_number, as_shape
 from convnet.core.surprises import ConvnetWarning, warn
 from convnet.core.workspace import Workspace
+from convnet.datasets.augmentation import Augmentation
 from convnet.datasets.splitting import divide
-from convnet.estimator.examples import Examples, class_weights_of
+from convnet.estimator.examples import Examples, class_weights_of, written
 from convnet.estimator.inputs import Inputs, Scales, axes_of
 from convnet.layers.base import Layer
 from convnet.layers.labels import softmax
@@ -105,7 +107,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rate is lowered.
     warm_start : bool
         Whether `fit` goes on with the network of the last one, for `epochs` more epochs, with the same classes and the
-        same scales.
+        same scales. `network`, `image_shape` and `axes` have to be the same, too.
     random_state : int, RandomState or None
         Draws the initial weights, the order of the examples, dropout, augmentation and the part that is held back. The
         same int gives the same bits, for any number of threads.
@@ -179,6 +181,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     scale_: npt.NDArray[np.float64]
     model_: Sequential
     _inputs: Inputs
+    _network: Network | None
     _generator: np.random.Generator
 
     def __init__(
@@ -251,14 +254,14 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes = np.unique(labels)
         if goes_on and not np.array_equal(classes, self.classes_):
             raise ValueError(
-                f"{WHAT}: expected with warm_start the classes of the last fit, {listed(self.classes_.tolist())}, got "
-                f"{listed(classes.tolist())}"
+                f"{WHAT}: expected with warm_start the classes of the last fit, {written(self.classes_)}, got "
+                f"{written(classes)}"
             )
         examples = Examples.counting(rows, labels, classes, sample_weight, WHAT)
         present = np.unique(examples.classes)
         if len(present) < 2:
             raise ValueError(
-                f"{WHAT}: expected examples of at least two classes, got one class, {listed(classes[present].tolist())}"
+                f"{WHAT}: expected examples of at least two classes, got one class, {written(classes[present])}"
             )
         validation = None
         if as_flag(self.early_stopping, f"{WHAT}: early_stopping"):
@@ -304,17 +307,16 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"weights, got {self.class_weight!r}"
             )
         goes_on = hasattr(self, "model_")
-        known = None if classes is None else np.unique(np.asarray(classes))
+        known = None if classes is None else _distinct(classes)
         if known is None and not goes_on:
             raise ValueError(f"{WHAT}: expected the argument classes, all labels there are, in the first partial_fit")
         if goes_on and known is not None and not np.array_equal(known, self.classes_):
             raise ValueError(
-                f"{WHAT}: expected the classes of the first partial_fit, {listed(self.classes_.tolist())}, got "
-                f"{listed(known.tolist())}"
+                f"{WHAT}: expected the classes of the first partial_fit, {written(self.classes_)}, got {written(known)}"
             )
         known = self.classes_ if known is None else known
         if len(known) < 2:
-            raise ValueError(f"{WHAT}: expected at least two classes, got one class, {listed(known.tolist())}")
+            raise ValueError(f"{WHAT}: expected at least two classes, got one class, {written(known)}")
         rows, labels = self._validated(X, y, reset=not goes_on)
         examples = Examples.counting(rows, labels, known, sample_weight, WHAT)
         if not goes_on:
@@ -337,12 +339,28 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             inputs = Inputs(image_shape, axes)
         else:
             inputs = self._inputs
+            self._check_unchanged()
             self._check_shape(shape)
         rows, labels = validate_data(self, flat, y, reset=reset)
         check_classification_targets(labels)
         inputs.arranged(rows[:1], WHAT)  # what is wrong with the shapes is said before anything is changed
         self._inputs = inputs
         return rows, labels
+
+    def _check_unchanged(self) -> None:
+        """Raise a ValueError if the network that a training goes on with is not that of the parameters any more."""
+        shape, axes = self._inputs.image_shape, self._inputs.axes
+        given = None if self.image_shape is None else as_shape(self.image_shape, f"{WHAT}: image_shape")
+        for name, is_same, first in (
+            ("network", self.network is self._network, self._network),
+            ("image_shape", given in (None, shape), shape),
+            ("axes", self.axes in (None, axes), axes),
+        ):
+            if not is_same:
+                raise ValueError(
+                    f"{WHAT}: {name}: expected what the training began with, {first!r:.60}, got "
+                    f"{getattr(self, name)!r:.60}; fit with warm_start=False begins anew"
+                )
 
     def _check_shape(self, shape: tuple[int, ...] | None) -> None:
         """Raise a ValueError if images are of another shape than those of `fit`."""
@@ -355,7 +373,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _begin(self, classes: npt.NDArray[Any]) -> None:
         """Begin a training anew."""
         self._generator = np.random.default_rng(check_random_state(self.random_state).randint(SEEDS))
-        self.classes_ = classes
+        self.classes_, self._network = classes, self.network
         self.n_iter_, self.loss_curve_ = 0, []
         self._optimizer_state: Any = None
 
@@ -367,15 +385,27 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         x = self._inputs.arranged(examples.rows, WHAT)
         if hasattr(self, "model_"):
             model = self.model_
+            model.l2 = as_number(self.l2, f"{WHAT}: l2", at_least=0)
         else:
             scales = Scales.of(x, examples.weights, WHAT)
             model = self._make_model(x.shape[1:], scales)
             self.mean_, self.scale_ = scales.mean, scales.scale
         x = self._scaled(x, model)
+        if x.ndim == 2 and isinstance(self.augmentation, Augmentation):
+            raise ValueError(
+                f"{WHAT}: augmentation: expected images for Augmentation, got vectors of {x.shape[1]} features; "
+                "image_shape says what image a row is"
+            )
         factors = class_weights_of(self.class_weight, self.classes_, examples, WHAT)
         weights = examples.weights * factors[examples.classes]
         if not weights.any():
             raise ValueError(f"{WHAT}: class_weight: expected a weight above zero for a class with examples, got none")
+        counting = np.unique(examples.classes[weights > 0])
+        if epochs is not None and len(counting) < 2 <= len(np.unique(examples.classes)):
+            raise ValueError(
+                f"{WHAT}: class_weight: expected weights above zero for at least two classes, got one class, "
+                f"{written(self.classes_[counting])}"
+            )
         data = {"x_train": x, "y_train": examples.classes}
         if validation is not None:
             data["x_validation"] = self._scaled(self._inputs.arranged(validation.rows, WHAT), model)
@@ -435,8 +465,8 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             # Few features cost little, and scikit-learn's checks want more digits than float32 has.
             dtype = np.float64 if len(input_shape) == 1 else np.float32
             layers: Any = default_layers(input_shape, number, rng, dtype=dtype)
-        elif callable(self.network):
-            layers = self.network(input_shape, number, rng)
+        elif _is_called_with(self.network, input_shape, number, rng):
+            layers = self.network(input_shape, number, rng)  # type: ignore[operator]
         else:
             layers = copy.deepcopy(self.network)
         if not isinstance(layers, Sequence) or not all(isinstance(layer, Layer) for layer in layers):
@@ -515,6 +545,27 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the inputs of a model, in the dtype of its parameters."""
         dtype = next((param.dtype for param in model.params.values()), np.dtype(np.float32))
         return Scales(self.mean_, self.scale_).apply(x, dtype)
+
+
+def _is_called_with(function: Any, *arguments: Any) -> bool:
+    """Return whether something is a function of so many arguments; a class, such as ConvNet1, is none."""
+    if not callable(function) or isinstance(function, type):
+        return False
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # a function without a signature, such as one of C
+        return True
+    return True
+
+
+def _distinct(classes: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return the classes that `partial_fit` is given, sorted, each once."""
+    labels = np.asarray(classes)
+    if labels.ndim != 1 or (labels.dtype.kind == "f" and not np.isfinite(labels).all()):
+        raise ValueError(f"{WHAT}: classes: expected a list of all labels there are, got {classes!r:.60}")
+    return np.unique(labels)
 
 
 def _flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:  # noqa: N803

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,12 @@ import numpy.typing as npt
 from convnet.core.checks import as_number, as_weights, listed
 from convnet.layers.losses import balanced_weights
 
-__all__ = ["Examples", "class_weights_of"]
+__all__ = ["Examples", "class_weights_of", "written"]
+
+
+def written(labels: npt.NDArray[Any] | Sequence[Any]) -> str:
+    """Return labels as they stand in a message, where the text '1' is not the number 1."""
+    return listed([repr(label) for label in (labels.tolist() if isinstance(labels, np.ndarray) else labels)])
 
 
 class Examples(NamedTuple):
@@ -63,7 +68,7 @@ class Examples(NamedTuple):
         values, inverse = np.unique(labels, return_inverse=True)
         unknown = [label for label in values.tolist() if label not in known]
         if unknown:
-            raise ValueError(f"{what}: expected labels among the classes {listed([*known])}, got {listed(unknown)}")
+            raise ValueError(f"{what}: expected labels among the classes {written(classes)}, got {written(unknown)}")
         places = np.array([known[label] for label in values.tolist()], np.intp)[inverse.reshape(-1)]
         weights = np.ones(len(rows))
         if sample_weight is not None:
@@ -106,7 +111,7 @@ def class_weights_of(
         unknown = [label for label in given if label not in known]
         if unknown:
             raise ValueError(
-                f"{what}: class_weight: expected weights of the classes {listed(known)}, got one of {listed(unknown)}"
+                f"{what}: class_weight: expected weights of the classes {written(known)}, got one of {written(unknown)}"
             )
         weights = {
             label: as_number(weight, f"{what}: class_weight of {label!r}", at_least=0)

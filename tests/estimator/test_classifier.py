@@ -23,7 +23,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import convnet
-from convnet import SGD, Affine, Augmentation, ConvnetWarning, Momentum, ReLU
+from convnet import SGD, Affine, Augmentation, ConvNet1, ConvnetWarning, Momentum, ReLU
 from convnet.estimator import ConvNetClassifier
 
 
@@ -344,6 +344,21 @@ def test_a_warm_start_trains_on(digits):
         classifier.predict(x)
 
 
+def test_a_training_that_goes_on_takes_what_may_change_and_refuses_the_rest(digits):
+    x, y = digits
+    classifier = quick(epochs=1, warm_start=True, network=small).fit(x, y)
+    again = pickle.loads(pickle.dumps(classifier)).set_params(l2=0.5).fit(x, y)
+    assert again.model_.l2 == 0.5
+    for name, value in (("network", None), ("image_shape", (4, 16)), ("axes", "NWH")):
+        before = getattr(classifier, name)
+        classifier.set_params(**{name: value})
+        for go_on in (classifier.fit, classifier.partial_fit):
+            with pytest.raises(ValueError, match=f"{name}: expected what the training began with, .* begins anew"):
+                go_on(x, y)
+        classifier.set_params(**{name: before})
+    assert classifier.fit(x, y).n_iter_ == 2
+
+
 def test_partial_fit_is_an_epoch_of_each_part(digits):
     x, y = digits
     classifier = quick(learning_rate=1e-3)
@@ -355,7 +370,7 @@ def test_partial_fit_is_an_epoch_of_each_part(digits):
     np.testing.assert_allclose(classifier.mean_, x[:100].mean())
     few = y < 3  # a part may lack classes, without a warning
     classifier.partial_fit(x[few], y[few])
-    for labels, found in (([0, 11], "11"), (["no", "yes"], "no, yes")):
+    for labels, found in (([0, 11], "11"), (["no", "yes"], "'no', 'yes'"), (["0", "1"], "'0', '1'")):
         with pytest.raises(ValueError, match=f"labels among the classes 0, .* 9, got {found}"):
             classifier.partial_fit(x[:2], labels)
 
@@ -470,6 +485,8 @@ Y = [0, 1, 0, 1]
         ({"optimizer": SGD(0.1)}, ROWS, Y, "expected optimizer to be a class such as Momentum"),
         ({"optimizer": "adam"}, ROWS, Y, "expected optimizer to be a class such as Momentum"),
         ({"network": "big"}, ROWS, Y, "network: expected a list of layers, or a function .* got 'big'"),
+        ({"network": lambda shape, number: 3}, ROWS, Y, r"a function \(input_shape, .* got <function"),
+        ({"network": ConvNet1}, ROWS, Y, r"a function \(input_shape, .* got <class"),
         ({"network": lambda shape, number, rng: 3}, ROWS, Y, "network: expected a list of layers, .* got 3"),
         (
             {"network": lambda shape, number, rng: small(shape, 5, rng)},
@@ -480,12 +497,15 @@ Y = [0, 1, 0, 1]
         ({"class_weight": "even"}, ROWS, Y, "class_weight to be None, \"balanced\" or a dictionary, got 'even'"),
         ({"class_weight": {2: 3}}, ROWS, Y, "class_weight: expected weights of the classes 0, 1, got one of 2"),
         ({"class_weight": {1: -3}}, ROWS, Y, "class_weight of 1: expected a finite number of at least 0, got -3"),
+        ({"class_weight": {"1": 3}}, ROWS, Y, "class_weight: expected weights of the classes 0, 1, got one of '1'"),
         ({"class_weight": {0: 0, 1: 0}}, ROWS, Y, "class_weight: expected a weight above zero"),
+        ({"class_weight": {0: 0}}, ROWS, Y, "above zero for at least two classes, got one class, 1"),
         ({"early_stopping": "yes"}, ROWS, Y, "early_stopping: expected True or False, got 'yes'"),
         ({"early_stopping": True, "validation_fraction": 1}, ROWS, Y, "validation_fraction: .* below 1, got 1"),
         ({"early_stopping": True, "validation_fraction": 0.99}, ROWS, Y, "left to train with, got 4 for validation"),
         ({"early_stopping": True, "n_iter_no_change": 0}, ROWS, Y, "n_iter_no_change: expected at least 1"),
         ({"augmentation": "flip"}, ROWS, Y, "expected augmentation to be a function"),
+        ({"augmentation": Augmentation()}, ROWS, Y, "vectors of 6 features; image_shape says what image a row is"),
         ({"random_state": "now"}, ROWS, Y, "'now' cannot be used to seed"),
         ({}, 1e200 * ROWS, Y, "expected numbers whose variance float64 can hold, got 2.3e\\+201"),
     ],
@@ -516,6 +536,14 @@ def test_what_is_wrong_later_is_said_too(digits):
         quick().partial_fit(x, y, classes=np.arange(10)).partial_fit(x, y, classes=[0, 1])
     with pytest.raises(ValueError, match="at least two classes, got one class, 1"):
         quick().partial_fit(x, y, classes=[1])
+    for classes, found in (
+        (10, "10"),
+        ("balanced", "'balanced'"),
+        ([[0, 1], [2, 3]], r"\[\[0, 1"),
+        ([0, np.nan], r"\[0, nan"),
+    ):
+        with pytest.raises(ValueError, match=f"classes: expected a list of all labels there are, got {found}"):
+            quick().partial_fit(x, y, classes=classes)
     with pytest.raises(ValueError, match="partial_fit holds no examples back"):
         quick(early_stopping=True).partial_fit(x, y, classes=np.arange(10))
     with pytest.raises(ValueError, match="expected class_weight to be a dictionary of weights, got 'balanced'"):
