@@ -61,9 +61,16 @@ class ProgressBar(Callback):
     ----------
     file : text file, optional
         Where to write; standard output by default. In a notebook there is no bar with it, unless it is a terminal.
+
+    Raises
+    ------
+    TypeError
+        If `file` is no open text file.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
+        if not (file is None or (hasattr(file, "write") and hasattr(file, "isatty"))):
+            raise TypeError(f"ProgressBar: file: expected an open file, such as sys.stderr, got {file!r:.60}")
         self.file = file
         self._bar: Any = None
         self._start = 0.0

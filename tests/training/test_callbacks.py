@@ -98,6 +98,7 @@ def test_early_stopping_waits_for_its_patience(rng, monkeypatch, accuracies, pat
     [
         (lambda: EarlyStopping(0), ValueError, "patience: expected at least 1, got 0"),
         (lambda: EarlyStopping(2.5), TypeError, "patience: expected an integer, got 2.5"),
+        (lambda: ProgressBar("bar"), TypeError, "ProgressBar: file: expected an open file, such as .* got 'bar'"),
         (lambda: FilterAnimation("a.gif", frames=1), ValueError, "frames: expected at least 2, got 1"),
         (lambda: FilterAnimation("a.gif", max_bytes=0), ValueError, "max_bytes: expected at least 1, got 0"),
     ],
