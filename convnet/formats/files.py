@@ -15,8 +15,16 @@ PathLike = str | os.PathLike[str]
 FILE = "the path of a file"
 
 
-def as_path(path: PathLike, expected: str = "a path") -> Path:
+def as_path(path: PathLike, expected: str = "a path", begin: str = "") -> Path:
     """Return a path, after checking that it is one: `open` would take a number for an open file, and close it.
+
+    Parameters
+    ----------
+    path : path
+    expected : str
+        What it is a path of, for messages.
+    begin : str
+        Begins an error.
 
     Raises
     ------
@@ -27,9 +35,9 @@ def as_path(path: PathLike, expected: str = "a path") -> Path:
         byte.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"expected {expected}, got {path!r:.60}")
+        raise TypeError(f"{begin}expected {expected}, got {path!r:.60}")
     if path == "" or "\0" in str(path):
-        raise ValueError(f"expected {expected}, got {'a text with a null byte' if path else 'an empty text'}")
+        raise ValueError(f"{begin}expected {expected}, got {'a text with a null byte' if path else 'an empty text'}")
     return Path(path)
 
 

@@ -57,9 +57,10 @@ class CSVLog(_Log):
     """
 
     def __init__(self, path: PathLike) -> None:
-        self.path = as_path(path, "CSVLog: the path of a file")
+        self.path = as_path(path, "the path of a file", "CSVLog: ")
         self._own: dict[int, tuple[float, float]] = {}  # by iteration: the learning rate, and the seconds
-        self._begun = 0.0
+        self._before = 0.0  # seconds of training, before it went on
+        self._begun: float | None = None  # None while nothing is trained
 
     @property
     def seconds(self) -> float:
@@ -70,22 +71,30 @@ class CSVLog(_Log):
         """Write the epochs so far: none, or those of a training that goes on."""
         super().on_train_start(solver)
         self._own = {iteration: own for iteration, own in self._own.items() if iteration <= solver.iteration}
-        self._begun = time.monotonic() - self.seconds
+        if not solver.iteration:
+            self._before = 0.0
+        self._begun = time.monotonic()
         self._write(solver)
 
     def on_epoch_end(self, solver: Solver) -> None:
         """Write the file with one line more."""
-        self._own[solver.iteration] = self._rate, time.monotonic() - self._begun
+        self._own[solver.iteration] = self._rate, self._elapsed()
         try:
             self._write(solver)
         except OSError as error:
             warnings.warn(f"{self.path} was not written, and training goes on: {error}", stacklevel=2)
 
+    def on_train_end(self, solver: Solver) -> None:
+        """Stop the clock."""
+        self._before, self._begun = self._elapsed(), None
+
     def state(self) -> Arrays:
-        """Return what the Solver does not know of the epochs."""
-        if not self._own:
+        """Return what the Solver does not know of the epochs, and the seconds so far, in the middle of one too."""
+        elapsed = self._elapsed()
+        if not elapsed:
             return {}
-        return {"iterations": np.array(list(self._own), np.int64), "own": np.array(list(self._own.values()))}
+        own = np.array(list(self._own.values())).reshape(-1, 2)
+        return {"iterations": np.array(list(self._own), np.int64), "own": own, "seconds": np.array(elapsed)}
 
     def load_state(self, state: Arrays) -> None:
         """Take over what the Solver does not know of the epochs."""
@@ -93,6 +102,11 @@ class CSVLog(_Log):
             int(iteration): (float(rate), float(seconds))
             for iteration, (rate, seconds) in zip(state["iterations"], state["own"], strict=True)
         }
+        self._before = float(state["seconds"])
+
+    def _elapsed(self) -> float:
+        """Return the seconds of training so far."""
+        return self._before + (0.0 if self._begun is None else time.monotonic() - self._begun)
 
     def _write(self, solver: Solver) -> None:
         records = epoch_records(solver)
@@ -143,7 +157,7 @@ class TensorBoard(_Log):
                 'TensorBoard needs the package tensorboard: pip install "convnet-cpu[tensorboard]", in a clone pip '
                 'install ".[tensorboard]"'
             ) from None
-        self.folder = as_path(folder, "TensorBoard: the path of a folder")
+        self.folder = as_path(folder, "the path of a folder", "TensorBoard: ")
         self.iterations = None if iterations is None else as_count(iterations, "TensorBoard: iterations")
         self._writer: Any = None
 

@@ -4,6 +4,7 @@ import csv
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from checkpoint_runs import make_solver
 
 import convnet
 from convnet import Callback, Checkpoint, CSVLog, TensorBoard
+from convnet.training import logs
 
 # Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
 pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
@@ -93,6 +95,34 @@ def test_no_line_twice_and_none_missing_after_a_kill(tmp_path, killed_at):
     assert seconds == sorted(seconds)
 
 
+def test_the_seconds_go_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+    """Each iteration takes a second of a clock that stands still while nothing is trained."""
+    clock, folder = SimpleNamespace(now=1000.0), tmp_path / "checkpoints"
+    monkeypatch.setattr(logs, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    class Tick(Callback):
+        def on_iteration_end(self, solver):
+            clock.now += 1
+
+    path = tmp_path / "log.csv"
+    callbacks = [CSVLog(path), Tick(), Kill(EPOCH - 2), Checkpoint(folder, iterations=5, keep=100)]
+    with pytest.raises(Killed):
+        make_solver(callbacks=callbacks).train()
+    clock.now += 500
+    log = CSVLog(path)
+    solver = make_solver(callbacks=[log, Tick()], epochs=2)
+    solver.resume(sorted(folder.iterdir())[-2])
+    assert solver.iteration == 10
+    solver.train()
+    clock.now += 500
+    solver.epochs = 3
+    solver.train()
+    assert [float(row["seconds"]) for row in rows_of(path)] == [EPOCH, 2 * EPOCH, 3 * EPOCH]
+    solver.reset()
+    solver.train()
+    assert log.seconds == 3 * EPOCH
+
+
 def test_lines_of_epochs_that_are_trained_again_are_gone(tmp_path):
     path, folder = tmp_path / "log.csv", tmp_path / "checkpoints"
     make_solver(callbacks=[CSVLog(path), Checkpoint(folder, iterations=EPOCH, keep=100)]).train()
@@ -151,7 +181,7 @@ def test_wrong_paths(tmp_path, make):
     if make is TensorBoard:
         pytest.importorskip("tensorboard")
     for wrong, error in ((3, TypeError), ("", ValueError), (None, TypeError)):
-        with pytest.raises(error, match="the path of a f"):
+        with pytest.raises(error, match=rf"^{make(tmp_path).__class__.__name__}: expected the path of a f\w+, got "):
             (TensorBoard if make is TensorBoard else CSVLog)(wrong)
     (tmp_path / "file").write_text("x")
     solver = make_solver(callbacks=[make(tmp_path / "file")])
