@@ -117,7 +117,7 @@ class Recipe:
             "schedule": "one-cycle",
             "l2": network.l2,
             "seed": 0,
-            "shift": max(min(sides) // 16, 1),
+            "shift": min(max(min(sides) // 16, 1), min(sides) - 1),
             "rotation": 0.0,
             "flip": has_colours,
             "contrast": 0.2 if has_colours else 0.0,

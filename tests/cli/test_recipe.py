@@ -17,6 +17,7 @@ from convnet.cli.recipe import NETWORKS, SCHEDULES, Recipe
         ((1, 6, 28), 59_000, {"network": "large", "shift": 1}),
         ((3, 32, 32), 50_000, {"network": "large", "epochs": 10, "batch_size": 32, "shift": 2, "flip": True}),
         ((3, 64, 48), 240, {"network": "large", "epochs": 40, "batch_size": 24, "shift": 3, "contrast": 0.2}),
+        ((1, 1, 64), 400, {"network": "large", "shift": 0}),
         ((3, 5, 5), 4, {"network": "large", "epochs": 40, "batch_size": 8, "shift": 1, "flip": True}),
     ],
 )
