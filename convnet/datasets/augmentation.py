@@ -106,7 +106,7 @@ class Augmentation:
     Parameters
     ----------
     shift : int
-        Pixels: the shifts along the height and the width are drawn from ``-shift, ..., shift``.
+        Pixels, fewer than the height and the width: the shifts along both are drawn from ``-shift, ..., shift``.
     rotation : float
         Degrees, at most 180: the angle is drawn uniformly from ``-rotation`` to ``rotation``. 0 is much faster than any
         other, because then no pixel is interpolated.
@@ -130,8 +130,8 @@ class Augmentation:
         black to white: of 255 for raw images and with `statistics`, otherwise in the unit of the images. Nothing is
         clipped.
     cutout : int
-        Pixels: the side of a square that is 0 in the result, the training set's mean where `statistics` subtract it.
-        Its middle is drawn from all pixels, so that a part of it may lie outside.
+        Pixels, fewer than the height and the width: the side of a square that is 0 in the result, the training set's
+        mean where `statistics` subtract it. Its middle is drawn from all pixels, so that a part of it may lie outside.
 
     Raises
     ------
@@ -233,7 +233,7 @@ class Augmentation:
             )
         if 0 in images.shape[2:]:
             raise ValueError(f"Augmentation: expected images of at least one pixel, got shape {images.shape}")
-        self._check_size(*images.shape[2:])
+        self.check_size(*images.shape[2:])
         dtype = np.dtype(np.float32) if is_raw else images.dtype
         y: FloatArray = np.empty(images.shape, dtype) if out is None else out
         check_out(y, images, "Augmentation", dtype)
@@ -245,7 +245,7 @@ class Augmentation:
             self._compute(images, amounts, statistics, plain, y)
         return y
 
-    def _check_size(self, height: int, width: int) -> None:
+    def check_size(self, height: int, width: int) -> None:
         """Raise a ValueError if images of this size could lose all that is on them."""
         for name, pixels in (("shift", self.shift), ("cutout", self.cutout)):
             if pixels and pixels >= min(height, width):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import FloatArray, as_array, as_weights
+from convnet.datasets.augmentation import Augmentation
 from convnet.datasets.image_data import ImageData
 from convnet.datasets.mixup import Mixup
 from convnet.datasets.preprocessing import Statistics, fingerprint
@@ -68,6 +69,8 @@ def check_arguments(
             raise TypeError(
                 f"Solver: expected {name} to be a function, or an object such as {example}, got {function!r:.60}"
             )
+    if isinstance(augmentation, Augmentation) and len(model.input_shape) == 3:
+        augmentation.check_size(*model.input_shape[1:])
     if optimizer.state:
         raise ValueError(
             f"Solver: expected an optimizer without the state of earlier training, got {optimizer!r} with one; "

@@ -186,6 +186,7 @@ def test_a_run_at_its_end_makes_its_report_again(convnet_command, run_folder):
         (["TILES", "--validation", "0"], 1, "expected images to report on, got --validation 0 and no test part"),
         (["TILES", "--validation", "400"], 1, "error: expected images left to train with, got 400 of 400"),
         (["TILES", "--validation", "999"], 1, "error: --validation: expected at most the 400 images, got 999"),
+        (["TILES", "--cutout", "99"], 1, "expected a cutout smaller than the images, 8x8 pixels, got 99"),
         (["TILES", "--out", "TILES"], 1, "tiles.npz: expected a new folder for the results, got a file"),
         (["nothing"], 1, "nothing: expected a data set, a file or a folder, but there is nothing of this name"),
     ],

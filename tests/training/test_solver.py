@@ -5,7 +5,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from convnet import SGD, Adam, Affine, Callback, EpochDecay, ReLU, Sequential, Solver, softmax_loss
+from convnet import SGD, Adam, Affine, Augmentation, Callback, EpochDecay, ReLU, Sequential, Solver, softmax_loss
 
 # Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
 pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
@@ -286,6 +286,14 @@ def test_augmentation_is_applied_to_minibatches_alone_and_follows_the_seed(rng):
     assert first == losses(add_noise)
     assert first != losses(add_noise, seed=1)
     assert losses(lambda x, rng: x) == losses(None)
+
+
+def test_an_augmentation_that_may_leave_nothing_of_an_image_is_refused_at_once(rng):
+    model = Sequential([Affine(40, 2, rng=rng, dtype=np.float64)], (1, 5, 8))
+    data = {"x_train": rng.standard_normal((6, 1, 5, 8)), "y_train": np.arange(6) % 2}
+    Solver(model, data, SGD(0.1), augmentation=Augmentation(shift=4))
+    with pytest.raises(ValueError, match="expected a shift smaller than the images, 5x8 pixels, got 5"):
+        Solver(model, data, SGD(0.1), augmentation=Augmentation(shift=5))
 
 
 def test_an_augmentation_that_changes_the_shape_is_named(rng):
