@@ -72,7 +72,9 @@ class Examples(NamedTuple):
         places = np.array([known[label] for label in values.tolist()], np.intp)[inverse.reshape(-1)]
         weights = np.ones(len(rows))
         if sample_weight is not None:
-            weights[:] = as_weights(np.asarray(sample_weight), f"{what}: sample_weight", len(rows))
+            given = np.asarray(sample_weight)
+            given = given.astype(np.float64) if given.dtype == bool else given  # a mask, as scikit-learn takes it
+            weights[:] = as_weights(given, f"{what}: sample_weight", len(rows))
         if not weights.any():
             raise ValueError(f"{what}: sample_weight: expected a weight above zero, got none")
         examples, counts = cls(rows, places, weights), weights > 0

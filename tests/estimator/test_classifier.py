@@ -247,6 +247,9 @@ def test_weights_are_routed_through_a_pipeline(rng):
 
 def test_an_example_of_weight_0_is_as_if_it_was_not_there(digits, rng):
     x, y = digits
+    mask = np.arange(len(x)) % 4 > 0
+    results = [quick(epochs=1).fit(x, y, weights).predict_proba(x) for weights in (mask, mask.astype(float))]
+    np.testing.assert_array_equal(*results)
     weights = rng.integers(0, 2, len(x))
     fitted = quick().fit(x, y, weights)
     without = quick().fit(x[weights > 0], y[weights > 0])
