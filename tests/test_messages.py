@@ -341,7 +341,7 @@ def test_lists_of_different_lengths_are_named(call, what):
                 partial(plot_predictions, IMAGES, ONE_HOT),
             )
         ),
-        (lambda: plot_training(model()), TypeError, "plot_training: expected a Solver, got a ConvNet1"),
+        (lambda: plot_training(model()), TypeError, "plot_training: expected a Solver, got ConvNet1, input"),
         (lambda: plot_learning_rates(None), TypeError, "plot_learning_rates: expected what find_learning_rate returns"),
         (lambda: plot_profile(None), TypeError, "plot_profile: expected what model.plan"),
         (

@@ -104,6 +104,8 @@ def panels_for(
         raise TypeError(f"{expected}, got {ax!r:.60}{remedy}")
     if len(given) not in (1, 1 if is_sheet else count):
         raise ValueError(f"{expected}, got {len(given)} in a list")
+    if len({id(axes) for axes in given}) < len(given):
+        raise ValueError(f"{expected}, got one of them twice")
     first = given[0]
     if len({axes.figure.figure for axes in given}) > 1:  # that which the subfigures are in
         raise ValueError(f"{expected} of one figure, got Axes of several")

@@ -37,7 +37,7 @@ def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike, *, ax: AxesArgumen
     ImportError
         If matplotlib is not installed.
     """
-    panels = {"initialised": as_real(before, "before"), "trained": as_real(after, "after")}
+    panels = {"initialised": as_real(before, "plot_filters: before"), "trained": as_real(after, "plot_filters: after")}
     shapes = [weight.shape for weight in panels.values()]
     if not all(np.isfinite(weight).all() for weight in panels.values()):
         raise ValueError("plot_filters: expected finite filters, got NaN or infinity")

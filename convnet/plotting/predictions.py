@@ -209,7 +209,7 @@ def plot_errors(
     labels, predictions, names = _checked_predictions(labels, predictions, class_names, "plot_errors")
     unit = check_images(images, labels, "plot_errors")
     wrong = np.flatnonzero(labels != predictions)
-    drawn = wrong[: as_count(max_errors, "max_errors")]
+    drawn = wrong[: as_count(max_errors, "plot_errors: max_errors")]
     longest = max(map(len, names))
     separator = " \u2192 " if longest <= 2 else "\n\u2192 "  # long names stand below each other
     cell = max(0.8, 0.09 * (longest + 2))
@@ -306,7 +306,11 @@ def _checked_predictions(
         raise ValueError(f"{what}: expected at least one example, got none")
     if class_names is not None and len(class_names) > MAX_CLASSES:
         raise ValueError(f"{what}: expected at most {MAX_CLASSES} class names, got {len(class_names)}")
-    limit = MAX_CLASSES if class_names is None else len(class_names)
-    right, predicted = as_answers(labels, predictions, what, count, limit)
+    right, predicted = as_answers(labels, predictions, what, count, MAX_CLASSES)
     classes = range(int(max(right.max(), predicted.max())) + 1)
+    if class_names is not None and len(class_names) < len(classes):
+        raise ValueError(
+            f"{what}: class_names: expected a name for each label, got {len(class_names)} names and labels up to "
+            f"{classes[-1]}"
+        )
     return right, predicted, [str(label) for label in classes] if class_names is None else class_names

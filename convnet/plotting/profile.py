@@ -35,7 +35,7 @@ def plot_profile(profile: Profile, *, ax: AxesArgument = None) -> "Figure":
         If matplotlib is not installed.
     """
     if not isinstance(profile, Profile):
-        raise TypeError(f"plot_profile: expected what model.plan().profile(x) returns, got a {type(profile).__name__}")
+        raise TypeError(f"plot_profile: expected what model.plan().profile(x) returns, got {profile!r:.60}")
     stages = profile.stages
     figure, (axes,) = panels_for("plot_profile", ax, (8, 1.4 + 0.45 * len(stages)))
     left = [0.0] * len(stages)

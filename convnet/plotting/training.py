@@ -51,7 +51,7 @@ def plot_training(solver: Solver, *, ax: AxesArgument = None) -> "Figure":
         If matplotlib is not installed.
     """
     if not isinstance(solver, Solver):
-        raise TypeError(f"plot_training: expected a Solver, got a {type(solver).__name__}")
+        raise TypeError(f"plot_training: expected a Solver, got {solver!r:.60}")
     if not (solver.loss_history and solver.train_accuracy_history):
         raise ValueError("plot_training: expected a Solver that has trained, got one without a history")
     figure, (above, below) = panels_for("plot_training", ax, (8, 7), 2)
@@ -119,7 +119,7 @@ def plot_learning_rates(found: LearningRates, *, ax: AxesArgument = None) -> "Fi
         If matplotlib is not installed.
     """
     if not isinstance(found, LearningRates):
-        raise TypeError(f"plot_learning_rates: expected what find_learning_rate returns, got a {type(found).__name__}")
+        raise TypeError(f"plot_learning_rates: expected what find_learning_rate returns, got {found!r:.60}")
     figure, (axes,) = panels_for("plot_learning_rates", ax, (8, 4))
     axes.plot(found.rates, found.losses, ".", color=DOTS, alpha=0.5, label="loss of the minibatch")
     axes.plot(found.rates, found.smoothed, color=TRAINING, linewidth=2, label="smoothed")

@@ -154,6 +154,8 @@ def test_wrong_axes_are_named(plot, panels, is_sheet):
         ):
             plot(ax=Figure().add_axes((0, 0, 1, 1)))
         if not is_sheet:
+            with pytest.raises(ValueError, match=r"or \d in a list, got one of them twice"):
+                plot(ax=[Figure().subplots()] * panels)
             with pytest.raises(ValueError, match="of one figure, got Axes of several"):
                 plot(ax=[Figure().subplots() for _ in range(panels)])
 

@@ -53,5 +53,5 @@ def test_a_constant_filter_is_black_beside_the_others(rng, channels, value):
 def test_filters_have_four_axes_none_empty(shape):
     with pytest.raises(ValueError, match="expected two arrays of one shape"):
         plot_filters(np.zeros(shape), np.zeros(shape))
-    with pytest.raises(TypeError, match="after: expected real numbers"):
+    with pytest.raises(TypeError, match="plot_filters: after: expected real numbers"):
         plot_filters(np.zeros(shape), np.zeros(shape, complex))

@@ -129,13 +129,13 @@ def test_errors_are_drawn_with_both_labels(rng):
             r"plot_confusion: predictions: expected labels of shape \(2,\)",
         ),
         (lambda: plot_confusion([0.5], [0]), TypeError, "plot_confusion: labels: expected integer labels"),
-        (lambda: plot_confusion([0, 3], [0, 0], class_names=["a", "b"]), ValueError, r"labels in \[0, 2\), got 3"),
+        (lambda: plot_confusion([0, 3], [0, 0], class_names=["a", "b"]), ValueError, "got 2 names and labels up to 3"),
         (lambda: plot_confusion([0, 200], [0, 0]), ValueError, r"labels in \[0, 200\), got 200"),
         (lambda: plot_errors(np.ones((3, 4, 4)), [0, 1], [0, 1]), ValueError, "plot_errors: expected images"),
         (
             lambda: plot_errors(np.ones((1, 4, 4)), [0], [1], max_errors=0),
             ValueError,
-            "max_errors: expected at least 1",
+            "plot_errors: max_errors: expected at least 1",
         ),
     ],
 )
