@@ -1,4 +1,4 @@
-"""GELU and SiLU."""
+"""GELU and SiLU; sigmoid and tanh are in test_activations.py."""
 
 import numpy as np
 import pytest
