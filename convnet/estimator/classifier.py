@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from math import prod
 from typing import Any, Self
 
 import numpy as np
@@ -343,6 +344,11 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._check_shape(shape)
         rows, labels = validate_data(self, flat, y, reset=reset)
         check_classification_targets(labels)
+        if inputs.image_shape is not None and rows.shape[1] != prod(inputs.image_shape):
+            raise ValueError(
+                f"{WHAT}: image_shape: expected X of shape (N, {prod(inputs.image_shape)}) for images of shape "
+                f"{inputs.image_shape}, got {rows.shape}"
+            )
         inputs.arranged(rows[:1], WHAT)  # what is wrong with the shapes is said before anything is changed
         self._inputs = inputs
         return rows, labels

@@ -470,7 +470,7 @@ Y = [0, 1, 0, 1]
 @pytest.mark.parametrize(
     ("options", "x", "y", "message"),
     [
-        ({"image_shape": (2, 4)}, ROWS, Y, r"expected flat images of shape \(N, 8\) for \(2, 4\), got \(1, 6\)"),
+        ({"image_shape": (2, 4)}, ROWS, Y, r"X of shape \(N, 8\) for images of shape \(2, 4\), got \(4, 6\)"),
         ({"image_shape": (6,)}, ROWS, Y, r"expected images of two or three axes, such as .* got \(6,\)"),
         ({"image_shape": 6}, ROWS, Y, "image_shape: expected a shape, got 6"),
         ({"image_shape": (2, 3)}, ROWS.reshape(4, 3, 2), Y, r"expected images of image_shape, \(2, 3\), got \(3, 2\)"),
