@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from convnet.core.checks import FloatArray, as_count, as_flag, as_number, as_shape
+from convnet.core.checks import FloatArray, as_array, as_count, as_flag, as_number, as_shape
 from convnet.core.surprises import ConvnetWarning, warn
 from convnet.core.workspace import Workspace
 from convnet.datasets.augmentation import Augmentation
@@ -576,6 +576,8 @@ def _distinct(classes: npt.ArrayLike) -> npt.NDArray[Any]:
 
 def _flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:  # noqa: N803
     """Return images as rows, and the shape of one; other X as it is, and None."""
+    if isinstance(X, np.ma.MaskedArray) or hasattr(X, "_fields"):  # scikit-learn would take what is masked, too
+        as_array(X, f"{WHAT}: X")
     try:
         if (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) < 3:
             return X, None

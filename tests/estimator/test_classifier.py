@@ -23,7 +23,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import convnet
-from convnet import SGD, Affine, Augmentation, ConvNet1, ConvnetWarning, Momentum, ReLU
+from convnet import SGD, Affine, Augmentation, ConvNet1, ConvnetWarning, ImageData, Momentum, ReLU
 from convnet.estimator import ConvNetClassifier
 
 
@@ -471,6 +471,13 @@ Y = [0, 1, 0, 1]
     ("options", "x", "y", "message"),
     [
         ({"image_shape": (2, 4)}, ROWS, Y, r"X of shape \(N, 8\) for images of shape \(2, 4\), got \(4, 6\)"),
+        (
+            {},
+            np.ma.masked_equal(ROWS, 3),
+            Y,
+            "ConvNetClassifier: X: expected an array without a mask, got a masked one",
+        ),
+        ({}, ImageData(ROWS, Y, ("a", "b")), Y, "X: expected an array, got the whole ImageData; give one of its"),
         ({"image_shape": (6,)}, ROWS, Y, r"expected images of two or three axes, such as .* got \(6,\)"),
         ({"image_shape": 6}, ROWS, Y, "image_shape: expected a shape, got 6"),
         ({"image_shape": (2, 3)}, ROWS.reshape(4, 3, 2), Y, r"expected images of image_shape, \(2, 3\), got \(3, 2\)"),
