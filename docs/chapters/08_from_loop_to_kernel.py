@@ -1,0 +1,409 @@
+r"""
+From the loop to the kernel
+===========================
+
+One convolution, computed in seven ways, from the plain loop to the library's fastest kernel. Each way gives the same
+numbers. You will time all of them on your own machine, and see which idea makes how much of a difference: whole
+arrays, one large product, compiled loops, registers, threads, and less arithmetic.
+
+You need chapter 3 (:ref:`the convolution as loops <sphx_glr_chapters_gallery_03_convolution.py>`) and chapter 4
+(:ref:`im2col <sphx_glr_chapters_gallery_04_im2col.py>`). You need no knowledge of C.
+"""
+
+# %%
+# The convolution to time
+# -----------------------
+#
+# We take a layer as it stands in the middle of a network: 16 images of 64 channels and 28x28 pixels, and 64 filters of
+# 3x3. The stride is 1. One zero is padded on each side, so that the output has 28x28 pixels, too. To keep the loops
+# simple, we pad once, at the beginning.
+
+from time import perf_counter
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import convnet
+from convnet import Conv2D, Sequential, _kernels
+from convnet.functional import conv2d_forward
+
+N, C, F, H, W, K = 16, 64, 64, 28, 28, 3
+rng = np.random.default_rng(0)
+x = rng.standard_normal((N, C, H, W), dtype=np.float32)
+weight = rng.standard_normal((F, C, K, K), dtype=np.float32)
+bias = np.zeros(F, np.float32)
+padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+
+outputs = N * F * H * W
+operations = 2 * outputs * C * K * K  # a multiplication and an addition for each weight of a filter
+print(f"{outputs:,} outputs, {operations / 1e6:,.0f} million operations")
+
+# %%
+# The work is fixed: so many multiplications and additions. A way to compute is fast if it does many of them in a
+# second.
+#
+# The peak of the processor
+# -------------------------
+#
+# How many operations can the processor do at best? The library measures it: it lets every thread multiply and add
+# numbers that stay in registers, and counts. The profile of any model tells the result. We ask for all threads, and
+# for one.
+
+
+def peak_of(threads):
+    """Return the most operations a second that so many threads reach."""
+    convnet.set_num_threads(threads)
+    return Sequential([Conv2D(1, 1, 3, rng=rng)], (1, 8, 8)).plan().profile(np.ones((1, 1, 8, 8)), seconds=0).peak
+
+
+threads, best_set = convnet.get_num_threads(), _kernels.instruction_set()
+peak_of_one, peak = peak_of(1), peak_of(threads)
+print(f"instruction set {best_set}")
+print(f"peak of 1 thread: {peak_of_one / 1e9:.0f} GFLOP/s, of {threads}: {peak / 1e9:.0f} GFLOP/s")
+
+# %%
+# GFLOP/s means 10\ :sup:`9` floating-point operations a second. The operations of our convolution, divided by the time
+# and by the peak of all threads, are the *share of the peak*. It says how far a program is from the best that this
+# machine allows. A program that uses one thread of several cannot come near 100 %.
+#
+# Other programs on the machine can only lengthen a time. So we repeat a call for a moment and keep the shortest time.
+
+seconds_of = {}
+
+
+def best_time(call, seconds=0.3):
+    """Return the shortest time of repeated calls."""
+    times, end = [], perf_counter() + seconds
+    while not times or perf_counter() < end:
+        start = perf_counter()
+        call()
+        times.append(perf_counter() - start)
+    return min(times)
+
+
+def report(name, seconds):
+    """Keep the time of a way, and print it with its share of the peak."""
+    seconds_of[name] = seconds
+    print(f"{name}: {seconds:.3g} s, {operations / seconds / peak:.2g} of the peak")
+
+
+# %%
+# Step 1: loops in Python
+# -----------------------
+#
+# The formula of chapter 3: an output is the sum of the products of the filter's weights and the pixels in its window.
+# Whoever reads this loop understands the convolution. Python, however, spends most of its time on other things than
+# the product: it looks up each number, checks its type, and makes an object for each result.
+#
+# The whole convolution would take minutes. We compute 200 of the outputs and scale the time up: **the time of this step
+# is an estimate**. The outputs all take the same work.
+
+
+def one_output(n, f, oh, ow):
+    """Return one number of the output."""
+    total = 0.0
+    for c in range(C):
+        for i in range(K):
+            for j in range(K):
+                total += weight[f, c, i, j] * padded[n, c, oh + i, ow + j]
+    return total
+
+
+places = [tuple(rng.integers(0, (N, F, H, W))) for _ in range(200)]
+start = perf_counter()
+few = [one_output(*place) for place in places]
+report("Python loops", (perf_counter() - start) * outputs / len(places))
+
+# %%
+# Before a time counts, the results have to be right. All other ways have to agree with these 200 outputs. They add the
+# same products in another order, so the last digits may differ.
+
+
+def check(y):
+    """Raise an error unless y has the outputs of the loops, but for rounding."""
+    np.testing.assert_allclose([y[place] for place in places], few, rtol=1e-4, atol=1e-3)
+
+
+# %%
+# Step 2: whole arrays
+# --------------------
+#
+# NumPy does the same operation on a whole array in one call, in compiled code. So we turn the loops inside out: for one
+# weight of one filter, all outputs of all images need the same shifted picture.
+
+
+def by_whole_arrays():
+    """Return the output, one weight at a time for all images."""
+    y = np.zeros((N, F, H, W), np.float32)
+    for f in range(F):
+        for c in range(C):
+            for i in range(K):
+                for j in range(K):
+                    y[:, f] += weight[f, c, i, j] * padded[:, c, i : i + H, j : j + W]
+    return y
+
+
+start = perf_counter()
+y = by_whole_arrays()
+report("NumPy, whole arrays", perf_counter() - start)
+check(y)
+
+# %%
+# Python now makes one decision for some thousand products instead of one for each. But every call reads an array from
+# memory and writes one back, for only two operations a number. Moving the numbers takes longer than computing them.
+#
+# Step 3: im2col and one product
+# ------------------------------
+#
+# Chapter 4 wrote the pixels of every window into a column. The convolution is then one product of matrices: filters
+# times columns. NumPy hands it to a library for such products (usually OpenBLAS), which people have tuned for decades.
+
+
+def by_im2col():
+    """Return the output as a product of the filters with the columns."""
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (K, K), axis=(2, 3))  # (N, C, H, W, K, K)
+    columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(N, C * K * K, H * W)
+    return (weight.reshape(F, -1) @ columns).reshape(N, F, H, W)
+
+
+check(by_im2col())
+report("NumPy, im2col", best_time(by_im2col))
+
+# %%
+# That is a large step, although the columns have to be written first, nine times as many numbers as the image has. The
+# library behind NumPy uses all ideas of the steps 4 to 6 at once: compiled loops, registers and threads. The next steps
+# take them apart, in the code of convnet.
+#
+# Step 4: typed loops
+# -------------------
+#
+# Cython is Python with types. Where it knows that `a` and `b` point to floats, `a[i] * b[i]` becomes two loads and one
+# multiplication in C, and no Python object is left. Here is the innermost loop of the library's product of matrices as
+# it is without any instruction set. Four rows of `b` are added to a row of `c` at a time, so that `c` is loaded and
+# stored a quarter as often:
+#
+# .. literalinclude:: ../../convnet/kernels/products.pxi
+#    :language: cython
+#    :start-at: while p + 4 <= end:
+#    :end-at: p += 4
+#    :dedent:
+#
+# The environment variable ``CONVNET_SIMD=none`` chooses these loops for a whole program. Here we switch while the
+# program runs, with the function that the library itself uses for that. We use one thread, and no Winograd yet.
+
+
+def convolve(instruction_set, threads, winograd):
+    """Return the library's output, computed in one of its ways."""
+    _kernels.use_instruction_set(instruction_set)
+    convnet.set_num_threads(threads)
+    return conv2d_forward(x, weight, bias, padding=1, winograd=winograd)
+
+
+def report_library(name, *way):
+    """Check one of the library's ways, and time it."""
+    check(convolve(*way))
+    report(name, best_time(lambda: convolve(*way)))
+
+
+report_library("Cython, typed loops", "none", 1, False)
+
+# %%
+# Step 5: the register tile
+# -------------------------
+#
+# A processor computes with numbers in its *registers*, of which it has 16 or 32. A register holds a *vector* of 4, 8 or
+# 16 floats, and one instruction multiplies and adds all of them. The typed loops are slow because they load two vectors
+# or more for each such instruction, and the processor can do only about as many loads as multiply-adds.
+#
+# So a kernel keeps a small block of the result, a *tile*, in registers. Each step along the common axis needs a column
+# of A and a row of B, and updates the whole tile:
+
+rows, vectors, lanes = 4, 2, 4
+figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+
+
+def draw_block(left, top, height, width, colour, text):
+    """Draw a block of numbers as a grid with a text below."""
+    for row in range(height):
+        for column in range(width):
+            axes.add_patch(plt.Rectangle((left + column, top + row), 1, 1, facecolor=colour, edgecolor="white"))
+    axes.text(left + width / 2, top + height + 0.7, text, ha="center", va="center")
+
+
+draw_block(0, 2, rows, 1, "#dd8452", "4 numbers of A")
+draw_block(3, 0, 1, vectors * lanes, "#4c72b0", "2 vectors of B")
+draw_block(3, 2, rows, vectors * lanes, "#b9c7e0", "the tile of C: 4 x 2 vectors, all in registers")
+for middle in range(1, vectors):
+    axes.plot([3 + middle * lanes] * 2, [2, 2 + rows], color="black")
+axes.set(xlim=(-1.5, 12.5), ylim=(7.3, -0.5), aspect="equal", title="One step: 6 loads, 8 multiply-adds of vectors")
+axes.axis("off")
+
+# %%
+# A tile of `r` rows and `v` vectors needs `r + v` loads for `r * v` multiply-adds. The larger the tile, the fewer loads
+# for each multiply-add, until the registers are full:
+
+for r, v in ((1, 1), (4, 1), (4, 2), (6, 2), (12, 2)):
+    print(f"{r:2} x {v}: {r * v + v + 1:2} registers, {(r + v) / (r * v):.2f} loads for each multiply-add")
+assert (12 + 2) / (12 * 2) < (6 + 2) / (6 * 2) < (1 + 1) / (1 * 1)
+
+# %%
+# The registers are those of the tile, of the row of B, and one for a number of A. AVX2 has 16 registers, so the library
+# takes 6 x 2 there; AVX-512 has 32, and it takes 12 x 2. This is its kernel. `FLOATS` is a vector, `factor` a number of
+# A, and the compiler writes the loop over `r` out, so that every `sums[r][0]` is a register:
+#
+# .. literalinclude:: ../../convnet/native/tiles/product.h
+#    :language: c
+#    :start-at: for (ptrdiff_t p = 0; p < depth; p++, b += b_step
+#    :end-at: if (vectors == 2) sums[r][1] += factor * b1;
+#    :dedent:
+#
+# (`__builtin_prefetch` asks for numbers that will be needed soon, so that they are in the cache by then.)
+#
+# For a convolution the kernel does not even need the columns of im2col. It reads the pixels where they lie in the
+# padded image. The library calls this the *direct* algorithm. We time each instruction set that your processor has.
+
+for name in _kernels.INSTRUCTION_SETS[1:]:
+    report_library(f"register tile, {name}", name, 1, False)
+
+# %%
+# Step 6: threads
+# ---------------
+#
+# The images do not depend on each other. So each thread can take some of them. In Python this takes four lines, because
+# the library's kernels release Python's lock while they compute:
+
+from concurrent.futures import ThreadPoolExecutor
+
+
+def on_two_threads():
+    """Return the output of two halves of the images, each computed on a thread of its own."""
+    with ThreadPoolExecutor(2) as pool:
+        halves = pool.map(lambda half: conv2d_forward(half, weight, bias, padding=1, winograd=False), (x[:8], x[8:]))
+        return np.concatenate(list(halves))
+
+
+convnet.set_num_threads(1)
+check(on_two_threads())
+
+# %%
+# The library has its own threads, in C, which wait for work all the time: starting one would take longer than a small
+# layer. Every output is still computed by one thread, in the same order. So the number of threads changes no bit of the
+# result:
+
+assert np.array_equal(convolve(best_set, threads, False), convolve(best_set, 1, False))
+report_library(f"register tile, {threads} threads", best_set, threads, False)
+
+# %%
+# Step 7: fewer multiplications
+# -----------------------------
+#
+# So far every way did the same multiplications. Winograd's algorithm does fewer. Take two outputs of a row, from four
+# pixels :math:`d_0 \dots d_3` and three weights :math:`g_0, g_1, g_2`:
+#
+# .. math::
+#
+#    y_0 = d_0 g_0 + d_1 g_1 + d_2 g_2, \qquad y_1 = d_1 g_0 + d_2 g_1 + d_3 g_2
+#
+# These are six multiplications. The same two numbers can be had with four:
+#
+# .. math::
+#
+#    m_1 &= (d_0 - d_2)\, g_0            &\quad m_2 &= (d_1 + d_2)\, \tfrac12 (g_0 + g_1 + g_2) \\
+#    m_4 &= (d_1 - d_3)\, g_2            &\quad m_3 &= (d_2 - d_1)\, \tfrac12 (g_0 - g_1 + g_2) \\
+#    y_0 &= m_1 + m_2 + m_3              &\quad y_1 &= m_2 - m_3 - m_4
+#
+# Write the products out, and you will find that all but the six wanted ones cancel. The sums of weights are computed
+# once for a filter and used for all images. The sums of pixels are computed once for an image and used by all filters.
+# What remains for each pair of outputs, and for each channel and filter, are four multiplications.
+
+
+def winograd_pair(d, g):
+    """Return two outputs of a row with four multiplications."""
+    m1, m4 = (d[0] - d[2]) * g[0], (d[1] - d[3]) * g[2]
+    m2 = (d[1] + d[2]) * ((g[0] + g[1] + g[2]) / 2)
+    m3 = (d[2] - d[1]) * ((g[0] - g[1] + g[2]) / 2)
+    return np.array([m1 + m2 + m3, m2 - m3 - m4])
+
+
+d, g = rng.standard_normal(4), rng.standard_normal(3)
+print(winograd_pair(d, g), [d[:3] @ g, d[1:] @ g])
+assert np.allclose(winograd_pair(d, g), [d[:3] @ g, d[1:] @ g])
+
+# %%
+# In two dimensions one does this along the rows and along the columns. A tile of 2x2 outputs then takes 4 * 4 = 16
+# multiplications instead of 4 * 9 = 36: 2.25 times fewer. The library uses tiles of 4x4 outputs as well, with 36
+# multiplications instead of 144: 4 times fewer. The sums before and after are work, too, so that the gain in time is
+# smaller. The price is rounding: the larger the tile, the larger the numbers that cancel.
+
+assert (36 / 16, 144 / 36) == (2.25, 4)
+exact = conv2d_forward(x.astype(np.float64), weight.astype(np.float64), padding=1)
+for name, winograd in (("direct", False), ("Winograd", True)):
+    error = np.linalg.norm(convolve(best_set, threads, winograd) - exact) / np.linalg.norm(exact)
+    print(f"{name}: error {error:.1e} of the result")
+    assert error < 2e-5
+report_library(f"Winograd, {threads} threads", best_set, threads, True)
+
+# %%
+# The library chooses the algorithm for each layer by the sizes; a plan says which. Tiles of 4x4 are ``winograd-4``:
+
+print(Sequential([Conv2D(C, F, K, padding=1, rng=rng)], (C, H, W)).plan().table(batch_size=N))
+
+# %%
+# All steps in one figure
+# -----------------------
+#
+# The axis is logarithmic: each line of the grid is ten times the one before. Winograd's share counts the operations of
+# the definition, although fewer are done. It may therefore exceed 100 %.
+
+names = list(seconds_of)
+shares = [100 * operations / seconds_of[name] / peak for name in names]
+figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
+bars = axes.barh(names, shares, color="#4c72b0")
+texts = [f"{share:.2g} %, {1e3 * seconds_of[name]:,.3g} ms" for name, share in zip(names, shares, strict=True)]
+axes.bar_label(bars, texts, padding=4, fontsize=9)
+axes.axvline(100, color="black", linewidth=1)
+axes.axvline(100 * peak_of_one / peak, color="black", linewidth=1, linestyle=":")
+axes.set(xscale="log", xlim=(min(shares) / 3, 6000), xlabel="share of the peak (%)")
+axes.set_title(f"One convolution; solid line: peak of {threads} threads, dotted: of one")
+axes.invert_yaxis()
+axes.grid(axis="x", alpha=0.3)
+
+# %%
+# From the first bar to the last the same numbers are computed, some ten thousand times faster. Nothing of this changes
+# the formula. What changes is how often a number is moved before it is used.
+
+assert seconds_of["Python loops"] > 100 * min(seconds_of.values())
+_kernels.use_instruction_set(best_set)  # the chapter leaves the library as it found it
+convnet.set_num_threads(threads)
+
+# %%
+# Exercises
+# ---------
+#
+# The answers are in ``tests/chapters/test_08_from_loop_to_kernel.py``, each with a test.
+#
+# 1. Write ``tiled_product(a, b, rows, columns)``: the product of two matrices, computed tile by tile. For each tile of
+#    ``rows`` x ``columns`` results (smaller at the edges), walk along the common axis once, and add the outer product
+#    of a piece of a column of ``a`` and a piece of a row of ``b``.
+# 2. Write ``best_tile(registers, most_vectors)``: which tile ``(rows, vectors)`` needs the fewest loads for each
+#    multiply-add, if the tile, its vectors of B and one number of A have to fit into the registers? What does it give
+#    for 16 and for 32 registers and two vectors?
+# 3. Write ``operations_per_byte(n, c, f, size, k, columns)``: the operations of a convolution of stride 1 whose output
+#    is as large as its input, divided by the bytes of float32 that have to move at least once: input, weights and
+#    output. With ``columns=True``, the columns of im2col are written and read, too. How much smaller is it then for the
+#    convolution of this chapter?
+# 4. Write ``winograd_row(row, g)``: all outputs of a row of any even number of outputs, by pairs, as above.
+# 5. Write ``winograd_tile(d, g)``: the 2x2 outputs of a 4x4 tile, as :math:`A^T [(G g G^T) * (B^T d B)] A`, where
+#    :math:`*` multiplies element by element. Find the matrices :math:`A, B, G` in the formulas of one row above.
+#
+# Where this lies in the library
+# ------------------------------
+#
+# - The loops of step 1: :func:`convnet.naive.conv2d_forward`.
+# - The typed loops: ``convnet/kernels/products.pxi``, and im2col in ``convnet/_kernels.pyx``.
+# - The register tile: ``convnet/native/tiles/product.h``, compiled once for each row of ``convnet/native/levels.h``;
+#   the direct convolution on it is in ``convnet/native/tiles/direct.h``.
+# - The threads: ``convnet/native/pool.h``; how a call is divided: ``convnet/native/jobs/``.
+# - Winograd's algorithm: ``convnet/native/tiles/winograd.h``, after A. Lavin, S. Gray, "Fast algorithms for
+#   convolutional neural networks", 2016. The choice among the algorithms: ``convnet/kernels/algorithms.pxi``.
+# - The peak, measured: ``benchmarks/peak.c``, and ``model.plan().profile(x)`` for every layer of a network.

@@ -1,0 +1,272 @@
+r"""
+What the filters learned
+========================
+
+A trained network is a list of numbers. This chapter makes pictures of them. You will see what training did to the
+filters, what each filter finds in a digit, which pieces of all the test images excite it most, and where the network
+still errs. At the end there is a page on which you draw a digit and look inside while the network reads it.
+
+The course of V. N. Sichkar (2018, `DOI 10.5281/zenodo.1317904 <https://doi.org/10.5281/zenodo.1317904>`_) ends with the
+results of the training, among them the filters before and after. We begin there.
+"""
+
+# %%
+# A trained network
+# -----------------
+#
+# This is ConvNet1 of chapter 6 (:ref:`training <sphx_glr_chapters_gallery_06_training.py>`), made smaller: 16 filters
+# of 7x7, and 64 hidden units. Before we train it, we keep a copy of the filters as they were drawn at random.
+
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from drawing import draw_image
+
+import convnet
+
+images, labels, test_images, test_labels = convnet.load_mnist()
+data, statistics = convnet.preprocess(images, labels, test_images, test_labels, num_test=None)
+
+
+def trained(**options):
+    """Return a small ConvNet1 after two epochs, and its filters from before the training."""
+    model = convnet.ConvNet1(num_filters=16, hidden_size=64, seed=0, **options)
+    model.statistics = statistics
+    before = model.params["conv1.weight"].copy()
+    solver = convnet.Solver(
+        model, data, convnet.Momentum(0.02), schedule=convnet.OneCycle(2), epochs=2, restore_best=False, seed=0
+    )
+    solver.train()
+    return model, before
+
+
+model, before = trained()
+accuracy = (model.predict(data["x_test"]) == test_labels).mean()
+print(f"test accuracy {accuracy:.2%}")
+assert accuracy > 0.97
+
+# %%
+# Filters before and after
+# ------------------------
+#
+# A filter has a weight for each pixel of its window. We draw it as a picture of 7x7 squares: blue for weights above 0,
+# orange for weights below, white for 0. The first row shows eight filters before the training, the second the same
+# filters after it.
+
+after = model.params["conv1.weight"]
+
+
+def draw_filters(rows, count=8):
+    """Draw filters (F, 1, KH, KW), a row of pictures for each name."""
+    _, axes = plt.subplots(len(rows), count, figsize=(count, 1.1 * len(rows)), layout="constrained", squeeze=False)
+    for row, (name, weight) in zip(axes, rows.items(), strict=True):
+        for panel, one_filter in zip(row, weight, strict=False):
+            draw_image(panel, one_filter[0], signed=True)
+        row[0].set_ylabel(name)
+
+
+draw_filters({"before": before, "after": after})
+
+# %%
+# One sees little: both rows look like noise. Did the filters learn nothing? They did, but each began with large random
+# weights, and training adds only a small change to them. So we look at the change itself, *after* minus *before*:
+
+draw_filters({"change": after - before})
+
+# %%
+# The changes are smooth. There are spots, edges and stripes, of about the width of a pen stroke. A weight changes in
+# much the same way as its neighbours do.
+#
+# We can measure this. Take every weight and its neighbour to the right, and compute the correlation of the two: 0 means
+# that they have nothing to do with each other, 1 that they are always alike.
+
+
+def smoothness(weight):
+    """Return the correlation of the weights with their neighbours to the right."""
+    return np.corrcoef(weight[..., :-1].ravel(), weight[..., 1:].ravel())[0, 1]
+
+
+for name, weight in {"before": before, "after": after, "change": after - before}.items():
+    print(f"{name}: {smoothness(weight):.2f}")
+assert abs(smoothness(before)) < 0.2
+assert smoothness(after - before) > 0.4
+
+# %%
+# Why is that so? The gradient of a filter is a sum over pieces of images, each multiplied by a number (chapter 3). In a
+# piece of a digit neighbouring pixels are alike: a stroke is several pixels wide. So the gradient is smooth, and a sum
+# of many gradients, which is what training adds, is smooth as well.
+#
+# Filters that start small
+# ------------------------
+#
+# If the noise comes from the start, we can start with less of it. An initializer is a function that draws the first
+# weights. Ours makes those of the convolution ten times smaller, and leaves the others as they are.
+
+
+def small_filters(shape, fan_in, rng, dtype, *, fan_out):
+    """Draw weights as he_normal does, those of filters ten times smaller."""
+    weight = convnet.he_normal(shape, fan_in, rng, dtype, fan_out=fan_out)
+    return 0.1 * weight if len(shape) == 4 else weight
+
+
+smooth_model, small_before = trained(initializer=small_filters)
+accuracy = (smooth_model.predict(data["x_test"]) == test_labels).mean()
+print(f"test accuracy {accuracy:.2%}")
+smooth = smooth_model.params["conv1.weight"]
+print(f"smoothness before {smoothness(small_before):.2f}, after {smoothness(smooth):.2f}")
+assert accuracy > 0.97
+assert smoothness(smooth) > smoothness(after) + 0.2
+draw_filters({"before": small_before, "after": smooth})
+
+# %%
+# Now one sees what was learned without any subtraction. A filter with blue on one side and orange on the other answers
+# at an edge of a stroke. One with a blue band finds strokes in the direction of the band. The network reads the test
+# digits about as well as the first one.
+#
+# What a filter finds in an image
+# -------------------------------
+#
+# The convolution slides a filter over the image, and each output says how well the window fits the filter: it is large
+# where bright pixels lie under weights above 0 and dark ones under weights below. The outputs of one filter are a
+# picture again, a *feature map*. ReLU sets what is below 0 to 0.
+
+convolution, relu = smooth_model.layers["conv1"], smooth_model.layers["relu1"]
+chosen = [np.flatnonzero(test_labels == label)[0] for label in (1, 2, 7)]
+maps = relu(convolution(data["x_test"][chosen]))
+print("feature maps (N, F, H, W):", maps.shape)
+
+# %%
+# One number of a map, computed by hand: the window around row 14, column 14, times the filter.
+
+window = np.pad(data["x_test"][chosen[0], 0], 3)[14:21, 14:21]
+by_hand = (window * smooth[0, 0]).sum() + smooth_model.params["conv1.bias"][0]
+print(f"by hand {max(by_hand, 0):.4f}, in the map {maps[0, 0, 14, 14]:.4f}")
+assert np.isclose(max(by_hand, 0), maps[0, 0, 14, 14], atol=1e-4)
+
+# %%
+# Above stand the filters, below their maps of three digits:
+
+figure, axes = plt.subplots(4, 9, figsize=(9, 4.2), layout="constrained")
+axes[0, 0].axis("off")
+for panel, one_filter in zip(axes[0, 1:], smooth, strict=False):
+    draw_image(panel, one_filter[0], signed=True)
+for row, index, of_image in zip(axes[1:], chosen, maps, strict=True):
+    draw_image(row[0], test_images[index], "")
+    for panel, one_map in zip(row[1:], of_image, strict=False):
+        draw_image(panel, one_map, signed=True)
+
+# %%
+# A map keeps where something was found. The same filter marks the horizontal strokes of the 2 and of the 7, another one
+# their slanted strokes, and some answer on one side of a stroke only. The next layers see these maps instead of the
+# pixels.
+#
+# What excites a filter most
+# --------------------------
+#
+# Turn the question round: of all windows in many images, which give the largest output? We look at 2,000 test digits,
+# find the strongest place of each filter in each image, and keep the eight images where it is strongest.
+
+maps = convolution(data["x_test"][:2000])
+flat = maps.reshape(*maps.shape[:2], -1)  # (N, F, H * W)
+strongest, place = flat.max(axis=2), flat.argmax(axis=2)
+padded = np.pad(test_images[:2000], ((0, 0), (3, 3), (3, 3)))
+
+
+def best_windows(filter_index, count=8):
+    """Return the windows of the images that excite a filter most, one from each image."""
+    windows = []
+    for n in np.argsort(-strongest[:, filter_index])[:count]:
+        row, column = divmod(place[n, filter_index], 28)
+        windows.append(padded[n, row : row + 7, column : column + 7])
+    return np.array(windows)
+
+
+figure, axes = plt.subplots(6, 9, figsize=(9, 6.2), layout="constrained")
+for index, row in enumerate(axes):
+    draw_image(row[0], smooth[index, 0], signed=True)
+    for panel, window in zip(row[1:], best_windows(index), strict=True):
+        panel.imshow(window, cmap="gray", vmin=0, vmax=255)
+        panel.set_axis_off()
+
+# %%
+# The windows of a row come from eight different digits, and are alike. Each one looks like the filter to their left:
+# bright where it is blue, dark where it is orange. A filter is a picture of what it looks for. In numbers: the
+# correlation of each filter with the mean of its eight windows.
+
+likeness = [np.corrcoef(smooth[f].ravel(), best_windows(f).mean(axis=0).ravel())[0, 1] for f in range(16)]
+print(np.round(likeness, 2))
+assert np.median(likeness) > 0.5
+
+# %%
+# Errors
+# ------
+#
+# A single number, such as the accuracy, hides which errors a network makes. The confusion matrix has a row for each
+# true class and a column for each predicted one. The diagonal holds the right answers.
+
+predicted = smooth_model.predict(data["x_test"])
+figure, axes = plt.subplots(figsize=(6.5, 6.5), layout="constrained")
+convnet.plot_confusion(test_labels, predicted, ax=axes)
+wrong = predicted != test_labels
+pairs, counts = np.unique(np.stack([test_labels, predicted])[:, wrong], axis=1, return_counts=True)
+print(f"{wrong.sum()} errors; most often a {pairs[0, counts.argmax()]} is taken for a {pairs[1, counts.argmax()]}")
+assert counts.sum() == wrong.sum() == round((1 - accuracy) * 10_000)
+
+# %%
+# And the images themselves. Some of them a person would misread, too; at others the network ought to be better.
+
+figure, axes = plt.subplots(figsize=(9, 4.4), layout="constrained")
+convnet.plot_errors(test_images, test_labels, predicted, max_errors=40, ax=axes)
+
+# %%
+# The page
+# --------
+#
+# All of this for one digit at a time, drawn by you: :func:`convnet.webpage.export` writes a page that holds the network
+# itself. It is one file, needs no server, and sends nothing anywhere. Open it with a browser.
+
+with tempfile.TemporaryDirectory() as folder:
+    convnet.webpage.export(smooth_model, Path(folder, "page.html"))
+    print(f"{Path(folder, 'page.html').stat().st_size / 1e6:.2f} MB")
+
+# %%
+# Here it is. In a notebook the same call shows it in the cell's output. Draw a digit, and choose a feature map: the
+# page frames what the filter sees at its strongest place.
+
+convnet.webpage.show(smooth_model)
+
+# %%
+# Try a digit that fills only a corner, one that lies on its side, and something that is no digit at all. The network
+# has to answer with one of ten digits, whatever it sees, and may be sure of a wrong one.
+#
+# Exercises
+# ---------
+#
+# The answers are in ``tests/chapters/test_09_what_filters_learned.py``, each with a test.
+#
+# 1. Write ``most_changed(before, after)``: the index of the filter whose weights changed most, compared with how large
+#    they were before. Take the square root of the sum of squares as the size of a filter.
+# 2. Write ``occlusion(model, x, label, size)``: cover a square of ``size`` x ``size`` pixels of a prepared image
+#    ``x`` (C, H, W) with zeros, at every place, and return the probability of the class ``label`` for each place. Where
+#    it falls, the answer rests on these pixels. Draw it for a 7.
+# 3. Write ``receptive_field(layers)``: how many pixels wide is the part of the image that one number sees behind
+#    several layers, each given as ``(kernel_size, stride)``? For ConvNet1's convolution and pooling the layers are
+#    ``[(7, 1), (2, 2)]``.
+# 4. Write ``input_gradient(model, x, label)``: the gradient of the score of a class with respect to the image. Call
+#    ``forward`` of each layer in ``model.layers``, and then ``backward`` of each in reverse order. The gradient says
+#    which pixels would raise the score. Draw it.
+#
+# Where this lies in the library
+# ------------------------------
+#
+# - The figures: :func:`convnet.plot_filters`, :func:`convnet.plot_confusion`, :func:`convnet.plot_errors`, and
+#   :class:`convnet.FilterAnimation`, which makes an animation of the filters while they train (``convnet/plotting/``).
+# - The initializers: :func:`convnet.he_normal` and others (``convnet/layers/initializers.py``).
+# - The measures: :func:`convnet.confusion_matrix`, :func:`convnet.precision`, :func:`convnet.recall`
+#   (``convnet/training/metrics.py``).
+# - The page: :func:`convnet.webpage.export`, :func:`convnet.webpage.show`; its forward pass in JavaScript is
+#   ``convnet/webpage/network.js``.
+
+plt.show()

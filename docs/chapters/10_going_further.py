@@ -1,0 +1,336 @@
+r"""
+Going further
+=============
+
+You know how a small network works, from the formula to the kernel. This chapter shows what one builds with it: a
+residual network, a layer of your own with a gradient that is checked, a model of your own image files, and the ways to
+use a model elsewhere. Each part stands alone, is short, and runs.
+"""
+
+# %%
+# A residual network
+# ------------------
+#
+# A deeper network can express more, but is harder to train: on its way back through many layers the gradient may become
+# tiny. A *residual block* adds its input to what its layers make of it:
+#
+# .. math:: y = x + f(x)
+#
+# The layers have to learn only what is to be changed. And the gradient has a short way back. By the chain rule it is
+# the sum of two parts, one that passes by the layers unchanged and one through them:
+#
+# .. math:: \frac{\partial L}{\partial x} = \frac{\partial L}{\partial y} + \frac{\partial L}{\partial y}\, f'(x)
+#
+# :class:`convnet.Residual` holds the layers of `f`. Both terms need one shape. If the block halves the image or has
+# more channels, the input goes through a small convolution first, the *shortcut*.
+
+import numpy as np
+
+import convnet
+from convnet import Adam, Affine, BatchNorm2D, Conv2D, GlobalAveragePool, OneCycle, ReLU, Residual, Sequential, Solver
+
+rng = np.random.default_rng(0)
+
+
+def block(channels, filters, stride):
+    """Return the layers of a residual block: two 3x3 convolutions, each with batch normalization."""
+    options = {"bias": False, "rng": rng}
+    f = [Conv2D(channels, filters, 3, stride=stride, padding=1, **options), BatchNorm2D(filters), ReLU()]
+    f += [Conv2D(filters, filters, 3, padding=1, **options), BatchNorm2D(filters)]
+    shortcut = None
+    if channels != filters or stride != 1:
+        shortcut = [Conv2D(channels, filters, 1, stride=stride, **options), BatchNorm2D(filters)]
+    return [Residual(f, shortcut), ReLU()]
+
+
+# %%
+# Batch normalization (:ref:`chapter 5 <sphx_glr_chapters_gallery_05_other_layers.py>`) subtracts the mean of each
+# channel. A bias before it would be subtracted, too, so the convolutions have none. `GlobalAveragePool` takes the mean
+# of each channel over the whole image, so that one small `Affine` layer is enough at the end.
+
+layers = [Conv2D(1, 8, 3, padding=1, bias=False, rng=rng), BatchNorm2D(8), ReLU()]
+layers += block(8, 8, 1) + block(8, 16, 2) + block(16, 32, 2)
+layers += [GlobalAveragePool(), Affine(32, 10, rng=rng)]
+model = Sequential(layers, input_shape=(1, 28, 28))
+
+digits = convnet.load_mnist()
+data, statistics = convnet.preprocess(*(array[:6000] for array in digits), num_validation=1000, num_test=2000)
+model.statistics = statistics
+solver = Solver(model, data, Adam(5e-3), schedule=OneCycle(3), epochs=3, restore_best=False)
+solver.train()
+accuracy = (model.predict(data["x_test"]) == data["y_test"]).mean()
+print(f"{sum(param.size for param in model.params.values()):,} parameters, test accuracy {accuracy:.1%}")
+assert accuracy > 0.94
+
+# %%
+# Compare the number of parameters with the 3 million of ConvNet1. Convolutions share their weights over all places, and
+# there is no large Affine layer.
+#
+# CIFAR-10
+# --------
+#
+# CIFAR-10 has 60,000 photographs of 32x32 pixels in ten classes, such as airplane, cat and ship. It is the usual next
+# step after MNIST, and much harder. The data are not in the package. Unpack them (the "python version" or the "binary
+# version") from https://www.cs.toronto.edu/~kriz/cifar.html, and run
+#
+# .. code-block:: bash
+#
+#     python examples/cifar10.py --data cifar-10-batches-py
+#     python examples/cifar10.py --data cifar-10-batches-py --best --output results/cifar10.npz
+#
+# The program ends with an error if the test accuracy is below 84 %, and with ``--best`` below 90 %. It adds three
+# things to what you know: each photograph is shifted a little and half of them are mirrored
+# (:class:`convnet.Augmentation`), the labels are made a little less certain (`smoothing` of
+# :func:`convnet.softmax_loss`), and the scores of a photograph and of its mirror image are averaged.
+#
+# A layer of your own
+# -------------------
+#
+# We make a layer that the library does not have, in five steps: formula, derivative, code, check, use. With these five
+# steps you can make any layer.
+#
+# **1. The formula.** The layer is an activation function with a trained number :math:`b_c` for each channel, called
+# *Swish* (P. Ramachandran, B. Zoph, Q. Le, "Searching for activation functions", 2017):
+#
+# .. math:: y = x \, s, \qquad s = \sigma(b_c\, x) = \frac{1}{1 + e^{-b_c x}}
+#
+# With :math:`b = 0` it is the straight line :math:`x / 2`, and with a large :math:`b` it is nearly ReLU. The training
+# may choose.
+#
+# **2. The derivatives.** The derivative of the sigmoid function is :math:`\sigma' = \sigma (1 - \sigma)`. By the
+# product rule and the chain rule
+#
+# .. math::
+#
+#    \frac{\partial y}{\partial x} = s + x\, b_c\, s (1 - s), \qquad
+#    \frac{\partial y}{\partial b_c} = x \cdot x\, s (1 - s)
+#
+# The layer is given ``dy``, the gradient of the loss with respect to `y`, and multiplies it with these. All numbers of
+# a channel share :math:`b_c`, so the gradient of :math:`b_c` is the *sum* over them: over the images, the rows and the
+# columns.
+#
+# **3. The code.** A layer is a subclass of :class:`convnet.Layer`. It puts what is trained into ``params``. ``forward``
+# returns the output and a *cache*, which is whatever ``backward`` needs. ``backward`` returns the gradient of the
+# input, and a dictionary with a gradient for each parameter.
+
+
+class Swish(convnet.Layer):
+    """y = x * sigmoid(b * x), with a trained b for each channel."""
+
+    kind = "swish"
+
+    def __init__(self, channels, dtype=np.float32):
+        super().__init__()
+        self.params = {"b": np.ones(channels, dtype)}
+
+    def forward(self, x, rng=None):
+        s = 1 / (1 + np.exp(-self.params["b"][:, None, None] * x))
+        return x * s, (x, s)
+
+    def backward(self, dy, cache, need_dx=True):
+        x, s = cache
+        slope = s * (1 - s)
+        dx = dy * (s + x * self.params["b"][:, None, None] * slope)
+        db = (dy * x * x * slope).sum(axis=(0, 2, 3))
+        return dx, {"b": db}
+
+
+# %%
+# (``[:, None, None]`` gives the array of C numbers the shape (C, 1, 1), so that NumPy uses one number for each
+# channel.)
+#
+# The output has the shape of the input, so nothing more is needed. A layer whose output has another shape says which
+# one in a method ``output_shape``; the page of :class:`convnet.Layer` has the whole contract.
+#
+# **4. The check.** :func:`convnet.gradient_error` compares a gradient with finite differences
+# (:ref:`chapter 7 <sphx_glr_chapters_gallery_07_gradient_checks.py>`). It works in float64. The loss is any number that
+# depends on the output; ``(dy * y).sum()`` is the simplest, because its gradient with respect to `y` is ``dy``.
+
+
+def gradient_errors(layer, input_shape):
+    """Return the errors of a layer's gradients: of its input, and of each parameter."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(input_shape)
+    y, cache = layer.forward(x)
+    dy = rng.standard_normal(y.shape)
+    dx, grads = layer.backward(dy, cache)
+    arrays, gradients = {"x": x} | layer.params, {"x": dx} | grads
+
+    def loss():
+        return float((dy * layer.forward(x)[0]).sum())
+
+    return {name: convnet.gradient_error(loss, arrays[name], gradients[name], rng=rng) for name in arrays}
+
+
+errors = gradient_errors(Swish(3, np.float64), (2, 3, 5, 4))
+print(errors)
+assert max(errors.values()) < 1e-7
+
+# %%
+# Both errors are as small as rounding. The sizes 2, 3, 5 and 4 are all different: an axis that is mixed up is then an
+# error at once. What does a wrong gradient look like? Here someone forgets that `s` depends on `x`, too:
+
+
+class WrongSwish(Swish):
+    """Swish with a mistake in backward."""
+
+    def backward(self, dy, cache, need_dx=True):
+        _, grads = super().backward(dy, cache)
+        return dy * cache[1], grads
+
+
+errors = gradient_errors(WrongSwish(3, np.float64), (2, 3, 5, 4))
+print(errors)
+assert errors["x"] > 1e-3
+assert errors["b"] < 1e-7
+
+# %%
+# The error of `x` is far from 0, and that of `b` is not: the check says where to look.
+#
+# **5. The use.** The layer goes into a model like any other.
+
+rng = np.random.default_rng(0)
+layers = [Conv2D(1, 8, 5, padding=2, rng=rng), Swish(8), convnet.MaxPool2D(4), Affine(8 * 7 * 7, 10, rng=rng)]
+model = Sequential(layers, input_shape=(1, 28, 28))
+Solver(model, data, Adam(3e-3), epochs=3).train()
+accuracy = (model.predict(data["x_test"]) == data["y_test"]).mean()
+print(f"test accuracy {accuracy:.1%}, b = {np.round(model.params['swish1.b'], 2)}")
+assert accuracy > 0.9
+assert not np.allclose(model.params["swish1.b"], 1)
+
+# %%
+# The training has changed every `b`. Files of models hold the library's own layers only; `docs/contributing.md` says
+# how a layer becomes one of them.
+#
+# Your own images
+# ---------------
+#
+# The library reads a folder that has a folder of images for each class. We have no photographs here, so we draw some:
+# 60 small files of rings and 60 of crosses, at random places, in random colours. With images of your own you begin at
+# `load_data`.
+
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from PIL import Image, ImageDraw
+
+work = tempfile.TemporaryDirectory()  # removed at the end
+folder = Path(work.name)
+for number in range(120):
+    name = "ring" if number % 2 else "cross"
+    image = Image.new("RGB", (40, 30), tuple(rng.integers(150, 256, 3)))
+    left, top = (int(value) for value in rng.integers(2, (24, 14)))
+    box, colour, pen = (left, top, left + 13, top + 13), tuple(rng.integers(0, 100, 3)), ImageDraw.Draw(image)
+    if name == "ring":
+        pen.ellipse(box, outline=colour, width=3)
+    else:
+        pen.line(box, fill=colour, width=3)
+        pen.line((left, top + 13, left + 13, top), fill=colour, width=3)
+    (folder / "shapes" / name).mkdir(parents=True, exist_ok=True)
+    image.save(folder / "shapes" / name / f"{number}.png")
+
+# %%
+# `load_data` reads the files and makes all of one size. `split` holds back a quarter of each class, to test with.
+# `preprocess_parts` subtracts the mean and divides by the standard deviation, as in
+# :ref:`chapter 1 <sphx_glr_chapters_gallery_01_data.py>`.
+
+shapes = convnet.load_data(folder / "shapes", size=(30, 40))["train"]
+print(shapes.images.shape, shapes.class_names)
+parts = convnet.split(shapes, test=0.25)
+data, statistics = convnet.preprocess_parts(parts)
+figure, axes = plt.subplots(figsize=(3, 4), layout="constrained")
+convnet.plot_examples(shapes.images, shapes.labels, class_names=shapes.class_names, examples_per_class=4, ax=axes)
+
+# %%
+# Ninety images are few. An `Augmentation` shifts and turns each one a little, in a new way in every epoch.
+
+model = convnet.ConvNet1((3, 30, 40), num_filters=16, hidden_size=32, num_classes=2)
+model.statistics, model.class_names = statistics, shapes.class_names
+augmentation = convnet.Augmentation(shift=3, rotation=10, flip=True)
+Solver(model, data, Adam(2e-3), epochs=20, batch_size=15, augmentation=augmentation).train()
+accuracy = (model.predict(data["x_test"]) == data["y_test"]).mean()
+print(f"test accuracy {accuracy:.0%} of {len(data['y_test'])} images")
+assert accuracy > 0.85
+
+# %%
+# Taking the model elsewhere
+# --------------------------
+#
+# **A file.** `save_model` writes the layers, the parameters, how images are prepared, and the names of the classes. So
+# a program that loads it can be given image files, and answers in words.
+
+convnet.save_model(model, folder / "shapes.npz")
+answer = convnet.load_model(folder / "shapes.npz").classify(folder / "shapes" / "ring" / "1.png")
+print(answer.names, answer.probabilities)
+assert answer.names == ["ring"]
+
+# %%
+# **The command line.** The same file, without a line of Python. (Here Python calls the command, so that its answer
+# stands on this page.)
+
+import subprocess
+import sys
+
+command = ["-m", "convnet", "predict", "shapes.npz", "shapes/ring/1.png", "shapes/cross/0.png"]
+print("convnet", *command[2:])
+print(subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, check=True).stdout)
+
+# %%
+# **ONNX** is a file format that many programs read, for example ONNX Runtime on a phone or on a server. The file holds
+# the layers and, if wished, the preparation of the images. Here we read it back and compare.
+
+from convnet.onnx import export_onnx, import_onnx
+
+export_onnx(model, folder / "shapes.onnx")
+again = import_onnx(folder / "shapes.onnx")
+print(f"{(folder / 'shapes.onnx').stat().st_size / 1e6:.1f} MB")
+assert np.allclose(again.scores(data["x_test"]), model.scores(data["x_test"]), atol=1e-4)
+
+# %%
+# **A web page.** `convnet.webpage.export(model, "shapes.html", samples)` writes a page that computes in the browser.
+# For images in colour it shows your samples; for digits one can draw (chapter 9).
+#
+# **scikit-learn.** `ConvNetClassifier` is a classifier as scikit-learn has them, and goes into its cross-validations
+# and searches. A row of `X` is an image of 8x8 pixels here:
+
+from sklearn.datasets import load_digits
+from sklearn.model_selection import cross_val_score
+
+from convnet.estimator import ConvNetClassifier
+
+pixels, targets = load_digits(return_X_y=True)
+scores = cross_val_score(ConvNetClassifier(image_shape=(8, 8), epochs=5, random_state=0), pixels, targets, cv=3)
+print("accuracies of three folds:", np.round(scores, 3))
+assert scores.mean() > 0.9
+work.cleanup()
+
+# %%
+# Exercises
+# ---------
+#
+# The answers are in ``tests/chapters/test_10_going_further.py``, each with a test.
+#
+# 1. Write a layer ``PReLU(channels)``: `y = x` where `x` is above 0, and ``slope * x`` elsewhere, with a trained slope
+#    for each channel that begins at 0.25. Check its gradients with ``gradient_errors``. Why does the check not mind the
+#    kink at 0?
+# 2. Write a layer ``Noise(deviation)``: in training it adds random numbers of a normal distribution to its input; a
+#    prediction leaves the input as it is. You need ``forward(x, rng)`` for training and ``__call__(x)`` for prediction.
+#    What is the gradient?
+# 3. Write ``residual_backward(dy, backward_of_f)``: the gradient of the input of a residual block without a shortcut;
+#    ``backward_of_f(dy)`` returns that of `f`. No layer of the library may be used.
+# 4. Write ``block_parameters(channels, filters, stride)``: how many parameters has the block of this chapter? Count the
+#    weights of the convolutions, and a scale and a shift for each channel of a batch normalization.
+#
+# Where this lies in the library
+# ------------------------------
+#
+# - :class:`convnet.Residual` (``convnet/layers/residual.py``), :class:`convnet.BatchNorm2D`
+#   (``convnet/layers/normalization.py``).
+# - The contract of layers: :class:`convnet.Layer` (``convnet/layers/base.py``). The steps by which a layer joins the
+#   library: ``docs/contributing.md``.
+# - The reader of image files: :func:`convnet.load_data` (``convnet/datasets/loading.py``, ``image_reader.py``).
+# - Files: :func:`convnet.save_model` (``convnet/models/files.py``); ONNX: ``convnet/onnx/``; the command line:
+#   ``convnet/cli/``; scikit-learn: ``convnet/estimator/``.
+
+plt.show()
