@@ -22,9 +22,10 @@ from time import perf_counter
 
 import matplotlib.pyplot as plt
 import numpy as np
+from drawing import BLUE, ORANGE, PADDING
 
 import convnet
-from convnet import Conv2D, Sequential, _kernels
+from convnet import Affine, Conv2D, GlobalAveragePool, Sequential, _kernels
 from convnet.functional import conv2d_forward
 
 N, C, F, H, W, K = 16, 64, 64, 28, 28, 3
@@ -53,7 +54,7 @@ print(f"{outputs:,} outputs, {operations / 1e6:,.0f} million operations")
 def peak_of(threads):
     """Return the most operations a second that so many threads reach."""
     convnet.set_num_threads(threads)
-    return Sequential([Conv2D(1, 1, 3, rng=rng)], (1, 8, 8)).plan().profile(np.ones((1, 1, 8, 8)), seconds=0).peak
+    return Sequential([Affine(2, 2, rng=rng)], (2,)).plan().profile(np.ones((1, 2)), seconds=0).peak
 
 
 threads, best_set = convnet.get_num_threads(), _kernels.instruction_set()
@@ -230,9 +231,9 @@ def draw_block(left, top, height, width, colour, text):
     axes.text(left + width / 2, top + height + 0.7, text, ha="center", va="center")
 
 
-draw_block(0, 2, rows, 1, "#dd8452", "4 numbers of A")
-draw_block(3, 0, 1, vectors * lanes, "#4c72b0", "2 vectors of B")
-draw_block(3, 2, rows, vectors * lanes, "#b9c7e0", "the tile of C: 4 x 2 vectors, all in registers")
+draw_block(0, 2, rows, 1, ORANGE, "4 numbers of A")
+draw_block(3, 0, 1, vectors * lanes, BLUE, "2 vectors of B")
+draw_block(3, 2, rows, vectors * lanes, PADDING, "the tile of C: 4 x 2 vectors, all in registers")
 for middle in range(1, vectors):
     axes.plot([3 + middle * lanes] * 2, [2, 2 + rows], color="black")
 axes.set(xlim=(-1.5, 12.5), ylim=(7.3, -0.5), aspect="equal", title="One step: 6 loads, 8 multiply-adds of vectors")
@@ -326,8 +327,9 @@ def winograd_pair(d, g):
 
 
 d, g = rng.standard_normal(4), rng.standard_normal(3)
-print(winograd_pair(d, g), [d[:3] @ g, d[1:] @ g])
-assert np.allclose(winograd_pair(d, g), [d[:3] @ g, d[1:] @ g])
+expected = np.array([d[:3] @ g, d[1:] @ g])
+print(winograd_pair(d, g), expected)
+assert np.allclose(winograd_pair(d, g), expected)
 
 # %%
 # In two dimensions one does this along the rows and along the columns. A tile of 2x2 outputs then takes 4 * 4 = 16
@@ -346,7 +348,8 @@ report_library(f"Winograd, {threads} threads", best_set, threads, True)
 # %%
 # The library chooses the algorithm for each layer by the sizes; a plan says which. Tiles of 4x4 are ``winograd-4``:
 
-print(Sequential([Conv2D(C, F, K, padding=1, rng=rng)], (C, H, W)).plan().table(batch_size=N))
+layers = [Conv2D(C, F, K, padding=1, rng=rng), GlobalAveragePool()]
+print(Sequential(layers, (C, H, W)).plan().table(batch_size=N))
 
 # %%
 # All steps in one figure
@@ -358,21 +361,34 @@ print(Sequential([Conv2D(C, F, K, padding=1, rng=rng)], (C, H, W)).plan().table(
 names = list(seconds_of)
 shares = [100 * operations / seconds_of[name] / peak for name in names]
 figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
-bars = axes.barh(names, shares, color="#4c72b0")
-texts = [f"{share:.2g} %, {1e3 * seconds_of[name]:,.3g} ms" for name, share in zip(names, shares, strict=True)]
-axes.bar_label(bars, texts, padding=4, fontsize=9)
+bars = axes.barh(names, shares, color=BLUE)
+
+
+def in_words(seconds):
+    """Return a time with three digits, in seconds or milliseconds."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+axes.bar_label(bars, map(in_words, seconds_of.values()), padding=4, bbox={"color": "white", "pad": 1})
 axes.axvline(100, color="black", linewidth=1)
 axes.axvline(100 * peak_of_one / peak, color="black", linewidth=1, linestyle=":")
-axes.set(xscale="log", xlim=(min(shares) / 3, 6000), xlabel="share of the peak (%)")
+axes.set(xscale="log", xlim=(min(shares) / 3, 2000), xlabel="share of the peak (%)")
+axes.xaxis.set_major_formatter("{x:g}")
 axes.set_title(f"One convolution; solid line: peak of {threads} threads, dotted: of one")
 axes.invert_yaxis()
 axes.grid(axis="x", alpha=0.3)
 
 # %%
-# From the first bar to the last the same numbers are computed, some ten thousand times faster. Nothing of this changes
-# the formula. What changes is how often a number is moved before it is used.
+# From the first bar to the last the same numbers are computed. By how much faster?
 
-assert seconds_of["Python loops"] > 100 * min(seconds_of.values())
+factor = seconds_of["Python loops"] / min(seconds_of.values())
+print(f"{factor:,.0f} times")
+assert factor > 100
+
+# %%
+# Nothing of this changes the formula. What changes is how much work there is around each product: the decisions of
+# Python first, then the ways of the numbers between memory and registers, and at last some of the products themselves.
+
 _kernels.use_instruction_set(best_set)  # the chapter leaves the library as it found it
 convnet.set_num_threads(threads)
 

@@ -27,6 +27,7 @@ from drawing import draw_image
 import convnet
 
 images, labels, test_images, test_labels = convnet.load_mnist()
+images, labels = images[:31_000], labels[:31_000]  # half of them, to save time
 data, statistics = convnet.preprocess(images, labels, test_images, test_labels, num_test=None)
 
 
@@ -76,8 +77,8 @@ draw_filters({"before": before, "after": after})
 draw_filters({"change": after - before})
 
 # %%
-# The changes are smooth. There are spots, edges and stripes, of about the width of a pen stroke. A weight changes in
-# much the same way as its neighbours do.
+# The changes look less like noise. Squares of one colour lie together, in bands and patches of about the width of a pen
+# stroke: a weight changes in much the same way as its neighbours do.
 #
 # We can measure this. Take every weight and its neighbour to the right, and compute the correlation of the two: 0 means
 # that they have nothing to do with each other, 1 that they are always alike.
@@ -102,13 +103,13 @@ assert smoothness(after - before) > 0.4
 # ------------------------
 #
 # If the noise comes from the start, we can start with less of it. An initializer is a function that draws the first
-# weights. Ours makes those of the convolution ten times smaller, and leaves the others as they are.
+# weights. Ours makes those of the convolution a hundred times smaller, and leaves the others as they are.
 
 
 def small_filters(shape, fan_in, rng, dtype, *, fan_out):
-    """Draw weights as he_normal does, those of filters ten times smaller."""
+    """Draw weights as he_normal does, those of filters a hundred times smaller."""
     weight = convnet.he_normal(shape, fan_in, rng, dtype, fan_out=fan_out)
-    return 0.1 * weight if len(shape) == 4 else weight
+    return 0.01 * weight if len(shape) == 4 else weight
 
 
 smooth_model, small_before = trained(initializer=small_filters)
@@ -138,12 +139,14 @@ maps = relu(convolution(data["x_test"][chosen]))
 print("feature maps (N, F, H, W):", maps.shape)
 
 # %%
-# One number of a map, computed by hand: the window around row 14, column 14, times the filter.
+# We compute one number of a map by hand: the largest in the middle of the first digit. It is the sum of a window times
+# a filter, plus the filter's bias. The padding of 3 on each side makes the window around row 14, column 14 begin at 14.
 
+f = maps[0, :, 14, 14].argmax()
 window = np.pad(data["x_test"][chosen[0], 0], 3)[14:21, 14:21]
-by_hand = (window * smooth[0, 0]).sum() + smooth_model.params["conv1.bias"][0]
-print(f"by hand {max(by_hand, 0):.4f}, in the map {maps[0, 0, 14, 14]:.4f}")
-assert np.isclose(max(by_hand, 0), maps[0, 0, 14, 14], atol=1e-4)
+by_hand = (window * smooth[f, 0]).sum() + smooth_model.params["conv1.bias"][f]
+print(f"filter {f}: by hand {by_hand:.4f}, in the map {maps[0, f, 14, 14]:.4f}")
+assert np.isclose(by_hand, maps[0, f, 14, 14], atol=1e-4)
 
 # %%
 # Above stand the filters, below their maps of three digits:
@@ -187,8 +190,7 @@ figure, axes = plt.subplots(6, 9, figsize=(9, 6.2), layout="constrained")
 for index, row in enumerate(axes):
     draw_image(row[0], smooth[index, 0], signed=True)
     for panel, window in zip(row[1:], best_windows(index), strict=True):
-        panel.imshow(window, cmap="gray", vmin=0, vmax=255)
-        panel.set_axis_off()
+        draw_image(panel, window)
 
 # %%
 # The windows of a row come from eight different digits, and are alike. Each one looks like the filter to their left:
@@ -217,7 +219,7 @@ assert counts.sum() == wrong.sum() == round((1 - accuracy) * 10_000)
 # %%
 # And the images themselves. Some of them a person would misread, too; at others the network ought to be better.
 
-figure, axes = plt.subplots(figsize=(9, 4.4), layout="constrained")
+figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
 convnet.plot_errors(test_images, test_labels, predicted, max_errors=40, ax=axes)
 
 # %%
