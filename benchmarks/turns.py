@@ -329,7 +329,7 @@ def draw(grid, peers, path):
         axes.minorticks_off()
         axes.grid(color="0.9")
     for axes in panels[-1]:
-        axes.set_xlabel("time, in times of convnet's")
+        axes.set_xlabel("time / time of convnet (2: twice as slow)")
     panels[0][0].set_yticks(range(len(works)), works)
     panels[0][0].set_ylim(len(works) - 0.5, -0.5)
     handles = {handle.get_label(): handle for axes in panels.flat for handle in axes.collections if handle.get_label()}

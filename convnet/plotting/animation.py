@@ -14,6 +14,9 @@ from convnet.training.solver import Callback, Solver
 
 __all__ = ["FilterAnimation"]
 
+# Pixels around a frame, and of the line above the filters.
+MARGIN, CAPTION = 12, 26
+
 
 class FilterAnimation(Callback):
     """An animated GIF of a convolution's filters while they train.
@@ -131,11 +134,12 @@ def _frame(weight: FloatArray, iteration: int) -> Any:
     sheet = filter_sheet(weight)
     zoom = max(1, 376 // max(sheet.shape[:2]))
     pixels = (255 * sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)).astype(np.uint8)
-    filters, caption = Image.fromarray(pixels), 24
-    image = Image.new(filters.mode, (max(filters.width, 160), filters.height + caption), "white")
-    image.paste(filters, (0, caption))
+    filters = Image.fromarray(pixels)
+    size = max(filters.width, 160) + 2 * MARGIN, filters.height + CAPTION + 2 * MARGIN
+    image = Image.new(filters.mode, size, "white")
+    image.paste(filters, (MARGIN, MARGIN + CAPTION))
     text = f"iteration {iteration:,}"
-    ImageDraw.Draw(image).text((2, 2), text, fill="black", font=ImageFont.load_default(16))
+    ImageDraw.Draw(image).text((MARGIN, MARGIN), text, fill="black", font=ImageFont.load_default(16))
     return image
 
 

@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["AxesArgument", "Panels", "check_images", "check_names", "panels_for", "show_image", "width_of"]
+__all__ = [
+    "AxesArgument",
+    "Panels",
+    "check_images",
+    "check_names",
+    "legend_below",
+    "panels_for",
+    "show_image",
+    "width_of",
+]
 
 # What a plot function takes as `ax`: one Axes, or as many as it has panels.
 AxesArgument: TypeAlias = "Axes | Sequence[Axes] | npt.NDArray[Any] | None"
@@ -128,6 +137,14 @@ def width_of(ax: AxesArgument, default: float) -> float:
     """Return how wide a plot may be, in inches: as the user's Axes, or the default in a new figure."""
     first: Any = next(iter(_in_a_row(ax)), None)
     return float(first.bbox.width / first.figure.dpi) if hasattr(first, "get_subplotspec") else default
+
+
+def legend_below(axes: Any, columns: int = 2) -> None:
+    """Put the legend of an Axes below it, where it hides no curve."""
+    from matplotlib.transforms import ScaledTranslation
+
+    anchor = axes.transAxes + ScaledTranslation(0, -0.55, axes.figure.dpi_scale_trans)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=anchor, ncols=columns, fontsize=9)
 
 
 def _in_a_row(ax: AxesArgument) -> list[Any]:

@@ -15,15 +15,18 @@ __all__ = ["filter_sheet", "plot_filters"]
 
 
 def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike, *, ax: AxesArgument = None) -> "Figure":
-    """Draw a convolution's filters before training beside those after it.
+    """Draw a convolution's filters before training, those after it, and what training has changed.
+
+    Filters that begin with large random numbers look much alike before and after. The change, after minus before,
+    shows what was learned.
 
     Parameters
     ----------
     before, after : array_like, shape (F, C, KH, KW)
         Grey where C is 1, coloured where it is 3, the mean of the channels in grey otherwise. Each filter is scaled
         to its own range.
-    ax : Axes, or two of them, optional
-        Where to draw: into two Axes, or in the place of one, which they share; by default in a new figure.
+    ax : Axes, or three of them, optional
+        Where to draw: into three Axes, or in the place of one, which they share; by default in a new figure.
 
     Returns
     -------
@@ -37,16 +40,18 @@ def plot_filters(before: npt.ArrayLike, after: npt.ArrayLike, *, ax: AxesArgumen
     ImportError
         If matplotlib is not installed.
     """
-    panels = {"initialised": as_real(before, "plot_filters: before"), "trained": as_real(after, "plot_filters: after")}
-    shapes = [weight.shape for weight in panels.values()]
-    if not all(np.isfinite(weight).all() for weight in panels.values()):
+    first, last = as_real(before, "plot_filters: before"), as_real(after, "plot_filters: after")
+    if not (np.isfinite(first).all() and np.isfinite(last).all()):
         raise ValueError("plot_filters: expected finite filters, got NaN or infinity")
-    if shapes[0] != shapes[1] or len(shapes[0]) != 4 or 0 in shapes[0]:
-        raise ValueError(f"plot_filters: expected two arrays of one shape (F, C, KH, KW), got {shapes[0]}, {shapes[1]}")
-    drawn = panels_for("plot_filters", ax, (9, 4.8), 1, 2, gap=0.08)
+    if first.shape != last.shape or first.ndim != 4 or 0 in first.shape:
+        raise ValueError(
+            f"plot_filters: expected two arrays of one shape (F, C, KH, KW), got {first.shape}, {last.shape}"
+        )
+    drawn = panels_for("plot_filters", ax, (13, 4.8), 1, 3, gap=0.08)
+    panels = {"before training": first, "after training": last, "change: after - before": last - first}
     for axes, (name, weight) in zip(drawn.axes, panels.items(), strict=True):
         axes.imshow(filter_sheet(weight), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(f"{name} filters")
+        axes.set_title(name)
         axes.axis("off")
     return drawn.figure
 

@@ -100,9 +100,10 @@ def plot_confusion(
 ) -> "Figure":
     """Draw the confusion matrix: how many examples of each class were predicted as which.
 
-    The shade is the rate of an error among the examples of its true class; the right predictions, on the diagonal, are
-    left white, because next to them no error would be seen. On the right stands the recall of each class, in red where
-    it is 0: no example of the class was found. Above stands the precision.
+    The shade is the rate among the examples of the true class: blue for the right predictions, on the diagonal, and
+    orange for errors, on a scale of their own, because next to the right ones no error would be seen. On the right
+    stands the recall of each class, in red where it is 0: no example of the class was found. Above stands the
+    precision.
 
     Parameters
     ----------
@@ -137,6 +138,8 @@ def plot_confusion(
     side = max(4.0, 0.55 * classes + 1.6)
     figure, (axes,) = panels_for("plot_confusion", ax, (side + 0.6, side + 0.4))
     axes.imshow(np.ma.masked_equal(rates, 0), cmap="Oranges", vmin=0, vmax=max(0.01, 1.6 * rates.max()))
+    diagonal = np.diag(np.nan_to_num(found))
+    axes.imshow(np.ma.masked_equal(diagonal, 0), cmap="Blues", vmin=0, vmax=1.6)  # light enough for numbers
     for true, predicted in np.ndindex(counts.shape):
         if count := counts[true, predicted]:
             weight = "bold" if true == predicted else "normal"

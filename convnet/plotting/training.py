@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import as_real
-from convnet.plotting.figures import AxesArgument, panels_for
+from convnet.plotting.figures import AxesArgument, legend_below, panels_for
 from convnet.training.best_by import called
 from convnet.training.rate_finder import LearningRates
 from convnet.training.solver import Solver
@@ -54,7 +54,7 @@ def plot_training(solver: Solver, *, ax: AxesArgument = None) -> "Figure":
         raise TypeError(f"plot_training: expected a Solver, got {solver!r:.60}")
     if not (solver.loss_history and solver.train_accuracy_history):
         raise ValueError("plot_training: expected a Solver that has trained, got one without a history")
-    figure, (above, below) = panels_for("plot_training", ax, (8, 7), 2)
+    figure, (above, below) = panels_for("plot_training", ax, (8, 7.6), 2)
 
     iterations = np.arange(1, len(solver.loss_history) + 1)
     size = min(max(200 / len(iterations) ** 0.5, 2), 6)  # thousands of dots small, a hundred large
@@ -62,7 +62,9 @@ def plot_training(solver: Solver, *, ax: AxesArgument = None) -> "Figure":
     if solver.has_validation:
         checks = solver.iterations_per_epoch * np.arange(len(solver.validation_loss_history))
         above.plot(checks, solver.validation_loss_history, "o-", color=VALIDATION)
-        above.legend(["minibatch", "validation, without L2" if solver.model.l2 else "validation"], loc="best")
+        above.lines[0].set_label("minibatch")
+        above.lines[1].set_label("validation, without L2" if solver.model.l2 else "validation")
+        legend_below(above)
     above.set(title="Loss", xlabel="iteration", ylabel="loss")
     losses = [loss for loss in solver.loss_history + solver.validation_loss_history if np.isfinite(loss)]
     positive = [loss for loss in losses if loss > 0]
@@ -76,23 +78,24 @@ def plot_training(solver: Solver, *, ax: AxesArgument = None) -> "Figure":
         curves["validation"] = 100 * np.array(solver.validation_accuracy_history)
     if callable(solver.best_by) and all(-1 <= value <= 1 for value in solver.best_by_history):
         curves[called(solver.best_by)] = 100 * np.array(solver.best_by_history)
-    for (name, percent), colour in zip(curves.items(), (TRAINING, VALIDATION, MEASURE), strict=False):
-        below.plot(np.arange(len(percent)), percent, "o-", color=colour, label=f"{name}, at last {percent[-1]:.1f} %")
     title = "Accuracy"
     later = np.concatenate([percent[1:] for percent in curves.values()])
-    lowest = float(later.min()) if later.size else 0.0
+    lowest, first = float(later.min()) if later.size else 0.0, 0
     if lowest > 90 and solver.epoch > 1:
-        # If the axis began at the untrained model's accuracy, the later ones would look alike. It begins higher.
+        # If the axis began at the untrained model's accuracy, the later ones would look alike. The title tells it.
         start = ", ".join(f"{name} {percent[0]:.1f} %" for name, percent in curves.items())
-        title += f" (before training: {start})"
+        title, first = f"{title} (before training: {start})", 1
         margin = 0.1 * (100 - lowest) + 0.01
         below.set_ylim(lowest - margin, 100 + margin)
     else:
         lowest = min(0.0, lowest, *(percent[0] for percent in curves.values()))  # that of a regression may be below 0
         below.set_ylim(1.02 * lowest, 102)
+    for (name, percent), colour in zip(curves.items(), (TRAINING, VALIDATION, MEASURE), strict=False):
+        epochs, label = np.arange(first, len(percent)), f"{name}: {percent[-1]:.1f} % at the end"
+        below.plot(epochs, percent[first:], "o-", color=colour, label=label)
     below.set(title=title, xlabel="epoch", ylabel="accuracy (%)")
     below.xaxis.get_major_locator().set_params(integer=True)
-    below.legend(loc="best")
+    legend_below(below)
     for axes in (above, below):
         axes.grid(alpha=0.3)
     return figure
@@ -149,8 +152,9 @@ def plot_curves(
 
     Parameters
     ----------
-    panels : mapping of str to mapping of str to array_like, shape (M,)
-        The curves by their panel's title and their own name.
+    panels : mapping of str to mapping of str to array_like, shape (M,) or (R, M)
+        The curves by their panel's title and their own name. One of shape (R, M) is of R runs: their mean is drawn, and
+        the range of the runs is shaded.
     x : array_like, shape (M,)
         The common abscissa.
     xlabel, ylabel : str
@@ -189,21 +193,24 @@ def plot_curves(
     size = 4.2 * columns, (3.4 + 0.22 * -(-entries // 2)) * rows + 0.2
     drawn = panels_for("plot_curves", ax, size, rows, columns, count=len(panels), gap=0.06, share=True)
     from matplotlib.ticker import LogLocator, NullFormatter
-    from matplotlib.transforms import ScaledTranslation
 
     largest = 0.0
     for axes, (title, curves) in zip(drawn.axes, panels.items(), strict=True):
         for (name, values), stroke in zip(curves.items(), cycle(STROKES), strict=False):
             y = as_real(values, f"plot_curves: {name}")
-            if y.shape != x.shape:
+            if y.shape[-1:] != x.shape or y.ndim > 2 or not len(y):
                 raise ValueError(f"plot_curves: {name}: expected {x.size} points, got shape {y.shape}")
-            axes.plot(x, y, linestyle=stroke, linewidth=1.6, label=name)
+            runs = np.atleast_2d(y)
+            (line,) = axes.plot(x, runs.mean(axis=0), linestyle=stroke, linewidth=1.6, label=name)
+            if len(runs) > 1:
+                axes.fill_between(
+                    x, runs.min(axis=0), runs.max(axis=0), color=line.get_color(), alpha=0.15, linewidth=0
+                )
             largest = max(largest, float(y.max(initial=0)))
         axes.set_title(title)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.tick_params(labelbottom=True, labelleft=True)
-        anchor = axes.transAxes + ScaledTranslation(0, -0.55, drawn.figure.dpi_scale_trans)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=anchor, ncols=2, fontsize=9)
+        legend_below(axes)
         axes.grid(alpha=0.3)
     for axes in drawn.axes if log_scale and largest > 0 else []:
         axes.set_yscale("log")

@@ -8,6 +8,7 @@ from cases import image_solver
 from PIL import Image
 
 from convnet import Callback, FilterAnimation
+from convnet.plotting.animation import CAPTION, MARGIN
 
 # Labels that mean nothing, and few of them: there is nothing to learn, and the Solver says so.
 pytestmark = pytest.mark.filterwarnings("ignore::convnet.ConvnetWarning")
@@ -38,8 +39,11 @@ def test_filter_animation_shows_the_filters_from_first_to_last(rng, tmp_path, ch
     weights.append(solver.model.params["conv1.weight"])
     zoom, expected = 376 // 11, []
     for (pixels, _), weight in zip((frames[0], frames[-1]), weights, strict=True):
-        assert pixels.shape == (24 + 7 * zoom, 11 * zoom, 3)
-        first = pixels[24 : 24 + 3 * zoom : zoom, : 3 * zoom : zoom].astype(float)
+        assert pixels.shape == (2 * MARGIN + CAPTION + 7 * zoom, 2 * MARGIN + 11 * zoom, 3)
+        for edge in (pixels[:MARGIN], pixels[-MARGIN:], pixels[:, :MARGIN], pixels[:, -MARGIN:]):
+            assert (edge > 240).all()
+        top, left = MARGIN + CAPTION, MARGIN
+        first = pixels[top : top + 3 * zoom : zoom, left : left + 3 * zoom : zoom].astype(float)
         tile = weight[0].transpose(1, 2, 0) if channels == 3 else weight[0, 0][:, :, None]
         low, high = weight[0].min(), weight[0].max()
         expected.append(np.broadcast_to(255 * (tile - low) / (high - low), first.shape))

@@ -49,7 +49,7 @@ PLOTS = {
     ),
     "plot_filters": (
         lambda **options: convnet.plot_filters(np.eye(3)[None, None], np.eye(3)[None, None], **options),
-        2,
+        3,
         False,
     ),
     "plot_profile": (

@@ -28,11 +28,15 @@ def test_a_constant_filter_is_drawn_too():
     assert np.isfinite(filter_sheet(np.full((2, 1, 3, 3), 7.0))).all()
 
 
-def test_filter_figure_shows_both_sheets(rng):
+def test_filter_figure_shows_both_sheets_and_the_change(rng):
     before, after = rng.standard_normal((2, 5, 3, 2, 4))
     figure = plot_filters(before, after)
-    assert [axes.get_title() for axes in figure.axes] == ["initialised filters", "trained filters"]
-    for axes, weight in zip(figure.axes, (before, after), strict=True):
+    assert [axes.get_title() for axes in figure.axes] == [
+        "before training",
+        "after training",
+        "change: after - before",
+    ]
+    for axes, weight in zip(figure.axes, (before, after, after - before), strict=True):
         np.testing.assert_array_equal(axes.images[0].get_array(), filter_sheet(weight))
 
 

@@ -90,6 +90,9 @@ def test_confusion_shows_rates_and_marks_a_class_that_is_never_found():
     shades = figure.axes[0].images[0].get_array()  # rates within the true class
     assert shades[2, 0] == shades[2, 4] == 0.5
     assert shades[0, 1] == 1 / 300
+    right = figure.axes[0].images[1].get_array()
+    np.testing.assert_allclose(right.diagonal(), [299 / 300, 1, np.nan, np.nan, 1])
+    assert right.mask.sum() == 22  # all but the right predictions of three classes
 
 
 def test_errors_are_drawn_with_both_labels(rng):

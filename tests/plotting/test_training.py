@@ -72,10 +72,42 @@ def test_legends_hide_no_curve(rng):
         solver.state.validation_accuracy_history = [0.11, *np.linspace(0.983, 0.992, epochs)]
         figure = plot_training(solver)
         drawn(figure)
-        below = figure.axes[1]
-        points = below.transData.transform(np.concatenate([line.get_xydata() for line in below.lines]))
-        box = below.get_legend().get_window_extent()
-        assert not any(box.contains(*point) for point in points)
+        for axes in figure.axes:
+            box = axes.get_legend().get_window_extent()
+            assert figure.bbox.y0 <= box.y0
+            assert not any(
+                box.overlaps(other.get_tightbbox(for_layout_only=True)) for other in figure.axes if other != axes
+            )
+            assert not box.overlaps(axes.bbox)
+
+
+def test_accuracies_near_100_lie_within_the_axis(rng):
+    solver = trained(rng)
+    solver.state.iteration = 3 * solver.iterations_per_epoch
+    solver.state.train_accuracy_history = [0.1, 0.97, 0.99, 1.0]
+    solver.state.validation_accuracy_history = [0.112, 0.96, 0.97, 0.98]
+    below = plot_training(solver).axes[1]
+    low, high = below.get_ylim()
+    for line in below.lines:
+        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+        assert (line.get_ydata() > low).all()
+        assert (line.get_ydata() < high).all()
+    assert below.get_title() == "Accuracy (before training: training 10.0 %, validation 11.2 %)"
+    assert [line.get_label() for line in below.lines] == [
+        "training: 100.0 % at the end",
+        "validation: 98.0 % at the end",
+    ]
+
+
+def test_curves_of_several_runs_are_their_mean_and_range():
+    runs = [[1.0, 2, 3], [3, 2, 7]]
+    (axes,) = plot_curves({"p": {"c": runs, "d": [1, 1, 1]}}, [0, 1, 2], xlabel="x", ylabel="y").axes
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [2, 2, 5])
+    (band,) = axes.collections  # none of the single run
+    corners = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
+    assert {(0.0, 1.0), (0.0, 3.0), (2.0, 3.0), (2.0, 7.0)} <= corners
+    with pytest.raises(ValueError, match="c: expected 3 points, got shape"):
+        plot_curves({"p": {"c": np.zeros((0, 3))}}, [0, 1, 2], xlabel="x", ylabel="y")
 
 
 def test_losses_of_0_are_drawn(rng):
