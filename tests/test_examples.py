@@ -154,9 +154,11 @@ def test_small_data_are_learnt_by_heart(tmp_path):
 
 
 def test_every_row_of_the_table_is_compared(tmp_path):
-    result = run("--output", tmp_path, "--steps", 7, script="compare_options.py")
+    result = run("--output", tmp_path, "--steps", 7, "--runs", 2, script="compare_options.py")
     assert result.returncode == 0, result.stderr
-    rows = re.findall(r"^(\S.*?\S)  +(\S.*?\S)  +\S+ at \S+ +\S+ +\d+\.\d\d% +\S+ s$", result.stdout, re.MULTILINE)
+    rows = re.findall(
+        r"^(\S.*?\S)  +(\S.*?\S)  +\S+ at \S+ +\S+ +\d+\.\d\d% +\S+% +\S+ s$", result.stdout, re.MULTILINE
+    )
     assert {row for row, _ in rows} == {
         "Weights initialization",
         "Weights update policy",
@@ -165,7 +167,8 @@ def test_every_row_of_the_table_is_compared(tmp_path):
         "Pooling",
         "Loss function",
     }
-    options = {"He normal", "Vanilla SGD", "Momentum SGD", "RMSProp", "Adam", "ReLU", "Sigmoid"}
+    options = {"He normal", "He uniform", "Glorot normal", "Glorot uniform", "ReLU", "Sigmoid"}
+    options |= {"Vanilla SGD", "Momentum SGD", "RMSProp", "Adam"}
     assert options | {"L2", "Dropout", "Max", "Average", "Softmax", "SVM"} <= {option for _, option in rows}
     assert (tmp_path / "options.png").exists()
 
