@@ -70,10 +70,10 @@ def pixels(page, selector):
 
 
 def coloured(page, values, most):
-    """Return the pixels (h, w, 3) that a map of numbers has to show."""
+    """Return the pixels (h, w, 3) that a map of numbers has to show: the colour grows with the square root."""
     palette = {name: np.array(levels) for name, levels in page.evaluate("() => palette").items()}
     full = np.where(values[..., np.newaxis] < 0, palette["least"], palette["ink"])
-    return palette["ground"] + np.abs(values[..., np.newaxis]) / most * (full - palette["ground"])
+    return palette["ground"] + np.sqrt(np.abs(values[..., np.newaxis]) / most) * (full - palette["ground"])
 
 
 def check_panels(page, model, x):

@@ -54,7 +54,7 @@ def plot_training(solver: Solver, *, ax: AxesArgument = None) -> "Figure":
         raise TypeError(f"plot_training: expected a Solver, got {solver!r:.60}")
     if not (solver.loss_history and solver.train_accuracy_history):
         raise ValueError("plot_training: expected a Solver that has trained, got one without a history")
-    figure, (above, below) = panels_for("plot_training", ax, (8, 7.6), 2)
+    figure, (above, below) = panels_for("plot_training", ax, (8, 7.6), 2, gap=0.06)
 
     iterations = np.arange(1, len(solver.loss_history) + 1)
     size = min(max(200 / len(iterations) ** 0.5, 2), 6)  # thousands of dots small, a hundred large

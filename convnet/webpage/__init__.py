@@ -183,7 +183,7 @@ def _page_of(model: Sequential, samples: tuple[npt.ArrayLike, npt.ArrayLike] | N
         changed = int((own != predicted).sum())
         cost = (
             f"The parameters are in half precision, which changes the label of {changed:,} of {len(labels):,} examples"
-            f"; {(predicted == labels).mean():.2%} of them are read rightly."
+            f"; {(predicted == labels).mean():.2%} of them are read correctly."
         )
     if not drawable and not offered:
         raise ValueError(

@@ -45,12 +45,15 @@ function read_palette() {
   palette = { ground: colour("--ground"), ink: colour("--ink"), least: colour("--least") };
 }
 
-/** Draw numbers (h, w): 0 as the ground's colour, up to `most` towards one colour, down to -`most` to another. */
+/** Draw numbers (h, w): 0 as the ground's colour, up to `most` towards one colour, down to -`most` to another.
+ *
+ * The colour grows with the square root, so that numbers far below the largest are seen as well.
+ */
 function draw_map(canvas, data, [h, w], most) {
   if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
   const pixels = new ImageData(w, h);
   for (let i = 0; i < w * h; i++) {
-    const part = most > 0 ? Math.min(Math.abs(data[i]) / most, 1) : 0;
+    const part = most > 0 ? Math.sqrt(Math.min(Math.abs(data[i]) / most, 1)) : 0;
     const full = data[i] < 0 ? palette.least : palette.ink;
     for (let k = 0; k < 3; k++) pixels.data[4 * i + k] = palette.ground[k] + part * (full[k] - palette.ground[k]);
     pixels.data[4 * i + 3] = 255;
@@ -127,6 +130,7 @@ function show(image) {
   const blank = { shape: page.input_shape, data: new Float32Array(product(page.input_shape)) };
   outputs = image && outputs_of(image);
   draw_example(element("image"), image ?? { ...blank, data: statistics ? new Uint8Array(blank.data.length) : blank.data });
+  element("seen").classList.toggle("empty", !image);
   element("image").ariaLabel = image ? `The example as the network gets it, ${page.input_shape.join(" by ")}` : "Nothing yet";
   panels.forEach((panel) => panel.draw());
   show_answer();
@@ -157,7 +161,7 @@ function verdict(probabilities, winner) {
   if (winner >= 0) return `${page.class_names[winner]}, ${(100 * probabilities[winner]).toFixed(1)} %`;
   if (probabilities) return "None: its numbers are out of range.";
   if (drawn().length) return "Nothing stands out: there is too much ink.";
-  return drawable ? "Draw something." : "Choose an example.";
+  return drawable ? "Draw, or choose an example." : "Choose an example.";
 }
 
 /** Change a text only where it is another: each change may be read out. */
@@ -249,8 +253,8 @@ function map_panel(index, title, shape) {
   const conv = model.layers.slice(0, index + 1).findLast((layer) => layer.class === "Conv2D");
   const detail = make("div", { className: "detail", role: "status" });
   const hint = conv
-    ? "Point at a map, tap it or move to it with the arrow keys, to see its filter's weights and where it fires strongest."
-    : "Point at a map, tap it or move to it with the arrow keys, to see where it is strongest.";
+    ? "Point at a map, tap it, or move to it with the arrow keys: you see the weights of its filter and the place of its largest output."
+    : "Point at a map, tap it, or move to it with the arrow keys: you see the place of its largest output.";
   const buttons = Array.from({ length: count }, (_, map) => {
     const button = make("button", { type: "button", tabIndex: map ? -1 : 0 }, make("canvas", { width: w, height: h }));
     button.ariaLabel = `map ${map + 1} of ${count}`;
@@ -313,16 +317,15 @@ function map_panel(index, title, shape) {
       const at = values.indexOf(most);
       const [i, j] = [Math.floor(at / w), at % w];
       if (most === 0) {
-        words += ". It does not fire.";
+        words += ". No output is above 0.";
       } else {
         const seen = seen_from(index, i, j);
         if (seen) {
           mark_field(seen);
           parts.push(seen_picture(seen));
         }
-        const sees = seen ? "what it sees there is framed in the input" : "it sees only padding there";
-        const what = most > 0 ? `It fires strongest, ${most.toPrecision(3)},` : `It is highest, ${most.toPrecision(3)},`;
-        words += `. ${what} at row ${i + 1}, column ${j + 1}; ${sees}.`;
+        const sees = seen ? "the frame in the image shows what it sees there" : "it sees only padding there";
+        words += `. Its largest output, ${most.toPrecision(3)}, is at row ${i + 1}, column ${j + 1}; ${sees}.`;
       }
     }
     detail.replaceChildren(...parts, make("p", { textContent: words }));
@@ -497,7 +500,7 @@ function draw_pen() {
   if (document.activeElement !== field || !pen.shown) return;
   const context = context_of(field);
   const colours = getComputedStyle(document.documentElement);
-  for (const [lineWidth, name] of [[7, "--ground"], [3, "--winner"]]) {
+  for (const [lineWidth, name] of [[7, "--ground"], [3, "--mark"]]) {
     Object.assign(context, { lineWidth, strokeStyle: colours.getPropertyValue(name) });
     context.beginPath();
     context.arc(pen.x, pen.y, pen.down ? 14 : 9, 0, 2 * Math.PI);
@@ -590,14 +593,17 @@ const sample_buttons = samples.map(({ name, misread }, index) => {
 function show_sample() {
   sample_buttons.forEach((button, index) => (button.ariaPressed = String(index === sample)));
   const chosen_sample = samples[sample];
-  const dashed = samples.some(({ misread }) => misread) ? "A dashed frame: the network misreads it." : "";
+  const dashed = samples.some(({ misread }) => misread) ? "The network misreads the one in the dashed frame." : "";
   const note = chosen_sample && `Label: ${chosen_sample.name}${chosen_sample.misread ? "; the network misreads it" : ""}.`;
   set_text(element("sample-note"), note ?? dashed);
-  const sizes = page.input_shape.length > 1 ? page.input_shape.join(" x ") : plural(page.input_shape[0], "number");
+  const [channels, ...pixels] = page.input_shape;
+  const sizes = pixels.length === 2
+    ? `${plural(channels, "channel")} of ${pixels.join(" x ")} pixels`
+    : page.input_shape.length > 1 ? page.input_shape.join(" x ") : plural(channels, "number");
   const is_drawing_shown = drawable && sample === null;
   element("input-note").textContent = is_drawing_shown
-    ? "What is drawn: cropped, scaled to fit the middle and centred by mass."
-    : `An example of ${sizes}.`;
+    ? "Your drawing, cropped, scaled and centred as the digits of the training are."
+    : `An example: ${sizes}.`;
 }
 
 if (samples.length) element("samples").append(...sample_buttons);

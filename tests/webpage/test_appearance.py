@@ -52,7 +52,7 @@ CONTRAST = """() => {
         return (high + 0.05) / (low + 0.05);
     };
     return {
-        text: ["--text", "--quiet", "--winner"].flatMap((name) => ["--ground", "--panel"].map((on) => ratio(name, on))),
+        text: ["--text", "--quiet", "--mark"].flatMap((name) => ["--ground", "--panel"].map((on) => ratio(name, on))),
         other: ["--bar", "--focus", "--ink", "--least", "--line"].map((name) => ratio(name, "--ground")),
         borders: ratio("--line", "--panel"),
     };
@@ -91,3 +91,31 @@ def test_fits_the_width_of_the_screen(open_page, page_file):
     for width in (320, 390, 768, 1280):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_nothing_is_shown_as_seen_before_one_draws(open_page, page_file):
+    page = open_page(page_file)
+    assert page.locator("#image").is_hidden()
+    box = page.locator("#seen").bounding_box()
+    draw(page, 3)
+    assert page.locator("#image").is_visible()
+    assert page.locator("#seen").bounding_box() == box  # nothing moves
+    page.locator("#clear").click()
+    settle(page)
+    assert page.locator("#image").is_hidden()
+
+
+def test_the_answer_is_in_sight_of_the_field_on_a_phone(open_page, page_file):
+    page = open_page(page_file, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    draw(page, 3)
+    last = page.locator("#bars .percent").last.bounding_box()
+    assert last["y"] + last["height"] <= 844
+    assert page.locator("#field").bounding_box()["width"] >= 200
+
+
+def test_two_columns_fill_the_page_where_nothing_can_be_drawn(open_page, tmp_path, rng):
+    model = Sequential([Affine(3 * 8 * 8, 2, rng=rng)], (3, 8, 8))
+    webpage.export(model, tmp_path / "page.html", samples=(rng.standard_normal((3, 3, 8, 8)), [0, 1, 1]))
+    page = open_page(tmp_path / "page.html", viewport={"width": 1200, "height": 800})
+    main, right = (page.locator(name).bounding_box() for name in ("main", "#input"))
+    assert right["x"] + right["width"] == pytest.approx(main["x"] + main["width"], abs=1)

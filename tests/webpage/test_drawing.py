@@ -9,7 +9,7 @@ import convnet
 
 def test_drawn_digits_are_read_and_every_panel_follows(open_page, page_file, convnet1):
     page = open_page(page_file)
-    assert page.locator("#verdict").inner_text() == "Draw something."
+    assert page.locator("#verdict").inner_text() == "Draw, or choose an example."
     assert page.locator("#image").get_attribute("aria-label") == "Nothing yet"
     right = 0
     for digit in (0, 2, 3, 4, 5, 7):
@@ -42,13 +42,13 @@ def test_a_tap_leaves_a_dot(open_page, page_file):
     page = open_page(page_file)
     page.locator("#field").click()
     settle(page)
-    assert page.locator("#verdict").inner_text() != "Draw something."
+    assert page.locator("#verdict").inner_text() != "Draw, or choose an example."
     page.locator("#clear").click()
     settle(page)
-    assert page.locator("#verdict").inner_text() == "Draw something."
+    assert page.locator("#verdict").inner_text() == "Draw, or choose an example."
     page.keyboard.press(" ")
     settle(page)
-    assert page.locator("#verdict").inner_text() != "Draw something."
+    assert page.locator("#verdict").inner_text() != "Draw, or choose an example."
 
 
 def test_undo_within_a_stroke_ends_it(open_page, page_file):
@@ -202,4 +202,4 @@ def test_ctrl_z_undoes_and_the_keyboard_stays_in_the_field(open_page, page_file)
     page.locator("#clear").click()
     settle(page)
     assert page.evaluate("() => document.activeElement.id") == "field"
-    assert page.locator("#verdict").inner_text() == "Draw something."
+    assert page.locator("#verdict").inner_text() == "Draw, or choose an example."

@@ -59,10 +59,10 @@ def test_where_a_map_is_strongest_is_said_in_all_cases(open_page, tmp_path, rng)
     page = open_page(tmp_path / "page.html")
     row, column = (place + 2 for place in np.unravel_index(x[0, 0].argmax(), (4, 4)))
     for index, words, marks in (
-        (0, f"It is highest, -998, at row {row}, column {column};", 1),
-        (1, "It does not fire.", 0),
-        (2, "It fires strongest, 1.00, at row 1, column 1; it sees only padding there.", 0),
-        (3, f"It fires strongest, {x[0].max() + 0.5:.2f}, at row {row}, column {column};", 1),
+        (0, f"Its largest output, -998, is at row {row}, column {column};", 1),
+        (1, "No output is above 0.", 0),
+        (2, "Its largest output, 1.00, is at row 1, column 1; it sees only padding there.", 0),
+        (3, f"Its largest output, {x[0].max() + 0.5:.2f}, is at row {row}, column {column};", 1),
     ):
         page.locator(".maps button").nth(index).hover()
         assert words in page.locator(".detail").inner_text()
@@ -101,7 +101,7 @@ def test_the_filters_shown_are_those_of_the_last_convolution_before_the_maps(ope
     assert page.locator(".filter").get_attribute("aria-label") == "Weights of filter 2, 2 by 2 by 3"
 
 
-def test_a_filter_shows_its_weights_and_where_it_fires_strongest(open_page, page_file, convnet1, mnist):
+def test_a_filter_shows_its_weights_and_the_place_of_its_largest_output(open_page, page_file, convnet1, mnist):
     page = open_page(page_file)
     page.locator("#samples button").nth(3).click()
     chosen = page.evaluate("() => [...samples[3].image.data]")
@@ -144,8 +144,8 @@ def test_samples_of_all_classes_and_one_that_is_misread(open_page, page_file):
     assert page.locator("#undo").is_disabled()
     page.locator("#clear").click()
     settle(page)
-    assert page.locator("#verdict").inner_text() == "Draw something."
-    assert page.locator("#sample-note").inner_text() == "A dashed frame: the network misreads it."
+    assert page.locator("#verdict").inner_text() == "Draw, or choose an example."
+    assert page.locator("#sample-note").inner_text() == "The network misreads the one in the dashed frame."
 
 
 def test_a_sample_takes_the_place_of_a_drawing_until_it_is_undone(open_page, page_file):
@@ -167,7 +167,7 @@ def test_a_sample_takes_the_place_of_a_drawing_until_it_is_undone(open_page, pag
     page.locator("#samples button").nth(7).click()
     page.locator("#clear").click()
     settle(page)
-    assert page.locator("#verdict").inner_text() == "Draw something."
+    assert page.locator("#verdict").inner_text() == "Draw, or choose an example."
 
 
 def test_what_a_map_shows_is_seen_from_every_map_of_a_phone(open_page, page_file):
