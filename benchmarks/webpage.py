@@ -52,7 +52,7 @@ def main() -> None:
         path = Path(folder) / "page.html"
         convnet.webpage.export(model, path, (images, labels))
         browser = playwright.chromium.launch(executable_path=browser_path, args=OPTIONS)
-        page = browser.new_page(viewport={"width": 1100, "height": 1130})
+        page = browser.new_page(viewport={"width": 1100, "height": 1225})
         page.goto(path.as_uri())
         rows = images[:1000].reshape(1000, -1).tolist()
         found = np.array(page.evaluate(SCORES, [model.input_shape, rows]))

@@ -21,6 +21,8 @@ MAX_CLASSES = 200
 MAX_DRAWN = 50
 # Inches of a figure.
 MAX_HEIGHT = 100
+# Bars of probabilities.
+WINNER, OTHERS = "#1f4e9c", "#a3b8dd"
 
 
 def plot_examples(
@@ -289,7 +291,9 @@ def plot_predictions(
         show_image(left, image, unit)
         left.axis("off")
         winner = int(row.argmax())
-        bars = right.barh(range(classes), row, color=["C3" if label == winner else "C0" for label in range(classes)])
+        bars = right.barh(
+            range(classes), row, color=[WINNER if label == winner else OTHERS for label in range(classes)]
+        )
         right.bar_label(bars, [f"{100 * share:.1f} %" for share in row], padding=3, fontsize=8)
         right.set_yticks(range(classes), names, fontsize=8, parse_math=False)
         right.set_xticks([])

@@ -1,6 +1,6 @@
 r"""
-From the loop to the kernel
-===========================
+8. From the loop to the kernel
+==============================
 
 One convolution, computed in seven ways, from the plain loop to the library's fastest kernel. Each way gives the same
 numbers. You will time all of them on your own machine, and see which idea makes how much of a difference: whole
@@ -178,10 +178,10 @@ report("NumPy, im2col", best_time(by_im2col))
 # Step 4: typed loops
 # -------------------
 #
-# Cython is Python with types. Where it knows that `a` and `b` point to floats, `a[i] * b[i]` becomes two loads and one
-# multiplication in C, and no Python object is left. Here is the innermost loop of the library's product of matrices as
-# it is without any instruction set. Four rows of `b` are added to a row of `c` at a time, so that `c` is loaded and
-# stored a quarter as often:
+# Cython is Python with types. Where it knows that ``a`` and ``b`` point to floats, ``a[i] * b[i]`` becomes two loads
+# and one multiplication in C, and no Python object is left. Here is the innermost loop of the library's product of
+# matrices as it is without any instruction set. Four rows of ``b`` are added to a row of ``c`` at a time, so that ``c``
+# is loaded and stored a quarter as often:
 #
 # .. literalinclude:: ../../convnet/kernels/products.pxi
 #    :language: cython
@@ -240,8 +240,8 @@ axes.set(xlim=(-1.5, 12.5), ylim=(7.3, -0.5), aspect="equal", title="One step: 6
 axes.axis("off")
 
 # %%
-# A tile of `r` rows and `v` vectors needs `r + v` loads for `r * v` multiply-adds. The larger the tile, the fewer loads
-# for each multiply-add, until the registers are full:
+# A tile of :math:`r` rows and :math:`v` vectors needs :math:`r + v` loads for :math:`r v` multiply-adds. The larger the
+# tile, the fewer loads for each multiply-add, until the registers are full:
 
 for r, v in ((1, 1), (4, 1), (4, 2), (6, 2), (12, 2)):
     print(f"{r:2} x {v}: {r * v + v + 1:2} registers, {(r + v) / (r * v):.2f} loads for each multiply-add")
@@ -249,8 +249,8 @@ assert (12 + 2) / (12 * 2) < (6 + 2) / (6 * 2) < (1 + 1) / (1 * 1)
 
 # %%
 # The registers are those of the tile, of the row of B, and one for a number of A. AVX2 has 16 registers, so the library
-# takes 6 x 2 there; AVX-512 has 32, and it takes 12 x 2. This is its kernel. `FLOATS` is a vector, `factor` a number of
-# A, and the compiler writes the loop over `r` out, so that every `sums[r][0]` is a register:
+# takes 6 x 2 there; AVX-512 has 32, and it takes 12 x 2. This is its kernel. ``FLOATS`` is a vector, ``factor`` a
+# number of A, and the compiler writes the loop over ``r`` out, so that every ``sums[r][0]`` is a register:
 #
 # .. literalinclude:: ../../convnet/native/tiles/product.h
 #    :language: c
@@ -258,7 +258,7 @@ assert (12 + 2) / (12 * 2) < (6 + 2) / (6 * 2) < (1 + 1) / (1 * 1)
 #    :end-at: if (vectors == 2) sums[r][1] += factor * b1;
 #    :dedent:
 #
-# (`__builtin_prefetch` asks for numbers that will be needed soon, so that they are in the cache by then.)
+# (``__builtin_prefetch`` asks for numbers that will be needed soon, so that they are in the cache by then.)
 #
 # For a convolution the kernel does not even need the columns of im2col. It reads the pixels where they lie in the
 # padded image. The library calls this the *direct* algorithm. We time each instruction set that your processor has.
@@ -423,3 +423,7 @@ convnet.set_num_threads(threads)
 # - Winograd's algorithm: ``convnet/native/tiles/winograd.h``, after A. Lavin, S. Gray, "Fast algorithms for
 #   convolutional neural networks", 2016. The choice among the algorithms: ``convnet/kernels/algorithms.pxi``.
 # - The peak, measured: ``benchmarks/peak.c``, and ``model.plan().profile(x)`` for every layer of a network.
+#
+# Next: :ref:`sphx_glr_chapters_gallery_09_what_filters_learned.py`.
+
+plt.show()

@@ -1,6 +1,6 @@
 r"""
-What the filters learned
-========================
+9. What the filters learned
+===========================
 
 A trained network is a list of numbers. This chapter makes pictures of them. You will see what training did to the
 filters, what each filter finds in a digit, which pieces of all the test images excite it most, and where the network
@@ -270,5 +270,7 @@ convnet.webpage.show(smooth_model)
 #   (``convnet/training/metrics.py``).
 # - The page: :func:`convnet.webpage.export`, :func:`convnet.webpage.show`; its forward pass in JavaScript is
 #   ``convnet/webpage/network.js``.
+#
+# Next: :ref:`sphx_glr_chapters_gallery_10_going_further.py`.
 
 plt.show()

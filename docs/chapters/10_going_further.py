@@ -1,6 +1,6 @@
 r"""
-Going further
-=============
+10. Going further
+=================
 
 You know how a small network works, from the formula to the kernel. This chapter shows what one builds with it: a
 residual network, a layer of your own with a gradient that is checked, a model of your own image files, and the ways to
@@ -21,8 +21,8 @@ use a model elsewhere. Each part stands alone, is short, and runs.
 #
 # .. math:: \frac{\partial L}{\partial x} = \frac{\partial L}{\partial y} + \frac{\partial L}{\partial y}\, f'(x)
 #
-# :class:`convnet.Residual` holds the layers of `f`. Both terms need one shape. If the block halves the image or has
-# more channels, the input goes through a small convolution first, the *shortcut*.
+# :class:`convnet.Residual` holds the layers of :math:`f`. Both terms need one shape. If the block halves the image or
+# has more channels, the input goes through a small convolution first, the *shortcut*.
 
 import numpy as np
 
@@ -45,8 +45,8 @@ def block(channels, filters, stride):
 
 # %%
 # Batch normalization (:ref:`chapter 5 <sphx_glr_chapters_gallery_05_other_layers.py>`) subtracts the mean of each
-# channel. A bias before it would be subtracted, too, so the convolutions have none. `GlobalAveragePool` takes the mean
-# of each channel over the whole image, so that one small `Affine` layer is enough at the end.
+# channel. A bias before it would be subtracted, too, so the convolutions have none. :class:`convnet.GlobalAveragePool`
+# takes the mean of each channel over the whole image, so that one small ``Affine`` layer is enough at the end.
 
 layers = [Conv2D(1, 16, 3, stride=2, padding=1, bias=False, rng=rng), BatchNorm2D(16), ReLU()]
 layers += block(16, 16, 1) + block(16, 32, 2)
@@ -80,7 +80,7 @@ assert accuracy > 0.92
 #
 # The program ends with an error if the test accuracy is below 84 %, and with ``--best`` below 90 %. It adds three
 # things to what you know: each photograph is shifted a little and half of them are mirrored
-# (:class:`convnet.Augmentation`), the labels are made a little less certain (`smoothing` of
+# (:class:`convnet.Augmentation`), the labels are made a little less certain (``smoothing`` of
 # :func:`convnet.softmax_loss`), and the scores of a photograph and of its mirror image are averaged.
 #
 # A layer of your own
@@ -105,9 +105,9 @@ assert accuracy > 0.92
 #    \frac{\partial y}{\partial x} = s + x\, b_c\, s (1 - s), \qquad
 #    \frac{\partial y}{\partial b_c} = x \cdot x\, s (1 - s)
 #
-# The layer is given ``dy``, the gradient of the loss with respect to `y`, and multiplies it with these. All numbers of
-# a channel share :math:`b_c`, so the gradient of :math:`b_c` is the *sum* over them: over the images, the rows and the
-# columns.
+# The layer is given ``dy``, the gradient of the loss with respect to :math:`y`, and multiplies it with these. All
+# numbers of a channel share :math:`b_c`, so the gradient of :math:`b_c` is the *sum* over them: over the images, the
+# rows and the columns.
 #
 # **3. The code.** A layer is a subclass of :class:`convnet.Layer`. It puts what is trained into ``params``. ``forward``
 # returns the output and a *cache*, which is whatever ``backward`` needs. ``backward`` returns the gradient of the
@@ -144,7 +144,7 @@ class Swish(convnet.Layer):
 #
 # **4. The check.** :func:`convnet.gradient_error` compares a gradient with finite differences
 # (:ref:`chapter 7 <sphx_glr_chapters_gallery_07_gradient_checks.py>`). It works in float64. The loss is any number that
-# depends on the output; ``(dy * y).sum()`` is the simplest, because its gradient with respect to `y` is ``dy``.
+# depends on the output; ``(dy * y).sum()`` is the simplest, because its gradient with respect to :math:`y` is ``dy``.
 
 
 def gradient_errors(layer, input_shape):
@@ -168,7 +168,7 @@ assert max(errors.values()) < 1e-7
 
 # %%
 # Both errors are as small as rounding. The sizes 2, 3, 5 and 4 are all different: an axis that is mixed up is then an
-# error at once. What does a wrong gradient look like? Here someone forgets that `s` depends on `x`, too:
+# error at once. What does a wrong gradient look like? Here someone forgets that :math:`s` depends on :math:`x`, too:
 
 
 class WrongSwish(Swish):
@@ -185,7 +185,7 @@ assert errors["x"] > 1e-3
 assert errors["b"] < 1e-7
 
 # %%
-# The error of `x` is far from 0, and that of `b` is not: the check says where to look.
+# The error of ``x`` is far from 0, and that of ``b`` is not: the check says where to look.
 #
 # **5. The use.** The layer goes into a model like any other.
 
@@ -199,15 +199,15 @@ assert accuracy > 0.85
 assert not np.allclose(model.params["swish1.b"], 1)
 
 # %%
-# The training has changed every `b`. Files of models hold the library's own layers only; `docs/contributing.md` says
-# how a layer becomes one of them.
+# The training has changed every ``b``. Files of models hold the library's own layers only; :doc:`Contributing
+# </contributing>` says how a layer becomes one of them.
 #
 # Your own images
 # ---------------
 #
 # The library reads a folder that has a folder of images for each class. We have no photographs here, so we draw some:
 # 100 small files of rings and 100 of crosses, at random places, in random colours. With images of your own you begin at
-# `load_data`.
+# ``load_data``.
 
 import tempfile
 from pathlib import Path
@@ -231,9 +231,9 @@ for number in range(200):
     image.save(folder / "shapes" / name / f"{number}.png")
 
 # %%
-# `load_data` reads the files and makes all of one size. `split` holds back a tenth of each class for validation and a
-# quarter to test with. `preprocess_parts` subtracts the mean and divides by the standard deviation, as in
-# :ref:`chapter 1 <sphx_glr_chapters_gallery_01_data.py>`.
+# :func:`convnet.load_data` reads the files and makes all of one size. :func:`convnet.split` holds back a tenth of each
+# class for validation and a quarter to test with. :func:`convnet.preprocess_parts` subtracts the mean and divides by
+# the standard deviation, as in :ref:`chapter 1 <sphx_glr_chapters_gallery_01_data.py>`.
 
 shapes = convnet.load_data(folder / "shapes", size=(30, 40))["train"]
 print(shapes.images.shape, shapes.class_names)
@@ -244,7 +244,8 @@ figure, axes = plt.subplots(figsize=(3, 4), layout="constrained")
 convnet.plot_examples(shapes.images, shapes.labels, class_names=shapes.class_names, examples_per_class=4, ax=axes)
 
 # %%
-# 130 images to train with are few. An `Augmentation` shifts and turns each one a little, in a new way in every epoch.
+# 130 images to train with are few. An :class:`convnet.Augmentation` shifts and turns each one a little, in a new way in
+# every epoch.
 
 model = convnet.ConvNet1((3, 30, 40), num_filters=16, hidden_size=32, num_classes=2)
 model.statistics, model.class_names = statistics, shapes.class_names
@@ -259,8 +260,8 @@ assert accuracy > 0.85
 # Taking the model elsewhere
 # --------------------------
 #
-# **A file.** `save_model` writes the layers, the parameters, how images are prepared, and the names of the classes. So
-# a program that loads it can be given image files, and answers in words.
+# **A file.** :func:`convnet.save_model` writes the layers, the parameters, how images are prepared, and the names of
+# the classes. So a program that loads it can be given image files, and answers in words.
 
 convnet.save_model(model, folder / "shapes.npz")
 answer = convnet.load_model(folder / "shapes.npz").classify(folder / "shapes" / "ring" / "1.png")
@@ -290,11 +291,11 @@ print(f"{(folder / 'shapes.onnx').stat().st_size / 1e6:.1f} MB")
 assert np.allclose(again.scores(data["x_test"]), model.scores(data["x_test"]), atol=1e-4)
 
 # %%
-# **A web page.** `convnet.webpage.export(model, "shapes.html", samples)` writes a page that computes in the browser.
+# **A web page.** :func:`convnet.webpage.export` writes a page that computes in the browser.
 # For images in colour it shows your samples; for digits one can draw (chapter 9).
 #
-# **scikit-learn.** `ConvNetClassifier` is a classifier as scikit-learn has them, and goes into its cross-validations
-# and searches. A row of `X` is an image of 8x8 pixels here:
+# **scikit-learn.** :class:`convnet.estimator.ConvNetClassifier` is a classifier as scikit-learn has them, and goes into
+# its cross-validations and searches. A row of ``X`` is an image of 8x8 pixels here:
 
 from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_score
@@ -313,14 +314,14 @@ work.cleanup()
 #
 # The answers are in ``tests/chapters/test_10_going_further.py``, each with a test.
 #
-# 1. Write a layer ``PReLU(channels)``: `y = x` where `x` is above 0, and ``slope * x`` elsewhere, with a trained slope
-#    for each channel that begins at 0.25. Check its gradients with ``gradient_errors``. Why does the check not mind the
-#    kink at 0?
+# 1. Write a layer ``PReLU(channels)``: ``y = x`` where ``x`` is above 0, and ``slope * x`` elsewhere, with a trained
+#    slope for each channel that begins at 0.25. Check its gradients with ``gradient_errors``. Why does the check not
+#    mind the kink at 0?
 # 2. Write a layer ``Noise(deviation)``: in training it adds random numbers of a normal distribution to its input; a
 #    prediction leaves the input as it is. You need ``forward(x, rng)`` for training and ``__call__(x)`` for prediction.
 #    What is the gradient?
 # 3. Write ``residual_backward(dy, backward_of_f)``: the gradient of the input of a residual block without a shortcut;
-#    ``backward_of_f(dy)`` returns that of `f`. No layer of the library may be used.
+#    ``backward_of_f(dy)`` returns that of ``f``. No layer of the library may be used.
 # 4. Write ``block_parameters(channels, filters, stride)``: how many parameters has the block of this chapter? Count the
 #    weights of the convolutions, and a scale and a shift for each channel of a batch normalization.
 #
@@ -330,7 +331,7 @@ work.cleanup()
 # - :class:`convnet.Residual` (``convnet/layers/residual.py``), :class:`convnet.BatchNorm2D`
 #   (``convnet/layers/normalization.py``).
 # - The contract of layers: :class:`convnet.Layer` (``convnet/layers/base.py``). The steps by which a layer joins the
-#   library: ``docs/contributing.md``.
+#   library: :doc:`/contributing`.
 # - The reader of image files: :func:`convnet.load_data` (``convnet/datasets/loading.py``, ``image_reader.py``).
 # - Files: :func:`convnet.save_model` (``convnet/models/files.py``); ONNX: ``convnet/onnx/``; the command line:
 #   ``convnet/cli/``; scikit-learn: ``convnet/estimator/``.
