@@ -85,7 +85,7 @@ def best_time(call, seconds=0.3):
 def report(name, seconds):
     """Keep the time of a way, and print it with its share of the peak."""
     seconds_of[name] = seconds
-    print(f"{name}: {seconds:.3g} s, {operations / seconds / peak:.2g} of the peak")
+    print(f"{name}: {seconds:,.3f} s, {100 * operations / seconds / peak:.2g} % of the peak")
 
 
 # %%
@@ -237,7 +237,7 @@ draw_block(3, 2, rows, vectors * lanes, PADDING, "the tile of C: 4 x 2 vectors, 
 for middle in range(1, vectors):
     axes.plot([3 + middle * lanes] * 2, [2, 2 + rows], color="black")
 axes.set(xlim=(-1.5, 12.5), ylim=(7.3, -0.5), aspect="equal", title="One step: 6 loads, 8 multiply-adds of vectors")
-axes.axis("off")
+axes.set_axis_off()
 
 # %%
 # A tile of :math:`r` rows and :math:`v` vectors needs :math:`r + v` loads for :math:`r v` multiply-adds. The larger the
@@ -249,16 +249,15 @@ assert (12 + 2) / (12 * 2) < (6 + 2) / (6 * 2) < (1 + 1) / (1 * 1)
 
 # %%
 # The registers are those of the tile, of the row of B, and one for a number of A. AVX2 has 16 registers, so the library
-# takes 6 x 2 there; AVX-512 has 32, and it takes 12 x 2. This is its kernel. ``FLOATS`` is a vector, ``factor`` a
-# number of A, and the compiler writes the loop over ``r`` out, so that every ``sums[r][0]`` is a register:
+# takes 6 x 2 there; AVX-512 has 32, and it takes 12 x 2. This is the heart of its kernel. ``p`` walks along the common
+# axis, ``b0`` and ``b1`` are the two vectors of row ``p`` of B, and ``r`` is a row of the tile. The compiler writes the
+# loop over ``r`` out, so that every ``sums[r][0]`` is a register:
 #
 # .. literalinclude:: ../../convnet/native/tiles/product.h
 #    :language: c
-#    :start-at: for (ptrdiff_t p = 0; p < depth; p++, b += b_step
+#    :start-at: const float factor = a_is_transposed ? a[p * a_step + r]
 #    :end-at: if (vectors == 2) sums[r][1] += factor * b1;
 #    :dedent:
-#
-# (``__builtin_prefetch`` asks for numbers that will be needed soon, so that they are in the cache by then.)
 #
 # For a convolution the kernel does not even need the columns of im2col. It reads the pixels where they lie in the
 # padded image. The library calls this the *direct* algorithm. We time each instruction set that your processor has.
@@ -305,13 +304,13 @@ report_library(f"register tile, {threads} threads", best_set, threads, False)
 #
 #    y_0 = d_0 g_0 + d_1 g_1 + d_2 g_2, \qquad y_1 = d_1 g_0 + d_2 g_1 + d_3 g_2
 #
-# These are six multiplications. The same two numbers can be had with four:
+# These are six multiplications. The same two numbers can be had with four, which we call :math:`m_0 \dots m_3`:
 #
-# .. math::
+# .. math:: m_0 = (d_0 - d_2)\, g_0, \qquad m_1 = (d_1 + d_2) \frac{g_0 + g_1 + g_2}{2}
 #
-#    m_1 &= (d_0 - d_2)\, g_0            &\quad m_2 &= (d_1 + d_2)\, \tfrac12 (g_0 + g_1 + g_2) \\
-#    m_4 &= (d_1 - d_3)\, g_2            &\quad m_3 &= (d_2 - d_1)\, \tfrac12 (g_0 - g_1 + g_2) \\
-#    y_0 &= m_1 + m_2 + m_3              &\quad y_1 &= m_2 - m_3 - m_4
+# .. math:: m_2 = (d_2 - d_1) \frac{g_0 - g_1 + g_2}{2}, \qquad m_3 = (d_1 - d_3)\, g_2
+#
+# .. math:: y_0 = m_0 + m_1 + m_2, \qquad y_1 = m_1 - m_2 - m_3
 #
 # Write the products out, and you will find that all but the six wanted ones cancel. The sums of weights are computed
 # once for a filter and used for all images. The sums of pixels are computed once for an image and used by all filters.
@@ -320,10 +319,10 @@ report_library(f"register tile, {threads} threads", best_set, threads, False)
 
 def winograd_pair(d, g):
     """Return two outputs of a row with four multiplications."""
-    m1, m4 = (d[0] - d[2]) * g[0], (d[1] - d[3]) * g[2]
-    m2 = (d[1] + d[2]) * ((g[0] + g[1] + g[2]) / 2)
-    m3 = (d[2] - d[1]) * ((g[0] - g[1] + g[2]) / 2)
-    return np.array([m1 + m2 + m3, m2 - m3 - m4])
+    m0, m3 = (d[0] - d[2]) * g[0], (d[1] - d[3]) * g[2]
+    m1 = (d[1] + d[2]) * ((g[0] + g[1] + g[2]) / 2)
+    m2 = (d[2] - d[1]) * ((g[0] - g[1] + g[2]) / 2)
+    return np.array([m0 + m1 + m2, m1 - m2 - m3])
 
 
 d, g = rng.standard_normal(4), rng.standard_normal(3)
@@ -365,8 +364,8 @@ bars = axes.barh(names, shares, color=BLUE)
 
 
 def in_words(seconds):
-    """Return a time with three digits, in seconds or milliseconds."""
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+    """Return a time in seconds or, below one, in milliseconds."""
+    return f"{seconds:,.1f} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
 
 
 axes.bar_label(bars, map(in_words, seconds_of.values()), padding=4, bbox={"color": "white", "pad": 1})

@@ -219,8 +219,8 @@ assert counts.sum() == wrong.sum() == round((1 - accuracy) * 10_000)
 # %%
 # And the images themselves. Some of them a person would misread, too; at others the network ought to be better.
 
-figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
-convnet.plot_errors(test_images, test_labels, predicted, max_errors=40, ax=axes)
+_, axes = plt.subplots(figsize=(8, 6), layout="constrained")
+figure = convnet.plot_errors(test_images, test_labels, predicted, max_errors=40, ax=axes)
 
 # %%
 # The page

@@ -240,8 +240,9 @@ print(shapes.images.shape, shapes.class_names)
 parts = convnet.split(shapes, validation=0.1, test=0.25)
 data, statistics = convnet.preprocess_parts(parts)
 assert len(data["x_train"]) == 130
-figure, axes = plt.subplots(figsize=(3, 4), layout="constrained")
-convnet.plot_examples(shapes.images, shapes.labels, class_names=shapes.class_names, examples_per_class=4, ax=axes)
+_, axes = plt.subplots(figsize=(3, 4), layout="constrained")
+names = shapes.class_names
+figure = convnet.plot_examples(shapes.images, shapes.labels, class_names=names, examples_per_class=4, ax=axes)
 
 # %%
 # 130 images to train with are few. An :class:`convnet.Augmentation` shifts and turns each one a little, in a new way in

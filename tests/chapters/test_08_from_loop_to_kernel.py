@@ -86,10 +86,10 @@ def test_3_columns_cost_the_chapters_convolution_a_factor_of_about_ten():
 
 def winograd_pair(d, g):
     """Return two outputs of a row, as in the chapter."""
-    m1, m4 = (d[0] - d[2]) * g[0], (d[1] - d[3]) * g[2]
-    m2 = (d[1] + d[2]) * ((g[0] + g[1] + g[2]) / 2)
-    m3 = (d[2] - d[1]) * ((g[0] - g[1] + g[2]) / 2)
-    return np.array([m1 + m2 + m3, m2 - m3 - m4])
+    m0, m3 = (d[0] - d[2]) * g[0], (d[1] - d[3]) * g[2]
+    m1 = (d[1] + d[2]) * ((g[0] + g[1] + g[2]) / 2)
+    m2 = (d[2] - d[1]) * ((g[0] - g[1] + g[2]) / 2)
+    return np.array([m0 + m1 + m2, m1 - m2 - m3])
 
 
 def winograd_row(row, g):
