@@ -179,9 +179,10 @@ report("NumPy, im2col", best_time(by_im2col))
 # -------------------
 #
 # Cython is Python with types. Where it knows that ``a`` and ``b`` point to floats, ``a[i] * b[i]`` becomes two loads
-# and one multiplication in C, and no Python object is left. Here is the innermost loop of the library's product of
-# matrices as it is without any instruction set. Four rows of ``b`` are added to a row of ``c`` at a time, so that ``c``
-# is loaded and stored a quarter as often:
+# and one multiplication in C, and no Python object is left. Here is the innermost loop of the library's product of two
+# matrices :math:`A` and :math:`B`, as it is without any instruction set. ``c`` points to a row of the result. Four rows
+# of :math:`B`, ``b0`` to ``b3``, are added to it at a time, each times a number of :math:`A`, so that ``c`` is loaded
+# and stored a quarter as often:
 #
 # .. literalinclude:: ../../convnet/kernels/products.pxi
 #    :language: cython
@@ -216,8 +217,9 @@ report_library("Cython, typed loops", "none", 1, False)
 # 16 floats, and one instruction multiplies and adds all of them. The typed loops are slow because they load two vectors
 # or more for each such instruction, and the processor can do only about as many loads as multiply-adds.
 #
-# So a kernel keeps a small block of the result, a *tile*, in registers. Each step along the common axis needs a column
-# of A and a row of B, and updates the whole tile:
+# So a kernel keeps a small block of the result :math:`C = A B`, a *tile*, in registers. The sum of each result goes
+# over the columns of :math:`A` and the rows of :math:`B`. For one step of this sum the tile needs a piece of a column
+# of :math:`A` and a piece of a row of :math:`B`. Every number of the one is multiplied with every number of the other:
 
 rows, vectors, lanes = 4, 2, 4
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
@@ -249,8 +251,8 @@ assert (12 + 2) / (12 * 2) < (6 + 2) / (6 * 2) < (1 + 1) / (1 * 1)
 
 # %%
 # The registers are those of the tile, of the row of B, and one for a number of A. AVX2 has 16 registers, so the library
-# takes 6 x 2 there; AVX-512 has 32, and it takes 12 x 2. This is the heart of its kernel. ``p`` walks along the common
-# axis, ``b0`` and ``b1`` are the two vectors of row ``p`` of B, and ``r`` is a row of the tile. The compiler writes the
+# takes 6 x 2 there; AVX-512 has 32, and it takes 12 x 2. This is the heart of its kernel. ``p`` counts the steps of the
+# sum, ``b0`` and ``b1`` are the two vectors of row ``p`` of B, and ``r`` is a row of the tile. The compiler writes the
 # loop over ``r`` out, so that every ``sums[r][0]`` is a register:
 #
 # .. literalinclude:: ../../convnet/native/tiles/product.h

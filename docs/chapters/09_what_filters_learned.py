@@ -122,9 +122,10 @@ assert smoothness(smooth) > smoothness(after) + 0.2
 draw_filters({"before": small_before, "after": smooth})
 
 # %%
-# Now one sees what was learned without any subtraction. A filter with blue on one side and orange on the other answers
-# at an edge of a stroke. One with a blue band finds strokes in the direction of the band. The network reads the test
-# digits about as well as the first one.
+# Each picture has a scale of its own: the weights of the first row are a hundred times smaller than in the first
+# network. Now one sees what was learned without any subtraction. A filter with blue on one side and orange on the other
+# answers at an edge of a stroke. One with a blue band finds strokes in the direction of the band. The network reads the
+# test digits about as well as the first one.
 #
 # What a filter finds in an image
 # -------------------------------
