@@ -293,7 +293,7 @@ check(on_two_threads())
 # result:
 
 assert np.array_equal(convolve(best_set, threads, False), convolve(best_set, 1, False))
-report_library(f"register tile, {threads} threads", best_set, threads, False)
+report_library("register tile, all threads", best_set, threads, False)
 
 # %%
 # Step 7: fewer multiplications
@@ -344,7 +344,7 @@ for name, winograd in (("direct", False), ("Winograd", True)):
     error = np.linalg.norm(convolve(best_set, threads, winograd) - exact) / np.linalg.norm(exact)
     print(f"{name}: error {error:.1e} of the result")
     assert error < 2e-5
-report_library(f"Winograd, {threads} threads", best_set, threads, True)
+report_library("Winograd, all threads", best_set, threads, True)
 
 # %%
 # The library chooses the algorithm for each layer by the sizes; a plan says which. Tiles of 4x4 are ``winograd-4``:
@@ -375,7 +375,7 @@ axes.axvline(100, color="black", linewidth=1)
 axes.axvline(100 * peak_of_one / peak, color="black", linewidth=1, linestyle=":")
 axes.set(xscale="log", xlim=(min(shares) / 3, 2000), xlabel="share of the peak (%)")
 axes.xaxis.set_major_formatter("{x:g}")
-axes.set_title(f"One convolution; solid line: peak of {threads} threads, dotted: of one")
+axes.set_title("One convolution; solid line: peak of all threads, dotted: of one")
 axes.invert_yaxis()
 axes.grid(axis="x", alpha=0.3)
 
@@ -400,8 +400,8 @@ convnet.set_num_threads(threads)
 # The answers are in ``tests/chapters/test_08_from_loop_to_kernel.py``, each with a test.
 #
 # 1. Write ``tiled_product(a, b, rows, columns)``: the product of two matrices, computed tile by tile. For each tile of
-#    ``rows`` x ``columns`` results (smaller at the edges), walk along the common axis once, and add the outer product
-#    of a piece of a column of ``a`` and a piece of a row of ``b``.
+#    ``rows`` x ``columns`` results (smaller at the edges), walk along the columns of ``a`` and the rows of ``b`` once,
+#    and add the outer product of a piece of a column of ``a`` and a piece of a row of ``b``.
 # 2. Write ``best_tile(registers, most_vectors)``: which tile ``(rows, vectors)`` needs the fewest loads for each
 #    multiply-add, if the tile, its vectors of B and one number of A have to fit into the registers? What does it give
 #    for 16 and for 32 registers and two vectors?
