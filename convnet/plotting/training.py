@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convnet.core.checks import as_real
-from convnet.plotting.figures import AxesArgument, legend_below, panels_for
+from convnet.plotting.figures import AxesArgument, legend_below, panels_for, width_of
 from convnet.training.best_by import called
 from convnet.training.rate_finder import LearningRates
 from convnet.training.solver import Solver
@@ -54,6 +54,7 @@ def plot_training(solver: Solver, *, ax: AxesArgument = None) -> "Figure":
         raise TypeError(f"plot_training: expected a Solver, got {solver!r:.60}")
     if not (solver.loss_history and solver.train_accuracy_history):
         raise ValueError("plot_training: expected a Solver that has trained, got one without a history")
+    entries_beside = 2 if width_of(ax, 8) > 4.5 else 1  # of a legend
     figure, (above, below) = panels_for("plot_training", ax, (8, 7.6), 2, gap=0.06)
 
     iterations = np.arange(1, len(solver.loss_history) + 1)
@@ -64,7 +65,7 @@ def plot_training(solver: Solver, *, ax: AxesArgument = None) -> "Figure":
         above.plot(checks, solver.validation_loss_history, "o-", color=VALIDATION)
         above.lines[0].set_label("minibatch")
         above.lines[1].set_label("validation, without L2" if solver.model.l2 else "validation")
-        legend_below(above)
+        legend_below(above, entries_beside)
     above.set(title="Loss", xlabel="iteration", ylabel="loss")
     losses = [loss for loss in solver.loss_history + solver.validation_loss_history if np.isfinite(loss)]
     positive = [loss for loss in losses if loss > 0]
@@ -91,11 +92,11 @@ def plot_training(solver: Solver, *, ax: AxesArgument = None) -> "Figure":
         lowest = min(0.0, lowest, *(percent[0] for percent in curves.values()))  # that of a regression may be below 0
         below.set_ylim(1.02 * lowest, 102)
     for (name, percent), colour in zip(curves.items(), (TRAINING, VALIDATION, MEASURE), strict=False):
-        epochs, label = np.arange(first, len(percent)), f"{name}: {percent[-1]:.1f} % at the end"
+        epochs, label = np.arange(first, len(percent)), f"{name} (last: {percent[-1]:.1f} %)"
         below.plot(epochs, percent[first:], "o-", color=colour, label=label)
     below.set(title=title, xlabel="epoch", ylabel="accuracy (%)")
     below.xaxis.get_major_locator().set_params(integer=True)
-    legend_below(below)
+    legend_below(below, entries_beside)
     for axes in (above, below):
         axes.grid(alpha=0.3)
     return figure

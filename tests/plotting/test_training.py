@@ -94,8 +94,8 @@ def test_accuracies_near_100_lie_within_the_axis(rng):
         assert (line.get_ydata() < high).all()
     assert below.get_title() == "Accuracy (before training: training 10.0 %, validation 11.2 %)"
     assert [line.get_label() for line in below.lines] == [
-        "training: 100.0 % at the end",
-        "validation: 98.0 % at the end",
+        "training (last: 100.0 %)",
+        "validation (last: 98.0 %)",
     ]
 
 
