@@ -23,7 +23,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_templates", "chapters", "**/sg_execution_times.rst"]
+exclude_patterns = ["_build", "_templates", "chapters", "sg_execution_times.rst", "*/sg_execution_times.rst"]
 nitpicky = True  # a name that cannot be found is a warning
 smartquotes = False  # two hyphens are the beginning of an option
 

@@ -1,6 +1,7 @@
 """Parts of the site beside Sphinx and its extensions: formulas, copies of files, loops, pictures of examples."""
 
 import ast
+import inspect
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
+from sphinx.util.inspect import stringify_signature
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
@@ -176,9 +178,19 @@ def _parents(node: nodes.Node) -> Iterator[nodes.Node]:
 # ---- The API, from the docstrings.
 
 
-def escape_shapes(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep the asterisk of a shape such as (N, *input_shape), which is no markup."""
-    lines[:] = [re.sub(r"(?<=\(N, )\*", r"\*", line) for line in lines]
+def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep what is no markup: the asterisk of a shape (N, *input_shape), the initial with which a source begins."""
+    lines[:] = [re.sub(r"(?<=\(N, )(?=\*)|(?<!\S)(?=[A-Z]\. )", r"\\", line) for line in lines]
+
+
+def signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, *shown: str) -> tuple[str, str] | None:
+    """Show the arguments of a class as its constructor has them, not as its metaclass hands them on."""
+    if what != "class" or obj.__init__ is object.__init__:
+        return None
+    found = inspect.signature(obj.__init__)
+    _, *parameters = found.parameters.values()
+    arguments = found.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+    return stringify_signature(arguments, show_annotation=False), ""
 
 
 def public_bases(app: Sphinx, name: str, obj: type, options: Any, bases: list[type]) -> None:
@@ -233,7 +245,8 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("builder-inited", write_copies)
     app.connect("source-read", link_to_copies)
-    app.connect("autodoc-process-docstring", escape_shapes)
+    app.connect("autodoc-process-docstring", escape)
+    app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-bases", public_bases)
     app.connect("missing-reference", link_or_leave)
     app.add_post_transform(LinkNames)
