@@ -183,14 +183,17 @@ def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: lis
     lines[:] = [re.sub(r"(?<=\(N, )(?=\*)|(?<!\S)(?=[A-Z]\. )", r"\\", line) for line in lines]
 
 
-def signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, *shown: str) -> tuple[str, str] | None:
-    """Show the arguments of a class as its constructor has them, not as its metaclass hands them on."""
-    if what != "class" or obj.__init__ is object.__init__:
-        return None
-    found = inspect.signature(obj.__init__)
-    _, *parameters = found.parameters.values()
-    arguments = found.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
-    return stringify_signature(arguments, show_annotation=False), ""
+def signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, arguments: str | None, result: str | None
+) -> tuple[str | None, str | None]:
+    """Show the arguments of a class as its constructor has them, not its metaclass; and defaults by their names."""
+    if what == "class" and obj.__init__ is not object.__init__:
+        found = inspect.signature(obj.__init__)
+        _, *parameters = found.parameters.values()
+        arguments = stringify_signature(found.replace(parameters=parameters), show_annotation=False)
+    if arguments is not None:
+        arguments = re.sub(r"<(?:class|function) '?([\w.]+)[^>]*>", r"\1", arguments)
+    return arguments, "" if what == "class" else result
 
 
 def public_bases(app: Sphinx, name: str, obj: type, options: Any, bases: list[type]) -> None:
