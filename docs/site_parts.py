@@ -99,7 +99,7 @@ def write_copies(app: Sphinx) -> None:
     texts = [source.read_text("utf-8") for source in sources]
     paths = {from_root(target) for text in texts for target in MARKDOWN_LINK.findall(text)} - documents().keys()
     folders = [path for path in paths if (ROOT / path).is_dir()]
-    paths |= {f"{folder}/{file.name}" for folder in folders for file in (ROOT / folder).glob("*.*")}
+    paths |= {f"{folder}/{name}" for folder in folders for name in _readable(folder)}
     paths |= {path for text in texts for name in re.findall(r"`([\w./-]+)`", text) if (path := repository_file(name))}
     wanted = {COPIES / f"{path}.rst": _copy(path) for path in paths - documents().keys()}
     for stale in set(COPIES.rglob("*.rst")) - wanted.keys():
@@ -114,8 +114,12 @@ def _copy(path: str) -> str:
     head = f":orphan:\n:nosearch:\n\n{path}\n{'=' * len(path)}\n\n"
     if (ROOT / path).is_file():
         return f"{head}.. literalinclude:: /../{path}\n   :language: {LANGUAGES[Path(path).suffix]}\n"
-    names = sorted(file.name for file in (ROOT / path).glob("*.*"))
-    return head + "".join(f"- :doc:`{name} </{document_of(f'{path}/{name}')}>`\n" for name in names)
+    return head + "".join(f"- :doc:`{name} </{document_of(f'{path}/{name}')}>`\n" for name in _readable(path))
+
+
+def _readable(folder: str) -> list[str]:
+    """Return the names of the files of a folder that can be shown."""
+    return sorted(file.name for file in (ROOT / folder).iterdir() if file.suffix in LANGUAGES)
 
 
 def link_to_copies(app: Sphinx, docname: str, source: list[str]) -> None:
