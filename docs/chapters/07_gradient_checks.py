@@ -705,6 +705,8 @@ assert best[np.float32][2] > 1e-3
 
 def check_layer(layer, x):
     """Return the gradient errors of a layer: of its input x and of its parameters, by name."""
+    for param in layer.params.values():
+        param += rng.standard_normal(param.shape)  # where a factor is 1, as in a new layer, one would not miss it
     y, cache = layer.forward(x)
     dy = rng.standard_normal(y.shape)
     dx, grads = layer.backward(dy, cache)
@@ -727,7 +729,7 @@ for layer in (Conv2D(2, 3, 5, **options), MovedConv2D(2, 3, 5, **options), Batch
 
 # %%
 # This finds at once what the first figure of this chapter did not show: the input gradient of ``MovedConv2D`` is wrong.
-# Use ``check_layer`` for every layer that you write. Give the layer parameters of float64.
+# Use ``check_layer`` for every layer that you write. Give the layer parameters of float64. The check changes them.
 #
 # What a gradient check does not find
 # -----------------------------------
