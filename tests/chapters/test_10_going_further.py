@@ -131,3 +131,50 @@ def test_4_as_many_parameters_as_the_block_has(channels, filters, stride, rng):
     shortcut = None if is_plain else [Conv2D(channels, filters, 1, stride=stride, **options), BatchNorm2D(filters)]
     block = Residual(layers, shortcut)
     assert sum(param.size for param in block.params.values()) == block_parameters(channels, filters, stride)
+
+
+class Swish(Layer):
+    """The chapter's Swish."""
+
+    def __init__(self, b):
+        super().__init__()
+        self.params = {"b": np.array(b)}
+
+    def forward(self, x, rng=None):
+        s = 1 / (1 + np.exp(-self.params["b"][:, None, None] * x))
+        return x * s, (x, s)
+
+    def backward(self, dy, cache, need_dx=True):
+        x, s = cache
+        slope = s * (1 - s)
+        dx = dy * (s + x * self.params["b"][:, None, None] * slope)
+        return dx, {"b": (dy * x * x * slope).sum(axis=(0, 2, 3))}
+
+
+class ForgetfulSwish(Swish):
+    """Exercise 5: the factor b is missing in dx. It passes the check where every b is 1."""
+
+    def backward(self, dy, cache, need_dx=True):
+        x, s = cache
+        return dy * (s + x * s * (1 - s)), super().backward(dy, cache)[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "b", "passes"),
+    [
+        (Swish, [0.5, 2.0, -1.0], True),
+        (ForgetfulSwish, [1.0, 1.0, 1.0], True),
+        (ForgetfulSwish, [1.0, 1.0, 1.1], False),
+        (ForgetfulSwish, [0.0, 0.0, 0.0], False),
+    ],
+)
+def test_5_a_forgotten_factor_hides_where_it_is_1(kind, b, passes, rng):
+    layer = kind(b)
+    x, dy = rng.standard_normal((2, 2, 3, 5, 4))
+    dx, grads = layer.backward(dy, layer.forward(x)[1])
+
+    def error(array, gradient):
+        return convnet.gradient_error(lambda: float((dy * layer(x)).sum()), array, gradient, rng=rng)
+
+    assert (error(x, dx) < 1e-7) == passes
+    assert error(layer.params["b"], grads["b"]) < 1e-7
