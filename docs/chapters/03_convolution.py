@@ -58,7 +58,7 @@ for ow, color in enumerate((ORANGE, GREEN, VIOLET)):
 # %%
 # This filter subtracts what is on the left from what is on the right. Where the image is the same on both sides, the
 # result is 0; where it grows brighter to the right, it is large. So the filter finds the left edge of the bright
-# square, wherever it is. On a digit:
+# square, wherever it is. On a digit, blue is where it grows brighter, orange where it grows darker:
 
 from convnet import load_mnist
 
@@ -83,9 +83,10 @@ draw_image(axes[2], slide(digit, edge.T), "brighter downwards", signed=True)
 # Padding and stride
 # ------------------
 #
-# A filter of 3x3 makes 3x3 results of 5x5 pixels: it cannot be laid on the border. *Padding* puts a ring of zeros
-# around the image, so that it can. *Stride* is how far the window moves from one result to the next: with stride 2 it
-# leaves out every second place.
+# The height and the width of a filter are its *kernel size*, KH and KW; for a square filter both are K. A filter of 3x3
+# makes 3x3 results of 5x5 pixels: its middle never comes to lie on a pixel of the border. *Padding* puts a ring of
+# zeros around the image, so that it does. *Stride* is how far the window moves from one result to the next: with stride
+# 2 it leaves out every second place.
 #
 # An image of 5x5 pixels with padding 1, and its first window of 3x3:
 
@@ -114,9 +115,10 @@ for ax, (size, kernel, stride, padding) in zip(axes.flat, cases, strict=True):
     ax.set(xlim=(-2.6, 6.6), ylim=(3.6, -0.6))
 
 # %%
-# Count the windows. With its padding P the image is :math:`S + 2P` pixels wide. The first window begins at 0. A window
-# of K pixels can begin at :math:`S + 2P - K` at the latest. So the window can move by :math:`S + 2P - K` pixels in all.
-# Divided by the stride and rounded down, that is the number of moves. There is one window more than moves:
+# Count the windows. An image of S pixels is, with its padding P, :math:`S + 2P` pixels wide. Counted in the padded
+# image, the first window begins at 0 (in the image itself that is -P). A window of K pixels can begin at
+# :math:`S + 2P - K` at the latest. So the window can move by :math:`S + 2P - K` pixels in all. Divided by the stride
+# and rounded down, that is the number of moves. There is one window more than moves:
 #
 # .. math:: O = \left\lfloor \frac{S + 2P - K}{\text{stride}} \right\rfloor + 1.
 
@@ -155,18 +157,18 @@ draw_window(axes[6], 0, 0)
 # %%
 # Each output of the whole convolution is one sum:
 #
-# .. math:: y[n, f, oh, ow] = b[f] + \sum_{c,i,j} \text{weight}[f, c, i, j] \cdot x[n, c, h, w],
+# .. math:: y[n, f, oh, ow] = b[f] + \sum_{c,i,j} \text{weight}[f, c, i, j] \cdot x[n, c, h, w].
 #
-# and the pixel lies, with the padding P, in row and column
+# Here :math:`n` counts the images, :math:`f` the filters, :math:`c` the channels, and :math:`i, j` the rows and columns
+# of the window. With the padding P the pixel lies in row and column
 #
 # .. math:: h = oh \cdot \text{stride} + i - P, \quad w = ow \cdot \text{stride} + j - P.
 #
 # Where this is outside of the image, there is a 0 of the padding, and nothing to add.
 #
-# Here :math:`n` counts the images and :math:`f` the filters. The loops stand in a function of their
-# own, because the way back needs the same ones. For each product of the sum it gives three indices: where the product
-# is added, which weight is its first factor, and which pixel its second one. (``yield`` hands them out one after
-# another to the loop that asks for them.)
+# The loops stand in a function of their own, because the way back needs the same ones. For each product of the sum it
+# gives three indices: where the product is added, which weight is its first factor, and which pixel its second one.
+# (``yield`` hands them out one after another to the loop that asks for them.)
 
 
 def output_shape(x_shape, weight_shape, stride, padding):
@@ -211,7 +213,7 @@ print("x", x.shape, " weight", weight.shape, " y", y.shape)
 # The gradient
 # ------------
 #
-# Now back. From the layers behind comes ``dy``: by how much the loss changes with each number of y. The rules are those
+# Now back. From the later layers comes ``dy``: by how much the loss changes with each number of y. The rules are those
 # of chapter 2. A sum hands the gradient on to each term. A product hands it on to both of its factors, times the other
 # factor. What is used several times gets the sum.
 #
@@ -279,7 +281,8 @@ assert np.array_equal(outputs, names[::-1, ::-1])
 #
 # .. math:: \text{dx}[h, w] = \sum_{i,j} \text{dy}[h - i, w - j] \cdot \text{weight}[i, j],
 #
-# where dy is 0 outside of its rows and columns. The loops add up the same sums in another order, window by window: each
+# where dy is 0 outside of its rows and columns. Why :math:`h - i`? Pixel h lies under weight i in the window oh with
+# :math:`oh + i = h`; so :math:`oh = h - i`. The loops add up the same sums in another order, window by window: each
 # window puts its share into all the pixels that it holds.
 
 dy = rng.standard_normal((1, 1, 3, 3))
@@ -295,8 +298,8 @@ np.testing.assert_allclose(by_pixels, by_windows[0, 0], atol=1e-12)
 # %%
 # Not all pixels are in equally many windows. With all weights and all ``dy`` equal to 1, ``dx`` counts the windows:
 
-pixels, ones = np.zeros((1, 1, 5, 5)), np.ones((1, 1, 3, 3))
-figure, axes = panels(3, size=(2.5, 2.7))
+pixels, ones = np.zeros((1, 1, 7, 7)), np.ones((1, 1, 3, 3))
+figure, axes = panels(3, size=(2.8, 3))
 for ax, (stride, padding) in zip(axes, ((1, 0), (1, 1), (2, 0)), strict=True):
     dy = np.ones(output_shape(pixels.shape, ones.shape, stride, padding))
     counts, _, _ = conv2d_backward(dy, pixels, ones, stride, padding)
@@ -305,7 +308,7 @@ for ax, (stride, padding) in zip(axes, ((1, 0), (1, 1), (2, 0)), strict=True):
 
 # %%
 # A pixel in the corner is in one window, one in the middle in nine. With padding the border is in more windows. With
-# stride 2 the counts alternate.
+# stride 2 the counts go up and down: they are larger where two windows meet.
 #
 # And the gradient of a weight? ``weight[f, c, i, j]`` is used once in *every* window of every image. So its gradient is
 # a sum over all outputs of its filter. That is the price of sharing, and its gain: each place of each image has a say.
@@ -331,7 +334,7 @@ by_loops = seconds(lambda: conv2d_forward(one, filters, biases, padding=3))
 library = functional.conv2d_forward
 by_library = min(seconds(lambda: library(one, filters, biases, padding=3)) for _ in range(5))
 print(f"our loops {by_loops * 1e3:.0f} ms, the library {by_library * 1e3:.2f} ms")
-print(f"by loops, one pass through 60,000 digits would take {by_loops * 60000 / 3600:.1f} hours")
+print(f"by loops, the forward pass alone of 60,000 digits would take {by_loops * 60000 / 3600:.1f} hours")
 assert by_library < by_loops
 plt.show()
 
@@ -351,7 +354,8 @@ plt.show()
 #    building any array: count the ``oh`` whose window holds ``h``.
 # 4. **A convolution again.** With stride 1 and no padding, dx is a convolution of ``dy``: with padding K - 1, and with
 #    the filters turned by 180 degrees and the axes of F and C exchanged. Write ``input_gradient(dy, weight)`` so, with
-#    :func:`convnet.functional.conv2d_forward`. The formula for dx above says why.
+#    :func:`convnet.functional.conv2d_forward`. The formula for dx above says why. With several filters a pixel collects
+#    from all F of them, so F now plays the part of C.
 # 5. **Count the work.** How many multiplications does a convolution need, without padding? Write
 #    ``multiplications(n, c, h, w, f, kh, kw, stride)``. How many for one image in ConvNet1, of 28x28 pixels with 32
 #    filters of 7x7, if the multiplications with the zeros of the padding of 3 are counted, too?
