@@ -55,19 +55,19 @@ for name, speed in speeds.items():
 assert speeds["a @ b"] > speeds["Python's loops"]
 
 # %%
-# The same as a picture. Each mark on the axis is ten times the one before:
+# The same as a picture. Each number on the axis is ten times the one before:
 
 figure, ax = plt.subplots(figsize=(6, 2), layout="constrained")
-ax.barh(list(speeds), list(speeds.values()), color=BLUE)
-ax.set(xscale="log", xlabel="multiplications a second")
-ax.invert_yaxis()
+ax.plot(list(speeds.values()), list(speeds), "o", color=BLUE, markersize=9)
+ax.set(xscale="log", xlabel="multiplications a second", xlim=(1e5, 1e12), ylim=(2.5, -0.5))
+ax.grid(axis="x")
 
 # %%
 # Python's loops are slow because Python looks up again for every single number what it is and what ``*`` means for it.
 # ``a * b`` does that once for all numbers. But each number is fetched from memory for one multiplication, and fetching
 # takes longer than multiplying. In ``a @ b`` each number of a is used 1,000 times, once for each column of b. A good
 # program fetches it once or a few times, keeps it close to the processor's arithmetic, and uses it again and again.
-# This arithmetic multiplies four or more numbers at a time. Chapter 8 takes such a product apart.
+# The processor also multiplies four or more pairs of numbers in one go. Chapter 8 takes such a product apart.
 #
 # So we write the convolution as a product.
 #
@@ -109,8 +109,9 @@ for k, above, below, color in zip(range(4), *axes, COLORS, strict=True):
 
 # %%
 # So there is one slice of the image for each pixel [i, j] of the window: from row i and column j on, as many rows and
-# columns as there are windows. With a stride the slice takes every second (or third) row and column. With channels, all
-# channels are sliced at once. The padding, if any, is put around the image before.
+# columns as there are windows. With a stride the slice takes every second (or third) row and column, and ends after
+# ``oh`` steps: at row ``i + stride * oh``. With C channels, the pixels of channel 0 stand first in a column, then those
+# of channel 1; all are sliced at once. The padding, if any, is put around the image before.
 
 
 def output_shape(shape, kh, kw, stride):
@@ -135,8 +136,9 @@ assert np.array_equal(im2col(image[np.newaxis], 2, 2), expected)
 # The product
 # -----------
 #
-# A window is a column now, and a filter can be a row: (F, C, KH, KW) becomes (F, C * KH * KW). Row times column is the
-# sum of the products of filter and window. So *all* outputs are one product of matrices.
+# A window is a column now, and a filter can be a row: (F, C, KH, KW) becomes (F, C * KH * KW). ``reshape`` lists the
+# weights in the order c, i, j, the same as in the columns. Row times column is the sum of the products of filter and
+# window. So *all* outputs are one product of matrices.
 
 weight = np.array([[[[1.0, 1], [0, 0]]], [[[0, 0], [2, -1]]]])  # F = 2 filters of one channel
 rows = weight.reshape(2, 4)
@@ -251,7 +253,7 @@ for gradient, by_loops in zip(ours, loops, strict=True):
 # %%
 # A trap. The two loops can be saved if one computes the indices of all pixels of all windows, and writes ``x[rows,
 # columns] += cols``. That is wrong. Where an index occurs several times, NumPy adds *once*, and the other sums are
-# lost:
+# lost. ``np.add.at`` adds as often as the index occurs:
 
 wrong, right = np.zeros(3), np.zeros(3)
 wrong[[0, 1, 1, 1]] += 1
@@ -280,10 +282,11 @@ assert np.array_equal(there_and_back, counts * image)
 
 # %%
 # Each pixel comes back as many times as it was copied. What is col2im, then? im2col does nothing but copy. So it can be
-# written as a matrix :math:`A` of zeros and ones: take the image as one long list of numbers, then :math:`\text{cols} =
-# A x`. Each *row* of A makes one number of the columns, and has a single 1, at the pixel that is copied. *Column* k of
-# A is what im2col makes of an image in which pixel k is 1 and all others are 0; so we can find A by trying. Here it is
-# for an image of 3x3 pixels and windows of 2x2, and on the right A *transposed*: rows and columns exchanged.
+# written as a matrix :math:`A` of zeros and ones. Take the image as one long list :math:`x`, and the result of im2col
+# as one long list, too. Then the second list is :math:`A x`. Each *row* of A belongs to one number of im2col's result,
+# and has a single 1, at the pixel that is copied. *Column* k of A is what im2col makes of an image in which pixel k is
+# 1 and all others are 0; so we can find A by trying. Here it is for an image of 3x3 pixels and windows of 2x2, and on
+# the right A *transposed*: rows and columns exchanged.
 
 units = np.eye(9).reshape(9, 1, 3, 3)  # nine images, each with a single 1
 A = np.stack([im2col(unit, 2, 2).reshape(-1) for unit in units], axis=1)
@@ -316,18 +319,34 @@ draw_window(right, 4, 0, 1, 16)
 # equal:
 #
 # .. math:: \sum (A x) \cdot c = \sum x \cdot (A^T c).
+#
+# Both are the sum of :math:`c_r A_{rk} x_k` over all r and k, added up in another order. For comparison we also take a
+# wrong col2im, which forgets the stride.
+
+
+def wrong_col2im(cols, shape, kh, kw, stride):
+    """Add the numbers to pixels side by side, whatever the stride."""
+    oh, ow = output_shape(shape, kh, kw, stride)
+    x, cols = np.zeros(shape), cols.reshape(-1, kh, kw, oh, ow)
+    for i, j in np.ndindex(kh, kw):
+        x[:, i : i + oh, j : j + ow] += cols[:, i, j]
+    return x
+
 
 x = rng.standard_normal((3, 7, 6))
 cols = im2col(x, 3, 2, stride=2)
 c = rng.standard_normal(cols.shape)
-back = col2im(c, x.shape, 3, 2, stride=2)
-print("im2col:", (cols * c).sum(), " col2im:", (x * back).sum())
-np.testing.assert_allclose((cols * c).sum(), (x * back).sum())
+expected = (cols * c).sum()
+right = (x * col2im(c, x.shape, 3, 2, stride=2)).sum()
+wrong = (x * wrong_col2im(c, x.shape, 3, 2, stride=2)).sum()
+print(f"im2col {expected:.6f}, col2im {right:.6f}, wrong col2im {wrong:.6f}")
+np.testing.assert_allclose(right, expected)
+assert not np.isclose(wrong, expected)
 plt.show()
 
 # %%
-# If col2im goes wrong with a stride, the two numbers differ. Try such a test with sizes that are all different, so that
-# no error is hidden by two equal ones.
+# The wrong one is found at once. Try such a test with sizes that are all different, so that no error is hidden by two
+# equal ones.
 #
 # Exercises
 # ---------
