@@ -8,7 +8,8 @@ and how it can go wrong.
 
 As in the chapters before, ``dy`` is the gradient of the loss with respect to a layer's output ``y``. The backward pass
 returns ``dx``, the gradient with respect to its input ``x``. By the chain rule, every output that depends on an input
-adds its share: :math:`dx_i = \sum_j dy_j \, \partial y_j / \partial x_i`.
+adds its share: :math:`dx_i = \sum_j dy_j \, \partial y_j / \partial x_i`. The sign :math:`\partial` says that
+:math:`x_i` alone moves and all other inputs stay: take the ordinary derivative, with the others as constants.
 """
 
 import matplotlib.pyplot as plt
@@ -76,10 +77,10 @@ assert np.isclose(dx.sum(), dy.sum())
 # %%
 # Each number of ``dy`` stands in ``dx`` where the maximum was. All other pixels get 0.
 #
-# *What can go wrong.* If two pixels of a window are equally large, only one of them may get the whole gradient;
-# ``argmax`` takes the first one. If windows overlap, one pixel can be the largest of several windows, and the shares
-# have to be added: hence ``+=`` and not ``=``. If the size of the image is odd, the last row or column lies in no
-# window and is not looked at.
+# *What can go wrong.* If two pixels of a window are equally large, they must not both get the whole gradient: the
+# shares have to add up to ``dy``. ``argmax`` takes the first one. If windows overlap, one pixel can be the largest of
+# several windows, and the shares have to be added: hence ``+=`` and not ``=``. If the size of the image is odd, the
+# last row or column lies in no window and is not looked at.
 #
 # The library does the same for many images with many channels, in compiled loops. ``x[None, None]`` is one image with
 # one channel, of shape (1, 1, 4, 6):
@@ -162,9 +163,9 @@ assert np.allclose(two_layers, inputs @ (w1 @ w2) + (b1 @ w2 + b2))
 assert not np.allclose(np.maximum(inputs @ w1 + b1, 0) @ w2 + b2, two_layers)
 
 # %%
-# The same holds for convolutions. The bend of the ReLU between them is what makes a deep network more than a shallow
-# one. The slope of ReLU is 1 where :math:`x > 0` and 0 where :math:`x < 0`, so that the backward pass lets the gradient
-# through where the output was positive:
+# The same holds for convolutions. The bend of the ReLU between them is what makes a *deep* network, one of many layers,
+# more than a shallow one. The slope of ReLU is 1 where :math:`x > 0` and 0 where :math:`x < 0`. At 0 there is a bend
+# and no slope; we take 0. So the backward pass lets the gradient through where the output was positive:
 
 
 def relu(x):
@@ -178,7 +179,9 @@ def relu_backward(dy, y):
 
 
 # %%
-# There are other activation functions. Here are four with their slopes:
+# There are other activation functions. Here are four with their slopes. *Sigmoid* is :math:`1 / (1 + e^{-x})`, *tanh*
+# is :math:`(e^x - e^{-x}) / (e^x + e^{-x})`. Their backward functions in the library take the input x; that of ReLU
+# takes x or y, as both are positive in the same places.
 
 at = np.linspace(-4, 4, 401)
 dones = np.ones(at.shape)  # with dy = 1, dx is the slope
@@ -193,17 +196,19 @@ for (name, (outputs, slopes)), color in zip(curves.items(), COLORS, strict=True)
     left.plot(at, outputs, color=color, label=name)
     right.plot(at, slopes, color=color)
 left.set(title="y", xlabel="x", ylim=(-1.5, 3))
-right.set(title="slope dy/dx", xlabel="x")
+right.set(title="slope of y", xlabel="x")
 left.legend()
 assert np.isclose(curves["sigmoid"][1].max(), 0.25)
 
 # %%
-# *What can go wrong.* The **sigmoid**, :math:`1 / (1 + e^{-x})`, has a slope of at most 1/4, and of almost 0 far from
-# the middle. The chain rule multiplies the slopes of all layers. Behind ten sigmoids at most
-# :math:`(1/4)^{10} \approx 10^{-6}` of the gradient is left: it **vanishes**. ReLU's slope of 1 does not do that.
+# *What can go wrong.* The **sigmoid** has a slope of at most 1/4, and of almost 0 far from the middle. The chain rule
+# multiplies the slopes of all layers. On the way back through ten sigmoids at most
+# :math:`(1/4)^{10} \approx 10^{-6}` of the gradient is left, if the weights do not make up for it: it **vanishes**.
+# ReLU's slope of 1 does not do that.
 #
-# ReLU has another weakness. A unit whose input is negative for every example gives 0 for all of them. Its gradient is
-# 0, too, so that its weights no longer change: it is **dead**. This happens after a step that was too large:
+# ReLU has another weakness. A neuron, also called *unit*, whose input to the ReLU is negative for every example gives 0
+# for all of them. Its gradient is 0, too, so that its weights no longer change: it is **dead**. A step that was too
+# large can push a bias so far down. Here we set it by hand:
 
 examples, weight = rng.standard_normal((200, 6)), rng.standard_normal((6, 5))
 for bias in (0.0, -20.0):
@@ -235,8 +240,9 @@ def dropout_backward(dy, kept, rate):
 
 
 # %%
-# Why the division? In prediction nothing is dropped. The next layer should then get numbers of the size that it was
-# trained with. Let us drop half of an array of ones again and again, and take the mean over all draws:
+# Why the division? In *prediction*, when the trained network is used, nothing is dropped. The next layer should then
+# get numbers of the size that it was trained with. Let us drop half of an array of ones again and again, and take the
+# mean over all draws:
 
 ones, rate = np.ones((8, 12)), 0.5
 draws = np.array([dropout(ones, rate, rng)[0] for _ in range(2000)])
@@ -257,7 +263,8 @@ assert abs(draws.mean() - 1) < 0.01
 # *What can go wrong.* Without the division, all scores are wrong in prediction. If the backward pass draws again, in
 # place of using ``kept``, the gradient belongs to another function than the one that was computed. And if numbers are
 # dropped in prediction, the same image gets another answer each time. A layer of the library therefore has two ways:
-# ``layer.forward(x, rng)`` for training, and ``layer(x)`` for prediction.
+# ``layer.forward(x, rng)`` for training, and ``layer(x)`` for prediction. ``forward`` returns y and what the backward
+# pass needs; ``backward`` returns dx and the gradients of the parameters, of which dropout has none.
 
 layer = convnet.Dropout(0.5)
 trained, kept = layer.forward(ones, rng)
@@ -267,9 +274,10 @@ assert np.array_equal(layer.backward(ones, kept)[0], trained)
 # %%
 # Batch normalization
 # -------------------
-# The numbers between two layers may be of any size, and their size changes while the layers in front are trained.
-# **Batch normalization** brings each channel to mean 0 and standard deviation 1. Mean and deviation are those of the
-# channel over all images of the minibatch and all pixels, that is over the axes N, H and W of an array (N, C, H, W):
+# The numbers between two layers may be of any size, and their size changes while the earlier layers are trained. Then
+# each layer learns for numbers that are different at the next step, and needs a smaller learning rate. **Batch
+# normalization** brings each channel to mean 0 and standard deviation 1. Mean and deviation are those of the channel
+# over all images of the minibatch and all pixels, that is over the axes N, H and W of an array (N, C, H, W):
 #
 # .. math:: z = \frac{x - m}{s} \quad \text{with} \quad s = \sqrt{\text{variance} + \epsilon}
 #
@@ -308,15 +316,16 @@ assert np.allclose(normalized.std(axis=(0, 2, 3)), 1, atol=1e-3)
 # number of pixels of the channel in the minibatch:
 #
 # 1. directly: :math:`z_i = (x_i - m) / s`, which gives :math:`dy_i / s`;
-# 2. through the mean: :math:`\partial m / \partial x_i = 1 / M`. A larger mean lowers *every* :math:`z_j`, by
-#    :math:`1 / s` for each unit, which gives :math:`-\frac{1}{s} \cdot \frac{1}{M} \sum_j dy_j`;
-# 3. through the deviation: :math:`\partial s / \partial x_i = z_i / M`. A larger :math:`s` makes every :math:`z_j`
-#    smaller, by :math:`z_j / s` for each unit, which gives
+# 2. through the mean: :math:`\partial m / \partial x_i = 1 / M`. Every :math:`z_j` has the derivative
+#    :math:`-1 / s` with respect to :math:`m`, which gives :math:`-\frac{1}{s} \cdot \frac{1}{M} \sum_j dy_j`;
+# 3. through the deviation: :math:`\partial s / \partial x_i = z_i / M`. Every :math:`z_j` has the derivative
+#    :math:`-z_j / s` with respect to :math:`s`, which gives
 #    :math:`-\frac{1}{s} \cdot z_i \cdot \frac{1}{M} \sum_j dy_j z_j`.
 #
 # The derivative in 3 comes from :math:`s^2 = \frac{1}{M} \sum_j (x_j - m)^2 + \epsilon`. On the left it is
-# :math:`2 s \, \partial s / \partial x_i`, on the right :math:`\frac{2}{M} (x_i - m)`. (The mean moves, too, but the
-# deviations from the mean add up to 0, so that this changes nothing.) Divide by :math:`2 s`.
+# :math:`2 s \, \partial s / \partial x_i`, on the right :math:`\frac{2}{M} (x_i - m)`. The mean moves as well, by
+# :math:`1 / M`. That adds :math:`-\frac{2}{M} \cdot \frac{1}{M} \sum_j (x_j - m)`, and this sum is 0. Both sides
+# divided by :math:`2 s` give :math:`\partial s / \partial x_i = (x_i - m) / (M s) = z_i / M`.
 #
 # The sums divided by :math:`M` are means. Together, with the weight back in its place:
 #
@@ -357,6 +366,9 @@ assert gradient_error(loss, weight, dweight, rng=rng) < 1e-7
 assert gradient_error(loss, bias, dbias, rng=rng) < 1e-7
 
 # %%
+# Rounding and the step leave an error below :math:`10^{-7}`. The error of the first way alone is above
+# :math:`10^{-3}`: that gradient is wrong.
+#
 # What else *can go wrong* is prediction. A single image has no minibatch, and its answer must not depend on the images
 # beside it. So the layer keeps **running statistics** while it trains: after each step it moves them a tenth of the way
 # to the mean and the variance of the minibatch. In prediction it normalizes with them.
@@ -367,6 +379,7 @@ for _ in range(100):
     _, kept = layer.forward(minibatch)
     layer.update_state(kept)
 alone, together = layer(batch[:1]), layer(batch)[:1]
+print("params:", *layer.params, " state:", *layer.state, " epsilon:", layer.epsilon)
 print("running mean:", layer.state["running_mean"].round(2))
 print("mean of all: ", batch.mean(axis=(0, 2, 3)).round(2))
 assert np.allclose(alone, together)
@@ -376,7 +389,7 @@ assert not np.allclose(layer.forward(batch[:1])[0], layer.forward(batch)[0][:1])
 # In prediction the image gets the same answer alone and among others; with the statistics of the batch it does not.
 # Somebody who forgets the running statistics sees a good accuracy in training and a bad one afterwards. And a minibatch
 # of one vector, without pixels to take the mean over, is its own mean: every output is then the bias, whatever the
-# input was.
+# input was. (The library's function takes arrays (N, C), as from an Affine layer, too.)
 
 vector = rng.standard_normal((1, 3))
 assert np.allclose(functional.batch_norm2d_forward(vector, weight, bias)[0], bias)
@@ -411,7 +424,7 @@ assert np.allclose(functional.batch_norm2d_forward(vector, weight, bias)[0], bia
 #      - ``x``
 #    * - batch normalization
 #      - :math:`(x - m) / s`, scaled and shifted
-#      - :math:`dy` without its mean and its part along :math:`z`, divided by :math:`s`
+#      - ``dy - mean(dy) - z * mean(dy * z)``, times ``weight / s``
 #      - with running statistics
 #
 # Exercises
@@ -428,10 +441,14 @@ assert np.allclose(functional.batch_norm2d_forward(vector, weight, bias)[0], bia
 # 4. **How much dropout shakes.** A number :math:`x` goes through dropout of a given rate. Its mean stays :math:`x`.
 #    What is its standard deviation? Write ``deviation_of_dropout(x, rate)``.
 # 5. **Batch normalization in prediction** is :math:`y = a x + b` for each channel. Write ``scale_and_shift(layer)``,
-#    which computes :math:`a` and :math:`b` from the layer's parameters and running statistics.
+#    which computes :math:`a` and :math:`b` from ``layer.params``, ``layer.state`` and ``layer.epsilon``.
 # 6. **A useless bias.** Show with the formula that the gradient ``dx`` of batch normalization adds up to 0 in each
-#    channel. What does this say about the bias of a convolution in front of it? Write ``bias_gradient(x, weight, bias,
-#    dy)``, which computes the gradient of that bias with the library's functions.
+#    channel. What does this say about the bias of a convolution just before it? Write ``bias_gradient(x, weight, bias,
+#    dy)``, which computes the gradient of that bias. Here ``weight`` and ``bias`` are those of the convolution, with
+#    stride 1 and no padding; the normalization has weight 1 and bias 0; ``dy`` belongs to its output. Use
+#    :func:`convnet.functional.conv2d_forward`, :func:`convnet.functional.batch_norm2d_forward`, which returns y, the
+#    mean and the variance, and ``dx, _, _ = batch_norm2d_backward(dy, x, weight, mean, variance)``, where x and weight
+#    are the normalization's own.
 #
 # Where this lies in the library
 # ------------------------------

@@ -56,15 +56,15 @@ def scale_and_shift(layer):
 
 
 def bias_gradient(x, weight, bias, dy):
-    """Exercise 6: the gradient of a convolution's bias with a batch normalization behind it, which is always 0.
+    """Exercise 6: the gradient of a convolution's bias just before a batch normalization, which is always 0.
 
     In the sum of dy - mean(dy) - z * mean(dy * z) over a channel the first two terms cancel, and so does the third,
     because the sum of z is 0. The gradient of the bias is this sum: the bias cannot learn, and does nothing. It is
     subtracted again with the mean.
     """
     convolved = functional.conv2d_forward(x, weight, bias)
-    ones = np.ones(len(bias))
-    _, mean, variance = functional.batch_norm2d_forward(convolved, ones, bias)
+    ones, zeros = np.ones(len(bias)), np.zeros(len(bias))
+    _, mean, variance = functional.batch_norm2d_forward(convolved, ones, zeros)
     dconvolved, _, _ = functional.batch_norm2d_backward(dy, convolved, ones, mean, variance)
     return dconvolved.sum(axis=(0, 2, 3))
 
@@ -124,7 +124,7 @@ def test_batch_normalization_in_prediction_is_a_scale_and_a_shift():
     np.testing.assert_allclose(a[:, None, None] * x + b[:, None, None], layer(x))
 
 
-def test_a_bias_in_front_of_batch_normalization_has_no_gradient():
+def test_a_bias_before_batch_normalization_has_no_gradient():
     rng = np.random.default_rng(0)
     x, weight, bias = rng.standard_normal((4, 2, 6, 6)), rng.standard_normal((3, 2, 3, 3)), rng.standard_normal(3)
     dy = rng.standard_normal((4, 3, 4, 4))
