@@ -106,8 +106,8 @@ draw_neuron(x, w, b, dx=dx, dw=dw, dy=dy)
 # .. math:: \frac{dL}{dw_0} \approx \frac{L(w_0 + h) - L(w_0 - h)}{2h}.
 #
 # This is a *central difference*. It needs nothing but the values of the loss, so it can check any gradient. (A
-# *one-sided* difference takes :math:`w_0 + h` and :math:`w_0`. It takes the bend of the curve for slope. On both sides
-# of :math:`w_0` the bends cancel.)
+# *one-sided* difference compares :math:`w_0 + h` with :math:`w_0`. It counts the bend of the curve as slope. In a
+# central difference the bends on the two sides cancel.)
 
 h = 1e-5
 for i in range(2):
