@@ -299,7 +299,7 @@ plt.show()
 # person reads them. So: give a network at work what it got in training. If it misreads your image, look at the 28x28
 # numbers that it really got before you doubt the network.
 #
-# The last two percentages differ by a few of 300 digits. So small a difference is chance.
+# The last two percentages differ by a few of 300 digits. So small a difference may be chance.
 #
 # Exercises
 # ---------
