@@ -69,7 +69,8 @@ def gradient_error(
         If the shapes differ, `h` is not above 0, or the function has a kink at the array. The message names elements of
         the array that cross it. Such is the bias of a new convolution, which is 0: where the pixels are constant, 0
         after their mean is subtracted, the ReLU behind it gets exactly 0. Move the array off the kink, compute the
-        gradient there, and check again: ``array += 1e-2 * rng.standard_normal(array.shape)``.
+        gradient there, and check again: ``array += 1e-2 * rng.standard_normal(array.shape)``. That breaks the ties of
+        max pooling, too, and so hides a bug in what a backward pass does at ties.
     TypeError
         If `array` is not float64.
 
@@ -157,9 +158,10 @@ def _kink_message(line: _Line, direction: FloatArray, h: float, kink: float) -> 
             middle = part.size // 2
             open_parts += [part[middle:], part[:middle]]
     names = [f"array{[int(i) for i in np.unravel_index(index, direction.shape)]}" for index in found]
-    where = f", as {' and '.join(names)} cross it alone" if names else ""
+    where = f"; elements that cross the kink when each is moved alone: {', '.join(names)}" if names else ""
     return (
         f"gradient_error: expected a function that is smooth at the array, in float64, got one whose slopes to the two "
-        f"sides differ by {kink:.2g}{where}: it has a kink there, as a ReLU has at 0, and no gradient to compare with; "
-        "move the array off the kink, array += 1e-2 * rng.standard_normal(array.shape), and compute the gradient there"
+        f"sides differ by {kink:.2g}: it has a kink there, as a ReLU has at 0, and no gradient to compare with; move "
+        "the array off the kink, array += 1e-2 * rng.standard_normal(array.shape), and compute the gradient there"
+        f"{where}"
     )
