@@ -41,7 +41,7 @@ class MovedConv2D(Conv2D):
 
 
 # %%
-# We train networks of two and of six convolutions, each once with the right layer and once with this one. The first
+# We train networks of two and of four convolutions, each once with the right layer and once with this one. The first
 # convolution is always right, because it hands no gradient on. All else is the same: the initial weights, the
 # minibatches, the learning rate.
 
@@ -63,7 +63,7 @@ def trained(convolution, count):
 kinds = ((Conv2D, "right gradient", BLUE), (MovedConv2D, "moved by a pixel", ORANGE))
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", sharey=True)
 accuracies = {}
-for ax, count in zip(axes, (2, 6), strict=True):
+for ax, count in zip(axes, (2, 4), strict=True):
     for kind, name, color in kinds:
         solver = trained(kind, count)
         accuracies[kind, count] = accuracy = solver.validation_accuracy_history[-1]
@@ -74,12 +74,13 @@ for ax, count in zip(axes, (2, 6), strict=True):
     ax.legend(loc="lower left")
 axes[0].set_ylabel("loss of the minibatch")
 assert abs(accuracies[Conv2D, 2] - accuracies[MovedConv2D, 2]) < 0.03
-assert accuracies[MovedConv2D, 6] < accuracies[Conv2D, 6] - 0.2
+assert accuracies[MovedConv2D, 4] < accuracies[Conv2D, 4] - 0.2
 
 # %%
-# With two convolutions the two curves can hardly be told apart. The layers behind the bug have right gradients, and
-# make good what the first one does not learn. With six convolutions the wrong gradients pile up, and the network is far
-# worse. But its loss falls, too. Without the blue curve beside it you would blame the learning rate, or the data.
+# With two convolutions the two curves can hardly be told apart. Only the first convolution gets a wrong gradient. All
+# other parameters get right ones, and make good what the first convolution does not learn. With four convolutions the
+# wrong gradients pile up, and the network is far worse. But its loss falls, too. Without the blue curve beside it you
+# would blame the learning rate, or the data.
 #
 # A falling loss is no test of a gradient. We need a test that compares a gradient with what it should be.
 #
@@ -113,9 +114,9 @@ print(np.cos(x), "by calculus")
 assert np.allclose(numerical_gradient(lambda: np.sin(x).sum(), x), np.cos(x), atol=1e-9)
 
 # %%
-# This calls the function twice for every number. ConvNet1 has 3 million of them, so that a check would take 6 million
-# forward passes. There is a shorter way. Take a random **direction** :math:`d`, an array of the same shape and of
-# length 1, and move all numbers at once. By the chain rule
+# This calls the function twice for every number. ConvNet1 in its usual size has 3 million of them, so that a check
+# would take 6 million forward passes. There is a shorter way. Take a random **direction** :math:`d`, an array of the
+# same shape and of length 1, and move all numbers at once. By the chain rule
 #
 # .. math:: \frac{f(x + h d) - f(x - h d)}{2 h} \approx \sum_i \frac{\partial f}{\partial x_i} d_i.
 #
@@ -231,7 +232,8 @@ assert found["1 fixed crop"] > 1e-2
 # down and to the right by one pixel. The last line cuts off one pixel of padding, however many there are.
 #
 # *Why it hides.* The shape is right, and with a padding of 1 so are the numbers. In a network with one convolution,
-# such as ConvNet1, the gradient of the image is not needed at all. It is the bug of the first figure of this chapter.
+# such as ConvNet1, the gradient of the image is not needed at all. In the first figure of this chapter, the gradient
+# was moved in the same way.
 #
 # *The cure* is to cut off what was added:
 
@@ -255,8 +257,8 @@ for padding in (0, 1, 2, 3):
 # %%
 # Bug 2: a stride of 2, and windows out of range
 # ----------------------------------------------
-# Average pooling takes the mean of each window. Here the windows are of 3x3 pixels and 2 pixels apart, so that they
-# overlap by one:
+# Average pooling takes the mean of each window. Here a window has 3x3 pixels, and one begins every 2 pixels, so that
+# they overlap by one. The bug may be in either of the two functions:
 
 
 def average_pool(x):
@@ -267,7 +269,7 @@ def average_pool(x):
     return y
 
 
-def bug_2(dy, x):
+def average_pool_backward(dy, x):
     """Return the gradient of `average_pool`: each pixel of a window gets a ninth."""
     dx = np.zeros(x.shape)
     for row, column in np.ndindex(dy.shape):
@@ -278,14 +280,14 @@ def bug_2(dy, x):
 # %%
 # The careless test has an image of 7x7 pixels:
 
-assert check(average_pool, bug_2, x=rng.standard_normal((7, 7))) < 1e-7
+assert check(average_pool, average_pool_backward, x=rng.standard_normal((7, 7))) < 1e-7
 
 # %%
 # The careful test has an image of 6x8:
 
 image = rng.standard_normal((6, 8))
-found["2 out of range"] = check(average_pool, bug_2, x=image)
-draw_input_gradients(average_pool, bug_2, digits=2, x=image)
+found["2 out of range"] = check(average_pool, average_pool_backward, x=image)
+draw_input_gradients(average_pool, average_pool_backward, digits=2, x=image)
 assert found["2 out of range"] > 1e-2
 
 # %%
@@ -306,7 +308,7 @@ def mended_average_pool(x):
     return y
 
 
-mended["2 out of range"] = check(mended_average_pool, bug_2, x=image)
+mended["2 out of range"] = check(mended_average_pool, average_pool_backward, x=image)
 assert mended["2 out of range"] < 1e-7
 library = convnet.functional.average_pool2d_forward(image[None, None], 3, stride=2)[0, 0]
 assert np.allclose(mended_average_pool(image), library)
@@ -386,7 +388,7 @@ assert found["3 tied maxima"] > 1e-2
 #
 # *Why it hides.* Random numbers are hardly ever equal. *Why it matters.* Where an image is 0, a convolution gives its
 # bias in every pixel. That bias is the :math:`b` of our check, and it gets too large a gradient. In MNIST's digits, as
-# they are before the mean image is subtracted, this is no rare case:
+# they are before the mean image is subtracted, this is no rare case. Behind a ReLU, zeros are as common.
 
 digits = convnet.load_mnist()[0][:1000]
 windows = digits.reshape(1000, 14, 2, 14, 2).swapaxes(2, 3).reshape(-1, 4)
@@ -470,7 +472,7 @@ with warnings.catch_warnings():
     solver = Solver(model, data, Momentum(0.005), epochs=4, schedule=lambda epoch: factor[int(epoch)])
     solver.train()
 measured = solver.check_accuracy(data["x_validation"], data["y_validation"])
-print("by epoch:", *(f"{accuracy:.1%}" for accuracy in solver.validation_accuracy_history))
+print("at first, and by epoch:", *(f"{accuracy:.1%}" for accuracy in solver.validation_accuracy_history))
 print(f"with the parameters that the Solver has restored: {measured:.1%}")
 assert measured == solver.best_validation_accuracy > solver.validation_accuracy_history[-1]
 
@@ -478,7 +480,7 @@ assert measured == solver.best_validation_accuracy > solver.validation_accuracy_
 # Bug 5: the mean over the wrong axis
 # -----------------------------------
 # This is the softmax loss of :ref:`the second chapter <sphx_glr_chapters_gallery_02_affine_and_softmax.py>`, the mean
-# over the examples:
+# over the examples. A row of ``one_hot`` has a 1 at the label of the example, and 0 elsewhere:
 
 
 def bug_5(scores, labels):
@@ -509,13 +511,17 @@ scores, labels = rng.standard_normal((50, 10)), rng.integers(0, 10, 50)
 expected = numerical_gradient(lambda: bug_5(scores, labels)[0], scores)
 ratios = bug_5(scores, labels)[1] / expected
 print(f"backward / differences: from {ratios.min():.4f} to {ratios.max():.4f}")
-assert found["5 wrong axis"] > 1e-2
+assert 0.8 / np.sqrt(500) < found["5 wrong axis"] < 4 * 0.8 / np.sqrt(500)  # the largest of 20 directions
 assert np.allclose(ratios, 5, atol=1e-3)
 
 # %%
 # The gradient is five times too large, in every element. A ratio that is the same everywhere says that a factor is
 # wrong. Here it is 50 / 10: the loss divides by the number of examples, ``scores.shape[0]``, and its gradient by the
 # number of classes, ``scores.shape[1]``.
+#
+# The length of what is wrong is 4/5 of the gradient's length. Why is the error so much smaller than 0.8? A random
+# direction of length 1 among :math:`D` numbers meets only about :math:`1 / \sqrt{D}` of a difference, and here
+# :math:`D` is 50 * 10. So the same bug gives a smaller error in a larger array. It still stands far above 1e-7.
 #
 # *Why it hides.* With as many examples as classes the two numbers are equal. And in a training the direction of every
 # step is right; only the learning rate seems to depend on the size of the minibatch. *The cure* is to divide by
@@ -580,8 +586,8 @@ ax.grid(alpha=0.3)
 assert min(found.values()) > 1e4 * max(mended.values())
 
 # %%
-# Nothing lies between the two groups. What let the bugs pass was never the check, but the numbers that the careless
-# tests gave to it:
+# Nothing lies between the two groups. What let the bugs pass was hardly ever the check (with ties, its advice did), but
+# the numbers that the careless tests gave to it:
 #
 # .. list-table::
 #    :header-rows: 1
@@ -598,7 +604,7 @@ assert min(found.values()) > 1e4 * max(mended.values())
 #      - a stride that does not divide the size; height and width that differ
 #    * - 3 tied maxima
 #      - random numbers
-#      - images with an even ground, and a shift of all pixels
+#      - images with a ground that is the same everywhere, and a shift of all pixels
 #    * - 4 aliased parameters
 #      - a training that gets better and better
 #      - a training that gets worse; measure again what was kept
@@ -657,7 +663,7 @@ _, grads = model.loss(x, labels)
 for name, param in model.params.items():
     error = gradient_error(lambda: model.loss(x, labels)[0], param, grads[name], rng=rng)
     print(f"{name}: {error:.0e}")
-    assert error < 1e-6
+    assert error < 1e-7
 
 # %%
 # This is the check of a whole network: every layer, the loss and L2 in one. Do it before the first training of anything
@@ -665,8 +671,9 @@ for name, param in model.params.items():
 #
 # The step, and float32
 # ---------------------
-# How small should :math:`h` be? Two errors pull in opposite directions. The central difference is wrong by about
-# :math:`h^2`, because a curve is not a straight line. And a computer rounds: numbers in float64 have 16 digits, those
+# How small should :math:`h` be? Two errors pull in opposite directions. A curve is not a straight line. In the central
+# difference, the errors of the two sides that grow with :math:`h` cancel, and what is left grows with :math:`h^2`. And
+# a computer rounds: numbers in float64 have 16 digits, those
 # in float32 only 7. The difference of two almost equal values loses most of these digits, and dividing by a small
 # :math:`h` makes what is left larger. This error is about :math:`\epsilon / h`, where :math:`\epsilon` is the rounding
 # of a number near 1. We measure both with :math:`f(x) = e^{\sin x}`:
@@ -688,13 +695,15 @@ ax.legend()
 for dtype, (step, error, at_default) in best.items():
     print(f"{dtype.__name__}: smallest error {error:.0e} at h = {step:.0e}; {at_default:.0e} at h = 1e-5")
 assert best[np.float64][1] < 1e-9 > best[np.float64][2]
-assert best[np.float32][1] > 1e-6
+assert 1e-6 < best[np.float32][1] < 1e-4
+assert (errors[steps < 1e-8] == 1).all()  # those of float32, where x + h is x
 assert best[np.float32][2] > 1e-3
 
 # %%
 # To the right of its lowest point each curve rises with :math:`h^2`, to the left with :math:`1 / h`. In float64 the
 # default step of ``gradient_error``, 1e-5, lies near the lowest point. In float32 even the best step leaves an error of
-# more than 1e-6, and at a step of 1e-5 a right gradient looks as wrong as one with a bug. So
+# about 2e-5, and at a step of 1e-5 a right gradient looks as wrong as one with a bug. Where the orange line is flat, at
+# the left, :math:`x + h` is :math:`x` itself in float32: the difference is 0, and all of it is wrong. So
 # ``gradient_error`` takes arrays of float64 alone. Check a network in float64, then train it in float32.
 #
 # A layer of your own
@@ -770,12 +779,13 @@ assert np.abs(centre(features).mean(axis=0)).max() > 1e-2
 # 3. **A fair share.** Write ``fair_max_pool_backward(dy, x)``, in which tied pixels share the gradient of their window
 #    equally. It has to pass the check on random numbers, and the one with a common shift on ``stroke``.
 # 4. **A layer that draws random numbers.** Dropout draws anew at every call, so that a difference compares two
-#    different functions. Write ``dropout_error(x, rate, rng)``, which checks :func:`convnet.functional.dropout_forward`
-#    and its gradient with ``gradient_error`` all the same.
+#    different functions. Write ``dropout_error(x, rate, rng)``, which checks the gradient all the same, with
+#    ``gradient_error``. :func:`convnet.functional.dropout_forward` is called as ``y, kept = dropout_forward(x, rate,
+#    rng)``, and :func:`convnet.functional.dropout_backward` as ``dx = dropout_backward(dy, kept, rate)``.
 # 5. **Without differences.** A convolution without a bias is linear in its image. Then the sum of
-#    ``dy * forward(x)`` equals that of ``backward(dy, x) * x`` for all ``x`` and ``dy``, with no :math:`h` in it. Write
-#    ``adjoint_error(forward, backward, x, rng)``, which returns by how much the two sums differ, relative to the first
-#    one. Find bugs 1 and 6 with it.
+#    ``dy * forward(x)`` equals that of ``backward(dy, x) * x`` for all ``x`` and ``dy``, with no :math:`h` in it. Here
+#    ``backward`` returns ``dx`` alone. Write ``adjoint_error(forward, backward, x, rng)``, which returns by how much
+#    the two sums differ, relative to the first one. Find bugs 1 and 6 with it.
 # 6. **The best step.** For which :math:`h` is :math:`h^2 + \epsilon / h` smallest? Write ``best_step(epsilon)``, and
 #    compare it with the lowest points of the figure. :math:`\epsilon` is about 6e-8 in float32 and 1e-16 in float64.
 #
