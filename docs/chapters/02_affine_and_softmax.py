@@ -309,8 +309,8 @@ _ = ax.set(xlabel="probability given to the right class", ylabel="loss", ylim=(0
 
 # %%
 # Remember the orange point. A network that knows nothing gives each of ten classes 0.1, and its loss is :math:`\log 10
-# = 2.30`. If an untrained network starts far from this, something is wrong. Small random weights give scores near 0:
-# all classes alike.
+# = 2.30`. If an untrained network starts very far from this, say at 100, something is wrong. Small random weights give
+# scores near 0: all classes alike.
 #
 # The gradient of softmax and loss together is short. Put the formula for :math:`p` in:
 #
