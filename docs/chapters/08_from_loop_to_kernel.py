@@ -2,9 +2,10 @@ r"""
 8. From the loop to the kernel
 ==============================
 
-One convolution, computed in seven ways, from the plain loop to the library's fastest kernel. Each way gives the same
-numbers. You will time all of them on your own machine, and see which idea makes how much of a difference: whole
-arrays, one large product, compiled loops, registers, threads, and less arithmetic.
+One convolution, computed in seven ways, from the plain loop to the library's fastest kernel. A *kernel* is here a small
+compiled loop that does most of the work, not the filter of chapter 3. Each way gives the same numbers. You will time
+all of them on your own machine, and see which idea makes how much of a difference: whole arrays, large products,
+compiled loops, registers, threads, and less arithmetic.
 
 You need chapter 3 (:ref:`the convolution as loops <sphx_glr_chapters_gallery_03_convolution.py>`) and chapter 4
 (:ref:`im2col <sphx_glr_chapters_gallery_04_im2col.py>`). You need no knowledge of C.
@@ -46,9 +47,13 @@ print(f"{outputs:,} outputs, {operations / 1e6:,.0f} million operations")
 # The peak of the processor
 # -------------------------
 #
-# How many operations can the processor do at best? The library measures it: it lets every thread multiply and add
-# numbers that stay in registers, and counts. The profile of any model tells the result. We ask for all threads, and
-# for one.
+# How many operations can the processor do at best? Some words first. A *thread* is a part of a program that runs beside
+# others, on a processor core of its own. *Registers* are the places inside a core that hold the numbers it computes
+# with. The *instruction set* says how many numbers one instruction handles: 4 in the portable one, 8 in AVX2, 16 in
+# AVX-512.
+#
+# The library lets every thread multiply and add numbers that stay in registers, and counts. A *plan* says how each
+# layer of a model is computed, and its *profile* tells the times and this peak. We ask for all threads, and for one.
 
 
 def peak_of(threads):
@@ -65,9 +70,11 @@ print(f"peak of 1 thread: {peak_of_one / 1e9:.0f} GFLOP/s, of {threads}: {peak /
 # %%
 # GFLOP/s means 10\ :sup:`9` floating-point operations a second. The operations of our convolution, divided by the time
 # and by the peak of all threads, are the *share of the peak*. It says how far a program is from the best that this
-# machine allows. A program that uses one thread of several cannot come near 100 %.
+# machine allows. A program that uses one of two threads can reach 50 % at most.
 #
 # Other programs on the machine can only lengthen a time. So we repeat a call for a moment and keep the shortest time.
+# The numbers on this page are those of the machine that built it; look at yours. If other programs run, too, the order
+# of the ways may differ: run it again.
 
 seconds_of = {}
 
@@ -146,34 +153,43 @@ def by_whole_arrays():
 
 start = perf_counter()
 y = by_whole_arrays()
-report("NumPy, whole arrays", perf_counter() - start)
+seconds = perf_counter() - start
 check(y)
+report("NumPy, whole arrays", seconds)
 
 # %%
-# Python now makes one decision for some thousand products instead of one for each. But every call reads an array from
-# memory and writes one back, for only two operations a number. Moving the numbers takes longer than computing them.
+# Python now makes one decision for 16 * 28 * 28 = 12,544 products instead of one for each. But every call reads an
+# array from memory and writes one back, for only two operations a number. Moving the numbers takes longer than
+# computing them.
 #
 # Step 3: im2col and one product
 # ------------------------------
 #
-# Chapter 4 wrote the pixels of every window into a column. The convolution is then one product of matrices: filters
-# times columns. NumPy hands it to a library for such products (usually OpenBLAS), which people have tuned for decades.
+# Chapter 4 wrote the pixels of every window into a column. The convolution is then one product of matrices for each
+# image: filters times columns. NumPy does all 16 in one call. It hands them to a library for such products (usually
+# OpenBLAS), which people have tuned for decades.
 
 
 def by_im2col():
-    """Return the output as a product of the filters with the columns."""
+    """Return the output, and the seconds that the columns and the products take."""
+    start = perf_counter()
     windows = np.lib.stride_tricks.sliding_window_view(padded, (K, K), axis=(2, 3))  # (N, C, H, W, K, K)
     columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(N, C * K * K, H * W)
-    return (weight.reshape(F, -1) @ columns).reshape(N, F, H, W)
+    written = perf_counter()
+    y = (weight.reshape(F, -1) @ columns).reshape(N, F, H, W)
+    return y, written - start, perf_counter() - written
 
 
-check(by_im2col())
-report("NumPy, im2col", best_time(by_im2col))
+check(by_im2col()[0])
+writing, products = min((by_im2col()[1:] for _ in range(6)), key=sum)
+report("NumPy, im2col", writing + products)
+share = 100 * operations / products / peak
+print(f"the columns take {writing:.3f} s; the products {products:.3f} s, {share:.2g} % of the peak")
 
 # %%
-# That is a large step, although the columns have to be written first, nine times as many numbers as the image has. The
-# library behind NumPy uses all ideas of the steps 4 to 6 at once: compiled loops, registers and threads. The next steps
-# take them apart, in the code of convnet.
+# Writing the columns takes its part of the time: they have nine times as many numbers as the images. For the products,
+# the library behind NumPy uses all ideas of the steps 4 to 6 at once: compiled loops, registers and threads. The next
+# steps take them apart, in the code of convnet.
 #
 # Step 4: typed loops
 # -------------------
@@ -182,7 +198,7 @@ report("NumPy, im2col", best_time(by_im2col))
 # and one multiplication in C, and no Python object is left. Here is the innermost loop of the library's product of two
 # matrices :math:`A` and :math:`B`, as it is without any instruction set. ``c`` points to a row of the result. Four rows
 # of :math:`B`, ``b0`` to ``b3``, are added to it at a time, each times a number of :math:`A`, so that ``c`` is loaded
-# and stored a quarter as often:
+# and stored a quarter as often. (``while`` is as in Python: ``p`` grows in steps of 4.)
 #
 # .. literalinclude:: ../../convnet/kernels/products.pxi
 #    :language: cython
@@ -191,7 +207,8 @@ report("NumPy, im2col", best_time(by_im2col))
 #    :dedent:
 #
 # The environment variable ``CONVNET_SIMD=none`` chooses these loops for a whole program. Here we switch while the
-# program runs, with the function that the library itself uses for that. We use one thread, and no Winograd yet.
+# program runs, with the function that the library itself uses for that. We use one thread, and not yet Winograd's
+# algorithm, which is step 7.
 
 
 def convolve(instruction_set, threads, winograd):
@@ -213,15 +230,15 @@ report_library("Cython, typed loops", "none", 1, False)
 # Step 5: the register tile
 # -------------------------
 #
-# A processor computes with numbers in its *registers*, of which it has 16 or 32. A register holds a *vector* of 4, 8 or
-# 16 floats, and one instruction multiplies and adds all of them. The typed loops are slow because they load two vectors
-# or more for each such instruction, and the processor can do only about as many loads as multiply-adds.
+# A core has 16 or 32 registers. A register holds a *vector* of 4, 8 or 16 floats, and one instruction multiplies or
+# adds all of them. The typed loops load more than one vector for each multiply-add, and the processor can do only about
+# as many loads as multiply-adds.
 #
 # So a kernel keeps a small block of the result :math:`C = A B`, a *tile*, in registers. The sum of each result goes
 # over the columns of :math:`A` and the rows of :math:`B`. For one step of this sum the tile needs a piece of a column
 # of :math:`A` and a piece of a row of :math:`B`. Every number of the one is multiplied with every number of the other:
 
-rows, vectors, lanes = 4, 2, 4
+rows, vectors, lanes = 4, 2, 4  # lanes: the floats of a vector
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 
 
@@ -237,6 +254,7 @@ draw_block(0, 2, rows, 1, ORANGE, "4 numbers of A")
 draw_block(3, 0, 1, vectors * lanes, BLUE, "2 vectors of B")
 draw_block(3, 2, rows, vectors * lanes, PADDING, "the tile of C: 4 x 2 vectors, all in registers")
 for middle in range(1, vectors):
+    axes.plot([3 + middle * lanes] * 2, [0, 1], color="black")
     axes.plot([3 + middle * lanes] * 2, [2, 2 + rows], color="black")
 axes.set(xlim=(-1.5, 12.5), ylim=(7.3, -0.5), aspect="equal", title="One step: 6 loads, 8 multiply-adds of vectors")
 axes.set_axis_off()
@@ -245,15 +263,16 @@ axes.set_axis_off()
 # A tile of :math:`r` rows and :math:`v` vectors needs :math:`r + v` loads for :math:`r v` multiply-adds. The larger the
 # tile, the fewer loads for each multiply-add, until the registers are full:
 
-for r, v in ((1, 1), (4, 1), (4, 2), (6, 2), (12, 2)):
+for r, v in ((1, 1), (4, 1), (4, 2), (6, 2), (12, 2), (14, 2)):
     print(f"{r:2} x {v}: {r * v + v + 1:2} registers, {(r + v) / (r * v):.2f} loads for each multiply-add")
 assert (12 + 2) / (12 * 2) < (6 + 2) / (6 * 2) < (1 + 1) / (1 * 1)
 
 # %%
 # The registers are those of the tile, of the row of B, and one for a number of A. AVX2 has 16 registers, so the library
-# takes 6 x 2 there; AVX-512 has 32, and it takes 12 x 2. This is the heart of its kernel. ``p`` counts the steps of the
-# sum, ``b0`` and ``b1`` are the two vectors of row ``p`` of B, and ``r`` is a row of the tile. The compiler writes the
-# loop over ``r`` out, so that every ``sums[r][0]`` is a register:
+# takes 6 x 2 there. AVX-512 has 32, and the library takes 12 x 2; 14 x 2 would fit, too, and saves hardly more loads.
+# This is the heart of the kernel. ``p`` counts the steps of the sum, ``b0`` and ``b1`` are the two vectors of row ``p``
+# of B, and ``r`` is a row of the tile. The compiler writes the loop over ``r`` out, so that every ``sums[r][0]`` is a
+# register. In C, ``condition ? a : b`` is Python's ``a if condition else b``:
 #
 # .. literalinclude:: ../../convnet/native/tiles/product.h
 #    :language: c
@@ -268,11 +287,15 @@ for name in _kernels.INSTRUCTION_SETS[1:]:
     report_library(f"register tile, {name}", name, 1, False)
 
 # %%
+# Two ideas are in these lines. From the typed loops to *portable*, the tile saves loads, and no columns are written.
+# From *portable* to *avx2*, if your processor has it, the vectors are twice as wide, and one instruction multiplies and
+# adds.
+#
 # Step 6: threads
 # ---------------
 #
-# The images do not depend on each other. So each thread can take some of them. In Python this takes four lines, because
-# the library's kernels release Python's lock while they compute:
+# The images do not depend on each other. So each thread can take some of them. Python's lock lets only one thread at a
+# time run Python code. The library's kernels release it while they compute, so that two calls can run side by side:
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -286,6 +309,7 @@ def on_two_threads():
 
 convnet.set_num_threads(1)
 check(on_two_threads())
+report("two Python threads", best_time(on_two_threads))
 
 # %%
 # The library has its own threads, in C, which wait for work all the time: starting one would take longer than a small
@@ -333,10 +357,12 @@ print(winograd_pair(d, g), expected)
 assert np.allclose(winograd_pair(d, g), expected)
 
 # %%
-# In two dimensions one does this along the rows and along the columns. A tile of 2x2 outputs then takes 4 * 4 = 16
-# multiplications instead of 4 * 9 = 36: 2.25 times fewer. The library uses tiles of 4x4 outputs as well, with 36
-# multiplications instead of 144: 4 times fewer. The sums before and after are work, too, so that the gain in time is
-# smaller. The price is rounding: the larger the tile, the larger the numbers that cancel.
+# In two dimensions one does this along the rows and along the columns. First each row of the 4x4 pixels is turned into
+# 4 sums, then each column of the result. This makes 4 * 4 sums, each multiplied once. So a tile of 2x2 outputs takes 16
+# multiplications instead of 4 * 9 = 36: 2.25 times fewer. The library uses tiles of 4x4 outputs as well. A similar set
+# of formulas takes six multiplications for four outputs of a row, and so 6 * 6 = 36 for a tile, instead of 16 * 9 =
+# 144: 4 times fewer. The sums before and after are work, too, so that the gain in time is smaller. The price is
+# rounding: the larger the tile, the larger the numbers that cancel.
 
 assert (36 / 16, 144 / 36) == (2.25, 4)
 exact = conv2d_forward(x.astype(np.float64), weight.astype(np.float64), padding=1)
@@ -347,7 +373,8 @@ for name, winograd in (("direct", False), ("Winograd", True)):
 report_library("Winograd, all threads", best_set, threads, True)
 
 # %%
-# The library chooses the algorithm for each layer by the sizes; a plan says which. Tiles of 4x4 are ``winograd-4``:
+# The library chooses the algorithm for each layer by the sizes. The table of a plan says which one; ``winograd-4`` is
+# Winograd's with tiles of 4x4:
 
 layers = [Conv2D(C, F, K, padding=1, rng=rng), GlobalAveragePool()]
 print(Sequential(layers, (C, H, W)).plan().table(batch_size=N))
@@ -359,35 +386,33 @@ print(Sequential(layers, (C, H, W)).plan().table(batch_size=N))
 # The axis is logarithmic: each line of the grid is ten times the one before. Winograd's share counts the operations of
 # the definition, although fewer are done. It may therefore exceed 100 %.
 
-names = list(seconds_of)
-shares = [100 * operations / seconds_of[name] / peak for name in names]
-figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
-bars = axes.barh(names, shares, color=BLUE)
-
 
 def in_words(seconds):
     """Return a time in seconds or, below one, in milliseconds."""
     return f"{seconds:,.1f} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
 
 
-axes.bar_label(bars, map(in_words, seconds_of.values()), padding=4, bbox={"color": "white", "pad": 1})
+names = [f"{name}: {in_words(seconds)}" for name, seconds in seconds_of.items()]
+shares = [100 * operations / seconds / peak for seconds in seconds_of.values()]
+figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
+axes.barh(names, shares, color=BLUE)
 axes.axvline(100, color="black", linewidth=1)
 axes.axvline(100 * peak_of_one / peak, color="black", linewidth=1, linestyle=":")
-axes.set(xscale="log", xlim=(min(shares) / 3, 2000), xlabel="share of the peak (%)")
+axes.set(xscale="log", xlim=(min(shares) / 3, 1.5 * max(100, *shares)), xlabel="share of the peak (%)")
 axes.xaxis.set_major_formatter("{x:g}")
-axes.set_title("One convolution; solid line: peak of all threads, dotted: of one")
+figure.suptitle("One convolution; solid line: peak of all threads, dotted: of one")
 axes.invert_yaxis()
 axes.grid(axis="x", alpha=0.3)
 
 # %%
-# From the first bar to the last the same numbers are computed. By how much faster?
+# From the first bar to the shortest time the same numbers are computed. By how much faster?
 
 factor = seconds_of["Python loops"] / min(seconds_of.values())
-print(f"{factor:,.0f} times")
+print(f"about {float(f'{factor:.2g}'):,.0f} times")
 assert factor > 100
 
 # %%
-# Nothing of this changes the formula. What changes is how much work there is around each product: the decisions of
+# The result is the same, but for rounding. What changes is how much work there is around each product: the decisions of
 # Python first, then the ways of the numbers between memory and registers, and at last some of the products themselves.
 
 _kernels.use_instruction_set(best_set)  # the chapter leaves the library as it found it
@@ -402,9 +427,10 @@ convnet.set_num_threads(threads)
 # 1. Write ``tiled_product(a, b, rows, columns)``: the product of two matrices, computed tile by tile. For each tile of
 #    ``rows`` x ``columns`` results (smaller at the edges), walk along the columns of ``a`` and the rows of ``b`` once,
 #    and add the outer product of a piece of a column of ``a`` and a piece of a row of ``b``.
-# 2. Write ``best_tile(registers, most_vectors)``: which tile ``(rows, vectors)`` needs the fewest loads for each
-#    multiply-add, if the tile, its vectors of B and one number of A have to fit into the registers? What does it give
-#    for 16 and for 32 registers and two vectors?
+# 2. Write ``best_tile(registers, most_vectors)``: which tile ``(rows, vectors)`` of at most ``most_vectors`` vectors
+#    needs the fewest loads for each multiply-add, if the tile, its vectors of B and one number of A have to fit into
+#    the registers? (Two tiles may need as few, such as 6 x 2 and 3 x 3: take either.) What does it give for 16 and for
+#    32 registers and two vectors?
 # 3. Write ``operations_per_byte(n, c, f, size, k, columns)``: the operations of a convolution of stride 1 whose output
 #    is as large as its input, divided by the bytes of float32 that have to move at least once: input, weights and
 #    output. With ``columns=True``, the columns of im2col are written and read, too. How much smaller is it then for the
