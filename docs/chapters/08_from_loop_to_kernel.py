@@ -92,7 +92,7 @@ def best_time(call, seconds=0.3):
 def report(name, seconds):
     """Keep the time of a way, and print it with its share of the peak."""
     seconds_of[name] = seconds
-    print(f"{name}: {seconds:,.3f} s, {100 * operations / seconds / peak:.2g} % of the peak")
+    print(f"{name}: {seconds:,.3f} s, {100 * operations / seconds / peak:.3g} % of the peak")
 
 
 # %%
@@ -184,7 +184,7 @@ check(by_im2col()[0])
 writing, products = min((by_im2col()[1:] for _ in range(6)), key=sum)
 report("NumPy, im2col", writing + products)
 share = 100 * operations / products / peak
-print(f"the columns take {writing:.3f} s; the products {products:.3f} s, {share:.2g} % of the peak")
+print(f"the columns take {writing:.3f} s; the products {products:.3f} s, {share:.3g} % of the peak")
 
 # %%
 # Writing the columns takes its part of the time: they have nine times as many numbers as the images. For the products,
