@@ -387,8 +387,8 @@ assert found["3 tied maxima"] > 1e-2
 # In the empty windows all four pixels get the whole gradient, four times as much in all as there is to hand out.
 #
 # *Why it hides.* Random numbers are hardly ever equal. *Why it matters.* Where an image is 0, a convolution gives its
-# bias in every pixel. That bias is the :math:`b` of our check, and it gets too large a gradient. In MNIST's digits, as
-# they are before the mean image is subtracted, this is no rare case. Behind a ReLU, zeros are as common.
+# bias in every pixel. That bias is the :math:`b` of our check, and it gets too large a gradient. Behind a
+# ReLU, zeros are common. In MNIST's digits, as they are before the mean image is subtracted, they are, too:
 
 digits = convnet.load_mnist()[0][:1000]
 windows = digits.reshape(1000, 14, 2, 14, 2).swapaxes(2, 3).reshape(-1, 4)
