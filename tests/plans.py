@@ -58,7 +58,8 @@ def check(model, dtype, n):
     scores, loss, grads = outcome(plan, model, x, labels)
     expected_scores, expected, true = outcome(reference, model, x, labels)
     agree(scores, expected_scores, dtype, "scores of training")
-    assert loss == pytest.approx(expected, rel=1e-5 if dtype == np.float32 else 1e-11)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-11
+    assert loss == pytest.approx(expected, rel=tolerance, abs=tolerance)  # scores are of the size of 1
     assert grads.keys() == true.keys() == model.params.keys()
     # What rounding changes in a score changes all gradients by so much, relative to them.
     factor = 1 + np.abs(expected_scores).max()
@@ -68,7 +69,8 @@ def check(model, dtype, n):
     loss, grads = model.loss(x, labels)
     weights = {f"{name}.{key}" for name, layer in model.layers.items() for key in layer.regularised}
     expected += sum(0.5 * model.l2 * (model.params[name].astype(np.float64) ** 2).sum() for name in weights)
-    assert loss == pytest.approx(expected, rel=1e-5 if dtype == np.float32 else 1e-11)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-11
+    assert loss == pytest.approx(expected, rel=tolerance, abs=tolerance)  # scores are of the size of 1
     for name, grad in grads.items():
         decay = dtype.type(model.l2) * model.params[name] if name in weights else 0
         agree(grad, true[name] + decay, dtype, name, factor)

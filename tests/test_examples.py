@@ -212,10 +212,10 @@ def test_cifar10_takes_folders_of_images_and_saves_its_model(tmp_path, rng):
 def test_recipes_take_four_files_and_save_their_model(digits, tmp_path, script):
     path = tmp_path / "model.npz"
     options = ["--data", digits, "--output", path]
-    result = run(*options, "--epochs", 4, "--target-accuracy", 0.5, script=script)
+    result = run(*options, "--epochs", 8, "--target-accuracy", 0.5, script=script)
     assert result.returncode == 0, result.stderr
     images, labels = convnet.load_mnist(digits)[2:]
-    right = (convnet.load_model(path).predict_images(images, flips=script == "fashion.py") == labels).mean()
+    right = (convnet.load_model(path).predict_images(images) == labels).mean()
     assert f"test accuracy {right:.2%} on 1000 images" in result.stdout
     result = run(*options, "--epochs", 1, script=script)
     assert result.returncode == 1
@@ -254,7 +254,7 @@ def test_a_missing_model_is_named(tmp_path):
 
 
 def test_the_example_fits_on_a_page():
-    assert len(EXAMPLE.read_text().splitlines()) <= 120
+    assert len(EXAMPLE.read_text().splitlines()) <= 125
 
 
 def test_predict_reads_images_and_draws_bars(tmp_path, digits, mnist):

@@ -509,10 +509,13 @@ def test_stub_and_module_agree():
     assert set(classes) == {name for name, value in public.items() if isinstance(value, type)}
     with using(_kernels.INSTRUCTION_SETS[-1]):
         for name, node in classes.items():
-            methods = {method.name: [arg.arg for arg in method.args.args[1:]] for method in node.body}
+            functions = [member for member in node.body if isinstance(member, ast.FunctionDef)]
+            methods = {method.name: [arg.arg for arg in method.args.args[1:]] for method in functions}
             arguments, kind = methods.pop("__init__"), public[name]
-            assert set(methods) == {member for member in vars(kind) if not member.startswith("_")}
-            instance = kind(**{argument: {"kind": "sgd", "pool": "max"}.get(argument, 2) for argument in arguments})
+            constants = {member.target.id for member in node.body if isinstance(member, ast.AnnAssign)}
+            assert {*methods, *constants} == {member for member in vars(kind) if not member.startswith("_")}
+            values = {"kind": "sgd", "pool": "max", "function": 0}
+            instance = kind(**{argument: values.get(argument, 2) for argument in arguments})
             for method, names in methods.items():
                 if callable(member := getattr(instance, method)):
                     assert isinstance(member(**dict.fromkeys(names, 2)), tuple if method == "algorithms" else int)

@@ -16,16 +16,18 @@ cdef class SmoothActivation:
 
     GATED, SIGMOID, TANH = range(3)
 
-    def __cinit__(self, int kind, double linear=0, double cubic=0):
-        if (linear or cubic) and not (kind == 0 and linear >= 1 and cubic >= 0):
+    def __cinit__(self, int function, double linear=0, double cubic=0):
+        if not 0 <= function <= 2:
+            raise ValueError(f"SmoothActivation: expected GATED, SIGMOID or TANH, got {function}")
+        if (linear or cubic) and not (function == 0 and linear >= 1 and cubic >= 0):
             raise ValueError(
                 f"SmoothActivation: expected linear of at least 1 and cubic of at least 0 for a gate, got {linear} and "
                 f"{cubic}"
             )
-        if kind == 0:
+        if function == 0:
             self.a.kind = SIMD_SIGMOID_GATE if linear else SIMD_NORMAL_GATE
         else:                                # tanh(x) = 2 * sigmoid(2 * x) - 1
-            self.a.kind, linear = (SIMD_SIGMOID, 1) if kind == 1 else (SIMD_TANH, 2)
+            self.a.kind, linear = (SIMD_SIGMOID, 1) if function == 1 else (SIMD_TANH, 2)
         self.a.linear, self.a.cubic = linear, cubic
 
 

@@ -254,7 +254,7 @@ def test_the_figure_shows_a_measure_of_ones_own():
         assert len(below.lines) == count
         if count == 3:
             np.testing.assert_allclose(below.lines[2].get_ydata(), 100 * np.array(solver.best_by_history))
-            assert below.get_legend().get_texts()[2].get_text().startswith("balanced_accuracy, at last ")
+            assert below.get_legend().get_texts()[2].get_text().startswith("balanced_accuracy (last: ")
 
 
 @pytest.mark.parametrize("change", [{}, {"metric_history": np.zeros(2)}, {"metric_history": np.zeros((3, 1))}])
