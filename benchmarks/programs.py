@@ -236,8 +236,9 @@ def steps(name, program, params, libraries, batches, options):
             require(abs(value - true) <= 1e-5 * true, f"{what}: loss {value}, expected {true}")
             work.run(*work.prepare(*batches[1]))
             for key, param in work.params().items():
-                # In some images a ReLU or a pooling decides in another way, for rounding.
-                require(close(param - params[key], exact.params[key] - params[key], 0.01), f"{what}: {key}")
+                # In some images a ReLU or a pooling decides in another way, for rounding: of vgg6's first weights that
+                # has been 1.5 % in PyTorch, on a processor with AVX2 alone, and 0.2 % here.
+                require(close(param - params[key], exact.params[key] - params[key], 0.03), f"{what}: {key}")
         found[library_name] = {}
         for mode, work in library.training(program, params, program.optimizer, not options.short).items():
             what = f"{name}, {library_name}, {mode}, training by {program.optimizer[0]}"
