@@ -7,7 +7,7 @@ from typing import Any
 from convnet.core.checks import LARGEST, as_count, as_number
 from convnet.core.version import __version__
 
-__all__ = ["NETWORKS", "OF_A_RUN", "SCHEDULES", "make_parser", "parse"]
+__all__ = ["NETWORKS", "OF_A_FOLDER", "OF_A_RUN", "SCHEDULES", "check_unused", "make_parser", "parse"]
 
 # What `convnet.cli.recipe` has tables of.
 NETWORKS = ("small", "large")
@@ -35,6 +35,8 @@ OF_A_RUN = (
     "cutout",
     "out",
 )
+# Options that say how the files of a data set are read.
+OF_A_FOLDER = ("labels", "columns", "prefix")
 
 MODEL = "a model file, or the folder of a run"
 DATA = (
@@ -168,6 +170,13 @@ def _train(commands: Any) -> argparse.ArgumentParser:
     changes.add_argument("--brightness", type=_number(at_least=0), metavar="X", help="by up to a part X of white")
     changes.add_argument("--cutout", type=_count(0), metavar="N", help="cut out a square of N pixels (default: 0)")
     return parser
+
+
+def check_unused(options: argparse.Namespace, names: Sequence[str], place: str) -> None:
+    """Say that an option is a wrong argument without the data that it belongs to."""
+    for name in names:
+        if getattr(options, name) is not None:
+            options.parser.error(f"argument --{name}: it belongs to {place}; give {place}, too")
 
 
 def _add_folder_options(group: Any) -> None:

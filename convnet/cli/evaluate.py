@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from convnet.cli.arguments import OF_A_FOLDER, check_unused
 from convnet.cli.data import read_for
 from convnet.cli.output import Output
 from convnet.cli.report import measure, probabilities_of, written
@@ -22,9 +23,7 @@ def run(options: argparse.Namespace, output: Output) -> None:
             raise ValueError(
                 f"{options.model}: expected the folder of a run, which knows its data, or DATA behind the model"
             )
-        for name in ("labels", "columns", "prefix", "part"):
-            if getattr(options, name) is not None:
-                options.parser.error(f"argument --{name}: it belongs to DATA; give DATA, too")
+        check_unused(options, [*OF_A_FOLDER, "part"], "DATA")
         arguments = Arguments.read(folder)
         output.note(f"reading {arguments.source.path}")
         prepared = arguments.prepared(shows=not options.quiet)
@@ -32,7 +31,7 @@ def run(options: argparse.Namespace, output: Output) -> None:
         what = f"{name} images of the run"
     else:
         output.note(f"reading {options.data}")
-        given = {name: getattr(options, name) for name in ("labels", "columns", "prefix")}
+        given = {name: getattr(options, name) for name in OF_A_FOLDER}
         parts = read_for(model, options.data, **given, shows=not options.quiet)
         name = options.part or [name for name in PARTS if name in parts][-1]
         if name not in parts:

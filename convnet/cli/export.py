@@ -3,6 +3,7 @@
 import argparse
 
 from convnet import webpage
+from convnet.cli.arguments import OF_A_FOLDER, check_unused
 from convnet.cli.data import read_for
 from convnet.cli.output import Output
 from convnet.cli.runs import Arguments, load
@@ -20,9 +21,8 @@ def run(options: argparse.Namespace, output: Output) -> None:
         options.parser.error("expected --onnx FILE, --page FILE, or both")
     if options.samples is not None and options.page is None:
         options.parser.error("argument --samples: it is for --page FILE")
-    given = {name: getattr(options, name) for name in ("labels", "columns", "prefix")}
-    if options.samples is None and (unused := [name for name, value in given.items() if value is not None]):
-        options.parser.error(f"argument --{unused[0]}: it belongs to --samples DATA; give that, too")
+    if options.samples is None:
+        check_unused(options, OF_A_FOLDER, "--samples DATA")
     model, folder = load(options.model)
     files = []
     if options.onnx is not None:
@@ -33,6 +33,7 @@ def run(options: argparse.Namespace, output: Output) -> None:
     if options.page is not None:
         samples: ImageData | None = None
         if options.samples is not None:
+            given = {name: getattr(options, name) for name in OF_A_FOLDER}
             parts = read_for(model, options.samples, **given)
             samples = parts[[name for name in PARTS if name in parts][-1]]
         elif folder is not None:

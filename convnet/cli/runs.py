@@ -61,15 +61,12 @@ class Prepared:
     statistics : Statistics
     sums : dict of str to str
         A checksum of each array.
-    trained : ndarray of uint64
-        A checksum of each training image.
     """
 
     parts: dict[str, ImageData]
     data: dict[str, npt.NDArray[Any]]
     statistics: Statistics
     sums: dict[str, str]
-    trained: npt.NDArray[np.uint64]
 
     @property
     def reported(self) -> str:
@@ -91,13 +88,12 @@ def prepare(parts: Mapping[str, ImageData]) -> Prepared:
         else part._replace(images=np.empty((0, *part.images.shape[1:]), np.uint8))
         for name, part in parts.items()
     }
-    sums = {name: fingerprint(array) for name, array in data.items()}
-    return Prepared(kept, data, statistics, sums, checksums_of(parts["train"]))
+    return Prepared(kept, data, statistics, {name: fingerprint(array) for name, array in data.items()})
 
 
-def checksums_of(part: ImageData) -> npt.NDArray[np.uint64]:
-    """Return a checksum of each image, by which it is known again."""
-    digests = b"".join(blake2b(image.tobytes(), digest_size=8).digest() for image in part.images)
+def checksums_of(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Return a checksum of each raw image, channels first, by which it is known again."""
+    digests = b"".join(blake2b(image.tobytes(), digest_size=8).digest() for image in images)
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
@@ -120,9 +116,10 @@ class Arguments:
     recipe: Recipe
     sums: dict[str, str]
 
-    def write(self, folder: Path, trained: npt.NDArray[np.uint64]) -> None:
+    def write(self, folder: Path, prepared: Prepared) -> None:
         """Write them into the folder of a run, and the checksums of the training images."""
-        write_archive(folder / TRAINED, KIND, VERSION, {}, {"checksums": trained})
+        checksums = checksums_of(prepared.data["x_train"])
+        write_archive(folder / TRAINED, KIND, VERSION, {}, {"checksums": checksums})
         content = {"format": FORMAT, "version": VERSION, "convnet": __version__, **asdict(self)}
         write_text(folder / ARGUMENTS, json.dumps(content, indent=2))
 
@@ -224,8 +221,9 @@ def known_images(folder: Path, part: ImageData) -> int:
     """Return how many images of a part the run in a folder has trained with."""
     path = folder / TRAINED
     _, arrays = read_archive(path, KIND, [VERSION])
+    images = part.images if part.images.ndim == 3 else part.images.transpose(0, 3, 1, 2)
     with naming(path, KIND):
-        return int(np.isin(checksums_of(part), arrays["checksums"]).sum())
+        return int(np.isin(checksums_of(images), arrays["checksums"]).sum())
 
 
 def load(path: PathLike) -> tuple[Sequential, Path | None]:

@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace, output: Output) -> None:
             raise ValueError(
                 f"{folder}: expected at least the {solver.epoch} epochs that are done, got {solver.epochs}"
             )
-    arguments.write(folder, prepared.trained)
+    arguments.write(folder, prepared)
     solver.callbacks.append(Checkpoint(folder / CHECKPOINTS, seconds=options.checkpoint_seconds))
     try:
         start, begun = time.perf_counter(), solver.iteration

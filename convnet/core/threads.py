@@ -139,7 +139,7 @@ def in_parts(task: Callable[[slice, int], object], count: int, work: int, thread
     _kernels.run_tasks(lambda index, slot: task(slice(bounds[index], bounds[index + 1]), slot), parts, threads)
 
 
-def elementwise(kernel: Callable[..., object], *arrays: npt.NDArray[Any], work: int = 1) -> None:
+def elementwise(kernel: Callable[..., object], *arrays: npt.NDArray[Any]) -> None:
     """Call a kernel with the same part of each array, for parts that together are all elements, on several threads.
 
     Parameters
@@ -148,9 +148,7 @@ def elementwise(kernel: Callable[..., object], *arrays: npt.NDArray[Any], work: 
         Takes as many flat arrays of one length as are given.
     *arrays : ndarray
         Of one size and in C order, of any shape.
-    work : int
-        How long an element takes, in additions.
     """
     flat = [array.reshape(-1) for array in arrays]
     size = flat[0].size
-    in_parts(lambda part, _: kernel(*(array[part] for array in flat)), size, work * size)
+    in_parts(lambda part, _: kernel(*(array[part] for array in flat)), size, size)

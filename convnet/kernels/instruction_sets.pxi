@@ -6,10 +6,10 @@ cdef extern from "simd.h" nogil:
     ctypedef struct simd_rule:               # how an optimizer updates a parameter
         simd_rule_kind kind
         double rate, decay1, decay2, epsilon, correction, shrink, l2
-    ctypedef enum simd_activation_kind:
+    ctypedef enum simd_smooth_kind:
         SIMD_NORMAL_GATE, SIMD_SIGMOID_GATE, SIMD_SIGMOID, SIMD_TANH
-    ctypedef struct simd_activation:         # a smooth activation function
-        simd_activation_kind kind
+    ctypedef struct simd_smooth:         # a smooth activation function
+        simd_smooth_kind kind
         double linear, cubic
     ctypedef struct simd_norm:               # the factors of a batch normalization
         Py_ssize_t channels
@@ -25,8 +25,8 @@ cdef extern from "simd.h" nogil:
         Py_ssize_t lanes
         void (*update)(const simd_rule* rule, Py_ssize_t size, const float* grad, float* param, float* first,
                        float* second) noexcept nogil
-        void (*activation_forward)(const simd_activation* s, Py_ssize_t size, const float* x, float* y) noexcept nogil
-        void (*activation_backward)(const simd_activation* s, Py_ssize_t size, const float* dy, const float* x,
+        void (*smooth_forward)(const simd_smooth* s, Py_ssize_t size, const float* x, float* y) noexcept nogil
+        void (*smooth_backward)(const simd_smooth* s, Py_ssize_t size, const float* dy, const float* x,
                                     float* dx) noexcept nogil
         void (*norm_moments)(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean,
                              float* squares) noexcept nogil

@@ -12,7 +12,7 @@ cdef class SmoothActivation:
     distribution. `SIGMOID` is the logistic sigmoid, and `TANH` the hyperbolic tangent.
     """
 
-    cdef simd_activation a
+    cdef simd_smooth a
 
     GATED, SIGMOID, TANH = range(3)
 
@@ -36,17 +36,17 @@ cdef inline double smooth_within(double x) noexcept nogil:
     return -1000 if x < -1000 else 1000 if x > 1000 else x
 
 
-cdef inline double smooth_exponential(const simd_activation* a, double x) noexcept nogil:
+cdef inline double smooth_exponential(const simd_smooth* a, double x) noexcept nogil:
     """Return exp(-x ** 2 / 2) for the normal distribution, and exp(-abs(u)) of the sigmoid's argument u."""
     return exp(-0.5 * x * x) if a.kind == SIMD_NORMAL_GATE else exp(-fabs(x * (a.linear + a.cubic * (x * x))))
 
 
-cdef inline double smooth_step(const simd_activation* a, double x, double e) noexcept nogil:
+cdef inline double smooth_step(const simd_smooth* a, double x, double e) noexcept nogil:
     """Return the gate at x, precise where it is close to 0, too; e is that of `smooth_exponential`."""
     return 0.5 * erfc(-x * M_SQRT1_2) if a.kind == SIMD_NORMAL_GATE else (1 if x >= 0 else e) / (1 + e)
 
 
-cdef inline double smooth_value(const simd_activation* a, double x) noexcept nogil:
+cdef inline double smooth_value(const simd_smooth* a, double x) noexcept nogil:
     """Return the function at x; x * gate is 0 where x is minus infinity."""
     cdef double within = smooth_within(x)
     if a.kind == SIMD_TANH:
@@ -56,7 +56,7 @@ cdef inline double smooth_value(const simd_activation* a, double x) noexcept nog
     return (within if within < 0 else x) * smooth_step(a, within, smooth_exponential(a, within))
 
 
-cdef inline double smooth_slope(const simd_activation* a, double x) noexcept nogil:
+cdef inline double smooth_slope(const simd_smooth* a, double x) noexcept nogil:
     """Return the derivative at x. Where x is infinite, x times the slope of a gate is 0."""
     cdef double within = smooth_within(x), e = smooth_exponential(a, within), slope
     if a.kind == SIMD_TANH or a.kind == SIMD_SIGMOID:
@@ -69,7 +69,7 @@ cdef inline double smooth_slope(const simd_activation* a, double x) noexcept nog
 
 
 cdef struct smooth_job:
-    const simd_activation* activation
+    const simd_smooth* activation
     const simd_level* level                  # NULL for the loops here
     Py_ssize_t size
     const void* x
@@ -84,9 +84,9 @@ cdef inline void smooth_part(const smooth_job* j, const floating* x, const float
     if floating is float:
         if j.level != NULL:
             if dy == NULL:
-                j.level.activation_forward(j.activation, end - first, x + first, out + first)
+                j.level.smooth_forward(j.activation, end - first, x + first, out + first)
             else:
-                j.level.activation_backward(j.activation, end - first, dy + first, x + first, out + first)
+                j.level.smooth_backward(j.activation, end - first, dy + first, x + first, out + first)
             return
     if dy == NULL:
         for i in range(first, end):

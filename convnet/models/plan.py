@@ -110,7 +110,8 @@ class Plan:
         # Stages of the library copy what they need of a layer; a layer stage asks the layer each time.
         own = {name for stage in self.stages if not isinstance(stage, LayerStage) for name in stage.names}
         self._made_of = [(layer, layer._changes) for name, layer in everything.items() if name in own]
-        self._given = layers  # read-only, as the branches of a layer are: they stay the same layers
+        # The mapping is read-only, and so are the branches of its layers: while it is the same, so are the layers.
+        self._given = layers
         with_params = [bool(any(everything[name].params for name in stage.names)) for stage in self.stages]
         # What lies before the first parameters has no use for a gradient.
         self.first = with_params.index(True) if any(with_params) else len(self.stages)

@@ -28,7 +28,7 @@
 #include "tiles/direct.h"
 #include "tiles/winograd.h"
 #include "tiles/updates.h"
-#include "tiles/activations.h"
+#include "tiles/smooth_activations.h"
 #include "tiles/peak.h"
 
 _Static_assert(2 * SIMD_LANES <= SIMD_COLUMNS, "a packed panel is two vectors wide");
@@ -55,8 +55,8 @@ static const simd_level SIMD_NAME(level) = {
     .sparse_block = SIMD_NAME(sparse_block),
     .sparse_affine = SIMD_NAME(sparse_affine),
     .update = SIMD_NAME(update),
-    .activation_forward = SIMD_NAME(activation_forward),
-    .activation_backward = SIMD_NAME(activation_backward),
+    .smooth_forward = SIMD_NAME(smooth_forward),
+    .smooth_backward = SIMD_NAME(smooth_backward),
     .norm_moments = SIMD_NAME(norm_moments),
     .norm_write = SIMD_NAME(norm_write),
     .norm_sums = SIMD_NAME(norm_sums),

@@ -51,12 +51,12 @@ typedef struct {
 /* A smooth activation function: x times a gate, which is the distribution function of the standard normal distribution
  * or the logistic sigmoid of linear * x + cubic * x**3; the logistic sigmoid; or tanh.
  */
-typedef enum { SIMD_NORMAL_GATE, SIMD_SIGMOID_GATE, SIMD_SIGMOID, SIMD_TANH } simd_activation_kind;
+typedef enum { SIMD_NORMAL_GATE, SIMD_SIGMOID_GATE, SIMD_SIGMOID, SIMD_TANH } simd_smooth_kind;
 
 typedef struct {
-    simd_activation_kind kind;
+    simd_smooth_kind kind;
     double linear, cubic;
-} simd_activation;
+} simd_smooth;
 
 /* dx = dy weight^T and then out = decay * out - rate * x^T dy, for x (n, d) and dy (n, m); weight and out are (d, m).
  * Either out is the weight, which is updated then, or decay is 0 and out is not read. With a rule the gradient, for
@@ -204,8 +204,8 @@ typedef struct simd_level {
     void (*sparse_affine)(const simd_affine *, const simd_sparse *by_n, const simd_sparse *by_m, ptrdiff_t d0,
                           float *out);
     void (*update)(const simd_rule *, ptrdiff_t size, const float *grad, float *param, float *first, float *second);
-    void (*activation_forward)(const simd_activation *, ptrdiff_t size, const float *x, float *y);
-    void (*activation_backward)(const simd_activation *, ptrdiff_t size, const float *dy, const float *x, float *dx);
+    void (*smooth_forward)(const simd_smooth *, ptrdiff_t size, const float *x, float *y);
+    void (*smooth_backward)(const simd_smooth *, ptrdiff_t size, const float *dy, const float *x, float *dx);
     void (*norm_moments)(const float *x, ptrdiff_t rows, ptrdiff_t channels, float *mean, float *squares);
     void (*norm_write)(const simd_norm *, const float *x, ptrdiff_t rows, float *y);
     void (*norm_sums)(const simd_norm *, const float *x, const float *dy, ptrdiff_t rows, float *sums, float *products);

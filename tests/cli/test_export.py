@@ -84,7 +84,7 @@ def test_nothing_to_export_is_a_wrong_argument(convnet_command, trained):
     for options, message in (
         ([], "expected --onnx FILE, --page FILE, or both"),
         (["--onnx", "x", "--samples", "y"], "argument --samples: it is for --page FILE"),
-        (["--page", "x", "--labels", "y"], "argument --labels: it belongs to --samples DATA; give that, too"),
+        (["--page", "x", "--labels", "y"], "argument --labels: it belongs to --samples DATA; give --samples DATA, too"),
     ):
         done = convnet_command("export", trained, *options)
         assert done.code == 2

@@ -503,5 +503,5 @@ def test_elementwise_gives_each_element_to_one_part(monkeypatch, shape):
         some_y += some_x + 1
 
     convnet.set_num_threads(3)
-    threads.elementwise(kernel, x, y, work=4)
+    threads.elementwise(kernel, x, y)
     np.testing.assert_array_equal(y, x + 1)

@@ -81,8 +81,8 @@ SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(tanh)(
 }
 
 /* The function of all elements, or its slopes times dy. */
-SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(activate_all)(
-    const simd_activation *a, const simd_activation_kind kind, const int is_slope, ptrdiff_t size, const float *dy,
+SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(smooth_all)(
+    const simd_smooth *a, const simd_smooth_kind kind, const int is_slope, ptrdiff_t size, const float *dy,
     const float *x, float *to) {
     const float linear = (float)a->linear, cubic = (float)a->cubic;
     for (ptrdiff_t i = 0; i < size; i += SIMD_LANES) {
@@ -97,24 +97,23 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(activate
 }
 
 /* A copy of the loop for each kind, which is then known when it is compiled. */
-#define ACTIVATE(is_slope, dy, to) \
+#define SMOOTH(is_slope, dy, to) \
     switch (a->kind) { \
-    case SIMD_NORMAL_GATE: SIMD_NAME(activate_all)(a, SIMD_NORMAL_GATE, is_slope, size, dy, x, to); break; \
-    case SIMD_SIGMOID_GATE: SIMD_NAME(activate_all)(a, SIMD_SIGMOID_GATE, is_slope, size, dy, x, to); break; \
-    case SIMD_SIGMOID: SIMD_NAME(activate_all)(a, SIMD_SIGMOID, is_slope, size, dy, x, to); break; \
-    case SIMD_TANH: SIMD_NAME(activate_all)(a, SIMD_TANH, is_slope, size, dy, x, to); break; \
+    case SIMD_NORMAL_GATE: SIMD_NAME(smooth_all)(a, SIMD_NORMAL_GATE, is_slope, size, dy, x, to); break; \
+    case SIMD_SIGMOID_GATE: SIMD_NAME(smooth_all)(a, SIMD_SIGMOID_GATE, is_slope, size, dy, x, to); break; \
+    case SIMD_SIGMOID: SIMD_NAME(smooth_all)(a, SIMD_SIGMOID, is_slope, size, dy, x, to); break; \
+    case SIMD_TANH: SIMD_NAME(smooth_all)(a, SIMD_TANH, is_slope, size, dy, x, to); break; \
     }
 
-SIMD_TARGET static void SIMD_NAME(activation_forward)(const simd_activation *a, ptrdiff_t size, const float *x,
-                                                      float *y) {
-    ACTIVATE(0, NULL, y)
+SIMD_TARGET static void SIMD_NAME(smooth_forward)(const simd_smooth *a, ptrdiff_t size, const float *x, float *y) {
+    SMOOTH(0, NULL, y)
 }
 
-SIMD_TARGET static void SIMD_NAME(activation_backward)(const simd_activation *a, ptrdiff_t size, const float *dy,
-                                                       const float *x, float *dx) {
-    ACTIVATE(1, dy, dx)
+SIMD_TARGET static void SIMD_NAME(smooth_backward)(const simd_smooth *a, ptrdiff_t size, const float *dy,
+                                                   const float *x, float *dx) {
+    SMOOTH(1, dy, dx)
 }
 
-#undef ACTIVATE
+#undef SMOOTH
 #undef TANH_NEAR
 #undef GATE_END
