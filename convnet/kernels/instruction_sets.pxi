@@ -27,7 +27,7 @@ cdef extern from "simd.h" nogil:
                        float* second) noexcept nogil
         void (*smooth_forward)(const simd_smooth* s, Py_ssize_t size, const float* x, float* y) noexcept nogil
         void (*smooth_backward)(const simd_smooth* s, Py_ssize_t size, const float* dy, const float* x,
-                                    float* dx) noexcept nogil
+                                float* dx) noexcept nogil
         void (*norm_moments)(const float* x, Py_ssize_t rows, Py_ssize_t channels, float* mean,
                              float* squares) noexcept nogil
         void (*norm_write)(const simd_norm* s, const float* x, Py_ssize_t rows, float* y) noexcept nogil
