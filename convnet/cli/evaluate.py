@@ -7,12 +7,22 @@ from convnet.cli.arguments import OF_A_FOLDER, check_unused
 from convnet.cli.data import read_for
 from convnet.cli.output import Output
 from convnet.cli.report import measure, probabilities_of, written
-from convnet.cli.runs import Arguments, known_images, load
+from convnet.cli.runs import TRAINED, Arguments, known_images, load
 from convnet.core.checks import count_of
 from convnet.core.surprises import warn
-from convnet.datasets.image_data import PARTS
+from convnet.datasets.image_data import PARTS, ImageData
 
 __all__ = ["run"]
+
+
+def warn_of_known_images(folder: Path, part: ImageData) -> None:
+    """Warn if the run in a folder has trained with images of a part, or if nothing tells whether it has."""
+    images, remedy = count_of(len(part.images), "image"), f"convnet evaluate {folder} takes those that were held back"
+    known = known_images(folder, part)
+    if known is None:
+        warn(f"{folder}: {TRAINED} is missing, so that the model may know some of these {images}; {remedy}")
+    elif known:
+        warn(f"the model was trained with {known:,} of these {images}: it knows their classes; {remedy}")
 
 
 def run(options: argparse.Namespace, output: Output) -> None:
@@ -37,10 +47,7 @@ def run(options: argparse.Namespace, output: Output) -> None:
         if name not in parts:
             raise ValueError(f"{options.data}: expected a {name} part, got {', '.join(parts)}")
         part, what = parts[name], f"images of {options.data}" + (f", {name} part" if len(parts) > 1 else "")
-        if folder is not None and (known := known_images(folder, part)):
-            warn(
-                f"the model was trained with {known:,} of these {count_of(len(part.images), 'image')}, so that the "
-                f"accuracy is too high; convnet evaluate {Path(options.model)} takes those that were held back"
-            )
+        if folder is not None:
+            warn_of_known_images(folder, part)
     report = measure(part, probabilities_of(model, part))
     output.result({"model": str(options.model), "part": name, **report}, written(report, what))

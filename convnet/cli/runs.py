@@ -217,9 +217,11 @@ def is_run(path: Path) -> bool:
     return (path / ARGUMENTS).is_file()
 
 
-def known_images(folder: Path, part: ImageData) -> int:
-    """Return how many images of a part the run in a folder has trained with."""
+def known_images(folder: Path, part: ImageData) -> int | None:
+    """Return how many images of a part the run in a folder has trained with; None if its checksums are missing."""
     path = folder / TRAINED
+    if not path.exists():
+        return None
     _, arrays = read_archive(path, KIND, [VERSION])
     images = part.images if part.images.ndim == 3 else part.images.transpose(0, 3, 1, 2)
     with naming(path, KIND):

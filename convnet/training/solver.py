@@ -229,6 +229,9 @@ class Solver(Progress, Named):
         self._surprises.look_at_data(model, self.data)
         self._begin()
 
+    def __str__(self) -> str:
+        return str(history_table(self))
+
     def _repr_html_(self) -> str:
         return history_table(self)._repr_html_()
 

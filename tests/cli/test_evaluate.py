@@ -131,6 +131,15 @@ def test_images_of_the_training_are_known_wherever_they_lie(convnet_command, til
         assert known[run, "last"] is known[run, "parts"] is None  # the last part is the test part
 
 
+def test_missing_checksums_are_told(convnet_command, tiles):
+    assert convnet_command("train", tiles, "--epochs", "1", "--quiet", "--out", "lost").code == 0
+    os.unlink("lost/trained.npz")
+    done = convnet_command("evaluate", "lost", tiles)
+    assert done.code == 0
+    assert "lost: trained.npz is missing, so that the model may know some of these 400 images" in done.err
+    assert "accuracy" in done.out
+
+
 def test_damaged_checksums_are_told(convnet_command, tiles):
     os.link(tiles, "own.npz")
     assert convnet_command("train", "own.npz", "--epochs", "1", "--quiet").code == 0

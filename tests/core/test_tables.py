@@ -112,3 +112,6 @@ def test_a_solver_is_its_last_checks(rng):
     best = [int(row[0]) for row in rows if row[-1] == "best"]
     assert best in ([solver.state.best_check], [])
     assert "The last 10 of 13 checks" in cells_of(solver).text
+    assert [row.split() for row in str(solver).splitlines() if row.lstrip()[:1].isdigit()] == [
+        [part for cell in row for part in cell.split()] for row in rows
+    ]
