@@ -5,8 +5,6 @@
 A neuron is a sum of products. Many neurons make a layer, a layer's results become probabilities, and a loss says how
 wrong these are. After this chapter you can compute how the loss changes with each weight, in three ways: by hand, by
 trying, and by code. Then you train a first network with a dozen lines.
-
-In Sichkar 2018 this is the course from the forward and backward pass of the affine layer to the softmax loss.
 """
 
 # %%
@@ -17,6 +15,8 @@ In Sichkar 2018 this is the course from the forward and backward pass of the aff
 # one number more. It gives
 #
 # .. math:: y = x_0 w_0 + x_1 w_1 + \ldots + b.
+#
+# The bias shifts the result. Without it, inputs of 0 would always give 0.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,16 +53,16 @@ print("loss =", loss(y))
 # The gradient by hand
 # --------------------
 #
-# To *train* is to change the weights so that the loss falls. For that we ask of each weight: if it grows a little, by
-# how much does the loss change, per unit? That is the derivative of the loss with respect to the weight. All of them
-# together are called the *gradient*.
+# To *train* is to change the weights so that the loss falls. For that we ask of each weight: if it grows a little, and
+# all other numbers stay as they are, by how much does the loss change, per unit? That is the derivative of the loss
+# with respect to the weight. All of them together are called the *gradient*.
 #
 # The loss depends on :math:`y`, and :math:`y` on :math:`w_0`. The chain rule multiplies the two derivatives:
 #
 # .. math:: \frac{dL}{dw_0} = \frac{dL}{dy} \cdot \frac{dy}{dw_0} = 2 (y - 1) \cdot x_0.
 #
 # The first factor is the same for every weight. So we compute it once, and *hand it on* from :math:`y` to all that
-# :math:`y` was made of. There are only three rules:
+# :math:`y` was made of. For sums and products there are three rules:
 #
 # - a **sum** hands its gradient on to each of its terms, as it is: if a term grows by 1, the sum grows by 1;
 # - a **product** hands its gradient on to each factor, times the *other* factor: if :math:`a` grows by 1, then
@@ -71,7 +71,8 @@ print("loss =", loss(y))
 #   moves the loss.
 #
 # The third rule is a familiar one. :math:`w^2` is the product :math:`w \cdot w`. Each factor gets the other one,
-# :math:`w`, and their sum is :math:`2w`: for :math:`w = 3` it is 3 + 3 = 6.
+# :math:`w`, and their sum is :math:`2w`: for :math:`w = 3` it is 3 + 3 = 6. A *function of one number*, such as the
+# square or the exponential, hands the gradient on times its own derivative.
 #
 # In code a gradient has the name of its number with a d before it. ``dy`` is the derivative of the loss with respect
 # to y: :math:`dL/dy`. That is a convention; whenever you read ``dsomething``, read "by how much the loss changes when
@@ -105,9 +106,9 @@ draw_neuron(x, w, b, dx=dx, dw=dw, dy=dy)
 #
 # .. math:: \frac{dL}{dw_0} \approx \frac{L(w_0 + h) - L(w_0 - h)}{2h}.
 #
-# This is a *central difference*. It needs nothing but the values of the loss, so it can check any gradient. (A
-# *one-sided* difference compares :math:`w_0 + h` with :math:`w_0`. It counts the bend of the curve as slope. In a
-# central difference the bends on the two sides cancel.)
+# This is a *central difference*. It needs nothing but the values of the loss, so it can check any gradient. (The
+# *one-sided* difference is :math:`(L(w_0 + h) - L(w_0)) / h`. The bend of the curve makes it too large or too small. In
+# a central difference the bends on the two sides cancel.)
 
 h = 1e-5
 for i in range(2):
@@ -119,9 +120,9 @@ for i in range(2):
 
 # %%
 # Why not a far smaller :math:`h`? A computer's number of type ``float64`` has about 16 digits. The two losses are
-# nearly equal, and in their difference the first digits cancel: what remains is mostly rounding. Why not a larger one?
-# The function is not a straight line. Here is the error for the function :math:`e^w` at :math:`w = 1`, whose derivative
-# is known.
+# nearly equal, and in their difference the first digits cancel: what remains is mostly rounding, and it is divided by
+# the tiny :math:`2h`. Why not a larger one? The function is not a straight line. Here is the error for the function
+# :math:`e^w` at :math:`w = 1`, whose derivative is known.
 
 steps = 10.0 ** np.arange(-13, 0)
 one_sided = np.abs((np.exp(1 + steps) - np.exp(1)) / steps - np.e)
@@ -130,21 +131,22 @@ between = (steps > 0.5e-7) & (steps < 2e-5)  # 1e-7, 1e-6 and 1e-5
 assert central[between].max() < min(central[~between].min(), one_sided.min())
 
 figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
-ax.loglog(steps, one_sided, "o-", color=ORANGE, label="(f(w + h) - f(w)) / h")
+ax.loglog(steps, one_sided, "o-", color=ORANGE, label="one-sided difference")
 ax.loglog(steps, central, "o-", color=BLUE, label="central difference")
 ax.set(xlabel="step h", ylabel="error of the derivative")
 _ = ax.legend(frameon=False)
 
 # %%
 # The central difference is best between :math:`10^{-7}` and :math:`10^{-5}`, and its error there is far smaller than
-# any of the one-sided difference. Checks of gradients use a step of :math:`10^{-5}`, and ``float64``.
+# that of the one-sided difference at its best step. A larger loss has larger rounding. So checks of gradients use the
+# longest of these steps, :math:`10^{-5}`, and ``float64``.
 #
 # A step downhill
 # ---------------
 #
 # Weights and biases are called *parameters*: what is learned. The gradient, seen as an arrow as the images in chapter
-# 1, points to where the loss grows. So each parameter takes a small step against it. The length of the step is the
-# gradient times a *learning rate*. This rule is called *gradient descent*.
+# 1, points to where the loss grows. So each parameter takes a small step against it: minus a *learning rate* times the
+# gradient. This rule is called *gradient descent*.
 
 learning_rate = 0.05
 moved = loss(neuron(x, w - learning_rate * dw, b - learning_rate * db))
@@ -231,7 +233,9 @@ np.testing.assert_allclose(dbias, dy.sum(axis=0))
 # The check by trying is in the library: :func:`convnet.gradient_error` takes small steps in random directions (many
 # weights at once; chapter 7 says how), and returns how far off the gradient is, as a share of its size. A layer alone
 # has no loss, so we invent one. Choose any numbers ``dy``, and take the sum of ``dy * y``. Its derivative with respect
-# to ``y[n, m]`` is ``dy[n, m]``: the layer gets just the ``dy`` that we chose.
+# to ``y[n, m]`` is ``dy[n, m]``: the layer gets just the ``dy`` that we chose. ``gradient_error`` changes an array in
+# place, calls the loss, and puts the old numbers back. So the loss has to use that very array, and its type has to be
+# ``float64``.
 
 from convnet import gradient_error
 
@@ -250,9 +254,9 @@ for name, array, gradient in (("x", x, dx), ("weight", weight, dweight), ("bias"
 # Scores become probabilities: softmax
 # ------------------------------------
 #
-# To tell K classes apart, the last layer has K neurons. Their results are called *scores*: the highest score is the
-# network's answer. But how sure is it? Probabilities are positive and sum to 1. The exponential makes every number
-# positive, and division by the sum does the rest:
+# To tell K *classes* apart, such as ten digits, the last layer has K neurons. Their results are called *scores*: the
+# highest score is the network's answer. But how sure is it? Probabilities are positive and sum to 1. The exponential
+# makes every number positive, and division by the sum does the rest:
 #
 # .. math:: p_k = \frac{e^{s_k}}{\sum_j e^{s_j}}.
 #
@@ -275,7 +279,7 @@ for ax, values, title in zip(axes, (scores, exponentials, probabilities), titles
 # %%
 # Only the differences of scores count. If 5 is added to every score, each exponential is multiplied by :math:`e^5`, and
 # the factor cancels in the fraction. That is of use, because exponentials overflow: the largest ``float64`` is about
-# :math:`10^{308}`, and :math:`e^{1000}` is beyond it.
+# :math:`10^{308}`, and :math:`e^{1000}` is beyond it. NumPy makes infinity of it:
 
 large = np.array([1000.0, 999.0, 997.0])
 with np.errstate(over="ignore", invalid="ignore"):
@@ -312,17 +316,19 @@ _ = ax.set(xlabel="probability given to the right class", ylabel="loss", ylim=(0
 # = 2.30`. If an untrained network starts very far from this, say at 100, something is wrong. Small random weights give
 # scores near 0: all classes alike.
 #
-# The gradient of softmax and loss together is short. Put the formula for :math:`p` in:
+# The gradient of softmax and loss together is short. Put the formula for :math:`p` in, and use
+# :math:`\log (a / b) = \log a - \log b` and :math:`\log e^s = s`:
 #
 # .. math:: L = -\log \frac{e^{s_\text{label}}}{\sum_j e^{s_j}} = -s_\text{label} + \log \sum_j e^{s_j}.
 #
-# The derivative of :math:`\log u` is :math:`1/u` times that of :math:`u`. So the second term gives :math:`e^{s_k} /
-# \sum_j e^{s_j}`, which is :math:`p_k`. The first one gives -1, for the label alone:
+# The derivative of :math:`\log u` is :math:`1/u` times that of :math:`u`. Here :math:`u` is the sum. Only its term with
+# :math:`j = k` depends on :math:`s_k`, and the derivative of that is :math:`e^{s_k}` again. So the second term gives
+# :math:`e^{s_k} / \sum_j e^{s_j}`, which is :math:`p_k`. The first one gives -1, for the label alone:
 #
 # .. math:: \frac{dL}{ds_k} = p_k - 1 \text{ for the label, and } p_k \text{ for every other class.}
 #
-# In words: what the network says minus what is true. The score of the right class is pushed up by what it lacks, every
-# other one is pushed down by what it has too much.
+# In words: what the network says minus what is true. A step against this gradient raises the score of the right class,
+# by more the further its probability is below 1. It lowers every other score, by more the larger its probability is.
 #
 # In code, for N examples at a time, with the mean of their losses. The loss is computed in its second form, again with
 # the largest score subtracted. The first form would fail where a probability is so small that it becomes 0: the
@@ -357,8 +363,9 @@ np.testing.assert_allclose(dscores.sum(axis=1), 0, atol=1e-12)
 #
 # One Affine layer with ten neurons, and the softmax loss. The data are those of chapter 1, each image as a list of 784
 # numbers. We do not compute the gradient of all 5,000 training images for a single step. Fifty of them, a *minibatch*,
-# tell the direction well enough, and make a hundred steps of one pass. That is *stochastic gradient descent*, SGD:
-# *stochastic* means "by chance", as the fifty are mostly drawn at random. One pass through all images is an *epoch*.
+# tell the direction well enough. One pass through all images, an *epoch*, then has 5,000 / 50 = 100 steps instead of
+# one. That is *stochastic gradient descent*, SGD. *Stochastic* means "by chance": usually the fifty are drawn at
+# random. Here we take them in order, so that the same minibatches return every 100 steps.
 #
 # We take 6,000 digits. :func:`convnet.preprocess` keeps the last 1,000 of them for validation, so 5,000 remain for
 # training. With ``num_test=None`` it takes all 10,000 test digits. In ``reshape(-1, 784)`` the -1 stands for "as many
@@ -391,6 +398,7 @@ print(f"first loss {losses[0]:.2f}, mean of the last ten {np.mean(losses[-10:]):
 print(f"accuracy {accuracy:.1%}")
 assert np.isclose(losses[0], np.log(10), atol=1e-4)
 assert accuracy > 0.85
+assert np.corrcoef(losses[200:300], losses[300:400])[0, 1] > 0.9  # one epoch's curve is like the next one's
 
 figure, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
 ax.plot(losses, color=BLUE, linewidth=0.8)
@@ -399,8 +407,9 @@ ax.set(xlabel="step", ylabel="loss of the minibatch", ylim=(0, None))
 _ = ax.legend(frameon=False)
 
 # %%
-# The first loss is log 10, because all weights are 0, and thus all scores. After five epochs more than 85 % of the
-# 10,000 test digits are read right, digits that the network has never seen.
+# The first loss is log 10, because all weights are 0, and thus all scores. Later the same peaks return every 100 steps,
+# as the same minibatches do. After five epochs the *accuracy*, the share of the 10,000 test digits that are read right,
+# is above 85 %, and the network has never seen these digits.
 #
 # What did it learn? Each neuron has a weight for each pixel, so that its weights make an image.
 
@@ -431,6 +440,7 @@ without, _ = preprocess(images[:6000], digits[:6000], test_images, test_digits, 
 _, _, losses_with = train(x_train, y_train, 0.2)
 _, _, losses_without = train(without["x_train"].reshape(-1, 784), y_train, 0.2)
 assert max(losses_with[1:60]) < np.log(10) < max(losses_without[1:60])
+assert max(losses_without[20:60]) > np.log(10)  # once more
 
 figure, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
 ax.plot(losses_without[:60], color=ORANGE, label="without")
@@ -442,9 +452,10 @@ plt.show()
 # %%
 # Without the subtraction the loss jumps far above log 10, that of a network that knows nothing. Each of the fifty
 # digits of a minibatch asks for a move of its own. As the digits have much in common, the fifty moves go much the same
-# way, and add up to one huge move. Such a step is too long; the next one goes back, and too far again. With the mean
-# image subtracted the digits, seen as arrows as in chapter 1, point in different directions. A step for one hardly
-# moves the others, and a learning rate of 0.2 is not too large.
+# way, and add up to one huge move. Such a step is too long; the next one goes back, and too far again. Even after the
+# loss has fallen, a few steps can make it jump once more, as here. With the mean image subtracted, the digits, seen as
+# arrows as in chapter 1, no longer point the same way on average. Many moves then cancel, and a learning rate of 0.2 is
+# not too large.
 #
 # Exercises
 # ---------
@@ -473,5 +484,8 @@ plt.show()
 #   :func:`convnet.functional.affine_backward` and the layer :class:`convnet.Affine`.
 # - ``convnet/layers/losses.py``: :func:`convnet.softmax_loss`.
 # - ``convnet/layers/gradient_check.py``: :func:`convnet.gradient_error`.
+#
+# In Sichkar 2018 (`DOI 10.5281/zenodo.1317904 <https://doi.org/10.5281/zenodo.1317904>`_) this is the course from the
+# forward and backward pass of the affine layer to the softmax loss.
 #
 # Next: :ref:`sphx_glr_chapters_gallery_03_convolution.py`.
