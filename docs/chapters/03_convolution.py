@@ -4,8 +4,6 @@
 
 A convolution slides a small table of weights over an image. After this chapter you can write it and its gradient as
 loops, say how large its output is, and explain why the gradient of a pixel is a sum over windows.
-
-In Sichkar 2018 this is the naive forward and backward pass of the convolutional layer.
 """
 
 # %%
@@ -57,8 +55,9 @@ for ow, color in enumerate((ORANGE, GREEN, VIOLET)):
 
 # %%
 # This filter subtracts what is on the left from what is on the right. Where the image is the same on both sides, the
-# result is 0; where it grows brighter to the right, it is large. So the filter finds the left edge of the bright
-# square, wherever it is. On a digit, blue is where it grows brighter, orange where it grows darker:
+# result is 0; where it grows brighter to the right, it is large. (It is 15 where the window holds three bright rows, 10
+# where it holds two, 5 where it holds one.) So the filter finds the left edge of the bright square, wherever it is. On
+# a digit, blue is where it grows brighter, orange where it grows darker:
 
 from convnet import load_mnist
 
@@ -71,22 +70,27 @@ draw_image(axes[2], slide(digit, edge.T), "brighter downwards", signed=True)
 
 # %%
 # The filters of a network are not made by hand. Their weights are learned like any others. But what they do is this:
-# one filter makes of an image one new image, a *feature map*. It says for every place how much it looks like the filter
-# there.
+# one filter makes of an image one new image, a *feature map*. It says for every place how strongly the filter
+# *responds* there.
 #
 # Two advantages over Affine. A filter has few weights, here 9 instead of 784. And what is learned in one place is known
-# in all places, because the weights are the same everywhere: they are *shared*.
-#
-# (In mathematics a convolution turns the filter by 180 degrees first. Networks leave that out, because learned weights
-# can have any order. What remains is a cross-correlation; in this field it is called convolution all the same.)
+# in all places, because the weights are the same everywhere: they are *shared*. At the end of chapter 2 a digit that
+# was moved by three pixels no longer fitted. Here its feature map is the same, moved by three pixels:
+
+moved = np.roll(digit, 3, axis=1)
+assert np.array_equal(slide(moved, edge)[:, 3:], slide(digit, edge)[:, :-3])
+
+# %%
+# (In mathematics a convolution turns the filter by 180 degrees first. Networks leave that out: training would simply
+# find the turned weights. What remains is a cross-correlation; in this field it is called convolution all the same.)
 #
 # Padding and stride
 # ------------------
 #
 # The height and the width of a filter are its *kernel size*, KH and KW; for a square filter both are K. A filter of 3x3
-# makes 3x3 results of 5x5 pixels: its middle never comes to lie on a pixel of the border. *Padding* puts a ring of
-# zeros around the image, so that it does. *Stride* is how far the window moves from one result to the next: with stride
-# 2 it leaves out every second place.
+# makes 3x3 results of 5x5 pixels: its middle never comes to lie on a pixel of the border. A *padding* of P puts P rings
+# of zeros around the image. With one ring the middle of this filter comes to lie on the border, too. *Stride* is how
+# far the window moves from one result to the next: with stride 2 it leaves out every second place.
 #
 # An image of 5x5 pixels with padding 1, and its first window of 3x3:
 
@@ -135,11 +139,11 @@ print("outputs of 6 pixels, kernel 3, stride 2, no padding:", output_size(6, 3, 
 # --------
 #
 # An image has C channels (chapter 1). Then the window goes through all of them, and so does the filter: it has a weight
-# for each pixel of each channel. All products are added to *one* number. So one filter makes one feature map, whatever
-# C is. With F filters there are F maps, and these are the channels of what follows. The weights have the shape (F, C,
-# KH, KW).
+# for each pixel of the window in each channel, :math:`C \cdot KH \cdot KW` in all. All products are added to *one*
+# number. So one filter makes one feature map, whatever C is. With F filters there are F maps, and these are the
+# channels of what follows. The weights have the shape (F, C, KH, KW).
 
-figure, axes = panels(7, size=(1.25, 2.4), widths=[4, 4, 0.6, 2, 2, 0.6, 1.8])
+figure, axes = panels(7, size=(1.25, 2.5), widths=[4, 4, 0.6, 2, 2, 1.1, 1.8])
 rng = np.random.default_rng(1)
 x = rng.integers(0, 4, (1, 2, 4, 4)).astype(float)
 weight = rng.integers(-1, 2, (1, 2, 2, 2)).astype(float)
@@ -150,7 +154,7 @@ for c in range(2):
     draw_window(axes[3 + c], 0, 0, 2, 2)
 products = (x[0, :, 1:3, 1:3] * weight[0]).sum()
 draw_text(axes[2], r"$\times$", size=14)
-draw_text(axes[5], "=", size=14)
+draw_text(axes[5], "added\n=", size=11)
 draw_grid(axes[6], [[products]], "y[0, 0, 1, 1]", limit=10)
 draw_window(axes[6], 0, 0)
 
@@ -203,8 +207,8 @@ def conv2d_forward(x, weight, bias, stride=1, padding=0):
 
 from convnet import functional
 
-x = rng.standard_normal((2, 3, 6, 5))
-weight, bias = rng.standard_normal((4, 3, 3, 3)), rng.standard_normal(4)
+x = rng.standard_normal((2, 3, 14, 13))
+weight, bias = rng.standard_normal((4, 3, 5, 2)), rng.standard_normal(4)
 y = conv2d_forward(x, weight, bias, stride=2, padding=1)
 np.testing.assert_allclose(y, functional.conv2d_forward(x, weight, bias, stride=2, padding=1))
 print("x", x.shape, " weight", weight.shape, " y", y.shape)
@@ -232,7 +236,8 @@ def conv2d_backward(dy, x, weight, stride=1, padding=0):
 
 # %%
 # That is the whole gradient of a convolution. The bias is added to every output of its filter, so its gradient is the
-# sum of ``dy`` over images, rows and columns. Is it right? We try it, as in chapter 2:
+# sum of ``dy`` over images, rows and columns. Is it right? We try it, as in chapter 2. The loss takes the library's
+# forward pass: we have seen that it gives the same numbers, and it is faster.
 
 from convnet import gradient_error
 
@@ -275,9 +280,10 @@ draw_grid(axes[3], outputs, "output: by which weight\nthe pixel is multiplied")
 assert np.array_equal(outputs, names[::-1, ::-1])
 
 # %%
-# If the pixel grows by 1, then y[0, 0] grows by the weight 9, y[1, 1] by 5, y[2, 1] by 2, and so on. Each of these
-# changes moves the loss, by ``dy`` of that output. The effects add up. For one channel, one filter, stride 1 and no
-# padding that is
+# If the pixel grows by 1, then y[0, 0] grows by the weight 9, y[1, 1] by 5, y[2, 1] by 2, and so on. In the output the
+# weights stand turned by 180 degrees: the further down or right the window, the further up or left in it is the pixel.
+# Each of these changes moves the loss, by ``dy`` of that output. The effects add up. For one channel, one filter,
+# stride 1 and no padding that is
 #
 # .. math:: \text{dx}[h, w] = \sum_{i,j} \text{dy}[h - i, w - j] \cdot \text{weight}[i, j],
 #
@@ -308,15 +314,15 @@ for ax, (stride, padding) in zip(axes, ((1, 0), (1, 1), (2, 0)), strict=True):
 
 # %%
 # A pixel in the corner is in one window, one in the middle in nine. With padding the border is in more windows. With
-# stride 2 the counts go up and down: they are larger where two windows meet.
+# stride 2 the counts go up and down: they are larger where windows overlap.
 #
 # And the gradient of a weight? ``weight[f, c, i, j]`` is used once in *every* window of every image. So its gradient is
-# a sum over all outputs of its filter. That is the price of sharing, and its gain: each place of each image has a say.
+# a sum over all outputs of its filter: each place of each image has a say.
 #
 # Loops are slow
 # --------------
 #
-# All this is right, and too slow. One digit, eight filters of 7x7, as in chapter 1:
+# All this is right, and too slow. One digit, eight filters of 7x7, as in the network of chapter 1:
 
 from time import perf_counter
 
@@ -347,7 +353,8 @@ plt.show()
 # The answers are in ``tests/chapters/test_03_convolution.py``.
 #
 # 1. **Filters by hand.** Find a filter of 3x3 that, with padding 1, leaves every image as it is; one that moves it one
-#    pixel to the *right*; and one that makes each pixel the mean of itself and its eight neighbours.
+#    pixel to the *right*; and one that makes each pixel the mean of itself and its eight neighbours. (At the border the
+#    zeros of the padding are neighbours, too.)
 # 2. **One dimension.** Sound is a row of numbers. Write ``conv1d_forward(x, weight, stride)`` and ``conv1d_backward(dy,
 #    x, weight, stride)`` for one channel and one filter, without padding: x has the shape (W,) and weight (K,).
 # 3. **How many windows hold a pixel?** Write ``windows_of(h, size, kernel, stride, padding)`` for one axis, without
@@ -367,5 +374,8 @@ plt.show()
 # - ``convnet/layers/convolution.py``: :func:`convnet.functional.conv2d_forward`,
 #   :func:`convnet.functional.conv2d_backward`, :func:`convnet.functional.conv_output_shape` and the layer
 #   :class:`convnet.Conv2D`.
+#
+# In Sichkar 2018 (`DOI 10.5281/zenodo.1317904 <https://doi.org/10.5281/zenodo.1317904>`_) this is the naive forward and
+# backward pass of the convolutional layer.
 #
 # Next: :ref:`sphx_glr_chapters_gallery_04_im2col.py`.
