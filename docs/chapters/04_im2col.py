@@ -66,8 +66,9 @@ ax.grid(axis="x")
 # Python's loops are slow because Python looks up again for every single number what it is and what ``*`` means for it.
 # ``a * b`` does that once for all numbers. But each number is fetched from memory for one multiplication, and fetching
 # takes longer than multiplying. In ``a @ b`` each number of a is used 1,000 times, once for each column of b. A good
-# program fetches it once or a few times, keeps it close to the processor's arithmetic, and uses it again and again.
-# The processor also multiplies four or more pairs of numbers in one go. Chapter 8 takes such a product apart.
+# program fetches it once or a few times, keeps it close to the processor's arithmetic, and uses it again and again. In
+# both the processor multiplies four or more pairs of numbers in one go, but ``a * b`` has to wait for its numbers.
+# Chapter 8 takes such a product apart.
 #
 # So we write the convolution as a product.
 #
@@ -108,24 +109,27 @@ for k, above, below, color in zip(range(4), *axes, COLORS, strict=True):
     draw_window(below, k, 0, 1, 6, color=color)
 
 # %%
-# So there is one slice of the image for each pixel [i, j] of the window: from row i and column j on, as many rows and
-# columns as there are windows. With a stride the slice takes every second (or third) row and column, and ends after
-# ``oh`` steps: at row ``i + stride * oh``. With C channels, the pixels of channel 0 stand first in a column, then those
-# of channel 1; all are sliced at once. The padding, if any, is put around the image before.
+# So there is one slice of the image for each pixel [i, j] of the window: from row i and column j on, as many rows as
+# there are windows down, and as many columns as there are windows across. With a stride the slice takes every second
+# (or third) row and column, and ends after OH steps: before row ``i + stride * out_h``. With C channels, the pixels of
+# channel 0 stand first in a column, then those of channel 1; all are sliced at once.
+#
+# The code first fills an array with five axes: c, i and j, and the window's place down and across. ``reshape`` then
+# makes one axis of the first three, in this order, and one of the last two.
 
 
-def output_shape(shape, kh, kw, stride):
-    """Return (OH, OW): how many windows there are down and across (chapter 3)."""
+def count_windows(shape, kh, kw, stride):
+    """Return (OH, OW), by chapter 3's formula; the padding, if any, is already around the image."""
     return (shape[-2] - kh) // stride + 1, (shape[-1] - kw) // stride + 1
 
 
 def im2col(x, kh, kw, stride=1):
     """Return the windows of an image (C, H, W) as columns (C * KH * KW, OH * OW)."""
-    oh, ow = output_shape(x.shape, kh, kw, stride)
-    cols = np.zeros((len(x), kh, kw, oh, ow))
+    out_h, out_w = count_windows(x.shape, kh, kw, stride)
+    cols = np.zeros((len(x), kh, kw, out_h, out_w))
     for i, j in np.ndindex(kh, kw):
-        cols[:, i, j] = x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
-    return cols.reshape(-1, oh * ow)
+        cols[:, i, j] = x[:, i : i + stride * out_h : stride, j : j + stride * out_w : stride]
+    return cols.reshape(-1, out_h * out_w)
 
 
 assert np.array_equal(im2col(image[np.newaxis], 2, 2), expected)
@@ -136,9 +140,8 @@ assert np.array_equal(im2col(image[np.newaxis], 2, 2), expected)
 # The product
 # -----------
 #
-# A window is a column now, and a filter can be a row: (F, C, KH, KW) becomes (F, C * KH * KW). ``reshape`` lists the
-# weights in the order c, i, j, the same as in the columns. Row times column is the sum of the products of filter and
-# window. So *all* outputs are one product of matrices.
+# A window is a column now, and a filter can be a row: (F, C, KH, KW) becomes (F, C * KH * KW), in the same order c, i,
+# j. Row times column is the sum of the products of filter and window. So *all* outputs are one product of matrices.
 
 weight = np.array([[[[1.0, 1], [0, 0]]], [[[0, 0], [2, -1]]]])  # F = 2 filters of one channel
 rows = weight.reshape(2, 4)
@@ -168,19 +171,19 @@ def conv2d_forward(x, weight, bias, stride=1, padding=0):
     x, rows = pad(x, padding), weight.reshape(filters, -1)
     y = np.stack([rows @ im2col(image, kh, kw, stride) for image in x])
     y += bias[:, np.newaxis]  # one for each filter
-    return y.reshape(len(x), filters, *output_shape(x.shape, kh, kw, stride))
+    return y.reshape(len(x), filters, *count_windows(x.shape, kh, kw, stride))
 
 
 from convnet import naive
 
-x = rng.standard_normal((2, 3, 6, 5))
-weight, bias = rng.standard_normal((4, 3, 3, 3)), rng.standard_normal(4)
+x = rng.standard_normal((2, 3, 14, 13))
+weight, bias = rng.standard_normal((4, 3, 5, 2)), rng.standard_normal(4)
 y = conv2d_forward(x, weight, bias, stride=2, padding=1)
 np.testing.assert_allclose(y, naive.conv2d_forward(x, weight, bias, stride=2, padding=1))
 
 # %%
-# ``convnet.naive`` has the loops. The results are equal; the times are not. An image as large as a digit, with eight
-# filters of 7x7:
+# ``convnet.naive`` has the loops, in a form that is quicker than ours of chapter 3. The results are equal; the times
+# are not. An image as large as a digit, with eight filters of 7x7:
 
 digit = rng.random((1, 1, 28, 28))
 filters, biases = rng.standard_normal((8, 1, 7, 7)), np.zeros(8)
@@ -196,8 +199,9 @@ assert columns < loops
 # Back: two products and col2im
 # -----------------------------
 #
-# The product ``y = rows @ cols`` is an Affine layer (chapter 2) with its two factors in the other order. So its
-# gradients are products, too: ``drows = dy @ cols.T`` and ``dcols = rows.T @ dy``. The shapes leave no choice.
+# For one image, the product ``y = rows @ cols`` is an Affine layer (chapter 2) with its two factors in the other order.
+# So its gradients are products, too: ``drows = dy @ cols.T`` and ``dcols = rows.T @ dy``. The shapes leave no choice.
+# All images use the same weights, so what they give to ``drows`` is added.
 #
 # ``dcols`` says by how much the loss changes with each number in the *columns*. We want to know it for the pixels. A
 # pixel was *copied* into several columns, once for each window that it is in. A number that is used several times gets
@@ -207,10 +211,10 @@ assert columns < loops
 
 def col2im(cols, shape, kh, kw, stride=1):
     """Add each number to the pixel that im2col copies it from; shape is (C, H, W)."""
-    oh, ow = output_shape(shape, kh, kw, stride)
-    x, cols = np.zeros(shape), cols.reshape(-1, kh, kw, oh, ow)
+    out_h, out_w = count_windows(shape, kh, kw, stride)
+    x, cols = np.zeros(shape), cols.reshape(-1, kh, kw, out_h, out_w)
     for i, j in np.ndindex(kh, kw):
-        x[:, i : i + stride * oh : stride, j : j + stride * ow : stride] += cols[:, i, j]
+        x[:, i : i + stride * out_h : stride, j : j + stride * out_w : stride] += cols[:, i, j]
     return x
 
 
@@ -251,9 +255,9 @@ for gradient, by_loops in zip(ours, loops, strict=True):
     np.testing.assert_allclose(gradient, by_loops, atol=1e-12)
 
 # %%
-# A trap. The two loops can be saved if one computes the indices of all pixels of all windows, and writes ``x[rows,
-# columns] += cols``. That is wrong. Where an index occurs several times, NumPy adds *once*, and the other sums are
-# lost. ``np.add.at`` adds as often as the index occurs:
+# A trap. The two loops can be saved if one computes the indices of all pixels of all windows, and writes
+# ``x[row_indices, column_indices] += cols``. That is wrong. Where an index occurs several times, NumPy adds *once*, and
+# the other sums are lost. ``np.add.at`` adds as often as the index occurs:
 
 wrong, right = np.zeros(3), np.zeros(3)
 wrong[[0, 1, 1, 1]] += 1
@@ -286,34 +290,36 @@ assert np.array_equal(there_and_back, counts * image)
 # as one long list, too. Then the second list is :math:`A x`. Each *row* of A belongs to one number of im2col's result,
 # and has a single 1, at the pixel that is copied. *Column* k of A is what im2col makes of an image in which pixel k is
 # 1 and all others are 0; so we can find A by trying. Here it is for an image of 3x3 pixels and windows of 2x2, and on
-# the right A *transposed*: rows and columns exchanged.
+# the right the matrix B of col2im, found in the same way. Blue is 1, white is 0.
 
 units = np.eye(9).reshape(9, 1, 3, 3)  # nine images, each with a single 1
 A = np.stack([im2col(unit, 2, 2).reshape(-1) for unit in units], axis=1)
-back = [col2im(unit.reshape(4, 4), (1, 3, 3), 2, 2) for unit in np.eye(16)]
-transposed = np.stack([pixels.reshape(-1) for pixels in back], axis=1)
-assert np.array_equal(transposed, A.T)
+back = [col2im(unit.reshape(4, 4), (1, 3, 3), 2, 2) for unit in np.eye(16)]  # the same for col2im
+B = np.stack([pixels.reshape(-1) for pixels in back], axis=1)
+assert np.array_equal(B, A.T)
 assert (A.sum(axis=1) == 1).all()
 
 figure, (left, right) = panels(2, size=(3.6, 4.4), widths=[9, 16])
-draw_grid(left, A, "im2col: A, 16 numbers of 9 pixels", numbers=False)
+draw_grid(left, A, "A of im2col:\n16 rows for the numbers,\n9 columns for the pixels", numbers=False)
 draw_window(left, 0, 4, 16, 1)
-draw_grid(right, A.T, "col2im: A transposed, 9 pixels of 16 numbers", numbers=False)
+draw_grid(right, B, "B of col2im:\n9 rows for the pixels, 16 columns for the numbers", numbers=False)
 draw_window(right, 4, 0, 1, 16)
 
 # %%
-# The frame is around the pixel in the middle. In A its column has four ones: it is copied four times. In the transposed
-# matrix its row has the same four ones: it gets the sum of four numbers. The matrix of col2im *is* the transposed one,
-# as the ``assert`` shows. A function with the transposed matrix is called the *adjoint*.
+# The frame is around the pixel in the middle. In A its column has four ones: it is copied four times. In B its row has
+# the same four ones: it gets the sum of four numbers. B is A *transposed*, rows and columns exchanged: ``A.T``, as the
+# ``assert`` shows. A function with the transposed matrix is called the *adjoint*.
 #
 # The chain rule says why it is this one. The loss depends on a pixel :math:`x_k` through all the numbers that A makes
 # of it:
 #
 # .. math:: \text{dx}_k = \sum_r \text{dcols}_r \, A_{rk}, \quad \text{that is} \quad \text{dx} = A^T \, \text{dcols}.
 #
+# Here k counts the pixels, and r the numbers of im2col's result.
+#
 # A function that can be written as a matrix is called *linear*. For all of them the same holds: *the backward pass of a
-# linear function is its adjoint*. That of copying is adding, that of padding is cutting off, that of ``x @ W`` is ``dy
-# @ W.T``.
+# linear function is its adjoint*. The adjoint of copying is adding. The adjoint of padding is cutting off. The adjoint
+# of multiplying by W is multiplying by ``W.T``.
 #
 # It also makes a quick test, without a loss and without small steps. For any x and any c the two sums of products are
 # equal:
@@ -326,27 +332,27 @@ draw_window(right, 4, 0, 1, 16)
 
 def wrong_col2im(cols, shape, kh, kw, stride):
     """Add the numbers to pixels side by side, whatever the stride."""
-    oh, ow = output_shape(shape, kh, kw, stride)
-    x, cols = np.zeros(shape), cols.reshape(-1, kh, kw, oh, ow)
+    out_h, out_w = count_windows(shape, kh, kw, stride)
+    x, cols = np.zeros(shape), cols.reshape(-1, kh, kw, out_h, out_w)
     for i, j in np.ndindex(kh, kw):
-        x[:, i : i + oh, j : j + ow] += cols[:, i, j]
+        x[:, i : i + out_h, j : j + out_w] += cols[:, i, j]
     return x
 
 
-x = rng.standard_normal((3, 7, 6))
-cols = im2col(x, 3, 2, stride=2)
+x = rng.standard_normal((7, 14, 13))
+cols = im2col(x, 3, 4, stride=2)  # OH = 6, OW = 5
 c = rng.standard_normal(cols.shape)
 expected = (cols * c).sum()
-right = (x * col2im(c, x.shape, 3, 2, stride=2)).sum()
-wrong = (x * wrong_col2im(c, x.shape, 3, 2, stride=2)).sum()
+right = (x * col2im(c, x.shape, 3, 4, stride=2)).sum()
+wrong = (x * wrong_col2im(c, x.shape, 3, 4, stride=2)).sum()
 print(f"im2col {expected:.6f}, col2im {right:.6f}, wrong col2im {wrong:.6f}")
 np.testing.assert_allclose(right, expected)
 assert not np.isclose(wrong, expected)
 plt.show()
 
 # %%
-# The wrong one is found at once. Try such a test with sizes that are all different, so that no error is hidden by two
-# equal ones.
+# The wrong one is found at once. Do such a test with sizes that are all different, as here, so that no error is hidden
+# by two equal ones.
 #
 # Exercises
 # ---------
@@ -369,10 +375,9 @@ plt.show()
 # Where this lies in the library
 # ------------------------------
 #
-# - ``convnet/_kernels.pyx``: ``im2col`` and ``col2im`` as typed loops, and the convolution with them.
+# - ``convnet/_kernels.pyx``: ``im2col`` and ``col2im`` as compiled loops, and the convolution with them.
 # - ``convnet/layers/convolution.py``: :func:`convnet.functional.conv2d_forward` and
 #   :func:`convnet.functional.conv2d_backward`.
-# - ``tests/layers/test_convolution.py`` and ``tests/test_kernels.py``: they are held against the loops and against each
-#   other.
+# - ``tests/layers/test_convolution.py`` and ``tests/test_kernels.py``: tests that compare all of these.
 #
 # Next: :ref:`sphx_glr_chapters_gallery_05_other_layers.py`.

@@ -7,26 +7,26 @@ from convnet import naive
 from convnet.functional import max_pool2d_forward
 
 
-def output_shape(shape, kh, kw, stride):
+def count_windows(shape, kh, kw, stride):
     """Return (OH, OW), as in the chapter."""
     return (shape[-2] - kh) // stride + 1, (shape[-1] - kw) // stride + 1
 
 
 def im2col(x, kh, kw, stride=1):
     """Return the windows of an image (C, H, W) as columns, as in the chapter."""
-    oh, ow = output_shape(x.shape, kh, kw, stride)
-    cols = np.zeros((len(x), kh, kw, oh, ow))
+    out_h, out_w = count_windows(x.shape, kh, kw, stride)
+    cols = np.zeros((len(x), kh, kw, out_h, out_w))
     for i, j in np.ndindex(kh, kw):
-        cols[:, i, j] = x[:, i : i + stride * oh : stride, j : j + stride * ow : stride]
-    return cols.reshape(-1, oh * ow)
+        cols[:, i, j] = x[:, i : i + stride * out_h : stride, j : j + stride * out_w : stride]
+    return cols.reshape(-1, out_h * out_w)
 
 
 def col2im(cols, shape, kh, kw, stride=1):
     """Add the columns up, as in the chapter."""
-    oh, ow = output_shape(shape, kh, kw, stride)
-    x, cols = np.zeros(shape), cols.reshape(-1, kh, kw, oh, ow)
+    out_h, out_w = count_windows(shape, kh, kw, stride)
+    x, cols = np.zeros(shape), cols.reshape(-1, kh, kw, out_h, out_w)
     for i, j in np.ndindex(kh, kw):
-        x[:, i : i + stride * oh : stride, j : j + stride * ow : stride] += cols[:, i, j]
+        x[:, i : i + stride * out_h : stride, j : j + stride * out_w : stride] += cols[:, i, j]
     return x
 
 
@@ -39,7 +39,7 @@ def im2col_view(x, kh, kw, stride=1):
 def max_pool(x, size, stride):
     """Exercise 2: the columns have the channels apart; the maximum goes over a window of one channel."""
     windows = im2col(x, size, size, stride).reshape(len(x), size * size, -1)
-    return windows.max(axis=1).reshape(len(x), *output_shape(x.shape, size, size, stride))
+    return windows.max(axis=1).reshape(len(x), *count_windows(x.shape, size, size, stride))
 
 
 def undo(cols, shape, kh, kw, stride=1):
