@@ -14,7 +14,7 @@ adds its share: :math:`dx_i = \sum_j dy_j \, \partial y_j / \partial x_i`. The s
 
 import matplotlib.pyplot as plt
 import numpy as np
-from drawing import BLUE, COLORS, FAINT, ORANGE, draw_grid, draw_image, draw_window, panels
+from drawing import BLUE, COLORS, FAINT, INK, ORANGE, PINK, draw_grid, draw_image, draw_window, panels
 
 import convnet
 from convnet import functional, gradient_error
@@ -66,7 +66,7 @@ draw_grid(axes[0], x, "x", limit=10)
 draw_grid(axes[1], y, "y", limit=10)
 draw_grid(axes[2], dy, "dy", limit=1)
 draw_grid(axes[3], dx, "dx", limit=1)
-for color, (window, (row, column)) in zip((*COLORS, ORANGE, BLUE), places.items(), strict=True):
+for color, (window, (row, column)) in zip((*COLORS, PINK, INK), places.items(), strict=True):
     for ax in (axes[0], axes[3]):
         draw_window(ax, 2 * window[0], 2 * window[1], 2, 2, color=FAINT)
         draw_window(ax, row, column, color=color, inset=0.1)
@@ -75,15 +75,16 @@ for color, (window, (row, column)) in zip((*COLORS, ORANGE, BLUE), places.items(
 assert np.isclose(dx.sum(), dy.sum())
 
 # %%
-# Each number of ``dy`` stands in ``dx`` where the maximum was. All other pixels get 0.
+# Each window has a colour of its own. Each number of ``dy`` stands in ``dx`` where the maximum was. All other pixels
+# get 0.
 #
 # *What can go wrong.* If two pixels of a window are equally large, they must not both get the whole gradient: the
 # shares have to add up to ``dy``. ``argmax`` takes the first one. If windows overlap, one pixel can be the largest of
 # several windows, and the shares have to be added: hence ``+=`` and not ``=``. If the size of the image is odd, the
 # last row or column lies in no window and is not looked at.
 #
-# The library does the same for many images with many channels, in compiled loops. ``x[None, None]`` is one image with
-# one channel, of shape (1, 1, 4, 6):
+# The library does the same for many images with many channels, in compiled loops (chapter 8). ``None`` in an index is
+# short for ``np.newaxis``: ``x[None, None]`` is one image with one channel, of shape (1, 1, 4, 6).
 
 library, argmax = functional.max_pool2d_forward(x[None, None], 2)
 assert np.array_equal(library[0, 0], y)
@@ -94,8 +95,9 @@ assert np.array_equal(library[0, 0], dx)
 # Average pooling
 # ---------------
 # **Average pooling** takes the mean of each window. Every pixel moves the mean by a quarter of its own change, so that
-# each of the four gets a quarter of the window's gradient. ``reshape`` splits each axis into windows and places within
-# a window; the mean is over the places.
+# each of the four gets a quarter of the window's gradient. ``reshape`` makes (2, 2, 3, 2) of the shape (4, 6): the
+# window's row, the row within the window, the window's column, the column within it. The mean is over axes 1 and 3,
+# those within.
 
 
 def average_pool(x):
@@ -179,9 +181,10 @@ def relu_backward(dy, y):
 
 
 # %%
-# There are other activation functions. Here are four with their slopes. *Sigmoid* is :math:`1 / (1 + e^{-x})`, *tanh*
-# is :math:`(e^x - e^{-x}) / (e^x + e^{-x})`. Their backward functions in the library take the input x; that of ReLU
-# takes x or y, as both are positive in the same places.
+# There are other activation functions. Here are four with their slopes. *Leaky ReLU* has a small slope, here 0.1, in
+# place of 0 on the left. *Sigmoid* is :math:`1 / (1 + e^{-x})`, *tanh* is :math:`(e^x - e^{-x}) / (e^x + e^{-x})`.
+# Their backward functions in the library take the input x (yours in chapter 2 took the output); that of ReLU takes x or
+# y, as both are positive in the same places.
 
 at = np.linspace(-4, 4, 401)
 dones = np.ones(at.shape)  # with dy = 1, dx is the slope
@@ -193,8 +196,9 @@ curves = {
 }
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
 for (name, (outputs, slopes)), color in zip(curves.items(), COLORS, strict=True):
-    left.plot(at, outputs, color=color, label=name)
-    right.plot(at, slopes, color=color)
+    style = "--" if name.startswith("leaky") else "-"  # it lies on ReLU where x > 0
+    left.plot(at, outputs, style, color=color, label=name)
+    right.plot(at, slopes, style, color=color)
 left.set(title="y", xlabel="x", ylim=(-1.5, 3))
 right.set(title="slope of y", xlabel="x")
 left.legend()
@@ -202,9 +206,9 @@ assert np.isclose(curves["sigmoid"][1].max(), 0.25)
 
 # %%
 # *What can go wrong.* The **sigmoid** has a slope of at most 1/4, and of almost 0 far from the middle. The chain rule
-# multiplies the slopes of all layers. On the way back through ten sigmoids at most
-# :math:`(1/4)^{10} \approx 10^{-6}` of the gradient is left, if the weights do not make up for it: it **vanishes**.
-# ReLU's slope of 1 does not do that.
+# multiplies the slopes of all layers. On the way back through ten sigmoids at most :math:`(1/4)^{10} \approx 10^{-6}`
+# of the gradient is left, if the weights do not make up for it: it **vanishes**. Where all units on the way are
+# positive, the slopes of ReLU multiply to 1.
 #
 # ReLU has another weakness. A neuron, also called *unit*, whose input to the ReLU is negative for every example gives 0
 # for all of them. Its gradient is 0, too, so that its weights no longer change: it is **dead**. A step that was too
@@ -219,7 +223,7 @@ for bias in (0.0, -20.0):
 assert not dweight.any()
 
 # %%
-# The Solver of the next chapter warns of dead units. A *leaky* ReLU, with a small slope to the left, has none.
+# The Solver, the library's training loop (chapter 6), warns of dead units. A leaky ReLU has none: its slope is never 0.
 #
 # Dropout
 # -------
@@ -260,11 +264,12 @@ assert abs(draws.mean() - 1) < 0.01
 # %%
 # With the division the mean goes to 1, the number without dropout. Without the division it goes to a half.
 #
-# *What can go wrong.* Without the division, all scores are wrong in prediction. If the backward pass draws again, in
-# place of using ``kept``, the gradient belongs to another function than the one that was computed. And if numbers are
-# dropped in prediction, the same image gets another answer each time. A layer of the library therefore has two ways:
-# ``layer.forward(x, rng)`` for training, and ``layer(x)`` for prediction. ``forward`` returns y and what the backward
-# pass needs; ``backward`` returns dx and the gradients of the parameters, of which dropout has none.
+# *What can go wrong.* Without the division, the next layer gets numbers in prediction that are too large: at rate 0.5,
+# on average, twice as large as those it was trained with. If the backward pass draws again, in place of using ``kept``,
+# the gradient belongs to another function than the one that was computed. And if numbers are dropped in prediction, the
+# same image gets another answer each time. A layer of the library therefore has two ways: ``layer.forward(x, rng)`` for
+# training, and ``layer(x)`` for prediction. (Only layers that draw need ``rng``.) ``forward`` returns y and what the
+# backward pass needs; ``backward`` returns dx and the gradients of the parameters, of which dropout has none.
 
 layer = convnet.Dropout(0.5)
 trained, kept = layer.forward(ones, rng)
@@ -275,7 +280,7 @@ assert np.array_equal(layer.backward(ones, kept)[0], trained)
 # Batch normalization
 # -------------------
 # The numbers between two layers may be of any size, and their size changes while the earlier layers are trained. Then
-# each layer learns for numbers that are different at the next step, and needs a smaller learning rate. **Batch
+# each layer learns for numbers that are different at the next step, and often needs a smaller learning rate. **Batch
 # normalization** brings each channel to mean 0 and standard deviation 1. Mean and deviation are those of the channel
 # over all images of the minibatch and all pixels, that is over the axes N, H and W of an array (N, C, H, W):
 #
@@ -318,16 +323,18 @@ assert np.allclose(normalized.std(axis=(0, 2, 3)), 1, atol=1e-3)
 # 1. directly: :math:`z_i = (x_i - m) / s`, which gives :math:`dy_i / s`;
 # 2. through the mean: :math:`\partial m / \partial x_i = 1 / M`. Every :math:`z_j` has the derivative
 #    :math:`-1 / s` with respect to :math:`m`, which gives :math:`-\frac{1}{s} \cdot \frac{1}{M} \sum_j dy_j`;
-# 3. through the deviation: :math:`\partial s / \partial x_i = z_i / M`. Every :math:`z_j` has the derivative
-#    :math:`-z_j / s` with respect to :math:`s`, which gives
+# 3. through the deviation: :math:`\partial s / \partial x_i = z_i / M`. Every :math:`z_j = (x_j - m) / s` has, with
+#    :math:`m` fixed, the derivative :math:`-(x_j - m) / s^2 = -z_j / s` with respect to :math:`s`, which gives
 #    :math:`-\frac{1}{s} \cdot z_i \cdot \frac{1}{M} \sum_j dy_j z_j`.
 #
-# The derivative in 3 comes from :math:`s^2 = \frac{1}{M} \sum_j (x_j - m)^2 + \epsilon`. On the left it is
-# :math:`2 s \, \partial s / \partial x_i`, on the right :math:`\frac{2}{M} (x_i - m)`. The mean moves as well, by
-# :math:`1 / M`. That adds :math:`-\frac{2}{M} \cdot \frac{1}{M} \sum_j (x_j - m)`, and this sum is 0. Both sides
-# divided by :math:`2 s` give :math:`\partial s / \partial x_i = (x_i - m) / (M s) = z_i / M`.
+# The derivative :math:`\partial s / \partial x_i` comes from :math:`s^2 = \frac{1}{M} \sum_j (x_j - m)^2 + \epsilon`.
+# On the left it is :math:`2 s \, \partial s / \partial x_i`, on the right :math:`\frac{2}{M} (x_i - m)`. The mean
+# stands in every term, too. Through it each term changes by :math:`-2 (x_j - m) \cdot 1 / M`. These changes add up to
+# 0, because the deviations from a mean do. Both sides divided by :math:`2 s` give
+# :math:`\partial s / \partial x_i = (x_i - m) / (M s) = z_i / M`.
 #
-# The sums divided by :math:`M` are means. Together, with the weight back in its place:
+# The sums divided by :math:`M` are means. With a weight, :math:`y = \text{weight} \cdot z + \text{bias}`: each
+# :math:`z_j` gets :math:`\text{weight} \cdot dy_j`, so that the weight multiplies all three shares. Together:
 #
 # .. math:: dx = \frac{\text{weight}}{s} \left( dy - \text{mean}(dy) - z \cdot \text{mean}(dy \cdot z) \right).
 
@@ -366,12 +373,15 @@ assert gradient_error(loss, weight, dweight, rng=rng) < 1e-7
 assert gradient_error(loss, bias, dbias, rng=rng) < 1e-7
 
 # %%
-# Rounding and the step leave an error below :math:`10^{-7}`. The error of the first way alone is above
-# :math:`10^{-3}`: that gradient is wrong.
+# Rounding and the step leave an error below :math:`10^{-7}`. The error of the first way alone is above :math:`10^{-3}`,
+# and that gradient is wrong. The number looks small for two reasons: the means of a random ``dy`` are close to 0, and a
+# random direction meets only a small part of a mistake (chapter 7). What counts is that it is far above
+# :math:`10^{-7}`.
 #
 # What else *can go wrong* is prediction. A single image has no minibatch, and its answer must not depend on the images
 # beside it. So the layer keeps **running statistics** while it trains: after each step it moves them a tenth of the way
-# to the mean and the variance of the minibatch. In prediction it normalizes with them.
+# to the mean and the variance of the minibatch. In prediction it normalizes with them. The layer has 3 channels;
+# ``forward`` changes nothing in it, ``update_state`` moves the running statistics.
 
 layer = convnet.BatchNorm2D(3, dtype=np.float64)
 for _ in range(100):
@@ -379,14 +389,15 @@ for _ in range(100):
     _, kept = layer.forward(minibatch)
     layer.update_state(kept)
 alone, together = layer(batch[:1]), layer(batch)[:1]
-print("params:", *layer.params, " state:", *layer.state, " epsilon:", layer.epsilon)
+print("params:", *layer.params, " state:", *layer.state, " epsilon:", layer.epsilon)  # * gives the names
 print("running mean:", layer.state["running_mean"].round(2))
 print("mean of all: ", batch.mean(axis=(0, 2, 3)).round(2))
 assert np.allclose(alone, together)
 assert not np.allclose(layer.forward(batch[:1])[0], layer.forward(batch)[0][:1])
 
 # %%
-# In prediction the image gets the same answer alone and among others; with the statistics of the batch it does not.
+# The running mean depends most on the last minibatches, so it is close to the mean of all and not equal to it. In
+# prediction the image gets the same answer alone and among others; with the statistics of the batch it does not.
 # Somebody who forgets the running statistics sees a good accuracy in training and a bad one afterwards. And a minibatch
 # of one vector, without pixels to take the mean over, is its own mean: every output is then the bias, whatever the
 # input was. (The library's function takes arrays (N, C), as from an Affine layer, too.)
@@ -434,12 +445,15 @@ assert np.allclose(functional.batch_norm2d_forward(vector, weight, bias)[0], bia
 # 1. **Overlapping windows.** Write ``max_pool(x)`` and ``max_pool_backward(dy, places, shape)`` for windows of 3x3
 #    pixels at stride 2. A pixel can be the largest of several windows.
 # 2. **A pooling that is a convolution.** Average pooling of 2x2 windows is a convolution. With which filter and which
-#    stride? Write ``averaging_filter()``, which returns them for an image of one channel.
+#    stride? Write ``averaging_filter()``, which returns them for an image of one channel, the filter in the shape
+#    ``(1, 1, 2, 2)``.
 # 3. **A slope to learn.** An activation is :math:`y = x` for :math:`x > 0` and :math:`y = a x` elsewhere, where
 #    :math:`a` is a parameter. Write ``learned_slope_forward(x, a)`` and ``learned_slope_backward(dy, x, a)``, which
 #    returns the gradients with respect to :math:`x` and to :math:`a`. Check both with :func:`convnet.gradient_error`.
+#    For that, let a be an array of one element, ``np.array([0.1])``, which it can move.
 # 4. **How much dropout shakes.** A number :math:`x` goes through dropout of a given rate. Its mean stays :math:`x`.
-#    What is its standard deviation? Write ``deviation_of_dropout(x, rate)``.
+#    What is its standard deviation? Two values are possible, each with its probability, and the deviation squared is
+#    the mean of :math:`(\text{value} - x)^2`. Write ``deviation_of_dropout(x, rate)``.
 # 5. **Batch normalization in prediction** is :math:`y = a x + b` for each channel. Write ``scale_and_shift(layer)``,
 #    which computes :math:`a` and :math:`b` from ``layer.params``, ``layer.state`` and ``layer.epsilon``.
 # 6. **A useless bias.** Show with the formula that the gradient ``dx`` of batch normalization adds up to 0 in each

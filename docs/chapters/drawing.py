@@ -19,7 +19,7 @@ from matplotlib.patches import ConnectionPatch, Rectangle
 # The colours of all chapters, for a white ground. The first four tell curves and windows apart.
 BLUE, ORANGE, GREEN, VIOLET = "#1f6fb4", "#d1600a", "#2e8540", "#7d4fa3"
 COLORS = (BLUE, ORANGE, GREEN, VIOLET)
-INK, FAINT, PADDING = "#222222", "#9a9a9a", "#e6e6e6"
+PINK, INK, FAINT, PADDING = "#e0559f", "#222222", "#9a9a9a", "#e6e6e6"
 # Negative numbers are orange, zero is white, positive ones are blue.
 SIGNED = LinearSegmentedColormap.from_list("signed", [ORANGE, "white", BLUE])
 
