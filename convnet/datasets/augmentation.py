@@ -76,6 +76,11 @@ class Amounts(NamedTuple):
     tones: npt.NDArray[np.float64]
     cuts: npt.NDArray[np.intp]
 
+    def of(self, part: slice) -> Amounts:
+        """Return the amounts of a part of the images."""
+        maps = None if self.maps is None else self.maps[part]
+        return Amounts(self.moves[part], maps, self.tones[part], self.cuts[part])
+
 
 # The options that are not always shown, and what they are by default.
 DEFAULTS: dict[str, Any] = {
@@ -187,6 +192,7 @@ class Augmentation:
         *,
         statistics: Statistics | None = None,
         out: FloatArray | None = None,
+        among: tuple[int, int] | None = None,
     ) -> FloatArray:
         """Return changed copies of the images.
 
@@ -203,6 +209,9 @@ class Augmentation:
         out : ndarray of the shape of x, optional
             Where the result is written; by default a new array. It has the dtype of x, or float32 where x is raw. With
             both `out` and statistics, prepared images are overwritten: x is used as scratch memory.
+        among : (first, count), optional
+            The images are a part of `count` images, from number `first` on, and are changed as in a call with all of
+            them: the amounts are drawn for all.
 
         Returns
         -------
@@ -237,7 +246,12 @@ class Augmentation:
         dtype = np.dtype(np.float32) if is_raw else images.dtype
         y: FloatArray = np.empty(images.shape, dtype) if out is None else out
         check_out(y, images, "Augmentation", dtype)
-        amounts = self._draw(len(images), images.shape[2:], rng)
+        first, count = (0, len(images)) if among is None else among
+        if not 0 <= first <= count - len(images):
+            raise ValueError(
+                f"Augmentation: expected among=(first, count) with {len(images)} images from first on, got {among!r}"
+            )
+        amounts = self._draw(count, images.shape[2:], rng).of(slice(first, first + len(images)))
         if y.size:
             plain: FloatArray | None = None
             if statistics is not None and not is_raw:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from convnet import _kernels
 from convnet.core.checks import FloatArray, as_number, as_real, check_shape
 from convnet.core.tables import Table
-from convnet.core.threads import get_num_threads
+from convnet.core.threads import get_num_threads, in_parts
 from convnet.core.workspace import Layout, Memory, Workspace
 from convnet.layers.base import Layer
 from convnet.layers.fused_convolution import FoldedConvolutionStage
@@ -184,6 +184,11 @@ class Plan:
                 grads = stage.backward_last(values, cache, memory)
             yield grads, penalty
 
+    def add_l2(self, l2: float, grads: Grads) -> float:
+        """Add ``l2 * weight`` to the gradient of each regularised weight; return ``0.5 * l2 * sum(weight ** 2)``."""
+        weights = self.regularised & grads.keys() if l2 else ()
+        return sum((_add_l2(l2, self.params[name], grads[name]) for name in grads if name in weights), 0.0)
+
     def borrow_workspace(self) -> Workspace:
         """Return a workspace for a prediction: the spare one of an earlier prediction, or a new one."""
         try:
@@ -327,6 +332,18 @@ class Plan:
         return Profile(
             rows, len(x), threads, peak, f"{what} of {len(x)} examples, instruction set {self.instruction_set}"
         )
+
+
+def _add_l2(l2: float, param: FloatArray, grad: FloatArray) -> float:
+    """Add the gradient of the regularisation to that of a weight, and return the weight's part of the loss."""
+    flat_param, flat_grad = np.ascontiguousarray(param).reshape(-1), grad.reshape(-1)
+    sums: dict[int, float] = {}
+
+    def task(part: slice, _: int) -> None:
+        sums[part.start] = _kernels.add_l2(l2, flat_param[part], flat_grad[part])
+
+    in_parts(task, param.size, param.size)
+    return sum(sums[start] for start in sorted(sums))
 
 
 def _readable(size: int) -> str:

@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from convnet import _kernels
 from convnet.core.checks import FloatArray, as_array, as_flag, as_generator, as_number, as_shape, listed, takes_keyword
 from convnet.core.names import Named
-from convnet.core.threads import in_parts
 from convnet.core.workspace import Workspace
 from convnet.layers.base import Layer
 from convnet.layers.labels import ClassLabels, labels_of
@@ -360,6 +358,56 @@ class Sequential(Named):
         optimizer.update({name: step.plan.params[name] for name in grads}, grads)
         return loss
 
+    def loss_of_scores(
+        self,
+        scores: FloatArray,
+        labels: npt.ArrayLike,
+        *,
+        weights: npt.ArrayLike | None = None,
+        mixed: Mixed | None = None,
+    ) -> tuple[float, FloatArray]:
+        """Return the loss of a minibatch without L2, and its gradient with respect to the scores.
+
+        Parameters
+        ----------
+        scores : ndarray, shape (N, K)
+            Not changed.
+        labels, weights, mixed
+            As for `loss`.
+
+        Returns
+        -------
+        loss : float
+        dscores : ndarray, shape (N, K)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for `loss`.
+        """
+        what, loss_function = type(self).__name__, cast(Callable[..., tuple[float, FloatArray]], self.loss_function)
+        if mixed is not None:
+            loss_function = mixed_loss(loss_function, mixed, what)
+        if weights is not None:
+            if not takes_weights(self.loss_function):
+                raise ValueError(
+                    f"{what}: expected no weights, because the loss takes none, {self.loss_function!r:.60}"
+                )
+            loss_function = partial(loss_function, weights=weights)
+        kind = labels_of(self.loss_function)
+        if not isinstance(
+            kind, ClassLabels
+        ):  # of a user's loss: labels (N,) would not fit scores (N, 1), but broadcast
+            labels = kind.check(labels, what, len(scores), self.num_classes)
+        given = scores.view()
+        given.flags.writeable = False  # the backward pass reads them
+        loss, dscores = loss_function(given, labels)
+        try:
+            return float(loss), dscores
+        except TypeError:
+            found = f"{type(loss).__name__} of shape {np.shape(loss)}"
+            raise TypeError(f"{what}: expected the loss to be a number, got {found}") from None
+
     def _forward(
         self,
         x: npt.ArrayLike,
@@ -369,35 +417,13 @@ class Sequential(Named):
         mixed: Mixed | None,
     ) -> tuple[float, FloatArray, Step]:
         """Return the loss without L2, its gradient with respect to the scores, and what `_backward` needs."""
-        loss_function: Callable[..., tuple[float, FloatArray]] = self.loss_function
-        if mixed is not None:
-            loss_function = mixed_loss(loss_function, mixed, type(self).__name__)
-        if weights is not None:
-            if not takes_weights(self.loss_function):
-                raise ValueError(
-                    f"{type(self).__name__}: expected no weights, because the loss takes none, "
-                    f"{self.loss_function!r:.60}"
-                )
-            loss_function = partial(loss_function, weights=weights)
         if getattr(x, "dtype", None) == np.uint8:
             warn_if_unprepared(np.asarray(x), type(self).__name__, self.input_shape, self.statistics)
         x = self._check_input(x)
-        kind = labels_of(self.loss_function)
-        if not isinstance(
-            kind, ClassLabels
-        ):  # of a user's loss: labels (N,) would not fit scores (N, 1), but broadcast
-            labels = kind.check(labels, type(self).__name__, len(x), self.num_classes)
         step = self._plan_for(x.dtype).forward(x, workspace, self.rng)
         if self._steps is not None:
             self._steps.append(step)
-        scores = step.y.view()
-        scores.flags.writeable = False  # the backward pass reads them
-        loss, dscores = loss_function(scores, labels)
-        try:
-            return float(loss), dscores, step
-        except TypeError:
-            what = f"{type(loss).__name__} of shape {np.shape(loss)}"
-            raise TypeError(f"{type(self).__name__}: expected the loss to be a number, got {what}") from None
+        return *self.loss_of_scores(step.y, labels, weights=weights, mixed=mixed), step
 
     def _backward(
         self, loss: float, dscores: FloatArray, step: Step, updates: Callable[[str], Update] | None = None
@@ -405,23 +431,9 @@ class Sequential(Named):
         """Return the loss with L2, and the gradients: those of weights that were not updated at once."""
         all_grads: Grads = {}
         for grads, penalty in step.plan.backward(dscores, step, updates):
-            loss += penalty
-            for name, grad in grads.items():
-                if self.l2 and name in step.plan.regularised:
-                    loss += self._add_l2(step.plan.params[name], grad)
+            loss += penalty + step.plan.add_l2(self.l2, grads)
             all_grads |= grads
         return loss, all_grads
-
-    def _add_l2(self, param: FloatArray, grad: FloatArray) -> float:
-        """Add the gradient of the regularisation to that of a weight, and return the weight's part of the loss."""
-        flat_param, flat_grad = np.ascontiguousarray(param).reshape(-1), grad.reshape(-1)
-        sums: dict[int, float] = {}
-
-        def task(part: slice, _: int) -> None:
-            sums[part.start] = _kernels.add_l2(self.l2, flat_param[part], flat_grad[part])
-
-        in_parts(task, param.size, param.size)
-        return sum(sums[start] for start in sorted(sums))
 
     def first_non_finite(self, x: npt.ArrayLike, *, training: bool = True) -> str | None:
         """Run x through the layers and say where the first number that is not finite appears.

@@ -22,6 +22,7 @@ class Minibatch(NamedTuple):
     Attributes
     ----------
     x : ndarray, shape (N, *input_shape)
+        Or of a part of the examples.
     labels : ndarray of int, shape (N,)
     options : dict
         ``weights`` and ``mixed``, where there are any.
@@ -54,8 +55,11 @@ class Minibatches:
         # Memory for the inputs, by what is done to them.
         self._memory: dict[str, npt.NDArray[Any]] = {}
 
-    def take(self, chosen: IntArray, augmentation: Augment | None, rng: np.random.Generator) -> Minibatch:
+    def take(self, chosen: IntArray, augmentation: Augment | None, rng: np.random.Generator, part: slice) -> Minibatch:
         """Return the minibatch of the chosen examples, augmented by what is drawn from a generator.
+
+        The inputs are those of a part of the examples, the same ones as in the whole minibatch. No others are read,
+        unless they are mixed or a user's function changes them.
 
         Raises
         ------
@@ -65,8 +69,9 @@ class Minibatches:
         options: dict[str, Any] = {} if self._weights is None else {"weights": self._weights[chosen]}
         mixup = augmentation if isinstance(augmentation, Mixup) else None
         inner = augmentation if mixup is None else mixup.augmentation
-        gathered = self._gathered(chosen)
-        x = self._augmented(gathered, inner, rng)
+        is_divided = mixup is None and (inner is None or type(inner) is Augmentation)
+        gathered = self._gathered(chosen[part] if is_divided else chosen)
+        x = self._augmented(gathered, inner, rng, (part.start, len(chosen)) if is_divided else None)
         if mixup is not None:
             own = mixup.unmixed(x)
             # What a user's function returned may be an array that it needs again.
@@ -76,19 +81,24 @@ class Minibatches:
             x = x.x
         if np.shape(x) != gathered.shape:
             raise ValueError(f"augmentation: expected x of shape {gathered.shape}, got {np.shape(x)}")
-        return Minibatch(x, self._labels[chosen], options)
+        return Minibatch(x if is_divided else x[part], self._labels[chosen], options)
 
     def _augmented(
-        self, x: npt.NDArray[Any], augmentation: Augment | None, rng: np.random.Generator
+        self,
+        x: npt.NDArray[Any],
+        augmentation: Augment | None,
+        rng: np.random.Generator,
+        among: tuple[int, int] | None,
     ) -> FloatArray | Mixture:
         """Return the inputs prepared and augmented: raw images go through an `Augmentation` in one pass."""
+        options: dict[str, Any] = {} if among is None else {"among": among}
         statistics = raw_statistics(self._model, x, "x_train")
         if isinstance(augmentation, Augmentation):
             if statistics is None:
                 x = as_real(self._converted(x), "augmentation: x")
-                return augmentation(x, rng, out=self._array("augmented", len(x), x.dtype))
+                return augmentation(x, rng, out=self._array("augmented", len(x), x.dtype), **options)
             out = self._array("augmented", len(x), np.float32)
-            return augmentation(x, rng, statistics=statistics, out=out)
+            return augmentation(x, rng, statistics=statistics, out=out, **options)
         if statistics is not None:
             x = statistics.prepare(x, out=self._array("prepared", len(x), np.float32))
         x = self._converted(x)

@@ -25,6 +25,7 @@ from convnet.training.history import history_table
 from convnet.training.interrupts import interrupts_held_back
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
+from convnet.training.parallel import OneProcess, Parallel
 from convnet.training.progress import Progress
 from convnet.training.run import (
     NOT_HERE,
@@ -132,6 +133,8 @@ class Solver(Progress, Named):
         last ``1 / (1 - average)`` iterations, and at first of the last tenth of them; the initial parameters have no
         part in it. While the training runs, and after an error or an interrupt, the model has the parameters that are
         trained. `convnet.training.averaging.share_of` has the formula.
+    distributed : DataParallel, optional
+        `convnet.distributed.DataParallel` divides each minibatch among several processes.
     num_train_check : int or None
         The number of training examples, drawn once, on which the training accuracy is checked; None for all of them.
 
@@ -199,6 +202,7 @@ class Solver(Progress, Named):
         restore_best: bool = True,
         num_train_check: int | None = 1000,
         average: float | None = None,
+        distributed: Parallel | None = None,
     ) -> None:
         check_arguments(model, data, optimizer, schedule, augmentation)
         if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
@@ -225,7 +229,9 @@ class Solver(Progress, Named):
             )
         self._workspace = Workspace()
         self._minibatches = Minibatches(model, *self.data["train"], self.weights, self.batch_size)
-        self._surprises = Surprises()
+        self._parallel: Parallel = OneProcess() if distributed is None else distributed
+        self._parallel.begin(model, self.data, min(self.batch_size, count), self._run())
+        self._surprises = Surprises(self._parallel.is_first)
         self._surprises.look_at_data(model, self.data)
         self._begin()
 
@@ -376,16 +382,17 @@ class Solver(Progress, Named):
         position = self.iteration % self.iterations_per_epoch
         self.state.shuffle(self.epoch)
         chosen = self.state.order[position * self.batch_size : (position + 1) * self.batch_size]
-        x, labels, options = self._minibatches.take(chosen, self.augmentation, self.state.augmenting)
+        part = self._parallel.part(len(chosen))
+        minibatch = self._minibatches.take(chosen, self.augmentation, self.state.augmenting, part)
         epoch = self.iteration / self.iterations_per_epoch
         seen = {"accuracies": self.validation_accuracy_history} if self._takes_accuracies else {}
         factor = 1.0 if self.schedule is None else self.schedule(epoch, **seen)
         self.optimizer.rate_factor = as_number(factor, "the schedule's factor", at_least=0)
         # What overflows is found by the loss, and reported below in one sentence instead of in NumPy's many.
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.model.train_step(x, labels, self.optimizer, self._workspace, **options)
+            loss = self._parallel.train_step(self.model, minibatch, self.optimizer, self._workspace)
             if not np.isfinite(loss):
-                self._diverged(x, f"the loss of iteration {self.iteration + 1} is {loss}")
+                self._diverged(minibatch.x, f"the loss of iteration {self.iteration + 1} is {loss}")
         return loss
 
     def _check_if_due(self) -> bool:
@@ -442,7 +449,7 @@ class Solver(Progress, Named):
         them become notes.
         """
         errors = [] if first is None else [first]
-        for callback in self.callbacks:
+        for callback in self.callbacks if self._parallel.is_first else ():
             try:
                 getattr(callback, event)(self)
             except Exception as error:
@@ -451,6 +458,8 @@ class Solver(Progress, Named):
             errors[0].add_note(f"{event} of a callback raised another error: {another!r:.300}")
         if errors and first is None:
             raise errors[0]
+        if first is None:
+            self.epochs = self._parallel.agree(self.state, self.optimizer, self.epochs)
 
     # --------------------------------------------------------------------------------------- checkpoints
 
@@ -499,10 +508,11 @@ class Solver(Progress, Named):
             within rounding alone.
         """
         checkpoints.resume(self._parts(), path)
+        self.epochs = self._parallel.agree(self.state, self.optimizer, self.epochs)
 
-    def _parts(self) -> checkpoints.Parts:
-        """Return the objects that a checkpoint saves and restores; the epochs and callbacks of a run may change."""
-        run = {
+    def _run(self) -> dict[str, Any]:
+        """Describe what determines a run, but for the data, as JSON types."""
+        return {
             **described_model(self.model),
             "optimizer": repr(self.optimizer),
             "schedule": described(self.schedule),
@@ -513,8 +523,12 @@ class Solver(Progress, Named):
             "restore_best": self.restore_best,
             "num_train_check": self.num_train_check,
             "average": self.average,
-            **self.data_sums,
+            "distributed": self._parallel.description,
         }
+
+    def _parts(self) -> checkpoints.Parts:
+        """Return the objects that a checkpoint saves and restores; the epochs and callbacks of a run may change."""
+        run = self._run() | self.data_sums
         keepers: dict[str, Callback] = {}
         counts: dict[str, int] = {}
         for callback in self.callbacks:

@@ -44,13 +44,13 @@ NAMED = 5
 
 
 class Surprises:
-    """The warnings of one Solver, each given once."""
+    """The warnings of one Solver, each given once, or not at all."""
 
-    def __init__(self) -> None:
-        self._given: set[str] = set()
+    def __init__(self, warns: bool = True) -> None:
+        self._warns, self._given = warns, set[str]()
 
     def _warn(self, what: str, message: str) -> None:
-        if what not in self._given:
+        if self._warns and what not in self._given:
             self._given.add(what)
             warn(f"Solver: {message}")
 
