@@ -11,7 +11,14 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-MODULES = ["convnet", "convnet.functional", "convnet.webpage", "convnet.estimator", "convnet.onnx"]
+MODULES = [
+    "convnet",
+    "convnet.functional",
+    "convnet.webpage",
+    "convnet.distributed",
+    "convnet.estimator",
+    "convnet.onnx",
+]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -19,6 +19,7 @@ PACKAGES = [
     "_pyinstaller",
     "__main__",
     "cli",
+    "distributed",
     "estimator",
     "onnx",
     "webpage",

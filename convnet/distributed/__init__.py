@@ -1,0 +1,17 @@
+"""Data-parallel training over the processes of MPI: one model, with the same bits for any number of processes.
+
+It needs mpi4py (``pip install "convnet-cpu[mpi]"``) and an MPI library: that of the system, or ``pip install mpich``.
+``import convnet`` does not import this package.
+"""
+
+try:
+    from mpi4py import MPI  # noqa: F401
+except (ImportError, RuntimeError) as error:  # RuntimeError: there is no MPI library
+    raise ImportError(
+        f"convnet.distributed needs mpi4py and an MPI library, which cannot be loaded ({error}): pip install "
+        '"convnet-cpu[mpi]" mpich'
+    ) from error
+
+from convnet.distributed.data_parallel import DataParallel
+
+__all__ = ["DataParallel"]

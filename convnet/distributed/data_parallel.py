@@ -1,0 +1,288 @@
+"""DataParallel: the steps of a Solver, computed by several processes."""
+
+from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from mpi4py import MPI
+
+from convnet import _kernels
+from convnet.core.checks import FloatArray, as_count
+from convnet.core.quota import cpu_quota
+from convnet.core.threads import get_num_threads, set_num_threads
+from convnet.core.version import __version__
+from convnet.core.workspace import Workspace
+from convnet.datasets.preprocessing import fingerprint
+from convnet.distributed.exchange import Exchange
+from convnet.distributed.leaves import LeafSum, leaves_of, owned
+from convnet.models.plan import Step
+from convnet.models.sequential import Sequential
+from convnet.training.minibatches import Minibatch
+from convnet.training.optimizers import Optimizer
+from convnet.training.parallel import Part
+from convnet.training.state import TrainingState
+
+__all__ = ["DataParallel"]
+
+# Seconds that other processes leave the first one to report an error that all of them have found.
+GRACE = 2.0
+
+
+class DataParallel:
+    """Train one model with several processes of MPI, on one machine or many.
+
+    ``Solver(..., distributed=DataParallel())`` is all that a program needs. Every process runs the whole program and
+    has the whole model; each computes a part of every minibatch, and all of them make the same update. It is started by
+    ``mpiexec -n 4 python -m mpi4py train.py``; with a single process ``python train.py`` does, too.
+
+    A minibatch is divided into leaves, whose number depends on its size alone. The gradients of the leaves are added up
+    a fixed binary tree. So the model has the same bits after any number of processes and threads, but not those of a
+    training without `distributed`: sums are rounded in another way, dropout draws for each leaf, and a batch
+    normalization takes the mean and the variance of a leaf, not of the minibatch. Its running statistics are the mean
+    of those of the leaves.
+
+    Parameters
+    ----------
+    leaf_size : int
+        Least examples of a leaf. A minibatch of N examples has ``2 ** floor(log2(N / leaf_size))`` leaves, or one if N
+        is less. There have to be as many leaves as processes, at least. Few large leaves are faster than many.
+    communicator : mpi4py.MPI.Comm, optional
+        The processes; by default all of them.
+
+    Attributes
+    ----------
+    rank, size : int
+        The number of this process, from 0, and how many there are.
+    is_first : bool
+        Whether this is process 0. It alone calls the callbacks, shows progress and warns.
+
+    Raises
+    ------
+    ValueError
+        If the number of processes is not a power of two. When the Solver is made: if a minibatch has fewer leaves than
+        there are processes, or if the processes differ in the model, the data or the options.
+    RuntimeError
+        If several processes were started without ``-m mpi4py``: when one of them raised an error, the others would wait
+        for it for ever.
+
+    Notes
+    -----
+    Each process uses its share of the machine's processors, unless ``CONVNET_NUM_THREADS`` is set. The accuracy is
+    checked by every process for itself. What the program writes to files and to the standard output is written by every
+    process: ask ``is_first``.
+    """
+
+    def __init__(self, leaf_size: int = 32, *, communicator: Any = None) -> None:
+        self.leaf_size = as_count(leaf_size, "DataParallel: leaf_size")
+        given = MPI.COMM_WORLD if communicator is None else communicator
+        self.rank, self.size = given.Get_rank(), given.Get_size()
+        self.is_first, self.description = self.rank == 0, f"DataParallel({self.leaf_size})"
+        if not self.is_first:
+            sys.excepthook = _report_later
+        if self.size & (self.size - 1):
+            raise ValueError(f"DataParallel: expected a power of two of processes, 1, 2, 4, ..., got {self.size}")
+        if self.size > 1 and "mpi4py.run" not in sys.modules:
+            raise RuntimeError(
+                f"DataParallel: expected {self.size} processes that end together when one of them fails, got processes "
+                "that would wait for it; start them with mpiexec -n N python -m mpi4py PROGRAM"
+            )
+        self._communicator = given.Dup()  # so that no message of the program is taken for one of ours
+        self._exchange = Exchange(self._communicator)
+        self._sums: dict[str, LeafSum] = {}
+        self._workspaces: list[Workspace] = []
+        if not os.environ.get("CONVNET_NUM_THREADS"):
+            set_num_threads(_share_of_processors(given))
+
+    def __repr__(self) -> str:
+        return self.description
+
+    # --------------------------------------------------------------------------- what a Solver calls
+
+    def begin(self, model: Sequential, data: Mapping[str, Part], batch_size: int, run: Mapping[str, Any]) -> None:
+        """Check that all processes have made the same Solver, and that there is work for each."""
+        leaves = len(leaves_of(batch_size, self.leaf_size))
+        if leaves < self.size:
+            raise ValueError(
+                f"DataParallel: expected minibatches of {self.size} leaves or more, one for each process, got {leaves} "
+                f"from {batch_size} examples with leaf_size={self.leaf_size}; take smaller leaves, larger minibatches "
+                "or fewer processes"
+            )
+        if type(model).loss is not Sequential.loss:
+            raise ValueError(
+                f"DataParallel: expected a model without a `loss` of its own, got {type(model).__name__}; give the "
+                "model a function of all scores, loss="
+            )
+        mine = {
+            "version of convnet": __version__,
+            "instruction set (see CONVNET_SIMD)": _kernels.instruction_set(),
+            **run,
+            **{
+                f"initial {name} (random generators need a random seed)": fingerprint(a)
+                for name, a in model.params.items()
+            },
+            **{f"x_{part}": f"{x.dtype} of shape {x.shape}" for part, (x, _) in data.items()},
+            **{f"y_{part}": fingerprint(labels) for part, (_, labels) in data.items()},
+        }
+        for rank, other in enumerate(self._communicator.allgather(mine)):
+            if not rank:
+                first = other
+            for name in {**first, **other}:
+                if first.get(name) != other.get(name):
+                    raise ValueError(
+                        f"DataParallel: expected the same {name} in all processes, got {first.get(name)!r:.100} in "
+                        f"process 0 and {other.get(name)!r:.100} in process {rank}"
+                    )
+
+    def part(self, n: int) -> slice:
+        """Return which of the n examples of a minibatch are in leaves of this process."""
+        leaves = leaves_of(n, self.leaf_size)
+        own = [leaves[number] for number in owned(leaves, self.rank, self.size)]
+        return slice(own[0].start, own[-1].stop) if own else slice(n, n)
+
+    def train_step(self, model: Sequential, minibatch: Minibatch, optimizer: Optimizer, workspace: Workspace) -> float:
+        """Compute this process' leaves of a minibatch, and update the model by the gradient of all of them."""
+        x, labels, options = minibatch
+        leaves = leaves_of(len(labels), self.leaf_size)
+        numbers = owned(leaves, self.rank, self.size)
+        own = [leaves[number] for number in numbers]
+        plan, keys = model.plan(), model.rng.integers(2**63, size=len(leaves))  # the same draws in all processes
+        while len(self._workspaces) < len(own):
+            self._workspaces.append(Workspace())
+        first = self.part(len(labels)).start
+        steps = [
+            plan.forward(
+                x[leaf.start - first : leaf.stop - first],
+                memory,
+                np.random.Generator(np.random.Philox(key=int(keys[number]))),
+            )
+            for number, leaf, memory in zip(numbers, own, self._workspaces, strict=False)
+        ]
+        scores = self._all_scores([step.y for step in steps], leaves, model)
+        loss, dscores = model.loss_of_scores(scores, labels, **options)
+        if not isfinite(loss):
+            return loss
+        dscores = np.asarray(dscores)
+        self._sum_states(model, steps, own, leaves)
+        grads = self._gradients(model, steps, [dscores[leaf] for leaf in own], leaves)
+        loss += plan.add_l2(model.l2, grads)
+        optimizer.regularised = plan.regularised
+        optimizer.update(plan.params, grads)
+        return loss
+
+    def agree(self, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
+        """Let all processes stop where the first one does, and take over its learning rate and epochs."""
+        numbers = np.array([state.iteration, state.is_stopping, optimizer.learning_rate, epochs], np.float64)
+        self._communicator.Bcast(numbers)
+        if numbers[0] != state.iteration:
+            raise RuntimeError(
+                f"DataParallel: expected all processes at the same iteration, got {int(numbers[0])} in process 0 and "
+                f"{state.iteration} in process {self.rank}; resume all of them from the same checkpoint"
+            )
+        state.is_stopping, optimizer.learning_rate = bool(numbers[1]), float(numbers[2])
+        return int(numbers[3])
+
+    # ----------------------------------------------------------------------------------- a step's parts
+
+    def _all_scores(self, own: Sequence[FloatArray], leaves: list[slice], model: Sequential) -> FloatArray:
+        """Return the scores of the whole minibatch: the loss is a function of all of them."""
+        if self.size == 1:
+            return np.concatenate(own)
+        classes, counts = model.num_classes, []
+        for rank in range(self.size):
+            counts.append(sum(leaves[leaf].stop - leaves[leaf].start for leaf in owned(leaves, rank, self.size)))
+        dtype = model.plan().dtype
+        sent = np.concatenate(own) if own else np.empty((0, classes), dtype)
+        scores = np.empty((leaves[-1].stop, classes), dtype)
+        self._communicator.Allgatherv(sent, [scores, [count * classes for count in counts]])
+        return scores
+
+    def _gradients(
+        self, model: Sequential, steps: Sequence[Step], dscores: Sequence[FloatArray], leaves: list[slice]
+    ) -> dict[str, FloatArray]:
+        """Return the sums of the leaves' gradients; they travel while the last leaf's others are computed."""
+        params = model.plan().params
+        tags, owners = {name: tag for tag, name in enumerate(params)}, min(self.size, len(leaves))
+        grads: dict[str, FloatArray] = {}
+        for position, (step, dy) in enumerate(zip(steps, dscores, strict=True)):
+            is_last = position == len(steps) - 1
+            for found, _ in step.plan.backward(dy, step):
+                for name, grad in found.items():
+                    total = self._sum_of(name, position).add(np.ascontiguousarray(grad))
+                    if is_last:
+                        grads[name] = total
+                        self._exchange.start(tags[name], total, owners)
+                self._exchange.advance()
+        if not steps:
+            for name, param in params.items():
+                grads[name] = np.empty_like(param)
+                self._exchange.start(tags[name], grads[name], owners)
+        self._exchange.finish()
+        return {name: grads[name] for name in params}
+
+    def _sum_states(self, model: Sequential, steps: Sequence[Step], own: Sequence[slice], leaves: list[slice]) -> None:
+        """Give the model the mean of the states that its leaves would leave, by their numbers of examples.
+
+        What is no floating-point number becomes that of the first leaf.
+        """
+        state = model.state
+        if not state:
+            return
+        before = {name: array.copy() for name, array in state.items()}
+        owners, n = min(self.size, len(leaves)), leaves[-1].stop
+        first_tag = len(model.plan().params)
+        totals: dict[str, npt.NDArray[Any]] = {}
+        others: dict[str, npt.NDArray[Any]] = {}
+        for position, (step, leaf) in enumerate(zip(steps, own, strict=True)):
+            for name, array in state.items():
+                array[...] = before[name]
+            step.plan.update_state(step)
+            for name, array in state.items():
+                if array.dtype.kind == "f":
+                    share = array.astype(np.float64) * ((leaf.stop - leaf.start) / n)
+                    totals[name] = self._sum_of(f"state {name}", position).add(share)
+                elif not position:
+                    others[name] = array.copy()
+        for tag, (name, array) in enumerate(state.items(), first_tag):
+            if array.dtype.kind == "f":
+                totals.setdefault(name, np.empty(array.shape))
+                self._exchange.start(tag, totals[name], owners)
+        self._exchange.finish()
+        for name, array in state.items():
+            if array.dtype.kind == "f":
+                array[...] = totals[name]
+            else:
+                found = np.ascontiguousarray(others.get(name, before[name]))
+                if self.size > 1:
+                    self._communicator.Bcast(found.view(np.uint8))
+                array[...] = found
+
+    def _sum_of(self, name: str, position: int) -> LeafSum:
+        """Return the sum of an array over this process' leaves, of which those before a position are in."""
+        found = self._sums.setdefault(name, LeafSum())
+        if not position:
+            found.clear()
+        return found
+
+
+def _share_of_processors(communicator: Any) -> int:
+    """Return how many threads each process of this machine gets, so that all together do not exceed the processors."""
+    here = communicator.Split_type(MPI.COMM_TYPE_SHARED)
+    own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    processors, processes = set[int]().union(*here.allgather(own)), int(here.Get_size())
+    share = int(min(len(processors), cpu_quota())) // processes
+    here.Free()
+    return max(1, min(get_num_threads(), share))
+
+
+def _report_later(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Report an error of another process than the first, unless that one has the same error and ends all of them."""
+    time.sleep(GRACE)
+    sys.__excepthook__(kind, error, traceback)

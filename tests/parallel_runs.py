@@ -1,0 +1,147 @@
+"""Trainings that the tests run under mpiexec: ``python -m mpi4py parallel_runs.py FOLDER CASE OPTIONS``.
+
+OPTIONS is JSON: ``leaf_size`` for `DataParallel`, ``resume``, the rest for `Solver`. Every process writes what it ends
+with to FOLDER/RANK.npz.
+"""
+
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import convnet
+from convnet import Affine, Augmentation, BatchNorm2D, Conv2D, Dropout, MaxPool2D, Mixup, ReLU, Residual, Sequential
+
+
+class Recorder(convnet.Callback):
+    """Keeps what it sees, and in some cases interferes."""
+
+    def __init__(self, case):
+        self.case, self.seen = case, []
+
+    def on_iteration_end(self, solver):
+        self.seen.append(solver.iteration)
+        if self.case == "stopped" and solver.iteration == 5:
+            solver.stop()
+        if self.case == "slower" and solver.iteration == 5:
+            solver.optimizer.learning_rate = 1e-6
+        if self.case == "callback fails" and solver.iteration == 5:
+            raise LookupError("the callback of the first process")
+
+
+class Failing(convnet.Layer):
+    """Raises an error in the forward pass of one process."""
+
+    kind = "failing"
+
+    def __init__(self, rank, wanted):
+        super().__init__()
+        self.fails, self.calls = rank == wanted, 0
+
+    def forward(self, x, rng=None):
+        self.calls += 1
+        if self.fails and self.calls > 6:
+            raise LookupError("a layer of one process")
+        return x, None
+
+    def backward(self, dy, cache, need_dx=True):
+        return dy, {}
+
+
+def data_of(case, count=150):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 3, 12, 12), np.uint8)
+    labels = rng.integers(0, 4, count)
+    if case == "weighted":
+        parts = {
+            name: convnet.ImageData(images[part].transpose(0, 2, 3, 1), labels[part], list("abcd"))
+            for name, part in (("train", slice(0, 120)), ("validation", slice(120, None)))
+        }
+        data, statistics = convnet.preprocess_parts(parts, keep_uint8=True)
+        return data | {"weights_train": rng.uniform(0, 2, 120)}, statistics
+    x = (images / np.float32(255) - np.float32(0.5)) * 2
+    return {"x_train": x[:120], "y_train": labels[:120], "x_validation": x[120:], "y_validation": labels[120:]}, None
+
+
+def make(case, rank=0, distributed=None, callbacks=(), **options):
+    """Return the Solver of a case."""
+    rng = np.random.default_rng(rank if case == "other parameters" else 7)
+    data, statistics = data_of(case)
+    if case == "other labels" and rank:
+        data["y_train"] = data["y_train"][::-1].copy()
+    dtype = np.float64 if case == "exact" else np.float32
+
+    def block(inputs, filters):
+        return [Conv2D(inputs, filters, 3, padding=1, bias=False, rng=rng), BatchNorm2D(filters), ReLU()]
+
+    loss, augmentation, optimizer, average = convnet.softmax_loss, None, convnet.Momentum(0.05), None
+    if case in ("exact", "weighted"):  # nothing that looks at a leaf alone
+        layers = [Conv2D(3, 8, 3, padding=1, dtype=dtype, rng=rng), ReLU(), MaxPool2D(2)]
+        layers += [Affine(8 * 36, 4, dtype=dtype, rng=rng)]
+        loss = partial(convnet.softmax_loss, class_weights=[1, 2, 3, 4], smoothing=0.1)
+        augmentation = Augmentation(shift=1, rotation=5)
+        if case == "exact":
+            data = {name: x.astype(dtype) if name[0] == "x" else x for name, x in data.items()}
+            augmentation = Mixup(0.4, augmentation)
+        else:
+            optimizer = convnet.Adam(1e-3, weight_decay=1e-2)
+    else:
+        layers = [*block(3, 8), Residual([*block(8, 8)]), MaxPool2D(2), Dropout(0.3), Affine(8 * 36, 4, rng=rng)]
+        augmentation = Mixup(0.4, Augmentation(shift=1, rotation=0, flip=True, cutout=3))
+        optimizer, average = convnet.Momentum(0.05, nesterov=True, clip_norm=1.0), 0.9
+    if case == "layer fails":
+        layers.insert(0, Failing(rank, 1))
+    model = Sequential(layers, (3, 12, 12), l2=1e-3, loss=loss, rng=rng)
+    model.statistics = statistics
+    arguments = {"batch_size": 32, "epochs": 3, "seed": 1, "average": average, "num_train_check": 20}
+    arguments |= {"schedule": convnet.OneCycle(6)} | options
+    solver = convnet.Solver(
+        model, data, optimizer, augmentation=augmentation, distributed=distributed, callbacks=callbacks, **arguments
+    )
+    if case == "diverging":
+        solver.optimizer.learning_rate = 1e30
+    return solver
+
+
+def outcome(solver):
+    """Return all that a training leaves behind, as arrays by name."""
+    arrays = {f"model {name}": array for name, array in (*solver.model.params.items(), *solver.model.state.items())}
+    arrays |= {f"best {name}": array for name, array in (*solver.best_params.items(), *solver.best_state.items())}
+    arrays |= {
+        f"optimizer {name} {key}": array for name, kept in solver.optimizer.state.items() for key, array in kept.items()
+    }
+    streams = [rng.bit_generator.state for rng in (solver.model.rng, solver.state.shuffling, solver.state.augmenting)]
+    return arrays | {
+        "losses": np.array(solver.loss_history),
+        "accuracies": np.array([solver.train_accuracy_history, solver.validation_accuracy_history]),
+        "streams": np.array(json.dumps(streams, default=str)),
+        "iteration": np.array(solver.iteration),
+    }
+
+
+def main(folder, case, options):
+    from convnet.distributed import DataParallel
+
+    options = json.loads(options)
+    distributed = DataParallel(options.pop("leaf_size", 4))
+    recorder, resume = Recorder(case), options.pop("resume", False)
+    callbacks = [recorder]
+    if "checkpoints" in options:
+        callbacks.append(convnet.Checkpoint(options.pop("checkpoints"), iterations=1))
+    solver = make(case, distributed.rank, distributed, callbacks, **options)
+    place = Path(folder) / "checkpoints"
+    if resume and list(place.glob("*.npz")):
+        solver.resume(place)
+    solver.train()
+    seen = {"seen": np.array(recorder.seen), "threads": np.array(convnet.get_num_threads())}
+    with open(Path(folder) / f"{distributed.rank}.npz", "wb") as file:
+        np.savez(file, **outcome(solver), **seen)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
