@@ -183,21 +183,20 @@ def _pads(padding: Sides) -> list[int]:
     return [top, left, bottom, right]
 
 
-def _windows(layer: Pool2D, shape: Shape, is_counted: bool = False) -> dict[str, Any]:
+def _windows(layer: Pool2D, shape: Shape) -> dict[str, Any]:
     """Return the attributes of a pooling.
 
-    Tools do not agree on the sizes with `ceil_mode`. So what it adds is written as padding, unless the padding counts.
+    Tools do not agree on the sizes with `ceil_mode`. So what it adds is written as padding.
     """
-    windows = {"kernel_shape": layer.kernel_size, "strides": layer.stride}
-    if not layer.ceil_mode:
-        return windows | {"pads": _pads(layer.padding)}
-    sides, is_beyond = [], False
-    sizes = zip(layer.output_shape(shape)[1:], layer.stride, layer.kernel_size, shape[1:], strict=True)
-    for (outputs, stride, kernel, size), (before, after) in zip(sizes, sides_of(layer.padding), strict=True):
-        reached = max((outputs - 1) * stride + kernel - size - before, 0)
-        is_beyond = is_beyond or reached > after
-        sides.append((before, min(reached, after) if is_counted else reached))
-    return windows | {"pads": _pads((sides[0], sides[1])), "ceil_mode": int(is_counted and is_beyond)}
+    sides = sides_of(layer.padding)
+    if layer.ceil_mode:
+        sizes = zip(layer.output_shape(shape)[1:], layer.stride, layer.kernel_size, shape[1:], sides, strict=True)
+        rows, columns = (
+            (before, max((outputs - 1) * stride + kernel - size - before, 0))
+            for outputs, stride, kernel, size, (before, _) in sizes
+        )
+        sides = rows, columns
+    return {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": _pads(sides)}
 
 
 def _max_pool(graph: Graph, name: str, layer: MaxPool2D, x: str, shape: Shape) -> str:
@@ -205,8 +204,24 @@ def _max_pool(graph: Graph, name: str, layer: MaxPool2D, x: str, shape: Shape) -
 
 
 def _average_pool(graph: Graph, name: str, layer: AveragePool2D, x: str, shape: Shape) -> str:
-    windows = _windows(layer, shape, layer.count_padding)
-    return graph.node("AveragePool", name, x, **windows, count_include_pad=int(layer.count_padding))
+    """Add a node, or one for each axis.
+
+    Windows that reach beyond a padding that counts need `ceil_mode`. Tools agree on the sizes along an axis with such
+    windows, but not along the other one.
+    """
+    windows, padding = _windows(layer, shape), _pads(layer.padding)
+    reaches_beyond = layer.ceil_mode and any(np.greater(windows["pads"], padding))
+    if not (reaches_beyond and layer.count_padding and any(padding)):
+        is_counted = layer.count_padding and not reaches_beyond
+        return graph.node("AveragePool", name, x, **windows, count_include_pad=int(is_counted))
+    for axis, output in enumerate((f"{name}.columns", name)):
+        kernel, stride, pads = [1, 1], [1, 1], [0, 0, 0, 0]
+        kernel[axis], stride[axis] = layer.kernel_size[axis], layer.stride[axis]
+        before, reached, after = padding[axis], windows["pads"][axis + 2], padding[axis + 2]
+        pads[axis], pads[axis + 2] = before, min(reached, after)
+        options = {"ceil_mode": int(reached > after), "count_include_pad": 1}
+        x = graph.node("AveragePool", output, x, kernel_shape=kernel, strides=stride, pads=pads, **options)
+    return x
 
 
 def _global_average_pool(graph: Graph, name: str, layer: GlobalAveragePool, x: str, shape: Shape) -> str:

@@ -12,9 +12,22 @@ from onnx_graphs import close, run
 from random_models import inputs_for, random_model
 
 import convnet
-from convnet import Affine, Conv2D, ConvNet1, Layer, RealLabels, ReLU, Sequential, binary_loss, svm_loss, takes_labels
+from convnet import (
+    Affine,
+    AveragePool2D,
+    Conv2D,
+    ConvNet1,
+    Layer,
+    MaxPool2D,
+    RealLabels,
+    ReLU,
+    Sequential,
+    binary_loss,
+    svm_loss,
+    takes_labels,
+)
 from convnet.layers import LAYERS
-from convnet.onnx import export_onnx
+from convnet.onnx import export_onnx, import_onnx
 from convnet.onnx.exporting import EXPORTED
 
 
@@ -46,6 +59,32 @@ def test_random_models_have_the_same_scores(seed, tmp_path):
         found = run(tmp_path / "model.onnx", x)
         close(found["scores"], model.scores(x))
         np.testing.assert_allclose(found["probabilities"], model.probabilities(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", [MaxPool2D, AveragePool2D, partial(AveragePool2D, count_padding=False)])
+def test_random_poolings_have_the_same_scores(pool, tmp_path):
+    """Also where windows reach beyond a padding that counts along one axis, and leave pixels out along the other."""
+    rng = np.random.default_rng(0)
+    windows = [
+        ((2, 9, 6), (2, 1), {"stride": (4, 2), "padding": 0, "ceil_mode": True}),
+        ((2, 3, 10), (2, 3), {"stride": (4, 2), "padding": ((1, 1), (2, 0)), "ceil_mode": True}),
+    ]
+    for _ in range(60):
+        kernel = tuple(rng.integers(1, 5, 2).tolist())
+        padding = tuple(tuple(rng.integers(0, size, 2).tolist()) for size in kernel)
+        options = {
+            "stride": tuple(rng.integers(1, 5, 2).tolist()),
+            "padding": padding,
+            "ceil_mode": bool(rng.integers(2)),
+        }
+        windows.append(((2, *rng.integers(4, 12, 2).tolist()), kernel, options))
+    for shape, kernel, options in windows:
+        layer = pool(kernel, **options)
+        model = Sequential([layer, Affine(int(np.prod(layer.output_shape(shape))), 4, rng=rng)], shape)
+        export_onnx(model, tmp_path / "model.onnx")
+        x = rng.normal(size=(2, *shape)).astype(np.float32)
+        close(run(tmp_path / "model.onnx", x)["scores"], model.scores(x))
+        close(import_onnx(tmp_path / "model.onnx").scores(x), model.scores(x))
 
 
 def test_raw_images_go_in_and_names_are_in_the_metadata(tmp_path):
