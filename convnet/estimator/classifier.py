@@ -108,7 +108,8 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rate is lowered.
     warm_start : bool
         Whether `fit` goes on with the network of the last one, for `epochs` more epochs, with the same classes and the
-        same scales. `network`, `image_shape` and `axes` have to be the same, too.
+        same scales. `network`, `image_shape` and `axes` have to be the same, too. With `early_stopping` the same
+        examples are held back each time, if X and y are the same.
     random_state : int, RandomState or None
         Draws the initial weights, the order of the examples, dropout, augmentation and the part that is held back. The
         same int gives the same bits, for any number of threads.
@@ -184,6 +185,8 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     _inputs: Inputs
     _network: Network | None
     _generator: np.random.Generator
+    _division_seed: int | None
+    _optimizer_state: tuple[type[Optimizer], Any] | None
 
     def __init__(
         self,
@@ -273,7 +276,9 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not goes_on:
             self._begin(classes)
         if self.early_stopping:
-            parts = divide(examples.classes, len(classes), {"validation": size}, self._seed())
+            if self._division_seed is None:  # one for all fits that go on: nothing held back was trained with before
+                self._division_seed = self._seed()
+            parts = divide(examples.classes, len(classes), {"validation": size}, self._division_seed)
             examples, validation = examples.of(parts["train"]), examples.of(parts["validation"])
         return self._train(examples, validation, as_count(self.epochs, f"{WHAT}: epochs"))
 
@@ -381,7 +386,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._generator = np.random.default_rng(check_random_state(self.random_state).randint(SEEDS))
         self.classes_, self._network = classes, self.network
         self.n_iter_, self.loss_curve_ = 0, []
-        self._optimizer_state: Any = None
+        self._division_seed = self._optimizer_state = None
 
     def _seed(self) -> int:
         return int(self._generator.integers(SEEDS))
@@ -433,11 +438,12 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.best_validation_score_ = None if validation is None else solver.best_validation_accuracy
         self.best_epoch_ = None if validation is None else solver.state.best_check
         # Of use only if the training goes on.
-        self._optimizer_state = solver.optimizer.state if self.warm_start or epochs is None else None
+        optimizer = solver.optimizer
+        self._optimizer_state = (type(optimizer), optimizer.state) if self.warm_start or epochs is None else None
         return self
 
     def _make_solver(self, model: Sequential, data: Mapping[str, npt.NDArray[Any]], epochs: int | None) -> Solver:
-        """Return the Solver of the parameters, whose optimizer knows what that of an earlier training knew."""
+        """Return the Solver of the parameters, whose optimizer goes on from the state of one of its class."""
         callbacks: list[Callback] = [Report()] if self.verbose else []
         schedule: Schedule | None = None if epochs is None else OneCycle(epochs)
         if "x_validation" in data:
@@ -461,7 +467,9 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 num_train_check=LOOKED_AT,
             )
         if self._optimizer_state is not None:
-            optimizer.load_state(self._optimizer_state)
+            kind, state = self._optimizer_state
+            if kind is type(optimizer):  # another one begins anew
+                optimizer.load_state(state)
         return solver
 
     def _make_model(self, input_shape: tuple[int, ...], scales: Scales) -> Sequential:

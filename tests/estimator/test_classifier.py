@@ -4,6 +4,7 @@ import io
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -403,6 +404,27 @@ def test_early_stopping_keeps_the_best_epoch(digits):
     assert classifier.mean_ != pytest.approx(x.mean())
     assert classifier.score(x, y) > 0.85
     assert quick().fit(x, y).validation_scores_ is None
+
+
+def test_what_is_held_back_stays_so_when_the_training_goes_on(rng):
+    """There is nothing to learn: who knows the labels of half of the validation part has trained with them."""
+    x, y = rng.standard_normal((200, 60)), rng.integers(0, 2, 200)
+    options = {"early_stopping": True, "validation_fraction": 0.5, "n_iter_no_change": 30, "random_state": 0}
+    classifier = ConvNetClassifier(epochs=30, warm_start=True, **options).fit(x, y)
+    first = classifier.best_validation_score_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvnetWarning)  # that no epoch was better than the beginning
+        classifier.fit(x, y)
+    assert classifier.best_validation_score_ < first + 0.1 < 0.75
+
+
+def test_another_optimizer_begins_anew_when_the_training_goes_on(digits):
+    x, y = digits[0][:64], digits[1][:64]
+    classifier = quick(network=small, epochs=1, optimizer=Momentum, warm_start=True).fit(x, y)
+    model, prepared = pickle.loads(pickle.dumps(classifier.model_)), ((x - x.mean()) / x.std()).reshape(-1, 1, 8, 8)
+    classifier.set_params(optimizer=SGD, learning_rate=0.1, batch_size=64).partial_fit(x, y)
+    model.train_step(prepared, y, SGD(0.1))
+    np.testing.assert_allclose(classifier.decision_function(x), model.scores(prepared), rtol=1e-4, atol=1e-4)
 
 
 def test_predictions_do_not_depend_on_what_is_beside_them(digits):
