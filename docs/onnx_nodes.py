@@ -3,7 +3,8 @@
     python docs/onnx_nodes.py
 
 A test is one node, its inputs and its outputs. Its further inputs become constants of the graph, and what it gives is
-flattened and multiplied by random numbers, so that it is a network whose scores are sums of the node's outputs.
+flattened and multiplied by random numbers, so that it is a network whose scores are sums of the node's outputs. A node
+that makes probabilities stays the last one, behind a product with an identity matrix, so that there is a layer.
 """
 
 import re
@@ -18,11 +19,14 @@ from onnx import helper, numpy_helper
 
 import convnet
 from convnet.onnx import import_onnx
+from convnet.onnx.heads import HEADS
 from convnet.onnx.operators import OPERATORS
 
 PAGE = Path(__file__).with_name("onnx.md")
 # Of these two the tests are about types of elements.
 LEFT_OUT = {"Cast", "Identity"}
+# These are no layers, but the end of a graph.
+ENDS = HEADS.keys() - OPERATORS.keys()
 # Sums of random parts of what a node gives.
 SUMS = 16
 # As a part of the largest number: what the tests themselves allow, as some results are written with four digits.
@@ -42,7 +46,7 @@ def cases():
         for case in found
         if case.model is not None
         and len(case.model.graph.node) == 1
-        and case.model.graph.node[0].op_type in OPERATORS.keys() - LEFT_OUT
+        and case.model.graph.node[0].op_type in (OPERATORS.keys() | ENDS) - LEFT_OUT
         and not case.model.graph.node[0].domain
     ]
 
@@ -60,7 +64,12 @@ def as_network(case):
     del graph.input[1:]
     expected = np.asarray(outputs[0])
     last = graph.output[0].name
-    if expected.ndim > 1:
+    if graph.node[0].op_type in ENDS:
+        identity = np.eye(arrays[0].shape[-1], dtype=np.float32)
+        graph.initializer.append(numpy_helper.from_array(identity, "identity"))
+        graph.node.insert(0, helper.make_node("MatMul", [names[0], "identity"], ["features"]))
+        graph.node[1].input[0] = "features"
+    elif expected.ndim > 1:
         graph.node.append(helper.make_node("Flatten", [last], ["flat"], axis=1))
         factors = np.random.default_rng(0).normal(size=(int(np.prod(expected.shape[1:])), SUMS)).astype(np.float32)
         graph.initializer.append(numpy_helper.from_array(factors, "factors"))
@@ -75,7 +84,7 @@ def as_network(case):
 def outcome(case, folder):
     """Return "passed", "refused" with the reason, or what is wrong."""
     network, x, expected = as_network(case)
-    path = Path(folder) / "node.onnx"
+    node, path = case.model.graph.node[0], Path(folder) / "node.onnx"
     onnx.save(network, path)
     try:
         model = import_onnx(path)
@@ -86,10 +95,12 @@ def outcome(case, folder):
     images = x.transpose(0, 3, 1, 2) if is_last else x.reshape(-1, *model.input_shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", convnet.ConvnetWarning)  # some inputs are whole numbers, as raw images are
-        scores = model.scores(images)
-    if scores.shape == expected.shape and np.abs(scores - expected).max() <= TOLERANCE * np.abs(expected).max():
+        found = model.probabilities(images) if node.op_type in ENDS else model.scores(images)
+    if node.op_type == "LogSoftmax":
+        found = np.log(found)
+    if found.shape == expected.shape and np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max():
         return "passed", ""
-    return "wrong", f"{scores!r:.200} instead of {expected!r:.200}"
+    return "wrong", f"{found!r:.200} instead of {expected!r:.200}"
 
 
 def outcomes():
