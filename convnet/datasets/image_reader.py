@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from convnet.core.checks import as_array, as_count, as_flag, as_pair
 from convnet.core.threads import get_num_threads
+from convnet.core.version import to_install
 from convnet.formats.files import open_file
 
 if TYPE_CHECKING:
@@ -346,7 +347,7 @@ def opened(image: Any, name: str, max_pixels: int) -> Iterator["Image.Image"]:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
-        raise ImportError('reading image files needs Pillow: pip install "convnet-cpu[images]"') from None
+        raise ImportError(f"reading image files needs Pillow: {to_install('images')}") from None
     if isinstance(image, np.ndarray):
         image = _picture_of(image, name)
     is_opened = isinstance(image, Image.Image)
@@ -456,7 +457,7 @@ def in_threads(
     try:
         from PIL import Image
     except ImportError:
-        raise ImportError('reading image files needs Pillow: pip install "convnet-cpu[images]"') from None
+        raise ImportError(f"reading image files needs Pillow: {to_install('images')}") from None
 
     if len(images) == 1:  # without the cost of threads, and a program's own threads may do the same at once
         yield task(*images[0])

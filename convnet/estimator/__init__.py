@@ -4,11 +4,13 @@ It needs scikit-learn (``pip install "convnet-cpu[sklearn]"``). ``import convnet
 ``from convnet.estimator import ConvNetClassifier``.
 """
 
+from convnet.core.version import to_install
+
 try:
     import sklearn  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        f'convnet.estimator needs scikit-learn, which cannot be imported ({error}): pip install "convnet-cpu[sklearn]"'
+        f"convnet.estimator needs scikit-learn, which cannot be imported ({error}): {to_install('sklearn')}"
     ) from None
 
 from convnet.estimator.classifier import ConvNetClassifier

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from convnet.core.threads import get_num_threads, set_num_threads
-from convnet.core.version import __version__
+from convnet.core.version import __version__, to_install
 
 try:
     import threadpoolctl
 except ImportError as error:
-    raise ImportError(f'convnet.estimator needs threadpoolctl ({error}): pip install "convnet-cpu[sklearn]"') from None
+    raise ImportError(f"convnet.estimator needs threadpoolctl ({error}): {to_install('sklearn')}") from None
 
 __all__ = ["PoolController"]
 

@@ -4,11 +4,13 @@ It needs the package onnx (``pip install "convnet-cpu[onnx]"``). ``import convne
 ``from convnet.onnx import export_onnx, import_onnx``.
 """
 
+from convnet.core.version import to_install
+
 try:
     import onnx  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        f'convnet.onnx needs the package onnx, which cannot be imported ({error}): pip install "convnet-cpu[onnx]"'
+        f"convnet.onnx needs the package onnx, which cannot be imported ({error}): {to_install('onnx')}"
     ) from None
 
 from convnet.onnx.exporting import export_onnx

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from convnet.core.checks import FloatArray, as_count
+from convnet.core.version import to_install
 from convnet.formats.archives import Arrays
 from convnet.formats.files import PathLike, replace_file
 from convnet.plotting.filters import filter_sheet
@@ -48,9 +49,7 @@ class FilterAnimation(Callback):
         try:
             import PIL  # noqa: F401
         except ImportError:
-            raise ImportError(
-                'an animation needs Pillow: pip install "convnet-cpu[examples]", in a clone pip install ".[examples]"'
-            ) from None
+            raise ImportError(f"an animation needs Pillow: {to_install('examples')}") from None
         self.path = path
         self.layer = layer
         self.frames = as_count(frames, "frames", 2)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from convnet.core.version import to_install
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -95,9 +97,7 @@ def panels_for(
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
-        raise ImportError(
-            'figures need matplotlib: pip install "convnet-cpu[examples]", in a clone pip install ".[examples]"'
-        ) from None
+        raise ImportError(f"figures need matplotlib: {to_install('examples')}") from None
     count = rows * columns if count is None else count
     if ax is None:
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=gap, hspace=gap))

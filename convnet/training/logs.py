@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from convnet.core.checks import as_count
+from convnet.core.version import to_install
 from convnet.formats.archives import Arrays
 from convnet.formats.files import PathLike, as_path, replace_file
 from convnet.training.history import epoch_records
@@ -153,10 +154,7 @@ class TensorBoard(_Log):
         try:
             import tensorboard  # noqa: F401
         except ImportError:
-            raise ImportError(
-                'TensorBoard needs the package tensorboard: pip install "convnet-cpu[tensorboard]", in a clone pip '
-                'install ".[tensorboard]"'
-            ) from None
+            raise ImportError(f"TensorBoard needs the package tensorboard: {to_install('tensorboard')}") from None
         self.folder = as_path(folder, "the path of a folder", "TensorBoard: ")
         self.iterations = None if iterations is None else as_count(iterations, "TensorBoard: iterations")
         self._writer: Any = None

@@ -481,7 +481,7 @@ def test_without_scikit_learn_one_error_names_the_extra():
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: convnet.estimator needs scikit-learn")
-    assert last.endswith('pip install "convnet-cpu[sklearn]"')
+    assert last.endswith('pip install "convnet-cpu[sklearn]", in a clone pip install ".[sklearn]"')
     assert "During handling" not in done.stderr
 
 
