@@ -1,6 +1,7 @@
 """``convnet export``: a model in another format."""
 
 import argparse
+import os
 
 from convnet import webpage
 from convnet.cli.arguments import OF_A_FOLDER, check_unused
@@ -19,6 +20,8 @@ def run(options: argparse.Namespace, output: Output) -> None:
     """Write the files that are asked for."""
     if options.onnx is None and options.page is None:
         options.parser.error("expected --onnx FILE, --page FILE, or both")
+    if None not in (options.onnx, options.page) and os.path.realpath(options.onnx) == os.path.realpath(options.page):
+        options.parser.error(f"argument --page: expected another file than that of --onnx, got {options.page} for both")
     if options.samples is not None and options.page is None:
         options.parser.error("argument --samples: it is for --page FILE")
     if options.samples is None:

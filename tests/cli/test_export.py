@@ -80,9 +80,13 @@ def test_without_the_package_onnx_the_remedy_is_told(convnet_command, trained, m
     assert 'pip install "convnet-cpu[onnx]"' in done.error
 
 
-def test_nothing_to_export_is_a_wrong_argument(convnet_command, trained):
+def test_nothing_to_export_or_one_file_for_two_is_a_wrong_argument(convnet_command, trained):
     for options, message in (
         ([], "expected --onnx FILE, --page FILE, or both"),
+        (
+            ["--onnx", "x", "--page", "./x"],
+            "argument --page: expected another file than that of --onnx, got ./x for both",
+        ),
         (["--onnx", "x", "--samples", "y"], "argument --samples: it is for --page FILE"),
         (["--page", "x", "--labels", "y"], "argument --labels: it belongs to --samples DATA; give --samples DATA, too"),
     ):
