@@ -148,7 +148,8 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Warns
     -----
     ConvnetWarning
-        By `fit`, what a `Solver` warns of, and of weights with `early_stopping`.
+        By `fit`, what a `Solver` warns of; and with `early_stopping` of weights, and of a training that goes on and has
+        held nothing back before.
 
     See Also
     --------
@@ -278,6 +279,11 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.early_stopping:
             if self._division_seed is None:  # one for all fits that go on: nothing held back was trained with before
                 self._division_seed = self._seed()
+                if goes_on:
+                    warn(
+                        f"{WHAT}: early_stopping holds examples back now, but did not in the training that goes on: if "
+                        "that had them, too, their accuracy is too high; begin anew with warm_start=False"
+                    )
             parts = divide(examples.classes, len(classes), {"validation": size}, self._division_seed)
             examples, validation = examples.of(parts["train"]), examples.of(parts["validation"])
         return self._train(examples, validation, as_count(self.epochs, f"{WHAT}: epochs"))
@@ -393,6 +399,8 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _train(self, examples: Examples, validation: Examples | None, epochs: int | None) -> Self:
         """Train for some epochs; for a part of the data, where `epochs` is None, for one at a constant rate."""
+        if validation is None:
+            self._division_seed = None
         x = self._inputs.arranged(examples.rows, WHAT)
         if hasattr(self, "model_"):
             model = self.model_

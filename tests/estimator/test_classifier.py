@@ -413,9 +413,12 @@ def test_what_is_held_back_stays_so_when_the_training_goes_on(rng):
     classifier = ConvNetClassifier(epochs=30, warm_start=True, **options).fit(x, y)
     first = classifier.best_validation_score_
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvnetWarning)  # that no epoch was better than the beginning
+        warnings.filterwarnings("ignore", ".*no later accuracy check found a better", ConvnetWarning)
         classifier.fit(x, y)
-    assert classifier.best_validation_score_ < first + 0.1 < 0.75
+        assert classifier.best_validation_score_ < first + 0.1 < 0.75
+        classifier.set_params(early_stopping=False, epochs=1).fit(x, y)
+        with pytest.warns(ConvnetWarning, match="holds examples back now, but did not in the training that goes on"):
+            classifier.set_params(early_stopping=True).fit(x, y)
 
 
 def test_another_optimizer_begins_anew_when_the_training_goes_on(digits):
