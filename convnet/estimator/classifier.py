@@ -18,13 +18,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from convnet.core.checks import FloatArray, as_array, as_count, as_flag, as_number, as_shape
+from convnet.core.checks import FloatArray, as_count, as_flag, as_number, as_shape
 from convnet.core.surprises import ConvnetWarning, warn
 from convnet.core.workspace import Workspace
 from convnet.datasets.augmentation import Augmentation
 from convnet.datasets.splitting import divide
-from convnet.estimator.examples import Examples, class_weights_of, written
-from convnet.estimator.inputs import Inputs, Scales, axes_of
+from convnet.estimator.examples import Examples, class_weights_of, distinct, written
+from convnet.estimator.inputs import Inputs, Scales, axes_of, flattened
 from convnet.layers.base import Layer
 from convnet.layers.labels import softmax
 from convnet.models.default_layers import default_layers
@@ -319,7 +319,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"weights, got {self.class_weight!r}"
             )
         goes_on = hasattr(self, "model_")
-        known = None if classes is None else _distinct(classes)
+        known = None if classes is None else distinct(classes, WHAT)
         if known is None and not goes_on:
             raise ValueError(f"{WHAT}: expected the argument classes, all labels there are, in the first partial_fit")
         if goes_on and known is not None and not np.array_equal(known, self.classes_):
@@ -337,7 +337,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _validated(self, X: Any, y: Any, *, reset: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:  # noqa: N803
         """Return rows (N, D) and labels (N,), after scikit-learn's checks, and note the shape of an example."""
-        flat, shape = _flattened(X)
+        flat, shape = flattened(X, WHAT)
         if reset:
             given = self.image_shape
             if given is not None:
@@ -549,7 +549,7 @@ class ConvNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _scores(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
         """Return the scores (N, K) in float64."""
         check_is_fitted(self)
-        flat, shape = _flattened(X)
+        flat, shape = flattened(X, WHAT)
         self._check_shape(shape)
         x = self._scaled(self._inputs.arranged(validate_data(self, flat, reset=False), WHAT), self.model_)
         count = len(x)
@@ -580,24 +580,3 @@ def _is_called_with(function: Any, *arguments: Any) -> bool:
     except ValueError:  # a function without a signature, such as one of C
         return True
     return True
-
-
-def _distinct(classes: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return the classes that `partial_fit` is given, sorted, each once."""
-    labels = np.asarray(classes)
-    if labels.ndim != 1 or (labels.dtype.kind == "f" and not np.isfinite(labels).all()):
-        raise ValueError(f"{WHAT}: classes: expected a list of all labels there are, got {classes!r:.60}")
-    return np.unique(labels)
-
-
-def _flattened(X: Any) -> tuple[Any, tuple[int, ...] | None]:  # noqa: N803
-    """Return images as rows, and the shape of one; other X as it is, and None."""
-    if isinstance(X, np.ma.MaskedArray) or hasattr(X, "_fields"):  # scikit-learn would take what is masked, too
-        as_array(X, f"{WHAT}: X")
-    try:
-        if (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) < 3:
-            return X, None
-    except ValueError:  # lists of different lengths, of which scikit-learn tells
-        return X, None
-    array = np.asarray(X)
-    return array.reshape(len(array), -1) if array.size else array.reshape(len(array), 0), array.shape[1:]

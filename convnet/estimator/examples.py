@@ -11,12 +11,20 @@ import numpy.typing as npt
 from convnet.core.checks import as_number, as_weights, listed
 from convnet.layers.losses import balanced_weights
 
-__all__ = ["Examples", "class_weights_of", "written"]
+__all__ = ["Examples", "class_weights_of", "distinct", "written"]
 
 
 def written(labels: npt.NDArray[Any] | Sequence[Any]) -> str:
     """Return labels as they stand in a message, where the text '1' is not the number 1."""
     return listed([repr(label) for label in (labels.tolist() if isinstance(labels, np.ndarray) else labels)])
+
+
+def distinct(classes: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
+    """Return the classes that `partial_fit` is given, sorted, each once; `what` begins an error."""
+    labels = np.asarray(classes)
+    if labels.ndim != 1 or (labels.dtype.kind == "f" and not np.isfinite(labels).all()):
+        raise ValueError(f"{what}: classes: expected a list of all labels there are, got {classes!r:.60}")
+    return np.unique(labels)
 
 
 class Examples(NamedTuple):

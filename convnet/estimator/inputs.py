@@ -9,16 +9,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convnet.core.checks import FloatArray, as_shape
+from convnet.core.checks import FloatArray, as_array, as_shape
 from convnet.datasets.image_data import with_channels_last
 from convnet.datasets.preprocessing import Statistics
 
-__all__ = ["Inputs", "Scales", "axes_of"]
+__all__ = ["Inputs", "Scales", "axes_of", "flattened"]
 
 # An axis of at most so many may be that of the channels: grey, grey and alpha, colours, colours and alpha.
 MOST_CHANNELS = 4
 # Numbers that are converted at a time, in float64.
 PIECE = 1 << 20
+
+
+def flattened(X: Any, what: str) -> tuple[Any, tuple[int, ...] | None]:  # noqa: N803
+    """Return images as rows, and the shape of one; other X as it is, and None; `what` begins an error."""
+    if isinstance(X, np.ma.MaskedArray) or hasattr(X, "_fields"):  # scikit-learn would take what is masked, too
+        as_array(X, f"{what}: X")
+    try:
+        if (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) < 3:
+            return X, None
+    except ValueError:  # lists of different lengths, of which scikit-learn tells
+        return X, None
+    array = np.asarray(X)
+    return array.reshape(len(array), -1) if array.size else array.reshape(len(array), 0), array.shape[1:]
 
 
 def axes_of(image_shape: Sequence[int], axes: str | None, what: str) -> str:
