@@ -90,6 +90,18 @@ def test_every_command_of_the_page_runs(tmp_path, monkeypatch, capfd):
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mnist-1", "photos-1"}
 
 
+def test_the_logger_of_the_guide_hands_on_what_there_is(rng):
+    exec(block_with("docs/guide.md", "class Log(Callback)"), names := {})
+    x, y = rng.normal(size=(20, 3)), np.arange(20) % 2
+    data = {"x_train": x, "y_train": y}
+    for more, keys in (({}, ["loss"]), ({"x_validation": x, "y_validation": y}, ["loss", "validation accuracy"])):
+        logged = []
+        log = names["Log"](lambda found, step, logged=logged: logged.append((list(found), step)))
+        model = convnet.Sequential([convnet.Affine(3, 2, rng=rng)], (3,))
+        convnet.Solver(model, data | more, convnet.SGD(0.1), batch_size=10, epochs=2, callbacks=[log]).train()
+        assert logged == [(keys, 2), (keys, 4)]
+
+
 def test_photographs_become_a_model_that_answers_in_words(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_photographs(tmp_path / "photos")

@@ -31,6 +31,7 @@ from convnet.models.sequential import Sequential
 __all__ = [
     "ARGUMENTS",
     "MODEL",
+    "TRAINED",
     "Arguments",
     "Prepared",
     "check_new",
