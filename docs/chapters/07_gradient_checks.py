@@ -3,8 +3,8 @@
 ==============================
 
 A backward pass with a bug often still trains: the loss falls, only more slowly or less far, and nothing says so. In
-this chapter you check gradients with the library's own check and find six classic bugs with it. You also learn where
-the check itself has to be read with care: at kinks, with a small step, and in float32.
+this chapter you find five of six classic bugs with the library's check of gradients, and one with a test of the same
+kind. You also learn where the check itself has to be read with care: at kinks, with a small step, and in float32.
 
 Every bug is shown in the same way: the code, a careless test that it passes, and the test that it fails. Look for the
 bug yourself before you read on.
@@ -16,7 +16,7 @@ from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
-from drawing import BLUE, FAINT, GREEN, ORANGE, draw_grid, panels
+from drawing import BLUE, FAINT, GREEN, ORANGE, draw_grid, draw_window, panels
 
 import convnet
 from convnet import Affine, BatchNorm2D, Conv2D, ConvNet1, MaxPool2D, Momentum, ReLU, Sequential, Solver, gradient_error
@@ -28,7 +28,8 @@ data, _ = convnet.preprocess(*(array[:3000] for array in convnet.load_mnist()))
 # A wrong gradient that trains
 # ----------------------------
 # Here is a convolution with a bug that we put there on purpose. The gradient that it hands back to the layer in front
-# of it is moved by one pixel, down and to the right.
+# of it is moved by one pixel, down and to the right. (``cache`` is what ``forward`` kept for ``backward``; ``need_dx``
+# says whether the input gradient is wanted; ``super().backward`` is that of ``Conv2D``.)
 
 
 class MovedConv2D(Conv2D):
@@ -51,10 +52,10 @@ def trained(convolution, count):
     weights, layers = np.random.default_rng(0), []
     for place in range(count):
         kind, channels = (convolution, 8) if place else (Conv2D, 1)
-        layers += [kind(channels, 8, 3, padding=1, rng=weights), ReLU()]
+        layers += [kind(channels, 8, 3, padding=1, rng=weights), ReLU()]  # 8 filters of 3x3
         layers += [MaxPool2D(2)] if place < 2 else []
     layers += [Affine(8 * 7 * 7, 10, rng=weights)]
-    model = Sequential(layers, input_shape=(1, 28, 28))
+    model = Sequential(layers, input_shape=(1, 28, 28))  # the layers in a row, as a model
     solver = Solver(model, data, Momentum(0.005), epochs=3, restore_best=False)
     solver.train()
     return solver
@@ -70,28 +71,27 @@ for ax, count in zip(axes, (2, 4), strict=True):
         label = f"{name}: {accuracy:.0%} of the digits right"
         ax.semilogy(solver.loss_history, color=color, label=label)
         assert np.mean(solver.loss_history[-20:]) < 0.8 * np.mean(solver.loss_history[:5])
-    ax.set(title=f"{count} convolutions", xlabel="iteration", ylim=(0.03, 6))
+    ax.set(title=f"{count} convolutions", xlabel="iteration", ylim=(0.03, 20))
     ax.legend(loc="lower left")
 axes[0].set_ylabel("loss of the minibatch")
 assert abs(accuracies[Conv2D, 2] - accuracies[MovedConv2D, 2]) < 0.03
 assert accuracies[MovedConv2D, 4] < accuracies[Conv2D, 4] - 0.2
 
 # %%
-# With two convolutions the two curves can hardly be told apart. Only the first convolution gets a wrong gradient. All
-# other parameters get right ones, and make good what the first convolution does not learn. With four convolutions the
-# wrong gradients pile up, and the network is far worse. But its loss falls, too. Without the blue curve beside it you
-# would blame the learning rate, or the data.
+# With two convolutions the two curves can hardly be told apart. The second one hands a wrong gradient back, and only
+# the first one gets it. All other parameters get right gradients, and make good what the first convolution does not
+# learn. With four convolutions the wrong gradients pile up. The loss stays at 2.3 for long, and then it falls, too.
+# Without the blue curve beside it you would blame the learning rate, or the data.
 #
 # A falling loss is no test of a gradient. We need a test that compares a gradient with what it should be.
 #
 # Differences
 # -----------
-# The derivative of a function says how much its value changes when its argument changes a little. So we can change the
-# argument a little, and look. With a small number :math:`h`, the **central difference** is
+# Chapter 2 tried a derivative out, by the **central difference** with a small number :math:`h`:
 #
 # .. math:: f'(x) \approx \frac{f(x + h) - f(x - h)}{2 h}.
 #
-# A loss depends on many numbers. Its gradient has one derivative for each of them, found by changing that number alone:
+# Now for a whole array. The gradient has one derivative for each of its numbers, found by changing that number alone:
 
 
 def numerical_gradient(function, array, h=1e-5):
@@ -116,7 +116,8 @@ assert np.allclose(numerical_gradient(lambda: np.sin(x).sum(), x), np.cos(x), at
 # %%
 # This calls the function twice for every number. ConvNet1 in its usual size has 3 million of them, so that a check
 # would take 6 million forward passes. There is a shorter way. Take a random **direction** :math:`d`, an array of the
-# same shape and of length 1, and move all numbers at once. By the chain rule
+# same shape and of length 1, and move all numbers at once. (The *length* of an array is the root of the sum of its
+# squares.) By the chain rule
 #
 # .. math:: \frac{f(x + h d) - f(x - h d)}{2 h} \approx \sum_i \frac{\partial f}{\partial x_i} d_i.
 #
@@ -141,15 +142,15 @@ assert right < 1e-7
 assert almost > 1e-5
 
 # %%
-# A right gradient gives less than 1e-7; what is left is rounding. A bug usually gives more than 1e-2, and even this
-# tiny one gives more than 1e-5. There is hardly ever doubt.
+# A right gradient gives less than 1e-7; what is left comes from the step and from rounding. A bug usually gives more
+# than 1e-3. Between the two, look closer: it is mostly a bug in a few elements, as here.
 #
 # From a loss to a layer
 # ----------------------
 # A layer's output is an array, not a loss. We make a loss of it: multiply the output :math:`y` by a fixed random array
 # :math:`dy` and add up, :math:`L = \sum_i dy_i \, y_i`. Then :math:`\partial L / \partial y = dy`, and the
 # backward pass has to return the gradient of this :math:`L`. The next function does this for every argument of a
-# ``forward``. We use it for all the bugs:
+# ``forward``. Here ``backward`` returns a tuple with one gradient for each argument, ``(dx,)`` if there is only one:
 
 
 def check(forward, backward, **arrays):
@@ -171,7 +172,7 @@ def check(forward, backward, **arrays):
 
 
 def draw_input_gradients(forward, backward, digits=1, **arrays):
-    """Draw the gradient of the first argument by backward, by differences, and the difference."""
+    """Draw the gradient of the first argument by backward, by differences, and the difference; return the first two."""
     x = next(iter(arrays.values()))
     dy = rng.standard_normal(forward(**arrays).shape)
     computed = backward(dy, **arrays)[0]
@@ -181,6 +182,7 @@ def draw_input_gradients(forward, backward, digits=1, **arrays):
     grids = computed, expected, computed - expected
     for ax, grid, title in zip(axes, grids, ("by backward", "by differences", "what is wrong"), strict=True):
         draw_grid(ax, grid.round(digits), title, form=f".{digits}f", limit=limit)
+    return axes, computed, expected
 
 
 # %%
@@ -224,12 +226,16 @@ assert check(forward, backward, x=image, weight=small) < 1e-7
 
 forward, backward = partial(convolve, padding=2), partial(bug_1, padding=2)
 found = {"1 fixed crop": check(forward, backward, x=image, weight=large)}
-draw_input_gradients(forward, backward, x=image, weight=large)
+axes, computed, expected = draw_input_gradients(forward, backward, x=image, weight=large)
+draw_window(axes[0], 1, 1, 5, 6)
+draw_window(axes[1], 0, 0, 5, 6)
+assert np.allclose(computed[1:, 1:], expected[:-1, :-1])
 assert found["1 fixed crop"] > 1e-2
 
 # %%
 # The filter's gradient is right and the image's is wrong. The picture shows how: the left grid is the middle one, moved
-# down and to the right by one pixel. The last line cuts off one pixel of padding, however many there are.
+# down and to the right by one pixel. The two frames hold the same numbers. The last line of ``bug_1`` cuts off one
+# pixel of padding, however many there are.
 #
 # *Why it hides.* The shape is right, and with a padding of 1 so are the numbers. In a network with one convolution,
 # such as ConvNet1, the gradient of the image is not needed at all. In the first figure of this chapter, the gradient
@@ -251,6 +257,7 @@ def convolve_backward(dy, x, weight, padding):
 for padding in (0, 1, 2, 3):
     forward = partial(convolve, padding=padding)
     backward = partial(convolve_backward, padding=padding)
+    print(f"padding {padding}:")
     mended = {"1 fixed crop": check(forward, backward, x=image, weight=large)}
     assert mended["1 fixed crop"] < 1e-7
 
@@ -295,9 +302,10 @@ assert found["2 out of range"] > 1e-2
 # reach to row 6, which does not exist. NumPy cuts such a slice short and says nothing. ``mean`` then divides by the
 # number of pixels that are there, such as 6, and the backward pass divides by 9.
 #
-# *Why it hides.* With 7 pixels, or with windows of 2x2 on an even size, the windows fit. *The cure* is the formula for
-# the number of windows that fit, :math:`\lfloor (H - K) / \text{stride} \rfloor + 1`, in place of
-# :math:`\lfloor H / \text{stride} \rfloor`:
+# *Why it hides.* With 7 pixels, or with windows of 2x2, all windows fit. *The cure* is the formula for the number of
+# windows that fit, :math:`\lfloor (H - K) / \text{stride} \rfloor + 1`, in place of
+# :math:`\lfloor H / \text{stride} \rfloor`. (A backward pass that divides by the number of pixels that are there would
+# be right, too, but the library's pooling has whole windows only, unless told otherwise.)
 
 
 def mended_average_pool(x):
@@ -353,8 +361,8 @@ print(textwrap.fill(message, 84))
 
 # %%
 # The check refuses. Where two pixels of a window are equally large, the maximum has a **kink**: it follows whichever
-# of the two rises, and there is no derivative. (More about kinks below.) The message advises moving the array off the
-# kink. Let us do that:
+# of the two rises, and there is no derivative. (More about kinks below. The message names at most five elements.) It
+# advises moving the array off the kink. Let us do that:
 
 moved = stroke + 1e-2 * rng.standard_normal(stroke.shape)
 assert check(max_pool, bug_3, x=moved) < 1e-7
@@ -448,7 +456,7 @@ assert best_accuracy > 0.5
 # %%
 # The careful one gives the model the best parameters, and measures again:
 
-model.load_params(best_params)
+model.load_params(best_params)  # copies them into the model's arrays
 measured = (model.predict(data["x_validation"]) == data["y_validation"]).mean()
 shared = np.shares_memory(best_params["affine1.weight"], model.params["affine1.weight"])
 print(f"validation accuracy with the best parameters: {measured:.1%}")
@@ -471,7 +479,7 @@ with warnings.catch_warnings():
     factor = (1, 1, 1, 20)  # on the learning rate, of each epoch
     solver = Solver(model, data, Momentum(0.005), epochs=4, schedule=lambda epoch: factor[int(epoch)])
     solver.train()
-measured = solver.check_accuracy(data["x_validation"], data["y_validation"])
+measured = solver.check_accuracy(data["x_validation"], data["y_validation"])  # the share of right answers
 print("at first, and by epoch:", *(f"{accuracy:.1%}" for accuracy in solver.validation_accuracy_history))
 print(f"with the parameters that the Solver has restored: {measured:.1%}")
 assert measured == solver.best_validation_accuracy > solver.validation_accuracy_history[-1]
@@ -519,9 +527,11 @@ assert np.allclose(ratios, 5, atol=1e-3)
 # wrong. Here it is 50 / 10: the loss divides by the number of examples, ``scores.shape[0]``, and its gradient by the
 # number of classes, ``scores.shape[1]``.
 #
-# The length of what is wrong is 4/5 of the gradient's length. Why is the error so much smaller than 0.8? A random
-# direction of length 1 among :math:`D` numbers meets only about :math:`1 / \sqrt{D}` of a difference, and here
-# :math:`D` is 50 * 10. So the same bug gives a smaller error in a larger array. It still stands far above 1e-7.
+# If :math:`g` is the right gradient, ``bug_5`` returns :math:`5 g`. The difference, :math:`4 g`, has 4/5 of the length
+# of :math:`5 g`. Why is the error so much smaller than 0.8? A random direction of length 1 among :math:`D` numbers
+# meets only about :math:`1 / \sqrt{D}` of a difference, and here :math:`D` is 50 * 10. That makes
+# :math:`0.8 / \sqrt{500} = 0.04`, and the largest of 20 directions meets a little more. So the same bug gives a smaller
+# error in a larger array. It still stands far above 1e-7.
 #
 # *Why it hides.* With as many examples as classes the two numbers are equal. And in a training the direction of every
 # step is right; only the learning rate seems to depend on the size of the minibatch. *The cure* is to divide by
@@ -557,14 +567,20 @@ assert check(forward, backward, x=image, weight=blur) < 1e-7
 # Random numbers are harder to calculate with, and the better test:
 
 found["6 transposed filter"] = check(forward, backward, x=image, weight=small)
-draw_input_gradients(forward, backward, x=image, weight=small)
+axes, computed, expected = draw_input_gradients(forward, backward, x=image, weight=small)
+for place in ((3, 1), (0, 5)):
+    for ax in axes[:2]:
+        draw_window(ax, *place)
+    print(f"backward / differences in row {place[0]}, column {place[1]}: {computed[place] / expected[place]:.1f}")
+assert np.abs(computed).max() < 0.7 * np.abs(expected).max()
 backward = partial(convolve_backward, padding=1)
 mended["6 transposed filter"] = check(forward, backward, x=image, weight=small)
 assert found["6 transposed filter"] > 1e-2
 assert mended["6 transposed filter"] < 1e-7
 
 # %%
-# Now the gradient is wrong everywhere. It is not moved, and not wrong by a factor. The line that adds to ``dpadded``
+# Now the gradient is wrong nearly everywhere. A factor is not the reason: the ratios of the two framed elements differ.
+# Nor is it moved: the largest number of the middle grid is nowhere in the left one. The line that adds to ``dpadded``
 # has ``weight[j, i]`` where the forward pass has ``weight[i, j]``: rows and columns are exchanged.
 #
 # *Why it hides.* A blur, or a filter of ones, stays the same when rows and columns are exchanged. *The cure* is in
@@ -586,8 +602,8 @@ ax.grid(alpha=0.3)
 assert min(found.values()) > 1e4 * max(mended.values())
 
 # %%
-# Nothing lies between the two groups. What let the bugs pass was hardly ever the check (with ties, its advice did), but
-# the numbers that the careless tests gave to it:
+# Here nothing lies between the two groups. What let the bugs pass was hardly ever the check (with ties, its advice
+# did), but the numbers that the careless tests gave to it:
 #
 # .. list-table::
 #    :header-rows: 1
@@ -601,7 +617,7 @@ assert min(found.values()) > 1e4 * max(mended.values())
 #      - paddings 0, 1, 2, 3, and filters of other sizes than 3x3
 #    * - 2 windows out of range
 #      - windows that fit
-#      - a stride that does not divide the size; height and width that differ
+#      - windows larger than the stride; sizes at which :math:`H - K` is no multiple of the stride
 #    * - 3 tied maxima
 #      - random numbers
 #      - images with a ground that is the same everywhere, and a shift of all pixels
@@ -636,9 +652,10 @@ assert np.isclose(slope[0], 0.5)
 assert convnet.functional.relu_backward(np.ones(1), zero)[0] == 0
 
 # %%
-# The library says 0 there, others may say 1; neither is wrong, and a difference of 1/2 tells nothing. That is why
-# ``gradient_error`` looks for kinks. It compares the slopes to the two sides, makes the step shorter if they do not
-# agree, in case the kink is only near, and raises an error if it is still there.
+# The library's backward pass says 0 there, others may say 1. So it disagrees with the difference's 1/2, and neither has
+# a mistake. That is why ``gradient_error`` looks for kinks. It compares the slopes to the two sides,
+# :math:`(f(x + h) - f(x)) / h` and :math:`(f(x) - f(x - h)) / h`. If they do not agree, it makes the step shorter, in
+# case the kink is only near, and raises an error if it is still there.
 #
 # Real networks do stand on kinks. The biases of a new network are 0. The corners of MNIST's images are the same in
 # all images, and 0 after the mean is subtracted. So the ReLU behind the convolution gets exactly 0 there:
@@ -655,6 +672,9 @@ print(textwrap.fill(message, 84))
 assert "kink" in message
 
 # %%
+# It names the bias of the first filter alone. In the maps of the other two, each window of the pooling that holds such
+# a 0 holds a larger number, too.
+#
 # Small random numbers move the parameters off the kinks. The gradient has to be computed anew, at the new place:
 
 for param in model.params.values():
@@ -714,8 +734,8 @@ assert best[np.float32][2] > 1e-3
 
 def check_layer(layer, x):
     """Return the gradient errors of a layer: of its input x and of its parameters, by name."""
-    for param in layer.params.values():
-        param += rng.standard_normal(param.shape)  # where a factor is 1, as in a new layer, one would not miss it
+    for param in layer.params.values():  # in a new BatchNorm2D they are 1: a backward pass that forgets them would pass
+        param += rng.standard_normal(param.shape)
     y, cache = layer.forward(x)
     dy = rng.standard_normal(y.shape)
     dx, grads = layer.backward(dy, cache)
@@ -773,21 +793,23 @@ assert np.abs(centre(features).mean(axis=0)).max() > 1e-2
 #
 # 1. **A seventh bug.** The function :math:`y = x s(x)` with :math:`s(x) = 1 / (1 + e^{-x})` is called SiLU. Somebody
 #    wrote its gradient as ``dy * s * (1 - s)``. Check it, and write the right one, ``silu_backward(dy, x)``.
-# 2. **A missing transpose.** In ``dx = dy @ weight`` the ``.T`` is missing. Write ``three_matrices(rng)``, which
-#    returns three weights: one for which NumPy raises an error, one for which the gradient check passes, and one for
-#    which it fails.
+# 2. **A missing transpose.** The forward pass is ``y = x @ weight``. In ``dx = dy @ weight`` the ``.T`` is missing.
+#    Write ``three_matrices(rng)``, which returns three weights: one for which NumPy raises an error, one for which the
+#    gradient check passes, and one for which it fails.
 # 3. **A fair share.** Write ``fair_max_pool_backward(dy, x)``, in which tied pixels share the gradient of their window
 #    equally. It has to pass the check on random numbers, and the one with a common shift on ``stroke``.
 # 4. **A layer that draws random numbers.** Dropout draws anew at every call, so that a difference compares two
 #    different functions. Write ``dropout_error(x, rate, rng)``, which checks the gradient all the same, with
 #    ``gradient_error``. :func:`convnet.functional.dropout_forward` is called as ``y, kept = dropout_forward(x, rate,
-#    rng)``, and :func:`convnet.functional.dropout_backward` as ``dx = dropout_backward(dy, kept, rate)``.
+#    rng)``, and :func:`convnet.functional.dropout_backward` as ``dx = dropout_backward(dy, kept, rate)``. A new
+#    ``np.random.default_rng(0)`` draws the same numbers each time.
 # 5. **Without differences.** A convolution without a bias is linear in its image. Then the sum of
 #    ``dy * forward(x)`` equals that of ``backward(dy, x) * x`` for all ``x`` and ``dy``, with no :math:`h` in it. Here
 #    ``backward`` returns ``dx`` alone. Write ``adjoint_error(forward, backward, x, rng)``, which returns by how much
 #    the two sums differ, relative to the first one. Find bugs 1 and 6 with it.
 # 6. **The best step.** For which :math:`h` is :math:`h^2 + \epsilon / h` smallest? Write ``best_step(epsilon)``, and
 #    compare it with the lowest points of the figure. :math:`\epsilon` is about 6e-8 in float32 and 1e-16 in float64.
+#    Expect the same power of ten.
 #
 # Where this lies in the library
 # ------------------------------
