@@ -2,8 +2,8 @@ r"""
 8. From the loop to the kernel
 ==============================
 
-One convolution, computed in seven ways, from the plain loop to the library's fastest kernel. A *kernel* is here a small
-compiled loop that does most of the work, not the filter of chapter 3. Each way gives the same numbers. You will time
+One convolution, computed in seven steps, from the plain loop to the library's fastest kernel. A *kernel* is here a
+small compiled loop that does most of the work, not the filter of chapter 3. Each step gives the same numbers. You time
 all of them on your own machine, and see which idea makes how much of a difference: whole arrays, large products,
 compiled loops, registers, threads, and less arithmetic.
 
@@ -49,17 +49,19 @@ print(f"{outputs:,} outputs, {operations / 1e6:,.0f} million operations")
 #
 # How many operations can the processor do at best? Some words first. A *thread* is a part of a program that runs beside
 # others, on a processor core of its own. *Registers* are the places inside a core that hold the numbers it computes
-# with. The *instruction set* says how many numbers one instruction handles: 4 in the portable one, 8 in AVX2, 16 in
-# AVX-512.
+# with. The *instruction set* says how many numbers one instruction handles: 4 in the one that the library calls
+# portable, 8 in AVX2, 16 in AVX-512. (The last two are sets of newer processors by Intel and AMD.)
 #
 # The library lets every thread multiply and add numbers that stay in registers, and counts. A *plan* says how each
 # layer of a model is computed, and its *profile* tells the times and this peak. We ask for all threads, and for one.
+# GFLOP/s means 10\ :sup:`9` floating-point operations a second, that is operations with numbers of float32 or float64.
 
 
 def peak_of(threads):
     """Return the most operations a second that so many threads reach."""
     convnet.set_num_threads(threads)
-    return Sequential([Affine(2, 2, rng=rng)], (2,)).plan().profile(np.ones((1, 2)), seconds=0).peak
+    model = Sequential([Affine(2, 2, rng=rng)], (2,))  # any model: the peak does not depend on it
+    return model.plan().profile(np.ones((1, 2)), seconds=0).peak
 
 
 threads, best_set = convnet.get_num_threads(), _kernels.instruction_set()
@@ -68,13 +70,13 @@ print(f"instruction set {best_set}")
 print(f"peak of 1 thread: {peak_of_one / 1e9:.0f} GFLOP/s, of {threads}: {peak / 1e9:.0f} GFLOP/s")
 
 # %%
-# GFLOP/s means 10\ :sup:`9` floating-point operations a second. The operations of our convolution, divided by the time
-# and by the peak of all threads, are the *share of the peak*. It says how far a program is from the best that this
-# machine allows. A program that uses one of two threads can reach 50 % at most.
+# The operations of our convolution, divided by the time and by the peak of all threads, are the *share of the peak*. It
+# says how far a program is from the best that this machine allows. A program that uses one of two threads can reach
+# 50 % at most.
 #
 # Other programs on the machine can only lengthen a time. So we repeat a call for a moment and keep the shortest time.
-# The numbers on this page are those of the machine that built it; look at yours. If other programs run, too, the order
-# of the ways may differ: run it again.
+# (Steps 1 and 2 are too slow for that.) The numbers on this page are those of the machine that built it; look at yours.
+# If other programs run, too, the order of the ways may differ: run it again.
 
 seconds_of = {}
 
@@ -136,8 +138,9 @@ def check(y):
 # Step 2: whole arrays
 # --------------------
 #
-# NumPy does the same operation on a whole array in one call, in compiled code. So we turn the loops inside out: for one
-# weight of one filter, all outputs of all images need the same shifted picture.
+# NumPy does the same operation on a whole array in one call, in compiled code. So we turn the loops inside out. Take
+# one weight, ``weight[f, c, i, j]``. In every image, all outputs of filter f need it times channel c, moved by i rows
+# and j columns.
 
 
 def by_whole_arrays():
@@ -196,9 +199,9 @@ print(f"the columns take {writing:.3f} s; the products {products:.3f} s, {share:
 #
 # Cython is Python with types. Where it knows that ``a`` and ``b`` point to floats, ``a[i] * b[i]`` becomes two loads
 # and one multiplication in C, and no Python object is left. Here is the innermost loop of the library's product of two
-# matrices :math:`A` and :math:`B`, as it is without any instruction set. ``c`` points to a row of the result. Four rows
-# of :math:`B`, ``b0`` to ``b3``, are added to it at a time, each times a number of :math:`A`, so that ``c`` is loaded
-# and stored a quarter as often. (``while`` is as in Python: ``p`` grows in steps of 4.)
+# matrices :math:`A` and :math:`B`, for im2col. ``c`` points to a row of the result. Four rows of :math:`B`, ``b0`` to
+# ``b3``, are added to it at a time, each times a number of :math:`A`, so that ``c`` is loaded and stored a quarter as
+# often. (``while`` is as in Python: ``p`` grows in steps of 4.)
 #
 # .. literalinclude:: ../../convnet/kernels/products.pxi
 #    :language: cython
@@ -206,9 +209,10 @@ print(f"the columns take {writing:.3f} s; the products {products:.3f} s, {share:
 #    :end-at: p += 4
 #    :dedent:
 #
-# The environment variable ``CONVNET_SIMD=none`` chooses these loops for a whole program. Here we switch while the
-# program runs, with the function that the library itself uses for that. We use one thread, and not yet Winograd's
-# algorithm, which is step 7.
+# Nothing here names an instruction set. The C compiler may choose: gcc turns the loop over ``j`` into instructions for
+# 4 numbers each, as in the portable set. The environment variable ``CONVNET_SIMD=none`` chooses these loops for a whole
+# program. Here we switch while the program runs, with the function that the library itself uses for that. We use one
+# thread, and not yet Winograd's algorithm, which is step 7.
 
 
 def convolve(instruction_set, threads, winograd):
@@ -227,6 +231,9 @@ def report_library(name, *way):
 report_library("Cython, typed loops", "none", 1, False)
 
 # %%
+# Do not compare this with step 3: its product used all threads and, inside, the ideas of the next two steps. The share
+# is that of the peak of all threads, and here one thread works alone.
+#
 # Step 5: the register tile
 # -------------------------
 #
@@ -236,7 +243,9 @@ report_library("Cython, typed loops", "none", 1, False)
 #
 # So a kernel keeps a small block of the result :math:`C = A B`, a *tile*, in registers. The sum of each result goes
 # over the columns of :math:`A` and the rows of :math:`B`. For one step of this sum the tile needs a piece of a column
-# of :math:`A` and a piece of a row of :math:`B`. Every number of the one is multiplied with every number of the other:
+# of :math:`A` and a piece of a row of :math:`B`. Every number of the one is multiplied with every number of the other.
+# For that a number of :math:`A` is copied into all places of one register, which is then multiplied with each vector of
+# :math:`B`. (In the picture a vector ends at the black line.)
 
 rows, vectors, lanes = 4, 2, 4  # lanes: the floats of a vector
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
@@ -287,15 +296,16 @@ for name in _kernels.INSTRUCTION_SETS[1:]:
     report_library(f"register tile, {name}", name, 1, False)
 
 # %%
-# Two ideas are in these lines. From the typed loops to *portable*, the tile saves loads, and no columns are written.
-# From *portable* to *avx2*, if your processor has it, the vectors are twice as wide, and one instruction multiplies and
-# adds.
+# Two ideas are in these lines. From the typed loops to *portable*, the vectors stay as wide, but the tile saves loads,
+# and no columns are written. From *portable* to *avx2*, if your processor has it, the vectors are twice as wide, and
+# one instruction multiplies and adds.
 #
 # Step 6: threads
 # ---------------
 #
-# The images do not depend on each other. So each thread can take some of them. Python's lock lets only one thread at a
-# time run Python code. The library's kernels release it while they compute, so that two calls can run side by side:
+# The images do not depend on each other. So each thread can take some of them. Python has a lock that lets only one
+# thread at a time run Python code. The library's kernels release it while they compute, so that two calls can run side
+# by side:
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -312,9 +322,9 @@ check(on_two_threads())
 report("two Python threads", best_time(on_two_threads))
 
 # %%
-# The library has its own threads, in C, which wait for work all the time: starting one would take longer than a small
-# layer. Every output is still computed by one thread, in the same order. So the number of threads changes no bit of the
-# result:
+# The library has its own threads, in C. They are started once and then wait for work, because starting a thread takes
+# longer than a small layer. Every output is still computed by one thread, in the same order. So the number of threads
+# changes no bit of the result:
 
 assert np.array_equal(convolve(best_set, threads, False), convolve(best_set, 1, False))
 report_library("register tile, all threads", best_set, threads, False)
@@ -358,11 +368,14 @@ assert np.allclose(winograd_pair(d, g), expected)
 
 # %%
 # In two dimensions one does this along the rows and along the columns. First each row of the 4x4 pixels is turned into
-# 4 sums, then each column of the result. This makes 4 * 4 sums, each multiplied once. So a tile of 2x2 outputs takes 16
-# multiplications instead of 4 * 9 = 36: 2.25 times fewer. The library uses tiles of 4x4 outputs as well. A similar set
-# of formulas takes six multiplications for four outputs of a row, and so 6 * 6 = 36 for a tile, instead of 16 * 9 =
-# 144: 4 times fewer. The sums before and after are work, too, so that the gain in time is smaller. The price is
-# rounding: the larger the tile, the larger the numbers that cancel.
+# 4 sums, then each column of the result. The 3x3 weights are turned into 4x4 sums in the same way, and each of the 16
+# sums of pixels is multiplied by its sum of weights. So a tile of 2x2 outputs takes 16 multiplications instead of
+# 4 * 9 = 36: 2.25 times fewer. The library uses tiles of 4x4 outputs as well. A similar set of formulas takes six
+# multiplications for four outputs of a row, and so 6 * 6 = 36 for a tile, instead of 16 * 9 = 144: 4 times fewer. The
+# sums before and after are work, too, so that the gain in time is smaller. The price is rounding: the larger the tile,
+# the larger the numbers that cancel.
+#
+# Its share of the peak still counts the operations of the definition, although fewer are done. So it may exceed 100 %.
 
 assert (36 / 16, 144 / 36) == (2.25, 4)
 exact = conv2d_forward(x.astype(np.float64), weight.astype(np.float64), padding=1)
@@ -374,7 +387,9 @@ report_library("Winograd, all threads", best_set, threads, True)
 
 # %%
 # The library chooses the algorithm for each layer by the sizes. The table of a plan says which one; ``winograd-4`` is
-# Winograd's with tiles of 4x4:
+# Winograd's with tiles of 4x4, ``loops`` are typed loops. A *stage* is a layer, together with what is *fused*, done in
+# the same pass over the memory: here the bias. The *layout* is the order of the axes in memory: in NHWC the channels
+# come last.
 
 layers = [Conv2D(C, F, K, padding=1, rng=rng), GlobalAveragePool()]
 print(Sequential(layers, (C, H, W)).plan().table(batch_size=N))
@@ -383,8 +398,8 @@ print(Sequential(layers, (C, H, W)).plan().table(batch_size=N))
 # All steps in one figure
 # -----------------------
 #
-# The axis is logarithmic: each line of the grid is ten times the one before. Winograd's share counts the operations of
-# the definition, although fewer are done. It may therefore exceed 100 %.
+# The axis is logarithmic: each line of the grid is ten times the one before. Step 5 has a bar for each instruction set,
+# and step 6 has two.
 
 
 def in_words(seconds):
@@ -413,7 +428,7 @@ assert factor > 100
 
 # %%
 # The result is the same, but for rounding. What changes is how much work there is around each product: the decisions of
-# Python first, then the ways of the numbers between memory and registers, and at last some of the products themselves.
+# Python first, then the moving of numbers between memory and registers, and at last some of the products themselves.
 
 _kernels.use_instruction_set(best_set)  # the chapter leaves the library as it found it
 convnet.set_num_threads(threads)
@@ -426,18 +441,20 @@ convnet.set_num_threads(threads)
 #
 # 1. Write ``tiled_product(a, b, rows, columns)``: the product of two matrices, computed tile by tile. For each tile of
 #    ``rows`` x ``columns`` results (smaller at the edges), walk along the columns of ``a`` and the rows of ``b`` once,
-#    and add the outer product of a piece of a column of ``a`` and a piece of a row of ``b``.
+#    and add every number of a piece of a column of ``a`` times every number of a piece of a row of ``b``. (All these
+#    products together are called an *outer product*, ``np.outer``.)
 # 2. Write ``best_tile(registers, most_vectors)``: which tile ``(rows, vectors)`` of at most ``most_vectors`` vectors
 #    needs the fewest loads for each multiply-add, if the tile, its vectors of B and one number of A have to fit into
 #    the registers? (Two tiles may need as few, such as 6 x 2 and 3 x 3: take either.) What does it give for 16 and for
 #    32 registers and two vectors?
 # 3. Write ``operations_per_byte(n, c, f, size, k, columns)``: the operations of a convolution of stride 1 whose output
-#    is as large as its input, divided by the bytes of float32 that have to move at least once: input, weights and
-#    output. With ``columns=True``, the columns of im2col are written and read, too. How much smaller is it then for the
-#    convolution of this chapter?
+#    is as large as its input, divided by the bytes that have to move at least once: input, weights and output, 4 bytes
+#    for each number of float32. With ``columns=True``, the columns of im2col are written and read, too. How much
+#    smaller is it then for the convolution of this chapter?
 # 4. Write ``winograd_row(row, g)``: all outputs of a row of any even number of outputs, by pairs, as above.
 # 5. Write ``winograd_tile(d, g)``: the 2x2 outputs of a 4x4 tile, as :math:`A^T [(G g G^T) * (B^T d B)] A`, where
-#    :math:`*` multiplies element by element. Find the matrices :math:`A, B, G` in the formulas of one row above.
+#    :math:`*` multiplies element by element. Find the matrices :math:`A, B, G` in the formulas of one row above. (They
+#    are not the matrices of step 5.)
 #
 # Where this lies in the library
 # ------------------------------
