@@ -27,7 +27,7 @@ from drawing import draw_image
 import convnet
 
 images, labels, test_images, test_labels = convnet.load_mnist()
-images, labels = images[:31_000], labels[:31_000]  # half of them, to save time
+images, labels = images[:31_000], labels[:31_000]  # half of them, to save time, and 1,000 for validation
 data, statistics = convnet.preprocess(images, labels, test_images, test_labels, num_test=None)
 
 
@@ -71,8 +71,9 @@ def draw_filters(rows, count=8):
 draw_filters({"before": before, "after": after})
 
 # %%
-# One sees little: both rows look like noise. Did the filters learn nothing? They did, but each began with large random
-# weights, and the change that training adds is smaller. So we look at the change itself, *after* minus *before*:
+# One sees little: both rows look like noise. The filters did learn, but each began with large random weights, and the
+# change that training adds is smaller. (The noise does little harm: the layers behind learn to use the filters as they
+# are.) So we look at the change itself, *after* minus *before*:
 
 draw_filters({"change": after - before})
 share = np.linalg.norm(after - before) / np.linalg.norm(before)  # norm: the root of the sum of squares
@@ -94,14 +95,18 @@ def smoothness(weight):
 
 for name, weight in {"before": before, "after": after, "change": after - before}.items():
     print(f"{name}: {smoothness(weight):.2f}")
+correlation = np.corrcoef(before.ravel(), (after - before).ravel())[0, 1]
+print(f"correlation of before and change: {correlation:.2f}")
 assert max(abs(smoothness(before)), abs(smoothness(after))) < 0.15
 assert smoothness(after - before) > 0.4
+assert correlation < -0.2
 
 # %%
-# The first two are 0 within chance, that of the change is not. Why is that so? The gradient of a filter is a sum over
-# pieces of images, each multiplied by a number (chapter 3). In a piece of a digit neighbouring pixels are alike: a
-# stroke is several pixels wide. So the gradient is smooth, and a sum of many gradients, which is what training adds, is
-# smooth as well.
+# The first two are 0 within chance, which is about 0.04 for 16 * 7 * 6 = 672 pairs; that of the change is not. Why is
+# that so? The gradient of a filter is a sum over pieces of images, each multiplied by a number (chapter 3). In a piece
+# of a digit neighbouring pixels are alike: a stroke is several pixels wide. So the gradient is smooth, and a sum of
+# many gradients, which is what training adds, is smooth as well. (*After* stays at 0, because the change also takes a
+# part of the random start away: its correlation with *before* is negative.)
 #
 # Filters that start small
 # ------------------------
@@ -111,6 +116,7 @@ assert smoothness(after - before) > 0.4
 # inputs an output adds up, ``fan_in``, and to how many outputs an input goes, ``fan_out``. Ours draws as ``he_normal``
 # does, the usual one, and makes filters a hundred times smaller. (Filters have four axes, F, C, KH and KW; the weights
 # of an Affine layer have two.) Each picture below has a scale of its own, so that small weights look like large ones.
+# The random numbers are the same as above, so the first row is, too.
 
 
 def small_filters(shape, fan_in, rng, dtype, *, fan_out):
@@ -146,10 +152,10 @@ maps = relu(convolution(data["x_test"][chosen]))
 print("feature maps (N, F, H, W):", maps.shape)
 
 # %%
-# At row 14, column 14 of the first digit we look for the map with the largest number there, and compute this number by
-# hand. It is the sum of a window times a filter, plus the filter's bias. (It is above 0, so ReLU leaves it.) Without
-# padding the window would begin at row 14 - 3 = 11; in the image with a padding of 3 that is row 14. So it is for the
-# columns.
+# Of the 16 maps of the first digit we take the one with the largest number at row 14, column 14, and compute this
+# number by hand. It is the sum of a window times a filter, plus the filter's bias. (It is above 0, so ReLU leaves it.)
+# Counted in the image, the window begins at row 14 - 3 = 11; counted in the image with a padding of 3, at row 11 + 3 =
+# 14. The same holds for the columns.
 
 f = maps[0, :, 14, 14].argmax()
 window = np.pad(data["x_test"][chosen[0], 0], 3)[14:21, 14:21]
@@ -159,7 +165,8 @@ assert by_hand > 0
 assert np.isclose(by_hand, maps[0, f, 14, 14], atol=1e-4)
 
 # %%
-# Above stand the first eight filters with their numbers, below their maps of three digits:
+# Above stand the first eight filters with their numbers, below their maps of three digits. The three maps of a filter
+# have one scale of colours:
 
 figure, axes = plt.subplots(4, 9, figsize=(9, 4.2), layout="constrained")
 axes[0, 0].axis("off")
@@ -167,22 +174,26 @@ for number, panel in enumerate(axes[0, 1:]):
     draw_image(panel, smooth[number, 0], str(number), signed=True)
 for row, index, of_image in zip(axes[1:], chosen, maps, strict=True):
     draw_image(row[0], test_images[index], "")
-    for panel, one_map in zip(row[1:], of_image, strict=False):
-        draw_image(panel, one_map, signed=True)
+    for number, (panel, one_map) in enumerate(zip(row[1:], of_image, strict=False)):
+        draw_image(panel, one_map, signed=True, white=maps[:, number].max())
 
 # %%
-# A map keeps where something was found. Filter 3 marks the horizontal strokes of the 2 and of the 7. Filter 1 is blue
-# on the left and orange on the right: it answers at the right edge of a stroke, where the left half of its window is
-# bright and the right half dark. The next layers see these maps instead of the pixels.
+# A map keeps where something was found. Filter 3 marks the horizontal strokes of the 2 and of the 7. (The place in the
+# map is the middle of the window. The blue band of filter 3 lies above the middle, and so its marks lie a little below
+# the strokes.) Filter 1 is blue on the left and orange on the right: it answers at the right edge of a stroke, where
+# the left half of its window is bright and the right half dark. The next layers see these maps instead of the pixels.
 #
-# Beside the 1, map 6 has blots where there is no ink at all. The network sees the image minus the mean image
-# (chapter 1). In the middle many digits have ink. So an empty place there is below 0, and a number below 0 times a
-# weight below 0 is above 0. In the corners the mean image is 0, and the map is empty.
+# Map 3 also has a pale blot at the upper end of the 1, in part where the window holds no ink at all. The network sees
+# the image minus the mean image (chapter 1). In the middle many digits have ink. So an empty place there is below 0,
+# and a number below 0 times a weight below 0 is above 0. In the corners the mean image is 0, and the map is empty.
 
 ink = np.lib.stride_tricks.sliding_window_view(np.pad(test_images[chosen[0]], 3), (7, 7)).max(axis=(2, 3))
-print(f"largest number of map 6 where the window has no ink: {maps[0, 6][ink == 0].max():.2f}")
-assert maps[0, 6][ink == 0].max() > 0.1
-assert maps[0, 6, 0, 0] == 0
+print("largest number of map 3 in each digit:", maps[:, 3].max(axis=(1, 2)).round(2))
+print(f"in the 1, where the window has no ink: {maps[0, 3][ink == 0].max():.2f}")
+assert maps[0, 3][ink == 0].max() > 0.1
+assert maps[0, 3, 0, 0] == 0
+assert maps[0, 3].max() < 0.5 * maps[1:, 3].max(axis=(1, 2)).min()
+assert smooth[3, 0, :3].mean() > 0.02
 assert smooth[1, 0, :, :3].mean() > 0.02
 assert smooth[1, 0, :, 4:].mean() < -0.02
 
@@ -276,21 +287,21 @@ convnet.webpage.show(smooth_model)
 # 1. Write ``most_changed(before, after)``: the index of the filter whose weights changed most, compared with how large
 #    they were before. Take the square root of the sum of squares as the size of a filter.
 # 2. Write ``occlusion(model, x, label, size)``: cover a square of ``size`` x ``size`` pixels of a prepared image
-#    ``x`` (C, H, W) with zeros, at every place where it lies wholly inside the image. Return the probability of the
-#    class ``label`` for each place, an array (H - size + 1, W - size + 1). ``model.probabilities`` returns the
-#    probabilities (N, K) of prepared images (N, C, H, W). Where the probability falls, the answer rests on these
-#    pixels. Draw it for a 7.
+#    ``x`` (C, H, W) with zeros, at every place where it lies wholly inside the image. (In a prepared image zeros are
+#    not black: they are the mean image.) Return the probability of the class ``label`` for each place, an array
+#    (H - size + 1, W - size + 1). ``model.probabilities`` returns the probabilities (N, K) of prepared images
+#    (N, C, H, W). Where the probability falls, the answer rests on these pixels. Draw it for a 7.
 # 3. One number of a feature map sees a part of the image as wide as the filter. Behind a second layer it sees more.
 #    Write ``receptive_field(layers)``, which returns how many pixels wide that part is. ``layers`` are pairs
 #    ``(kernel_size, stride)``, the first layer first; ConvNet1's convolution and pooling are ``[(7, 1), (2, 2)]``.
 #    Begin with one number behind the last layer and go back: how many numbers in front of a layer do ``n`` neighbours
 #    behind it see?
 # 4. Write ``input_gradient(model, x, label)``: the gradient of the score of a class with respect to prepared images
-#    ``x`` (N, C, H, W). ``model.layers`` holds the layers by name. ``layer.forward(x)`` returns the output and a cache,
-#    ``layer.backward(dy, cache)`` the gradient of the input and a dictionary of those of the parameters. Call
-#    ``forward`` of each layer, and then ``backward`` of each in reverse order. The gradient of the score with respect
-#    to the scores (N, K), where it begins, is 1 for the class and 0 elsewhere. The result says which pixels would raise
-#    the score. Draw it.
+#    ``x`` (N, C, H, W). ``model.layers`` holds the layers by name, without the softmax, which belongs to the loss.
+#    ``layer.forward(x)`` returns the output and a cache, ``layer.backward(dy, cache)`` the gradient of the input and a
+#    dictionary of those of the parameters. Call ``forward`` of each layer, and then ``backward`` of each in reverse
+#    order. The gradient of the score with respect to the scores (N, K), where it begins, is 1 for the class and 0
+#    elsewhere. The result says which pixels would raise the score. Draw it.
 #
 # Where this lies in the library
 # ------------------------------
