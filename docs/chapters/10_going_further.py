@@ -4,7 +4,8 @@ r"""
 
 You know how a small network works, from the formula to the kernel. This chapter shows what one builds with it: a
 residual network, a layer of your own with a gradient that is checked, a model of your own image files, and the ways to
-use a model elsewhere. Each part is short. To try one alone, take the imports and the digits from the first part.
+use a model elsewhere. Each part is short. To try one alone, take the first block of code, with the imports and the
+digits. The last part needs the one before it, too.
 """
 
 # %%
@@ -24,10 +25,9 @@ use a model elsewhere. Each part is short. To try one alone, take the imports an
 # This is the formula for one number. For arrays, the second term is what ``backward`` of the layers of :math:`f`
 # returns.
 #
-# :class:`convnet.Residual` holds the layers of :math:`f`. :math:`x` and :math:`f(x)` can be added only if they have the
-# same shape. If :math:`f` halves the image or has more channels, the input goes through a *shortcut* first: a 1x1
-# convolution and a batch normalization. Each output of a 1x1 convolution is a mixture of the channels at one pixel; a
-# stride of 2 leaves out every second row and column.
+# The gain comes with many layers. K. He and others ("Deep residual learning for image recognition", 2016) found a plain
+# network of 34 layers worse than one of 18; with residual blocks it was better. A network as small as ours cannot show
+# it. These are the digits for this part and for the layer of your own:
 
 import numpy as np
 
@@ -35,6 +35,14 @@ import convnet
 from convnet import Adam, Affine, BatchNorm2D, Conv2D, GlobalAveragePool, OneCycle, ReLU, Residual, Sequential, Solver
 
 rng = np.random.default_rng(0)
+digits = convnet.load_mnist()
+data, _ = convnet.preprocess(*(array[:6000] for array in digits), num_validation=1000, num_test=2000)
+
+# %%
+# :class:`convnet.Residual` holds the layers of :math:`f`. :math:`x` and :math:`f(x)` can be added only if they have the
+# same shape. If :math:`f` halves the image or has more channels, the input goes through a *shortcut* first: a 1x1
+# convolution and a batch normalization. Each output of a 1x1 convolution is a mixture of the channels at one pixel; a
+# stride of 2 leaves out every second row and column.
 
 
 def block(channels, filters, stride):
@@ -59,30 +67,27 @@ layers = [Conv2D(1, 16, 3, stride=2, padding=1, bias=False, rng=rng), BatchNorm2
 layers += block(16, 16, 1) + block(16, 32, 2)
 layers += [GlobalAveragePool(), Affine(32, 10, rng=rng)]
 model = Sequential(layers, input_shape=(1, 28, 28))
-
-digits = convnet.load_mnist()
-data, statistics = convnet.preprocess(*(array[:6000] for array in digits), num_validation=1000, num_test=2000)
-model.statistics = statistics
 solver = Solver(model, data, Adam(1e-2), schedule=OneCycle(3), batch_size=25, epochs=3, restore_best=False)
 solver.train()
 accuracy = (model.predict(data["x_test"]) == data["y_test"]).mean()
-for network in (model, convnet.ConvNet1()):
-    print(f"{sum(param.size for param in network.params.values()):,} parameters")
 print(f"test accuracy {accuracy:.1%}")
+convnet1 = convnet.ConvNet1()
+ours, others = (sum(param.size for param in network.params.values()) for network in (model, convnet1))
+print(f"{ours:,} parameters; ConvNet1 has {others:,}")
 assert accuracy > 0.92
-assert network.params["affine1.weight"].size > 0.99 * sum(param.size for param in network.params.values())
+assert convnet1.params["affine1.weight"].size > 0.99 * others
 
 # %%
-# The second number is that of ConvNet1, for comparison. Nearly all of its parameters are in its first Affine layer,
-# which takes in every place of every feature map. The residual network has no such layer. Its convolutions share their
-# weights over all places, as those of ConvNet1 do.
+# Both networks share the weights of their convolutions over all places. Nearly all parameters of ConvNet1 are in its
+# first Affine layer, which takes in every place of every feature map. The residual network has no such layer:
+# ``GlobalAveragePool`` leaves its only Affine layer 32 inputs.
 #
 # CIFAR-10
 # --------
 #
 # CIFAR-10 has 60,000 photographs of 32x32 pixels in ten classes, such as airplane, cat and ship. It is the usual next
 # step after MNIST, and much harder. The data are not in the package. Unpack them (the "python version" or the "binary
-# version") from https://www.cs.toronto.edu/~kriz/cifar.html, and run, in a clone of the repository,
+# version") from https://www.cs.toronto.edu/~kriz/cifar.html, and run, in the folder with the files of the repository,
 #
 # .. code-block:: bash
 #
@@ -140,7 +145,7 @@ class Swish(convnet.Layer):
     kind = "swish"
 
     def __init__(self, channels, dtype=np.float32):
-        super().__init__()
+        super().__init__()  # what every layer has
         self.params = {"b": np.ones(channels, dtype)}
 
     def forward(self, x, rng=None):
@@ -161,16 +166,20 @@ class Swish(convnet.Layer):
 # ``self.params["b"]`` without new axes, and ``sum(axis=0)``.
 #
 # The output has the shape of the input, so nothing more is needed. A layer whose output has another shape says which
-# one in a method ``output_shape``; the page of :class:`convnet.Layer` has the whole contract.
+# one, for one example and so without N. One that makes a number of each channel, (N, C) from (N, C, H, W), has a method
+# ``def output_shape(self, input_shape): return (input_shape[0],)``. L2 applies to a parameter with the name
+# ``weight``, and so not to ``b``; the property ``regularised`` can say otherwise. The page of :class:`convnet.Layer`
+# has the whole contract.
 #
-# **4. The check.** :func:`convnet.gradient_error` compares a gradient with finite differences
+# **4. The check.** :func:`convnet.gradient_error` compares a gradient with central differences
 # (:ref:`chapter 7 <sphx_glr_chapters_gallery_07_gradient_checks.py>`). It changes an array a little, calls ``loss()``,
 # and changes the array back. It takes arrays of float64 only, so the layer is made with ``np.float64`` here. The loss
 # is any number that depends on the output; ``(dy * y).sum()`` is the simplest, because its gradient with respect to
 # :math:`y` is ``dy``.
 #
 # In a new layer every :math:`b` is 1. A forgotten factor :math:`b_c` in ``dx`` would not show there. So the check adds
-# random numbers to the parameters first. It does the same as ``check_layer`` of chapter 7:
+# random numbers to the parameters first, and leaves them changed: make a layer for the check alone. It does the same as
+# ``check_layer`` of chapter 7:
 
 
 def check_layer(layer, x):
@@ -229,7 +238,9 @@ assert not np.allclose(model.params["swish1.b"], 1)
 # %%
 # The training has changed every ``b``. Whether Swish is better than ReLU here, only several runs of each would tell.
 #
-# Files of models hold the library's own layers only, so :func:`convnet.save_model` refuses this model.
+# Files of models hold the library's own layers only, so :func:`convnet.save_model` refuses this model. Keep its
+# parameters with ``np.savez("swish.npz", **model.params)``. Later make the same model again, and call
+# ``model.load_params(np.load("swish.npz"))``. (With batch normalization ``model.state`` has to be kept, too.)
 # :doc:`Contributing </contributing>` says how a layer becomes one of the library's.
 #
 # Your own images
@@ -271,9 +282,13 @@ for name in ("ring", "cross"):
 # :func:`convnet.load_data` reads the files and makes all of one size. It returns the parts that there are, by name; a
 # folder that is not divided into ``train`` and ``test`` is all ``"train"``. :func:`convnet.split` holds back a tenth of
 # each class for validation and a quarter to test with. :func:`convnet.preprocess_parts` subtracts the mean and divides
-# by the standard deviation, as in :ref:`chapter 1 <sphx_glr_chapters_gallery_01_data.py>`.
+# by the standard deviation, as in :ref:`chapter 1 <sphx_glr_chapters_gallery_01_data.py>`, and puts the channels first.
+#
+# A Solver takes from ``data`` the arrays ``x_train``, ``y_train``, ``x_validation`` and ``y_validation``; the test part
+# is for us. If you make these arrays yourself: images are (N, C, H, W) of float32 or float64, and labels are integers
+# from 0 on.
 
-shapes = convnet.load_data(folder / "shapes", size=(30, 40))["train"]
+shapes = convnet.load_data(folder / "shapes", size=(30, 40))["train"]  # height, width; Pillow has width, height
 print(shapes.images.shape, shapes.class_names)
 parts = convnet.split(shapes, validation=0.1, test=0.25)
 data, statistics = convnet.preprocess_parts(parts)
@@ -307,7 +322,7 @@ draw_shape("ring").resize((120, 90)).save(folder / "new_ring.png")
 draw_shape("cross").resize((120, 90)).save(folder / "new_cross.png")
 convnet.save_model(model, folder / "shapes.npz")
 answer = convnet.load_model(folder / "shapes.npz").classify(folder / "new_ring.png")
-print(answer.names, answer.probabilities)
+print(answer.names, answer.probabilities)  # in the order of class_names: cross, ring
 assert answer.names == ["ring"]
 
 # %%
@@ -363,15 +378,16 @@ work.cleanup()
 #    slope for each channel that begins at 0.25. Check its gradients with ``check_layer``. Why does the check not mind
 #    the kink at 0?
 # 2. Write a layer ``Noise(deviation)``: in training it adds random numbers of a normal distribution to its input; a
-#    prediction leaves the input as it is. You need ``forward(x, rng)`` for training, where a model always gives an
-#    ``rng``, and ``__call__(x)`` for prediction. What is the gradient?
+#    prediction leaves the input as it is. As dropout (chapter 5) it needs ``forward(x, rng)`` for training, where a
+#    model always gives an ``rng``, and ``__call__(x)`` for prediction. What is the gradient?
 # 3. Write ``residual_backward(dy, backward_of_f)``: the gradient of the input of a residual block without a shortcut;
 #    ``backward_of_f(dy)`` returns that of ``f``. No layer of the library may be used.
 # 4. Write ``block_parameters(channels, filters, stride)``: how many parameters has the block of this chapter? Count the
 #    weights of the convolutions, and a scale and a shift for each channel of a batch normalization, those of the
 #    shortcut, too.
 # 5. Write ``ForgetfulSwish``, a Swish whose ``dx`` lacks the factor :math:`b_c`. For which ``b`` does its gradient pass
-#    the check all the same?
+#    the check all the same? (``check_layer`` would add random numbers to your ``b``, so call
+#    :func:`convnet.gradient_error` yourself.)
 #
 # Where this lies in the library
 # ------------------------------
