@@ -56,7 +56,7 @@ print(new_model().summary())
 # Their size matters, too. The default, **He normal**, draws them with a standard deviation of :math:`\sqrt{2 / D}`,
 # where :math:`D` is the number of inputs of a unit. A sum of :math:`D` products with weights of deviation :math:`s` is
 # about :math:`\sqrt{D}\, s` times as large as one input. (So chapter 1 took :math:`s = 1 / \sqrt{D}`.) ReLU takes away
-# half of the mean square of these sums, and the 2 puts it back. So a signal neither fades nor explodes on its way
+# half of the mean square of these sums, and the 2 puts it back. A signal then neither fades nor explodes on its way
 # through many layers.
 #
 # A training loop

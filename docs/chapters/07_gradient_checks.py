@@ -361,7 +361,7 @@ print(textwrap.fill(message, 84))
 
 # %%
 # The check refuses. Where two pixels of a window are equally large, the maximum has a **kink**: it follows whichever
-# of the two rises, and there is no derivative. (More about kinks below. The message names at most five elements.) It
+# of the two rises, and there is no derivative. (More about kinks below.) The message names five elements at most, and
 # advises moving the array off the kink. Let us do that:
 
 moved = stroke + 1e-2 * rng.standard_normal(stroke.shape)

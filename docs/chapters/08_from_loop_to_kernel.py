@@ -231,8 +231,8 @@ def report_library(name, *way):
 report_library("Cython, typed loops", "none", 1, False)
 
 # %%
-# Do not compare this with step 3: its product used all threads and, inside, the ideas of the next two steps. The share
-# is that of the peak of all threads, and here one thread works alone.
+# This may well be slower than step 3, whose product used all threads and, inside, the ideas of the next steps. Here one
+# thread works alone, and its share is that of the peak of all threads.
 #
 # Step 5: the register tile
 # -------------------------
@@ -375,7 +375,8 @@ assert np.allclose(winograd_pair(d, g), expected)
 # sums before and after are work, too, so that the gain in time is smaller. The price is rounding: the larger the tile,
 # the larger the numbers that cancel.
 #
-# Its share of the peak still counts the operations of the definition, although fewer are done. So it may exceed 100 %.
+# Winograd's share of the peak still counts the operations of the definition, although fewer are done. So it may exceed
+# 100 %.
 
 assert (36 / 16, 144 / 36) == (2.25, 4)
 exact = conv2d_forward(x.astype(np.float64), weight.astype(np.float64), padding=1)
