@@ -207,7 +207,7 @@ def batch_norm2d_forward(
     y: _Float,
     scratch: _Bytes,
 ) -> None: ...
-def batch_norm2d_backward(
+def batch_norm2d_sums(
     dy: _Float,
     x: _Float,
     weight: _Float,
@@ -218,7 +218,21 @@ def batch_norm2d_backward(
     slope: float,
     dweight: _Float,
     dbias: _Float,
-    dx: _Float | None,
+    scratch: _Bytes,
+) -> None: ...
+def batch_norm2d_dx(
+    dy: _Float,
+    x: _Float,
+    weight: _Float,
+    bias: _Float,
+    mean: _Float,
+    variance: _Float,
+    epsilon: float,
+    slope: float,
+    dweight: _Float,
+    dbias: _Float,
+    count: float,
+    dx: _Float,
     scratch: _Bytes,
 ) -> None: ...
 

@@ -1,7 +1,7 @@
 """Trainings that the tests run under mpiexec: ``python -m mpi4py parallel_runs.py FOLDER CASE OPTIONS``.
 
-OPTIONS is JSON: ``leaf_size`` for `DataParallel`, ``resume``, the rest for `Solver`. Every process writes what it ends
-with to FOLDER/RANK.npz.
+OPTIONS is JSON: ``leaf_size`` and ``synchronised`` for `DataParallel`, ``resume``, the rest for `Solver`. Every process
+writes what it ends with to FOLDER/RANK.npz.
 """
 
 import json
@@ -78,7 +78,10 @@ def make(case, rank=0, distributed=None, callbacks=(), **options):
         return [Conv2D(inputs, filters, 3, padding=1, bias=False, rng=rng), BatchNorm2D(filters), ReLU()]
 
     loss, augmentation, optimizer, average = convnet.softmax_loss, None, convnet.Momentum(0.05), None
-    if case in ("exact", "weighted"):  # nothing that looks at a leaf alone
+    if case == "normalized":
+        layers = [*block(3, 8), Residual([*block(8, 16)], [Conv2D(8, 16, 1, rng=rng)]), MaxPool2D(2)]
+        layers += [Affine(16 * 36, 4, rng=rng)]
+    elif case in ("exact", "weighted"):  # nothing that looks at a leaf alone
         layers = [Conv2D(3, 8, 3, padding=1, dtype=dtype, rng=rng), ReLU(), MaxPool2D(2)]
         layers += [Affine(8 * 36, 4, dtype=dtype, rng=rng)]
         loss = partial(convnet.softmax_loss, class_weights=[1, 2, 3, 4], smoothing=0.1)
@@ -126,7 +129,7 @@ def main(folder, case, options):
     from convnet.distributed import DataParallel
 
     options = json.loads(options)
-    distributed = DataParallel(options.pop("leaf_size", 4))
+    distributed = DataParallel(options.pop("leaf_size", 4), synchronised=options.pop("synchronised", False))
     recorder, resume = Recorder(case), options.pop("resume", False)
     callbacks = [recorder]
     if "checkpoints" in options:

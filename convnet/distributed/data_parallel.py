@@ -11,19 +11,18 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from mpi4py import MPI
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_count
+from convnet.core.checks import FloatArray, as_count, as_flag
 from convnet.core.quota import cpu_quota
 from convnet.core.threads import get_num_threads, set_num_threads
 from convnet.core.version import __version__
 from convnet.core.workspace import Workspace
 from convnet.datasets.preprocessing import fingerprint
-from convnet.distributed.exchange import Exchange
-from convnet.distributed.leaves import LeafSum, leaves_of, owned
-from convnet.models.plan import Step
+from convnet.distributed.leaves import leaves_of, owned
+from convnet.distributed.passes import Passes
+from convnet.distributed.sums import LeafSums
 from convnet.models.sequential import Sequential
 from convnet.training.minibatches import Minibatch
 from convnet.training.optimizers import Optimizer
@@ -46,14 +45,17 @@ class DataParallel:
     A minibatch is divided into leaves, whose number depends on its size alone. The gradients of the leaves are added up
     a fixed binary tree. So the model has the same bits after any number of processes and threads, but not those of a
     training without `distributed`: sums are rounded in another way, dropout draws for each leaf, and a batch
-    normalization takes the mean and the variance of a leaf, not of the minibatch. Its running statistics are the mean
-    of those of the leaves.
+    normalization takes the mean and the variance of a leaf, unless it is `synchronised`.
 
     Parameters
     ----------
     leaf_size : int
         Least examples of a leaf. A minibatch of N examples has ``2 ** floor(log2(N / leaf_size))`` leaves, or one if N
         is less. There have to be as many leaves as processes, at least. Few large leaves are faster than many.
+    synchronised : bool
+        If True, a batch normalization takes the mean and the variance of the whole minibatch: three small messages more
+        for each, for which all processes wait. If False, those of a leaf; the running statistics are the mean of those
+        of the leaves. A subclass of `BatchNorm2D` always takes those of a leaf.
     communicator : mpi4py.MPI.Comm, optional
         The processes; by default all of them.
 
@@ -80,11 +82,15 @@ class DataParallel:
     process: ask ``is_first``.
     """
 
-    def __init__(self, leaf_size: int = 32, *, communicator: Any = None) -> None:
+    def __init__(self, leaf_size: int = 32, *, synchronised: bool = False, communicator: Any = None) -> None:
         self.leaf_size = as_count(leaf_size, "DataParallel: leaf_size")
+        self.synchronised = as_flag(synchronised, "DataParallel: synchronised")
         given = MPI.COMM_WORLD if communicator is None else communicator
         self.rank, self.size = given.Get_rank(), given.Get_size()
-        self.is_first, self.description = self.rank == 0, f"DataParallel({self.leaf_size})"
+        self.is_first, self.description = (
+            self.rank == 0,
+            f"DataParallel({self.leaf_size}{', synchronised=True' if self.synchronised else ''})",
+        )
         if not self.is_first:
             sys.excepthook = _report_later
         if self.size & (self.size - 1):
@@ -95,8 +101,7 @@ class DataParallel:
                 "that would wait for it; start them with mpiexec -n N python -m mpi4py PROGRAM"
             )
         self._communicator = given.Dup()  # so that no message of the program is taken for one of ours
-        self._exchange = Exchange(self._communicator)
-        self._sums: dict[str, LeafSum] = {}
+        self._sums = LeafSums(self._communicator)
         self._workspaces: list[Workspace] = []
         if not os.environ.get("CONVNET_NUM_THREADS"):
             set_num_threads(_share_of_processors(given))
@@ -150,31 +155,23 @@ class DataParallel:
     def train_step(self, model: Sequential, minibatch: Minibatch, optimizer: Optimizer, workspace: Workspace) -> float:
         """Compute this process' leaves of a minibatch, and update the model by the gradient of all of them."""
         x, labels, options = minibatch
-        leaves = leaves_of(len(labels), self.leaf_size)
-        numbers = owned(leaves, self.rank, self.size)
-        own = [leaves[number] for number in numbers]
-        plan, keys = model.plan(), model.rng.integers(2**63, size=len(leaves))  # the same draws in all processes
-        while len(self._workspaces) < len(own):
+        leaves, first = leaves_of(len(labels), self.leaf_size), self.part(len(labels)).start
+        passes = Passes(model, leaves, self._sums, self.synchronised)
+        keys = model.rng.integers(2**63, size=len(leaves))  # the same draws in all processes
+        numbers = range(len(leaves))[owned(leaves, self.rank, self.size).start :][: len(passes.own)]
+        generators = [np.random.Generator(np.random.Philox(key=int(keys[number]))) for number in numbers]
+        while len(self._workspaces) < len(passes.own):
             self._workspaces.append(Workspace())
-        first = self.part(len(labels)).start
-        steps = [
-            plan.forward(
-                x[leaf.start - first : leaf.stop - first],
-                memory,
-                np.random.Generator(np.random.Philox(key=int(keys[number]))),
-            )
-            for number, leaf, memory in zip(numbers, own, self._workspaces, strict=False)
-        ]
-        scores = self._all_scores([step.y for step in steps], leaves, model)
-        loss, dscores = model.loss_of_scores(scores, labels, **options)
+        inputs = [x[leaf.start - first : leaf.stop - first] for leaf in passes.own]
+        own = passes.forward(inputs, self._workspaces[: len(inputs)], generators)
+        loss, dscores = model.loss_of_scores(self._all_scores(own, leaves, model), labels, **options)
         if not isfinite(loss):
             return loss
-        dscores = np.asarray(dscores)
-        self._sum_states(model, steps, own, leaves)
-        grads = self._gradients(model, steps, [dscores[leaf] for leaf in own], leaves)
-        loss += plan.add_l2(model.l2, grads)
-        optimizer.regularised = plan.regularised
-        optimizer.update(plan.params, grads)
+        passes.update_state()
+        grads = passes.gradients(dscores)
+        loss += model.plan().add_l2(model.l2, grads)
+        optimizer.regularised = model.plan().regularised
+        optimizer.update(model.plan().params, grads)
         return loss
 
     def agree(self, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
@@ -203,73 +200,6 @@ class DataParallel:
         scores = np.empty((leaves[-1].stop, classes), dtype)
         self._communicator.Allgatherv(sent, [scores, [count * classes for count in counts]])
         return scores
-
-    def _gradients(
-        self, model: Sequential, steps: Sequence[Step], dscores: Sequence[FloatArray], leaves: list[slice]
-    ) -> dict[str, FloatArray]:
-        """Return the sums of the leaves' gradients; they travel while the last leaf's others are computed."""
-        params = model.plan().params
-        tags, owners = {name: tag for tag, name in enumerate(params)}, min(self.size, len(leaves))
-        grads: dict[str, FloatArray] = {}
-        for position, (step, dy) in enumerate(zip(steps, dscores, strict=True)):
-            is_last = position == len(steps) - 1
-            for found, _ in step.plan.backward(dy, step):
-                for name, grad in found.items():
-                    total = self._sum_of(name, position).add(np.ascontiguousarray(grad))
-                    if is_last:
-                        grads[name] = total
-                        self._exchange.start(tags[name], total, owners)
-                self._exchange.advance()
-        if not steps:
-            for name, param in params.items():
-                grads[name] = np.empty_like(param)
-                self._exchange.start(tags[name], grads[name], owners)
-        self._exchange.finish()
-        return {name: grads[name] for name in params}
-
-    def _sum_states(self, model: Sequential, steps: Sequence[Step], own: Sequence[slice], leaves: list[slice]) -> None:
-        """Give the model the mean of the states that its leaves would leave, by their numbers of examples.
-
-        What is no floating-point number becomes that of the first leaf.
-        """
-        state = model.state
-        if not state:
-            return
-        before = {name: array.copy() for name, array in state.items()}
-        owners, n = min(self.size, len(leaves)), leaves[-1].stop
-        first_tag = len(model.plan().params)
-        totals: dict[str, npt.NDArray[Any]] = {}
-        others: dict[str, npt.NDArray[Any]] = {}
-        for position, (step, leaf) in enumerate(zip(steps, own, strict=True)):
-            for name, array in state.items():
-                array[...] = before[name]
-            step.plan.update_state(step)
-            for name, array in state.items():
-                if array.dtype.kind == "f":
-                    share = array.astype(np.float64) * ((leaf.stop - leaf.start) / n)
-                    totals[name] = self._sum_of(f"state {name}", position).add(share)
-                elif not position:
-                    others[name] = array.copy()
-        for tag, (name, array) in enumerate(state.items(), first_tag):
-            if array.dtype.kind == "f":
-                totals.setdefault(name, np.empty(array.shape))
-                self._exchange.start(tag, totals[name], owners)
-        self._exchange.finish()
-        for name, array in state.items():
-            if array.dtype.kind == "f":
-                array[...] = totals[name]
-            else:
-                found = np.ascontiguousarray(others.get(name, before[name]))
-                if self.size > 1:
-                    self._communicator.Bcast(found.view(np.uint8))
-                array[...] = found
-
-    def _sum_of(self, name: str, position: int) -> LeafSum:
-        """Return the sum of an array over this process' leaves, of which those before a position are in."""
-        found = self._sums.setdefault(name, LeafSum())
-        if not position:
-            found.clear()
-        return found
 
 
 def _share_of_processors(communicator: Any) -> int:

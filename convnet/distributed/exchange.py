@@ -31,7 +31,8 @@ class Exchange:
     def __init__(self, communicator: Any) -> None:
         self._communicator = communicator
         self._received: dict[int, npt.NDArray[np.floating]] = {}
-        self._running: list[tuple[Iterator[list[Any]], list[Any]]] = []
+        # By tag, the messages that are still to come, and the requests of those on their way.
+        self._running: dict[int, tuple[Iterator[list[Any]], list[Any]]] = {}
 
     def start(self, tag: int, array: npt.NDArray[np.floating], owners: int) -> None:
         """Begin to sum an array in place.
@@ -41,7 +42,7 @@ class Exchange:
         tag : int
             Number of the array: the same in all processes, and another one for every array.
         array : ndarray
-            Contiguous. It must not be touched before `finish` has returned. In a process that owns nothing it is only
+            Contiguous. It must not be touched before `finish`. In a process that owns nothing it is only
             written.
         owners : int
             How many processes, the first ones, have something to add; a power of two. The others get the sum.
@@ -49,27 +50,25 @@ class Exchange:
         messages = self._messages(tag, array, owners)
         requests = next(messages, None)
         if requests is not None:
-            self._running.append((messages, requests))
+            self._running[tag] = messages, requests
 
     def advance(self) -> None:
         """Let what has arrived be added, and go on with the next level of the tree; this never waits."""
-        running = []
-        for messages, requests in self._running:
+        for tag, (messages, requests) in list(self._running.items()):
             waiting: list[Any] | None = requests
             while waiting is not None and MPI.Request.Testall(waiting):
                 waiting = next(messages, None)
-            if waiting is not None:
-                running.append((messages, waiting))
-        self._running = running
+            if waiting is None:
+                del self._running[tag]
+            else:
+                self._running[tag] = messages, waiting
 
-    def finish(self) -> None:
-        """Wait until all sums are complete."""
-        for messages, requests in self._running:
-            waiting: list[Any] | None = requests
-            while waiting is not None:
-                MPI.Request.Waitall(waiting)
-                waiting = next(messages, None)
-        self._running = []
+    def finish(self, tag: int) -> None:
+        """Wait until a sum is complete."""
+        messages, waiting = self._running.pop(tag, (iter(()), None))
+        while waiting is not None:
+            MPI.Request.Waitall(waiting)
+            waiting = next(messages, None)
 
     def _messages(self, tag: int, array: npt.NDArray[np.floating], owners: int) -> Iterator[list[Any]]:
         """Yield the messages of each level of the tree that this process has a part in; they have to arrive before."""

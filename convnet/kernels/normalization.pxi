@@ -369,51 +369,81 @@ def batch_norm2d_forward(
         pool_run(task, &job, (job.p + norm_rows(&job) - 1) // norm_rows(&job), norm_threads(&job))
 
 
-def batch_norm2d_backward(
+def batch_norm2d_sums(
     const floating[:, :, ::1] dy not None,   # IN (P, C, Q)
     const floating[:, :, ::1] x not None,    # IN (P, C, Q)
     const floating[::1] weight not None,     # IN (C,)
     const floating[::1] bias not None,       # IN (C,)
-    const floating[::1] mean not None,       # IN (C,), of x
-    const floating[::1] variance not None,   # IN (C,), of x
+    const floating[::1] mean not None,       # IN (C,)
+    const floating[::1] variance not None,   # IN (C,)
     double epsilon,
     double slope,
     floating[::1] dweight not None,          # OUT (C,)
     floating[::1] dbias not None,            # OUT (C,)
-    floating[:, :, ::1] dx,                  # OUT (P, C, Q), or None
     uint8_t[::1] scratch not None,           # SCRATCH (batch_norm2d_scratch(P, C, Q),), of whole float64
 ):
-    """The gradients of `batch_norm2d_forward`, where mean and variance are those of x.
+    """The gradients of `batch_norm2d_forward` with respect to weight and bias.
 
-    With g the gradient in front of the activation, r = 1 / sqrt(variance + epsilon), and means over a channel:
-    dbias = sum(g); dweight = sum(g * (x - mean)) * r;
-    dx = weight * r * (g - mean(g) - (x - mean) * r ** 2 * mean(g * (x - mean))).
+    With g the gradient in front of the activation and r = 1 / sqrt(variance + epsilon), for each channel:
+    dbias = sum(g); dweight = sum(g * (x - mean)) * r.
     """
     cdef norm_job job = norm_job_of(x.shape[0], x.shape[1], x.shape[2], sizeof(floating), &scratch[0])
     cdef pool_function sum_task = <pool_function>(norm_sums_float if floating is float else norm_sums_double)
-    cdef pool_function write = <pool_function>(norm_write_dx_float if floating is float else norm_write_dx_double)
     cdef floating* scale = <floating*>(job.sums + 4 * job.groups * job.c)
-    cdef floating* of_x = scale + job.c
-    cdef floating* constant = of_x + job.c
     cdef Py_ssize_t c, group
-    cdef double root, sum, product, count = job.p * job.q
+    cdef double sum, product
     if x.shape[0] == 0 or x.shape[1] == 0 or x.shape[2] == 0:
         dweight[:] = 0
         dbias[:] = 0
         return
     job.x, job.dy, job.scale, job.mean, job.bias = &x[0, 0, 0], &dy[0, 0, 0], scale, &mean[0], &bias[0]
-    job.of_x, job.constant, job.slope, job.y = of_x, constant, slope, NULL if dx is None else &dx[0, 0, 0]
+    job.slope = slope
     with nogil:
         for c in range(job.c):
             scale[c] = <floating>(weight[c] / sqrt(variance[c] + epsilon))
         pool_run(sum_task, &job, job.groups, norm_threads(&job))
         for c in range(job.c):
-            root, sum, product = 1 / sqrt(variance[c] + epsilon), 0, 0
+            sum, product = 0, 0
             for group in range(job.groups):
                 sum += job.sums[2 * group * job.c + c]
                 product += job.sums[(2 * group + 1) * job.c + c]
-            dbias[c], dweight[c] = <floating>sum, <floating>(product * root)
-            of_x[c] = <floating>(-weight[c] * root * root * root * product / count)
-            constant[c] = <floating>(-weight[c] * root * sum / count)
-        if dx is not None:
-            pool_run(write, &job, (job.p + norm_rows(&job) - 1) // norm_rows(&job), norm_threads(&job))
+            dbias[c], dweight[c] = <floating>sum, <floating>(product / sqrt(variance[c] + epsilon))
+
+
+def batch_norm2d_dx(
+    const floating[:, :, ::1] dy not None,   # IN (P, C, Q)
+    const floating[:, :, ::1] x not None,    # IN (P, C, Q)
+    const floating[::1] weight not None,     # IN (C,)
+    const floating[::1] bias not None,       # IN (C,)
+    const floating[::1] mean not None,       # IN (C,), of `count` elements, among them those of x
+    const floating[::1] variance not None,   # IN (C,), of the same
+    double epsilon,
+    double slope,
+    const floating[::1] dweight not None,    # IN (C,), the sums over the same
+    const floating[::1] dbias not None,      # IN (C,)
+    double count,
+    floating[:, :, ::1] dx not None,         # OUT (P, C, Q)
+    uint8_t[::1] scratch not None,           # SCRATCH (batch_norm2d_scratch(P, C, Q),), of whole float64
+):
+    """The gradient of `batch_norm2d_forward` with respect to x, where mean and variance move with x.
+
+    With g and r as in `batch_norm2d_sums`: dx = weight * r * (g - dbias / count - (x - mean) * r * dweight / count).
+    """
+    cdef norm_job job = norm_job_of(x.shape[0], x.shape[1], x.shape[2], sizeof(floating), &scratch[0])
+    cdef pool_function write = <pool_function>(norm_write_dx_float if floating is float else norm_write_dx_double)
+    cdef floating* scale = <floating*>(job.sums + 4 * job.groups * job.c)
+    cdef floating* of_x = scale + job.c
+    cdef floating* constant = of_x + job.c
+    cdef Py_ssize_t c
+    cdef double root
+    if x.shape[0] == 0 or x.shape[1] == 0 or x.shape[2] == 0:
+        return
+    job.x, job.dy, job.scale, job.mean, job.bias = &x[0, 0, 0], &dy[0, 0, 0], scale, &mean[0], &bias[0]
+    job.of_x, job.constant, job.slope, job.y = of_x, constant, slope, &dx[0, 0, 0]
+    with nogil:
+        for c in range(job.c):
+            root = 1 / sqrt(variance[c] + epsilon)
+            scale[c] = <floating>(weight[c] * root)
+            of_x[c] = <floating>(-weight[c] * root * root * dweight[c] / count)
+            constant[c] = <floating>(-weight[c] * root * dbias[c] / count)
+        pool_run(write, &job, (job.p + norm_rows(&job) - 1) // norm_rows(&job), norm_threads(&job))

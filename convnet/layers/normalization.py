@@ -21,6 +21,9 @@ __all__ = ["BatchNorm2D", "BatchNormStage", "batch_norm2d_backward", "batch_norm
 # What is added to the variance, and how much of the running statistics a step keeps, unless a layer says otherwise.
 EPSILON, DECAY = 1e-5, 0.9
 
+# What the backward pass needs: x, its mean and its variance.
+Cache = tuple[FloatArray, FloatArray, FloatArray]
+
 
 def batch_norm2d_forward(
     x: npt.ArrayLike,
@@ -128,22 +131,14 @@ def batch_norm2d_backward(
     dy = as_real(dy, "BatchNorm2D: dy", weight.dtype)
     check_shape(dy.shape, x.shape, "BatchNorm2D: dy")
     mean, variance = _of_channels(mean, weight, "mean"), _of_channels(variance, weight, "variance")
-    dx = np.empty_like(x) if need_dx else None
     dweight, dbias = np.empty_like(weight), np.empty_like(weight)
-    _kernels.batch_norm2d_backward(
-        _planes(dy),
-        _planes(x),
-        weight,
-        bias,
-        mean,
-        variance,
-        epsilon,
-        1,
-        dweight,
-        dbias,
-        None if dx is None else _planes(dx),
-        _scratch(x),
-    )
+    planes, planes_of_x, scratch = _planes(dy), _planes(x), _scratch(x)
+    factors = weight, bias, mean, variance, epsilon, 1
+    _kernels.batch_norm2d_sums(planes, planes_of_x, *factors, dweight, dbias, scratch)
+    if not need_dx:
+        return None, dweight, dbias
+    dx, count = np.empty_like(x), x.size / max(1, len(weight))
+    _kernels.batch_norm2d_dx(planes, planes_of_x, *factors, dweight, dbias, count, _planes(dx), scratch)
     return dx, dweight, dbias
 
 
@@ -355,43 +350,68 @@ class BatchNormStage(Stage):
                 arrays["dx"] = self.input_array(n), self.dtype
         return arrays
 
-    def _write(self, x: FloatArray, mean: FloatArray, variance: FloatArray, memory: Memory) -> FloatArray:
-        weight, bias = self.layer.params["weight"], self.layer.params["bias"]
-        factors = weight, bias, mean, variance, self.layer.epsilon, self.slope
-        _kernels.batch_norm2d_forward(self._planes(x), *factors, self._planes(memory["y"]), memory["scratch"])
+    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+        return self.normalise(x, self.layer.statistics(), memory)
+
+    def forward(self, x: FloatArray, memory: Memory, rng: np.random.Generator) -> tuple[FloatArray, Cache]:
+        moments = self.moments(x, memory)
+        return self.normalise(x, moments, memory), (x, *moments)
+
+    def backward(self, dy: FloatArray, cache: Cache, memory: Memory) -> tuple[FloatArray | None, Grads]:
+        sums = self.sums(dy, cache, memory)
+        return self.input_gradient(dy, cache, sums, dy.size / self.input_shape[0], memory), self.grads(sums)
+
+    # The parts of these, for whoever normalises several minibatches together.
+
+    def moments(self, x: FloatArray, memory: Memory) -> tuple[FloatArray, FloatArray]:
+        """Return mean and variance of each channel of x."""
+        _kernels.batch_norm2d_moments(self._planes(x), memory["mean"], memory["variance"], memory["scratch"])
+        return memory["mean"], memory["variance"]
+
+    def normalise(self, x: FloatArray, moments: tuple[FloatArray, FloatArray], memory: Memory) -> FloatArray:
+        """Return x normalised by mean and variance, behind the activation."""
+        _kernels.batch_norm2d_forward(
+            self._planes(x), *self._factors(*moments), self._planes(memory["y"]), memory["scratch"]
+        )
         return memory["y"]
 
-    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
-        return self._write(x, *self.layer.statistics(), memory)
+    def sums(self, dy: FloatArray, cache: Cache, memory: Memory) -> tuple[FloatArray, FloatArray]:
+        """Return the gradients with respect to weight and bias."""
+        x, *moments = cache
+        sums = memory["dweight"], memory["dbias"]
+        _kernels.batch_norm2d_sums(
+            self._planes(dy), self._planes(x), *self._factors(*moments), *sums, memory["scratch"]
+        )
+        return sums
 
-    def forward(
-        self, x: FloatArray, memory: Memory, rng: np.random.Generator
-    ) -> tuple[FloatArray, tuple[FloatArray, FloatArray, FloatArray]]:
-        moments = memory["mean"], memory["variance"]
-        _kernels.batch_norm2d_moments(self._planes(x), *moments, memory["scratch"])
-        return self._write(x, *moments, memory), (x, *moments)
-
-    def backward(
-        self, dy: FloatArray, cache: tuple[FloatArray, FloatArray, FloatArray], memory: Memory
-    ) -> tuple[FloatArray | None, Grads]:
-        x, mean, variance = cache
-        weight, bias, dx = self.layer.params["weight"], self.layer.params["bias"], memory.get("dx")
-        _kernels.batch_norm2d_backward(
+    def input_gradient(
+        self, dy: FloatArray, cache: Cache, sums: tuple[FloatArray, FloatArray], count: float, memory: Memory
+    ) -> FloatArray | None:
+        """Return the gradient with respect to x, if it is needed, given `sums` over all elements of a channel."""
+        if not self.need_dx:
+            return None
+        x, *moments = cache
+        _kernels.batch_norm2d_dx(
             self._planes(dy),
             self._planes(x),
-            weight,
-            bias,
-            mean,
-            variance,
-            self.layer.epsilon,
-            self.slope,
-            memory["dweight"],
-            memory["dbias"],
-            None if dx is None else self._planes(dx),
+            *self._factors(*moments),
+            *sums,
+            max(1, count),
+            self._planes(memory["dx"]),
             memory["scratch"],
         )
-        name = self.names[0]
-        return dx, {f"{name}.weight": memory["dweight"], f"{name}.bias": memory["dbias"]}
+        return memory["dx"]
 
-    def update_state(self, cache: tuple[FloatArray, FloatArray, FloatArray]) -> None:
+    def grads(self, sums: tuple[FloatArray, FloatArray]) -> Grads:
+        """Return `sums` by the names of the parameters."""
+        return dict(zip((f"{self.names[0]}.weight", f"{self.names[0]}.bias"), sums, strict=True))
+
+    def _factors(
+        self, mean: FloatArray, variance: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, float, float]:
+        """Return what all kernels need of the layer."""
+        weight, bias = self.layer.params["weight"], self.layer.params["bias"]
+        return weight, bias, mean, variance, self.layer.epsilon, self.slope
+
+    def update_state(self, cache: Cache) -> None:
         self.layer.update_state(cache)

@@ -70,13 +70,20 @@ def test_any_number_of_processes_and_threads_gives_the_same_bits(tmp_path, case)
             assert not same(alone, outcome), (processes, threads)
 
 
-@pytest.mark.parametrize("case", ["weighted", "exact"])
-def test_a_step_is_that_of_the_whole_minibatch(tmp_path, case):
-    solver = runs.make(case)
+def test_synchronised_normalizations_give_the_same_bits_for_any_number_of_processes(tmp_path):
+    alone = trained(tmp_path / "alone", "normalized", 1, threads=2, synchronised=True)[0]
+    for processes in (2, 8):  # more than the last minibatch has leaves
+        for outcome in trained(tmp_path / f"{processes}", "normalized", processes, synchronised=True):
+            assert not same(alone, outcome), processes
+
+
+@pytest.mark.parametrize(("case", "tolerance"), [("weighted", 2e-3), ("exact", 1e-9), ("normalized", 5e-3)])
+def test_a_step_is_that_of_the_whole_minibatch(tmp_path, case, tolerance):
+    options = {"epochs": 1 if case == "normalized" else 3, "restore_best": False}
+    solver = runs.make(case, **options)
     solver.train()
     expected = runs.outcome(solver)
-    tolerance = 1e-9 if case == "exact" else 2e-3
-    for outcome in trained(tmp_path, case, 2):
+    for outcome in trained(tmp_path, case, 2, synchronised=True, **options):
         for name, array in outcome.items():
             if name == "losses" or name.startswith("model"):
                 scale = np.abs(expected[name]).max()
