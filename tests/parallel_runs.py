@@ -7,6 +7,7 @@ writes what it ends with to FOLDER/RANK.npz.
 import json
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class Recorder(convnet.Callback):
 
     def on_iteration_end(self, solver):
         self.seen.append(solver.iteration)
+        if self.case == "slow":
+            time.sleep(0.025)
         if self.case == "stopped" and solver.iteration == 5:
             solver.stop()
         if self.case == "slower" and solver.iteration == 5:

@@ -196,14 +196,14 @@ def test_a_checkpoint_of_other_leaves_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_survives_kills_of_any_process(tmp_path):
-    whole = trained(tmp_path / "whole", "all", 1, epochs=40)[0]
+    whole = trained(tmp_path / "whole", "all", 1, epochs=250)[0]
     draws, kills, processes = random.Random(1), 0, 2
     folder = tmp_path / "killed"
     folder.mkdir()
     while not (folder / "0.npz").exists():
-        options = {"resume": True, "checkpoints": str(folder / "checkpoints"), "epochs": 40}
+        options = {"resume": True, "checkpoints": str(folder / "checkpoints"), "epochs": 250}
         with subprocess.Popen(
-            command(folder, "all", processes, **options),
+            command(folder, "slow", processes, **options),  # so that it is not over before the last kill
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
