@@ -37,6 +37,8 @@ WITH_EXAMPLES = {
 def test_examples_do_what_they_say(name):
     if name.startswith("convnet.estimator"):
         pytest.importorskip("sklearn")
+    if name.startswith("convnet.distributed"):
+        pytest.importorskip("mpi4py").rc.initialize = False
     result = doctest.testmod(import_module(name))
     assert result.failed == 0
     assert (result.attempted > 0) == (name in WITH_EXAMPLES)
