@@ -129,8 +129,10 @@ def plot_learning_rates(found: LearningRates, *, ax: AxesArgument = None) -> "Fi
     axes.plot(found.rates, found.smoothed, color=TRAINING, linewidth=2, label="smoothed")
     if found.suggestion is not None:
         axes.axvline(found.suggestion, color=VALIDATION, linestyle="--", label=f"suggestion: {found.suggestion:.2g}")
-    # Single losses may be far above all others where training diverges.
-    low, high = float(min(found.losses.min(), found.smoothed.min())), float(found.smoothed.max())
+    # Where training diverges the losses rise out of the figure: it shows where they fall.
+    fall = found.smoothed[: int(found.smoothed.argmin()) + 1]
+    low = float(min(found.losses.min(), found.smoothed.min()))
+    high = float((fall if len(fall) > 1 else found.smoothed).max())
     margin = 0.08 * (high - low) or 0.1
     axes.set_ylim(low - margin, high + margin)
     axes.set_xscale("log")

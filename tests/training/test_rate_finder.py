@@ -197,7 +197,7 @@ def test_the_figure_shows_the_losses_and_the_suggestion():
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), np.stack([rates, losses], axis=1))
     np.testing.assert_array_equal(axes.lines[1].get_ydata(), found.smoothed)
     assert list(axes.lines[2].get_xdata()) == [0.01, 0.01]
-    assert axes.get_ylim()[1] < 5  # a single loss far above all others does not flatten the rest
+    assert 2 < axes.get_ylim()[1] < 2.5  # what lies above the first losses does not flatten the fall
     assert "suggestion: 0.01" in [text.get_text() for text in axes.get_legend().get_texts()]
     assert axes.get_xlabel()
     assert axes.get_ylabel()
