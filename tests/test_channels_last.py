@@ -54,6 +54,31 @@ def test_pooling(rng, instruction_set, shape, pool, gives_last):
         np.testing.assert_allclose(dx, last(true), rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (300, 40, 4, 4)])
+def test_max_pooling_of_whole_images(rng, instruction_set, shape):
+    if instruction_set == "none":
+        pytest.skip("the loops in Cython pool images in NCHW")
+    n, c, h, w = shape
+    x = rng.integers(-3, 3, shape).astype(np.float32)  # with ties
+    x[rng.random(shape) < 0.02] = np.nan
+    dy = rng.standard_normal((n, c)).astype(np.float32)
+    expected, argmax = naive.max_pool2d_forward(x, (h, w))
+    true = naive.max_pool2d_backward(dy.reshape(n, c, 1, 1), argmax, shape)
+    given = at_the_end_of_memory(last(x).reshape(n, h * w, c))
+    for threads in (1, 3):
+        y = at_the_end_of_memory(np.full((n, c), 99, np.float32))
+        pixel = at_the_end_of_memory(np.full((n, c), 99, np.int32))
+        _kernels.max_pool_images_forward(given, y, pixel, threads)
+        np.testing.assert_array_equal(y, expected.reshape(n, c))
+        np.testing.assert_array_equal(pixel, argmax.reshape(n, c))
+        without = np.full_like(y, 99)
+        _kernels.max_pool_images_forward(given, without, None, threads)
+        np.testing.assert_array_equal(without, y)
+        dx = at_the_end_of_memory(np.full((n, h * w, c), 99, np.float32))
+        _kernels.max_pool_images_backward(dy, pixel, dx, threads)
+        np.testing.assert_array_equal(dx, last(true).reshape(dx.shape))
+
+
 @pytest.mark.parametrize(("shape", "slope"), list(product([*SHAPES, (40, 6, 30, 30)], [1, 0, 0.2, -1.5])))
 def test_batch_norm(rng, instruction_set, dtype, shape, slope):
     n, c, h, w = shape

@@ -1,4 +1,4 @@
-"""Pooling of 2x2 windows alone, of images channels last, in float32 with an instruction set."""
+"""Pooling alone, of images channels last, in float32 with an instruction set: of 2x2 windows, or of whole images."""
 
 cdef extern from "simd.h" nogil:
     Py_ssize_t simd_pooling_size(const simd_outputs* outputs) noexcept
@@ -67,3 +67,73 @@ def pool_channels_last_backward(
     o.dy, o.codes = &dy[0, 0, 0, 0], <uint8_t*>&codes[0, 0, 0, 0]
     with nogil:
         simd_pooling_backward(level, &o, &dx[0, 0, 0, 0], dx.shape[0], &scratch[0] + o.filters, threads)
+
+
+cdef struct image_pooling_job:
+    const simd_level* level
+    const float* x
+    const float* dy
+    float* y
+    float* dx
+    int32_t* pixel                           # NULL if nobody asks
+    Py_ssize_t pixels, channels
+
+
+cdef void pool_image_task(void* job, Py_ssize_t n, int slot) noexcept nogil:
+    cdef image_pooling_job* j = <image_pooling_job*>job
+    j.level.pool_image(
+        j.x + n * j.pixels * j.channels, j.pixels, j.channels, j.y + n * j.channels,
+        NULL if j.pixel == NULL else j.pixel + n * j.channels,
+    )
+
+
+cdef void pool_image_gradient_task(void* job, Py_ssize_t n, int slot) noexcept nogil:
+    cdef image_pooling_job* j = <image_pooling_job*>job
+    cdef float* image = j.dx + n * j.pixels * j.channels
+    cdef Py_ssize_t c, first = n * j.channels
+    memset(image, 0, j.pixels * j.channels * sizeof(float))
+    for c in range(j.channels):
+        image[j.pixel[first + c] * j.channels + c] = j.dy[first + c]
+
+
+cdef inline int image_pooling_threads(Py_ssize_t size, int threads) noexcept nogil:
+    """Return the threads for so many elements; few of them are done sooner than another thread begins."""
+    return threads if size >= 1 << 17 else 1
+
+
+def max_pool_images_forward(
+    const float[:, :, ::1] x not None,           # IN (N, P, C), the pixels of each image
+    float[:, ::1] y not None,                    # OUT (N, C)
+    int32_t[:, ::1] pixel,                       # OUT (N, C), the first that has the maximum, or None
+    int threads,
+):
+    """y[n, c] = the largest of image n's elements of channel c; a NaN wins over every number."""
+    cdef image_pooling_job job
+    if x.shape[0] == 0 or x.shape[1] == 0 or x.shape[2] == 0:
+        return
+    job.level, job.x, job.y, job.pixels, job.channels = level_in_use, &x[0, 0, 0], &y[0, 0], x.shape[1], x.shape[2]
+    job.pixel = NULL if pixel is None else &pixel[0, 0]
+    with nogil:
+        pool_run(
+            <pool_function>pool_image_task, &job, x.shape[0],
+            image_pooling_threads(x.shape[0] * x.shape[1] * x.shape[2], threads),
+        )
+
+
+def max_pool_images_backward(
+    const float[:, ::1] dy not None,             # IN (N, C)
+    const int32_t[:, ::1] pixel not None,        # IN (N, C), from the forward pass
+    float[:, :, ::1] dx not None,                # OUT (N, P, C)
+    int threads,
+):
+    """dx[n, pixel[n, c], c] = dy[n, c], 0 elsewhere."""
+    cdef image_pooling_job job
+    if dx.shape[0] == 0 or dx.shape[1] == 0 or dx.shape[2] == 0:
+        return
+    job.dy, job.dx, job.pixels, job.channels = &dy[0, 0], &dx[0, 0, 0], dx.shape[1], dx.shape[2]
+    job.pixel = <int32_t*>&pixel[0, 0]
+    with nogil:
+        pool_run(
+            <pool_function>pool_image_gradient_task, &job, dx.shape[0],
+            image_pooling_threads(dx.shape[0] * dx.shape[1] * dx.shape[2], threads),
+        )

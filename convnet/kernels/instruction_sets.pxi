@@ -35,6 +35,8 @@ cdef extern from "simd.h" nogil:
                           float* products) noexcept nogil
         void (*norm_write_dx)(const simd_norm* s, const float* x, const float* dy, Py_ssize_t rows,
                               float* dx) noexcept nogil
+        void (*pool_image)(const float* x, Py_ssize_t pixels, Py_ssize_t channels, float* y,
+                           int32_t* pixel) noexcept nogil
         void (*transpose)(const float* x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, float* y,
                           Py_ssize_t y_step) noexcept nogil
         void (*copy_rows)(const float* x, Py_ssize_t x_step, float* y, Py_ssize_t rows,

@@ -359,6 +359,10 @@ class MaxPool2D(Pool2D):
         return max_pool2d_backward(dy, *cache), {}
 
     def stage(self, name: str, input_shape: Shape, dtype: np.dtype, options: Options) -> Stage:
+        _, height, width = input_shape
+        is_of_images = self.windows == PoolWindows((height, width), self.windows.stride)
+        if is_of_images and has_instruction_set(dtype) and input_shape[0] >= LEAST_CHANNELS:
+            return ImageMaxPoolStage(name, self, input_shape, dtype)
         return MaxPoolStage(name, self, input_shape, dtype)
 
 
@@ -493,6 +497,39 @@ class MaxPoolStage(PoolStage):
 
     def write_planes(self, dy: FloatArray, memory: Memory) -> None:
         _max_backward(dy, memory["argmax"], memory["dx"])
+
+
+class ImageMaxPoolStage(MaxPoolStage):
+    """A max pooling whose one window is the whole image, channels first or last."""
+
+    def __init__(self, name: str, layer: MaxPool2D, input_shape: Shape, dtype: np.dtype) -> None:
+        super().__init__(name, layer, input_shape, dtype)
+        self.layouts = "any input"
+
+    def arrays(self, n: int, threads: int, training: bool) -> dict[str, ArraySpec]:
+        if self.input_layout == "NCHW":
+            return super().arrays(n, threads, training)
+        pixels = {"pixel": ((n, self.input_shape[0]), np.int32)} if training else {}
+        return ParameterlessStage.arrays(self, n, threads, training) | pixels
+
+    def predict(self, x: FloatArray, memory: Memory) -> FloatArray:
+        if self.input_layout == "NCHW":
+            return super().predict(x, memory)
+        y = memory["y"].reshape(len(x), self.input_shape[0])
+        _kernels.max_pool_images_forward(self._pixels(x), y, memory.get("pixel"), memory.threads)
+        return memory["y"]
+
+    def write_dx(self, dy: FloatArray, cache: Any, memory: Memory) -> None:
+        if self.input_layout == "NCHW":
+            super().write_dx(dy, cache, memory)
+            return
+        flat = dy.reshape(len(dy), self.input_shape[0])
+        _kernels.max_pool_images_backward(flat, memory["pixel"], self._pixels(memory["dx"]), memory.threads)
+
+    def _pixels(self, images: FloatArray) -> FloatArray:
+        """Return images (N, H, W, C) as (N, H * W, C)."""
+        channels, height, width = self.input_shape
+        return images.reshape(len(images), height * width, channels)
 
 
 class AveragePoolStage(PoolStage):

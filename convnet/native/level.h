@@ -63,6 +63,7 @@ static const simd_level SIMD_NAME(level) = {
     .norm_write_dx = SIMD_NAME(norm_write_dx),
     .activate = SIMD_NAME(activate),
     .pool_outputs = SIMD_NAME(pool_outputs),
+    .pool_image = SIMD_NAME(pool_image),
     .output_gradients = SIMD_NAME(output_gradients),
     .pooled_gradients = SIMD_NAME(pooled_gradients),
     .direct = SIMD_NAME(direct),

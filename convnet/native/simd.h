@@ -210,6 +210,7 @@ typedef struct simd_level {
     void (*norm_write)(const simd_norm *, const float *x, ptrdiff_t rows, float *y);
     void (*norm_sums)(const simd_norm *, const float *x, const float *dy, ptrdiff_t rows, float *sums, float *products);
     void (*norm_write_dx)(const simd_norm *, const float *x, const float *dy, ptrdiff_t rows, float *dx);
+    void (*pool_image)(const float *x, ptrdiff_t pixels, ptrdiff_t channels, float *y, int32_t *pixel);
     void (*activate)(const simd_outputs *, float *y, ptrdiff_t pixels, ptrdiff_t f0, ptrdiff_t f1);
     void (*pool_outputs)(const simd_outputs *, const float *rows, ptrdiff_t step, ptrdiff_t units, ptrdiff_t f0,
                          ptrdiff_t f1, float *y, uint8_t *codes);

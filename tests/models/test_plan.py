@@ -15,6 +15,7 @@ from convnet import (
     SGD,
     Affine,
     AveragePool2D,
+    BatchNorm2D,
     Conv2D,
     ConvNet1,
     Dropout,
@@ -168,6 +169,14 @@ STACKS = {
         GlobalAveragePool(),
         Affine(17, 6, rng=rng, dtype=dtype),
         Tanh(),
+    ],
+    "max pooling of whole images": lambda rng, dtype: [
+        Conv2D(2, 9, 3, padding=1, bias=False, rng=rng, dtype=dtype),
+        BatchNorm2D(9, dtype=dtype),
+        ReLU(),
+        MaxPool2D((12, 10)),
+        Conv2D(9, 20, 1, rng=rng, dtype=dtype),
+        LeakyReLU(0.1),
     ],
     "nothing to learn at first": lambda rng, dtype: [
         Dropout(0.2),
@@ -387,7 +396,8 @@ def test_a_plan_shows_a_line_a_stage(dtype):
 def test_the_memory_of_a_stage_is_what_its_arrays_take(name, training):
     plan, threads = stack(name).plan(), convnet.get_num_threads()
     layout = plan.layout(7, training)
-    for stage, size in zip(plan.stages, layout.stage_sizes, strict=True):
+    stages = plan.stages if training else plan.prediction_stages
+    for stage, size in zip(stages, layout.stage_sizes, strict=True):
         arrays = stage.arrays(7, threads, training)
         sizes = [int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in arrays.values()]
         assert sum(sizes) <= size < sum(sizes) + 64 * len(sizes) + 1

@@ -167,6 +167,26 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(pool_all
     }
 }
 
+/* Of each channel of an image (pixels, channels) the largest number, and the first pixel that has it, unless `pixel` is
+ * NULL. A NaN is larger than every number.
+ */
+SIMD_TARGET static void SIMD_NAME(pool_image)(const float *x, ptrdiff_t pixels, ptrdiff_t channels, float *y,
+                                              int32_t *pixel) {
+    for (ptrdiff_t c = 0; c < channels; c += SIMD_LANES) {
+        const ptrdiff_t count = channels - c;
+        FLOATS largest = SIMD_NAME(load)(x + c, count);
+        INTS first = {0};
+        for (ptrdiff_t p = 1; p < pixels; p++) {
+            const FLOATS value = SIMD_NAME(load)(x + p * channels + c, count);
+            const INTS larger = ~(value <= largest) & (largest == largest);
+            largest = SIMD_NAME(choose)(larger, value, largest);
+            first = (first & ~larger) | (larger & (int32_t)p);
+        }
+        SIMD_NAME(store)(largest, y + c, count);
+        if (pixel != NULL) SIMD_NAME(store)((FLOATS)first, (float *)pixel + c, count);
+    }
+}
+
 /* y and codes (units, filters) = the pooled activations of two rows of outputs, which lie `step` floats apart. y may be
  * where the outputs are, or before them; codes may be NULL.
  */
