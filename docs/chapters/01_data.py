@@ -94,10 +94,11 @@ draw_image(axes[1], wrong[0], 'reshape: "channel red"')
 # numbers, chosen so that inputs of a size near 1 give sums of a size near 1. (The *size* of several numbers is here the
 # root of the mean of their squares.) Pixels go up to 255, which is far too large. So we divide by 255. Let us see what
 # a difference that makes. A digit has 784 pixels, each gets a random weight, and the products are added: one sum for
-# each of 1,000 digits. How large are the sums?
+# each of 1,000 digits.
 #
-# The weights are divided by the root of 784. Of 784 random products some are positive, some negative, and they partly
-# cancel: their sum grows only like the root of their number. (Try it: four times as many give a sum of twice the size.)
+# The sum of 784 random products is not 784 times as large as one of them: some are positive, some negative, and they
+# partly cancel. It is about 28 times as large, the root of 784. So the random weights are divided by 28. (Try it: the
+# sum of four times as many products has twice the size.) How large are the sums?
 
 rng = np.random.default_rng(0)
 weights = rng.standard_normal(784) / np.sqrt(784)
@@ -108,8 +109,8 @@ for name, inputs in (("pixels from 0 to 255", flat), ("pixels from 0 to 1", flat
 
 # %%
 # The size of the second sums is about a third of 1; the standard deviation, below, does the rest. Chapter 2 takes the
-# exponential of such sums. :math:`e^{0.35}` is a handy number. :math:`e^{89}` has 39 digits: such a network starts very
-# sure of wrong answers, and learns little at first.
+# exponentials of such sums, and makes probabilities of them. :math:`e^{0.35}` is a handy number. :math:`e^{89}` has 39
+# digits: beside it all the others are as good as 0, before anything is learned.
 #
 # The mean image
 # --------------
@@ -152,18 +153,21 @@ assert before > 0.3
 assert abs(after) < 0.05
 
 # %%
-# Without the subtraction all digits point to one side of the space. A network's answers to them are then alike, too.
-# Training changes the weights by small steps (chapter 2), and such a step moves all answers together. The network first
-# has to learn to overlook what is common. Subtracting it once, before the training, is cheaper. Chapter 2 shows what a
-# difference it makes.
+# Without the subtraction all digits point to one side of the space: each is the mean image, plus what is special about
+# it. The mean image, times the weights, adds the same number to the sums of all digits. If the weights change, so does
+# this number, and all sums move together. The network first has to learn to overlook what is common. Subtracting it
+# once, before the training, is cheaper. Chapter 2 shows what a difference it makes.
 #
 # The standard deviation
 # ----------------------
 #
-# The standard deviation says how far numbers usually lie from their mean. Dividing by it gives numbers a size near 1,
-# whatever their unit was. The library divides by *one* number, the deviation of all training pixels as they are. After
-# the mean image is subtracted they spread a little less, so the result is a little smaller than 1. That does no harm.
-# Why not divide each pixel by its own deviation?
+# The standard deviation says how far numbers usually lie from their mean. If the mean is subtracted first, dividing by
+# it gives numbers of a size near 1, whatever their unit was. The library divides by *one* number: the deviation of all
+# training pixels, from 0 to 1, before the mean image is subtracted. After that they spread a little less, so the result
+# is a little smaller than 1. That does no harm.
+#
+# Why not divide each pixel by its own deviation? Some pixels near the border never vary. Their deviation is 0, and one
+# cannot divide by 0:
 
 std = train.std()
 pixel_std = train.std(axis=0)
@@ -180,8 +184,8 @@ figure, axes = panels(1)
 draw_image(axes[0], pixel_std, "deviation of each pixel")
 
 # %%
-# The pixels at the border never vary: they are black in every image. Their deviation is 0, and one cannot divide by 0.
-# Close to the border it is nearly 0: a speck of ink there would become a huge number.
+# The pixels that never vary lie in the corners and at the edges. They are black in every image. Close to them the
+# deviation is nearly 0: a speck of ink there would become a huge number.
 #
 # Three parts, and statistics from one of them
 # --------------------------------------------
@@ -210,8 +214,9 @@ by_hand = ((images[0] / 255 - mean_image) / std)[np.newaxis]  # one channel
 np.testing.assert_allclose(data["x_train"][0], by_hand, atol=1e-4)
 
 # %%
-# ``np.newaxis`` makes the axis of the one channel. ``statistics`` holds the mean image and the deviation. It belongs to
-# the network as much as the weights do: ``statistics.apply`` prepares a new image as those of training were prepared.
+# ``np.newaxis`` makes the axis of the one channel. ``statistics.mean`` is the mean image, of shape (1, 28, 28), and
+# ``statistics.std`` the deviation. They belong to the network as much as the weights do: ``statistics.apply`` prepares
+# a new image as those of training were prepared.
 
 assert np.array_equal(statistics.apply(test_images[:5]), data["x_test"][:5])
 
@@ -289,7 +294,7 @@ read = {name: model.predict_images(np.stack(version)) for name, version in versi
 right = {name: predicted == answers for name, predicted in read.items()}
 shown = (~right["as it is"] & ~right["inverted"] & right["prepare_digit"]).argmax()  # the first such digit
 figure, axes = panels(5, size=(2, 2.3))
-draw_image(axes[0], photos[shown], "the photograph", white=255)
+draw_image(axes[0], photos[shown], "the photograph,\n112x112 pixels\n(the others: 28x28)", white=255)
 for ax, (name, version) in zip(axes[1:], versions.items(), strict=True):
     title = f"{name}\nread as {read[name][shown]}\n{right[name].mean():.0%} of 300 right"
     draw_image(ax, version[shown], title, white=255)
@@ -304,7 +309,7 @@ plt.show()
 # reads them. So: give a network at work what it got in training. If it misreads your image, look at the 28x28 numbers
 # that it really got before you doubt the network.
 #
-# The last two percentages differ by a few of 300 digits. So small a difference may be chance.
+# The percentages of the last two pictures differ by a few of 300 digits. So small a difference may be chance.
 #
 # Exercises
 # ---------
@@ -313,14 +318,15 @@ plt.show()
 #
 # 1. **Read the file yourself.** MNIST's image files begin with 16 bytes: four whole numbers of four bytes each, the
 #    most significant byte first. They are 2051, the number of images, of rows, and of columns. The pixels follow, one
-#    byte each. The files are compressed by gzip. Write ``read_images(path)``, with ``gzip.open`` and ``np.frombuffer``,
-#    whose type ``">u4"`` is such a number of four bytes. ``convnet.datasets.mnist.__path__[0]`` is the folder of the
-#    files; list it, the names say which is which.
-# 2. **Back to pixels.** Write ``to_pixels(x, statistics)``, which makes images of ``uint8`` of prepared ones. Start
-#    with the last step of the preparation. Mind that a result such as 6.9999 has to become 7.
+#    byte each. The files are compressed by gzip. Write ``read_images(path)``, with ``gzip.open`` and ``np.frombuffer``.
+#    With the type ``">u4"`` the latter reads such numbers of four bytes. ``convnet.datasets.mnist.__path__[0]`` is the
+#    folder of the files; list it, the names say which is which.
+# 2. **Back to pixels.** Write ``to_pixels(x, statistics)``, which makes images of ``uint8``, of shape (N, 28, 28), of
+#    prepared ones, of shape (N, 1, 28, 28). Start with the last step of the preparation. Mind that a result such as
+#    6.9999 has to become 7.
 # 3. **Too many images for the memory.** Write ``moments(batches)``, which gets batches of images one after another, as
-#    from a generator, and returns the mean image and the deviation of all pixels. Keep only sums. A deviation squared
-#    is the mean of the squares, minus the square of the mean.
+#    from a generator, and returns the mean image and the deviation of all pixels, both for pixels from 0 to 255. Keep
+#    only sums. A deviation squared is the mean of the squares, minus the square of the mean.
 # 4. **Channels first and last.** Write ``channels_last(x)``, which turns (N, C, H, W) into (N, H, W, C), and find the
 #    one case, apart from images of a single pixel, in which ``reshape`` gives the same.
 # 5. **Light does not matter.** A photograph is taken in half the light. Which of the steps "divide by 255", "subtract
