@@ -36,8 +36,8 @@ y = neuron(x, w, b)
 print("y =", y)
 
 # %%
-# Say that for this input the right result is 1. How wrong is the neuron? A *loss* is a number that is 0 when all is
-# right, and grows with the error. We take the square of the difference.
+# Say that for this input the right result is 1. How wrong is the neuron? A *loss* :math:`L` is a number that is 0 when
+# all is right, and grows with the error. We take the square of the difference.
 
 target = 1.0
 
@@ -55,7 +55,8 @@ print("loss =", loss(y))
 #
 # To *train* is to change the weights so that the loss falls. For that we ask of each weight: if it grows a little, and
 # all other numbers stay as they are, by how much does the loss change, per unit? That is the derivative of the loss
-# with respect to the weight. All of them together are called the *gradient*.
+# with respect to the weight. All of them together are called the *gradient*. And any single number of the computation
+# has its gradient: that of :math:`y` is :math:`dL/dy`.
 #
 # The loss depends on :math:`y`, and :math:`y` on :math:`w_0`. The chain rule multiplies the two derivatives:
 #
@@ -87,12 +88,12 @@ print("dy =", dy, " dw =", dw, " dx =", dx, " db =", db)
 # %%
 # The whole computation as a picture:
 
-draw_neuron(x, w, b, dx=dx, dw=dw, dy=dy)
+draw_neuron(x, w, b, target, dx=dx, dw=dw, dy=dy)
 
 # %%
-# Above each arrow stands the number that goes along it, below it the gradient that comes back. Follow one way: the loss
-# hands -2.5 to the sum, the sum hands -2.5 to each term, and the product :math:`x_0 w_0` hands :math:`-2.5 \cdot 2 =
-# -5` to :math:`w_0`. So if :math:`w_0` grows by a little, the loss falls by five times as much.
+# On each arrow stands the number that goes along it, and below that the gradient that comes back. Follow one way: the
+# loss hands :math:`2 (y - 1) = -2.5` to the sum, the sum hands -2.5 to each term, and the product :math:`x_0 w_0` hands
+# :math:`-2.5 \cdot 2 = -5` to :math:`w_0`. So if :math:`w_0` grows by a little, the loss falls by five times as much.
 #
 # The computation of y and the loss is the *forward pass*. The way back is the *backward pass*. Such a walk back through
 # a computation is called *backpropagation*. For each step of the computation it needs one thing: how this step hands on
@@ -199,8 +200,9 @@ draw_window(axes[6], 1, 1)
 assert np.array_equal(y, x @ weight + bias)
 
 # %%
-# Now backwards. The layer gets ``dy``, of the shape of y: by how much the loss changes with each of its results. The
-# line ``y[n, m] += x[n, d] * weight[d, m]`` is a product and a sum. The product hands ``dy[n, m]`` on to both factors.
+# Now backwards. The layer gets ``dy``, of the shape of y: by how much the loss changes with each of its results. (Here
+# there are no later layers that ``dy`` could come from, so the code below takes any numbers.) The line
+# ``y[n, m] += x[n, d] * weight[d, m]`` is a product and a sum. The product hands ``dy[n, m]`` on to both factors.
 # Weights are used for every example, inputs by every neuron: what comes from all the uses is added. So the loops stay
 # the same, and ``+=`` adds up.
 
@@ -230,12 +232,12 @@ np.testing.assert_allclose(dweight, x.T @ dy)  # (D, N) @ (N, M)
 np.testing.assert_allclose(dbias, dy.sum(axis=0))
 
 # %%
-# The check by trying is in the library: :func:`convnet.gradient_error` takes small steps in random directions (many
-# weights at once; chapter 7 says how), and returns how far off the gradient is, as a share of its size. A layer alone
-# has no loss, so we invent one. Choose any numbers ``dy``, and take the sum of ``dy * y``. Its derivative with respect
-# to ``y[n, m]`` is ``dy[n, m]``: the layer gets just the ``dy`` that we chose. ``gradient_error`` changes an array in
-# place, calls the loss, and puts the old numbers back. So the loss has to use that very array, and its type has to be
-# ``float64``.
+# The check by trying is in the library: :func:`convnet.gradient_error`. It moves many weights at once, in random
+# directions. The loss should then change by the sum, over all weights, of gradient times move (more in chapter 7). It
+# returns how far off the gradient is, as a share of its size. A layer alone has no loss, so we invent one that belongs
+# to our ``dy``: the sum of ``dy * y``. Its derivative with respect to ``y[n, m]`` is ``dy[n, m]``, as it should be.
+# ``gradient_error`` changes an array in place, calls the loss, and puts the old numbers back. So the loss has to use
+# that very array, and its type has to be ``float64``.
 
 from convnet import gradient_error
 
@@ -313,8 +315,9 @@ _ = ax.set(xlabel="probability given to the right class", ylabel="loss", ylim=(0
 
 # %%
 # Remember the orange point. A network that knows nothing gives each of ten classes 0.1, and its loss is :math:`\log 10
-# = 2.30`. If an untrained network starts very far from this, say at 100, something is wrong. Small random weights give
-# scores near 0: all classes alike.
+# = 2.30`. If an untrained network starts very far from this, say at 100, something is wrong. The first weights of
+# chapter 1 give scores of a size of about 1 or less. So no class is far ahead, and the loss is not far from
+# :math:`\log 10`.
 #
 # The gradient of softmax and loss together is short. Put the formula for :math:`p` in, and use
 # :math:`\log (a / b) = \log a - \log b` and :math:`\log e^s = s`:
@@ -368,21 +371,22 @@ np.testing.assert_allclose(dscores.sum(axis=1), 0, atol=1e-12)
 # random. Here we take them in order, so that the same minibatches return every 100 steps.
 #
 # We take 6,000 digits. :func:`convnet.preprocess` keeps the last 1,000 of them for validation, so 5,000 remain for
-# training. With ``num_test=None`` it takes all 10,000 test digits. In ``reshape(-1, 784)`` the -1 stands for "as many
-# rows as it takes".
+# training. With ``num_test=None`` it takes all 10,000 test digits. We choose nothing in this chapter, so we may look at
+# the test part, and do not need the validation part. In ``reshape(-1, 784)`` the -1 stands for "as many rows as it
+# takes".
 
 from convnet import load_mnist, preprocess
 
-images, digits, test_images, test_digits = load_mnist()
-data, statistics = preprocess(images[:6000], digits[:6000], test_images, test_digits, num_test=None)
+images, labels, test_images, test_labels = load_mnist()
+data, statistics = preprocess(images[:6000], labels[:6000], test_images, test_labels, num_test=None)
 x_train, y_train = data["x_train"].reshape(-1, 784), data["y_train"]
 x_test, y_test = data["x_test"].reshape(-1, 784), data["y_test"]
 
 
-def train(x_train, y_train, learning_rate):
-    """Return the weight, the bias and the losses of five epochs."""
+def train(x_train, y_train, learning_rate, epochs=5):
+    """Return the weight, the bias and the losses of all steps."""
     weight, bias, losses = np.zeros((784, 10), np.float32), np.zeros(10, np.float32), []
-    for _ in range(5):  # epochs
+    for _ in range(epochs):
         for start in range(0, len(x_train), 50):  # minibatches
             x, labels = x_train[start : start + 50], y_train[start : start + 50]
             value, dscores = softmax_loss(x @ weight + bias, labels)
@@ -436,11 +440,18 @@ assert accuracy_moved < accuracy - 0.2
 # Chapter 1 subtracted the mean image. Here is the same training with and without that, with ten times the learning
 # rate.
 
-without, _ = preprocess(images[:6000], digits[:6000], test_images, test_digits, subtract_mean=False)
+without, _ = preprocess(images[:6000], labels[:6000], test_images, test_labels, subtract_mean=False)
+x_without = without["x_train"].reshape(-1, 784)
 _, _, losses_with = train(x_train, y_train, 0.2)
-_, _, losses_without = train(without["x_train"].reshape(-1, 784), y_train, 0.2)
+_, _, losses_without = train(x_without, y_train, 0.2)
 assert max(losses_with[1:60]) < np.log(10) < max(losses_without[1:60])
 assert max(losses_without[20:60]) > np.log(10)  # once more
+
+weight, bias, _ = train(x_without[:50], y_train[:50], 0.2, epochs=1)  # a single step
+answers = (x_without @ weight + bias).argmax(axis=1)
+most = np.bincount(answers).max() / len(answers)
+print(f"without, after one step: {most:.0%} of the digits get the same answer")
+assert most > 0.5
 
 figure, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
 ax.plot(losses_without[:60], color=ORANGE, label="without")
@@ -450,12 +461,13 @@ _ = ax.legend(frameon=False)
 plt.show()
 
 # %%
-# Without the subtraction the loss jumps far above log 10, that of a network that knows nothing. Each of the fifty
-# digits of a minibatch asks for a move of its own. As the digits have much in common, the fifty moves go much the same
-# way, and add up to one huge move. Such a step is too long; the next one goes back, and too far again. Even after the
-# loss has fallen, a few steps can make it jump once more, as here. With the mean image subtracted, the digits, seen as
-# arrows as in chapter 1, no longer point the same way on average. Many moves then cancel, and a learning rate of 0.2 is
-# not too large.
+# Without the subtraction the loss jumps far above log 10, that of a network that knows nothing. The digits have much in
+# common, so a step that raises the score of one class for some digits raises it for nearly all. Then most digits get
+# the same answer, which is wrong for nine in ten. In the next step these digits all ask to lower that score. The mean
+# of moves that agree is as long as each of them; if they differ, it is much shorter. So the step back is long, and goes
+# too far again. Even after the loss has fallen, a few steps can make it jump once more, as here. With the mean image
+# subtracted, the digits, seen as arrows as in chapter 1, no longer point the same way on average. Many moves then
+# cancel, and a learning rate of 0.2 is not too large.
 #
 # Exercises
 # ---------

@@ -161,9 +161,19 @@ def draw_step(ax: Axes, start: tuple[float, float], end: tuple[float, float], va
 
 
 def draw_neuron(
-    x: npt.NDArray[Any], w: npt.NDArray[Any], b: float, *, dx: npt.NDArray[Any], dw: npt.NDArray[Any], dy: float
+    x: npt.NDArray[Any],
+    w: npt.NDArray[Any],
+    b: float,
+    target: float,
+    *,
+    dx: npt.NDArray[Any],
+    dw: npt.NDArray[Any],
+    dy: float,
 ) -> None:
-    """Draw a neuron with two inputs, ``x[0] * w[0] + x[1] * w[1] + b``, and its gradients, step by step."""
+    """Draw a neuron with two inputs, ``y = x[0] * w[0] + x[1] * w[1] + b``, its loss, and its gradients, step by step.
+
+    The loss is the square of ``y - target``.
+    """
     _, ax = plt.subplots(figsize=(7.5, 3.9), layout="constrained")
     plus, loss, bias = (4, 2), (6, 2), (2, 0.3)
     for i, top in enumerate((3.6, 1.4)):
@@ -178,6 +188,7 @@ def draw_neuron(
     draw_node(ax, *plus, "$+$")
     draw_step(ax, plus, loss, f"y = {x @ w + b:g}", f"dy = {dy:g}")
     draw_node(ax, *loss, "loss")
+    ax.text(6, 1.5, f"$(y - {target:g})^2$\n= {(x @ w + b - target) ** 2:g}", ha="center", va="top", color=BLUE)
     ax.text(4, 3.7, "values go to the right", color=BLUE)
     ax.text(4, 3.35, "gradients come back", color=ORANGE)
     ax.set(xlim=(-0.4, 6.5), ylim=(-0.1, 4))
