@@ -56,8 +56,10 @@ for ow, color in enumerate((ORANGE, GREEN, VIOLET)):
 # %%
 # This filter subtracts what is on the left from what is on the right. Where the image is the same on both sides, the
 # result is 0; where it grows brighter to the right, it is large. (It is 15 where the window holds three bright rows, 10
-# where it holds two, 5 where it holds one.) So the filter finds the left edge of the bright square, wherever it is. On
-# a digit, blue is where it grows brighter, orange where it grows darker:
+# where it holds two, 5 where it holds one.) So the filter finds the left edge of the bright square, wherever it is. It
+# compares columns two apart, so it meets the edge at two places, and the output has two columns of 15, 10 and 5.
+#
+# On a digit, blue is where it grows brighter, orange where it grows darker:
 
 from convnet import load_mnist
 
@@ -81,6 +83,10 @@ moved = np.roll(digit, 3, axis=1)
 assert np.array_equal(slide(moved, edge)[:, 3:], slide(digit, edge)[:, :-3])
 
 # %%
+# That alone does not make the network's answer the same. In the end an Affine layer reads the maps, and it has a weight
+# for each place. Pooling (chapter 5) makes small moves matter less, and training with moved images (chapter 6) helps,
+# too.
+#
 # (In mathematics a convolution turns the filter by 180 degrees first. Networks leave that out: training would simply
 # find the turned weights. What remains is a cross-correlation; in this field it is called convolution all the same.)
 #
@@ -177,8 +183,8 @@ draw_window(axes[6], 0, 0)
 
 def output_shape(x_shape, weight_shape, stride, padding):
     """Return (N, F, OH, OW)."""
-    sizes = [output_size(x_shape[a], weight_shape[a], stride, padding) for a in (2, 3)]
-    return x_shape[0], weight_shape[0], *sizes
+    out_h, out_w = (output_size(x_shape[axis], weight_shape[axis], stride, padding) for axis in (2, 3))
+    return x_shape[0], weight_shape[0], out_h, out_w
 
 
 def places(x_shape, weight_shape, stride, padding):
@@ -189,6 +195,15 @@ def places(x_shape, weight_shape, stride, padding):
             h, w = oh * stride + i - padding, ow * stride + j - padding
             if 0 <= h < height and 0 <= w < width:
                 yield (n, f, oh, ow), (f, c, i, j), (n, c, h, w)
+
+
+for at_y, at_weight, at_x in list(places((1, 1, 5, 5), (1, 1, 3, 3), stride=1, padding=1))[:5]:
+    print("y", at_y, " weight", at_weight, " x", at_x)
+
+# %%
+# These are the first five products for an image of 5x5 pixels with padding 1. Its first window, which was drawn above,
+# holds four pixels of the image; they lie under the weights [1, 1] to [2, 2]. The fifth product is one of the second
+# window.
 
 
 def conv2d_forward(x, weight, bias, stride=1, padding=0):
@@ -281,15 +296,15 @@ assert np.array_equal(outputs, names[::-1, ::-1])
 
 # %%
 # If the pixel grows by 1, then y[0, 0] grows by the weight 9, y[1, 1] by 5, y[2, 1] by 2, and so on. In the output the
-# weights stand turned by 180 degrees: the further down or right the window, the further up or left in it is the pixel.
-# Each of these changes moves the loss, by ``dy`` of that output. The effects add up. For one channel, one filter,
-# stride 1 and no padding that is
+# weights stand turned by 180 degrees. For the pixel lies in row 2 of the image: in a window that begins in row 0 that
+# is row 2, in one that begins in row 2 it is row 0. Each of these changes moves the loss, by ``dy`` of that output. The
+# effects add up, over all windows and all filters. For one image, stride 1 and no padding that is
 #
-# .. math:: \text{dx}[h, w] = \sum_{i,j} \text{dy}[h - i, w - j] \cdot \text{weight}[i, j],
+# .. math:: \text{dx}[c, h, w] = \sum_{f,i,j} \text{dy}[f, h - i, w - j] \cdot \text{weight}[f, c, i, j],
 #
 # where dy is 0 outside of its rows and columns. Why :math:`h - i`? Pixel h lies under weight i in the window oh with
 # :math:`oh + i = h`; so :math:`oh = h - i`. The loops add up the same sums in another order, window by window: each
-# window puts its share into all the pixels that it holds.
+# window puts its share into all the pixels that it holds. Here are both orders for one channel and one filter:
 
 dy = rng.standard_normal((1, 1, 3, 3))
 one_image, one_filter = image.reshape(1, 1, 5, 5), names.reshape(1, 1, 3, 3)
@@ -314,7 +329,8 @@ for ax, (stride, padding) in zip(axes, ((1, 0), (1, 1), (2, 0)), strict=True):
 
 # %%
 # A pixel in the corner is in one window, one in the middle in nine. With padding the border is in more windows. With
-# stride 2 the counts go up and down: they are larger where windows overlap.
+# stride 2 the windows begin in rows 0, 2 and 4, and in columns 0, 2 and 4. Where they overlap, in rows and columns 2
+# and 4, the counts are larger.
 #
 # And the gradient of a weight? ``weight[f, c, i, j]`` is used once in *every* window of every image. So its gradient is
 # a sum over all outputs of its filter: each place of each image has a say.
@@ -322,7 +338,7 @@ for ax, (stride, padding) in zip(axes, ((1, 0), (1, 1), (2, 0)), strict=True):
 # Loops are slow
 # --------------
 #
-# All this is right, and too slow. One digit, eight filters of 7x7, as in the network of chapter 1:
+# All this is right, and too slow. One digit, eight filters of 7x7:
 
 from time import perf_counter
 
@@ -356,16 +372,18 @@ plt.show()
 #    pixel to the *right*; and one that makes each pixel the mean of itself and its eight neighbours. (At the border the
 #    zeros of the padding are neighbours, too.)
 # 2. **One dimension.** Sound is a row of numbers. Write ``conv1d_forward(x, weight, stride)`` and ``conv1d_backward(dy,
-#    x, weight, stride)`` for one channel and one filter, without padding: x has the shape (W,) and weight (K,).
+#    x, weight, stride)``, which returns dx and dweight, for one channel and one filter, without padding and bias: x has
+#    the shape (W,) and weight (K,).
 # 3. **How many windows hold a pixel?** Write ``windows_of(h, size, kernel, stride, padding)`` for one axis, without
 #    building any array: count the ``oh`` whose window holds ``h``.
-# 4. **A convolution again.** With stride 1 and no padding, dx is a convolution of ``dy``: with padding K - 1, and with
-#    the filters turned by 180 degrees and the axes of F and C exchanged. Write ``input_gradient(dy, weight)`` so, with
-#    :func:`convnet.functional.conv2d_forward`. The formula for dx above says why. With several filters a pixel collects
-#    from all F of them, so F now plays the part of C.
+# 4. **A convolution again.** With stride 1 and no padding, dx is a convolution of ``dy``: without a bias, with the
+#    padding ``(kh - 1, kw - 1)``, and with the filters turned by 180 degrees and the axes of F and C exchanged. Write
+#    ``input_gradient(dy, weight)`` so, with :func:`convnet.functional.conv2d_forward`. The formula for dx above says
+#    why: its sum goes over the F filters, as that of y goes over the C channels.
 # 5. **Count the work.** How many multiplications does a convolution need, without padding? Write
-#    ``multiplications(n, c, h, w, f, kh, kw, stride)``. How many for one image in ConvNet1, of 28x28 pixels with 32
-#    filters of 7x7, if the multiplications with the zeros of the padding of 3 are counted, too?
+#    ``multiplications(n, c, h, w, f, kh, kw, stride)``. ConvNet1 has 32 filters of 7x7, unless told otherwise, with
+#    stride 1 and padding 3. How many does it need for one image of 28x28 pixels? Count those with the zeros of the
+#    padding, too: the padded image has 34x34 pixels.
 #
 # Where this lies in the library
 # ------------------------------
