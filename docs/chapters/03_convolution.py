@@ -296,8 +296,8 @@ assert np.array_equal(outputs, names[::-1, ::-1])
 
 # %%
 # If the pixel grows by 1, then y[0, 0] grows by the weight 9, y[1, 1] by 5, y[2, 1] by 2, and so on. In the output the
-# weights stand turned by 180 degrees. For the pixel lies in row 2 of the image: in a window that begins in row 0 that
-# is row 2, in one that begins in row 2 it is row 0. Each of these changes moves the loss, by ``dy`` of that output. The
+# weights stand turned by 180 degrees: the pixel is in row 2 of the image, which is row 2 of a window that begins in row
+# 0, and row 0 of a window that begins in row 2. Each of these changes moves the loss, by ``dy`` of that output. The
 # effects add up, over all windows and all filters. For one image, stride 1 and no padding that is
 #
 # .. math:: \text{dx}[c, h, w] = \sum_{f,i,j} \text{dy}[f, h - i, w - j] \cdot \text{weight}[f, c, i, j],
