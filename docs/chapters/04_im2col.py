@@ -64,11 +64,11 @@ ax.grid(axis="x")
 
 # %%
 # Python's loops are slow because Python looks up again for every single number what it is and what ``*`` means for it.
-# ``a * b`` does that once for all numbers. But each number is fetched from memory for one multiplication, and fetching
-# takes longer than multiplying. In ``a @ b`` each number of a is used 1,000 times, once for each column of b. A good
-# program fetches it once or a few times, keeps it close to the processor's arithmetic, and uses it again and again. In
-# both the processor multiplies four or more pairs of numbers in one go, but ``a * b`` has to wait for its numbers.
-# Chapter 8 takes such a product apart.
+# ``a * b`` and ``a @ b`` do that once for all numbers, and then the processor multiplies four or more pairs of numbers
+# in one go. But in ``a * b`` each number is fetched from memory for one multiplication, and fetching takes longer than
+# multiplying. In ``a @ b`` each number of a is used 1,000 times, once for each column of b. A good program fetches it
+# once or a few times, keeps it close to the processor's arithmetic, and uses it again and again. Chapter 8 takes such a
+# product apart.
 #
 # So we write the convolution as a product.
 #
@@ -76,7 +76,8 @@ ax.grid(axis="x")
 # ------------------------------------
 #
 # Copy the pixels of the first window into the first column of a new matrix, those of the second window into the second
-# column, and so on. An image of 3x4 pixels and windows of 2x2 give six columns of four numbers.
+# column, and so on. An image of 3x4 pixels and windows of 2x2 give six columns of four numbers. The first four
+# of them:
 
 image = np.arange(1.0, 13).reshape(3, 4)
 windows = [image[oh : oh + 2, ow : ow + 2] for oh in range(2) for ow in range(3)]
@@ -92,8 +93,9 @@ for k, above, below, color in zip(range(4), *axes, COLORS, strict=True):
     draw_window(below, 0, k, 4, 1, color=color)
 
 # %%
-# Neighbouring windows overlap, so most pixels are copied several times: pixel 6 is in windows 0, 1, 3 and 4. The matrix
-# needs more memory than the image, up to KH times KW as much. That is the price.
+# Neighbouring windows overlap, so most pixels are copied several times: the pixel 6 is in windows 0, 1 and 3, and in
+# window 4, which is not drawn. The matrix needs more memory than the image, up to KH times KW as much. That is the
+# price.
 #
 # The same matrix can be filled row by row, and that is quicker to write. Row 0 has the *upper left* pixel of every
 # window, row 1 the upper right ones. The upper left pixels of all windows are a piece of the image themselves:
@@ -111,8 +113,8 @@ for k, above, below, color in zip(range(4), *axes, COLORS, strict=True):
 # %%
 # So there is one slice of the image for each pixel [i, j] of the window: from row i and column j on, as many rows as
 # there are windows down, and as many columns as there are windows across. With a stride the slice takes every second
-# (or third) row and column, and ends after OH steps: before row ``i + stride * out_h``. With C channels, the pixels of
-# channel 0 stand first in a column, then those of channel 1; all are sliced at once.
+# (or third) row and column: with stride 2, three windows down and i = 1 the rows are ``1:7:2``, that is 1, 3 and 5.
+# With C channels, the pixels of channel 0 stand first in a column, then those of channel 1; all are sliced at once.
 #
 # The code first fills an array with five axes: c, i and j, and the window's place down and across. ``reshape`` then
 # makes one axis of the first three, in this order, and one of the last two.
@@ -189,19 +191,20 @@ digit = rng.random((1, 1, 28, 28))
 filters, biases = rng.standard_normal((8, 1, 7, 7)), np.zeros(8)
 start = perf_counter()
 slow = naive.conv2d_forward(digit, filters, biases, padding=3)
-loops = perf_counter() - start
-columns = seconds(lambda: conv2d_forward(digit, filters, biases, padding=3))
+loop_time = perf_counter() - start
+column_time = seconds(lambda: conv2d_forward(digit, filters, biases, padding=3))
 np.testing.assert_allclose(conv2d_forward(digit, filters, biases, padding=3), slow)
-print(f"loops {loops * 1e3:.1f} ms, im2col and product {columns * 1e3:.2f} ms")
-assert columns < loops
+print(f"loops {loop_time * 1e3:.1f} ms, im2col and product {column_time * 1e3:.2f} ms")
+assert column_time < loop_time
 
 # %%
 # Back: two products and col2im
 # -----------------------------
 #
-# For one image, the product ``y = rows @ cols`` is an Affine layer (chapter 2) with its two factors in the other order.
-# So its gradients are products, too: ``drows = dy @ cols.T`` and ``dcols = rows.T @ dy``. The shapes leave no choice.
-# All images use the same weights, so what they give to ``drows`` is added.
+# For one image, ``y = rows @ cols`` is a product as in chapter 2. There it was ``x @ weight``; the first factor got
+# ``dy @ weight.T``, the second one ``x.T @ dy``. Here the first factor is ``rows``, and the second one ``cols``. So
+# ``drows = dy @ cols.T`` and ``dcols = rows.T @ dy``. All images use the same weights, so what they give to
+# ``drows`` is added.
 #
 # ``dcols`` says by how much the loss changes with each number in the *columns*. We want to know it for the pixels. A
 # pixel was *copied* into several columns, once for each window that it is in. A number that is used several times gets
@@ -231,8 +234,8 @@ for k, (ax, color) in enumerate(zip(axes, COLORS, strict=True)):
 assert np.array_equal(total, col2im(np.ones((4, 6)), (1, 3, 4), 2, 2)[0])
 
 # %%
-# The result says how many windows each pixel is in: the same counts as in chapter 3. And now the whole way back. What
-# belongs to the padding is cut off at the end.
+# The result says how many windows each pixel is in, as chapter 3 counted for images of 7x7 pixels. And now the whole
+# way back. What belongs to the padding is cut off at the end.
 
 
 def conv2d_backward(dy, x, weight, stride=1, padding=0):
@@ -288,9 +291,12 @@ assert np.array_equal(there_and_back, counts * image)
 # Each pixel comes back as many times as it was copied. What is col2im, then? im2col does nothing but copy. So it can be
 # written as a matrix :math:`A` of zeros and ones. Take the image as one long list :math:`x`, and the result of im2col
 # as one long list, too. Then the second list is :math:`A x`. Each *row* of A belongs to one number of im2col's result,
-# and has a single 1, at the pixel that is copied. *Column* k of A is what im2col makes of an image in which pixel k is
-# 1 and all others are 0; so we can find A by trying. Here it is for an image of 3x3 pixels and windows of 2x2, and on
-# the right the matrix B of col2im, found in the same way. Blue is 1, white is 0.
+# and has a single 1, at the pixel that is copied. Take an image of 3x3 pixels and windows of 2x2, and count from 0:
+# number 2 of the result is the upper left pixel of window 2, which is pixel 3. So row 2 of A is 0 0 0 1 0 0 0 0 0.
+#
+# A can be found by trying. A matrix times a list with a single 1, at place k, gives the matrix's *column* k. So column
+# k of A is what im2col makes of an image in which pixel k is 1 and all others are 0. Here is A, and on the right the
+# matrix B of col2im, found in the same way. Blue is 1, white is 0.
 
 units = np.eye(9).reshape(9, 1, 3, 3)  # nine images, each with a single 1
 A = np.stack([im2col(unit, 2, 2).reshape(-1) for unit in units], axis=1)
@@ -298,6 +304,7 @@ back = [col2im(unit.reshape(4, 4), (1, 3, 3), 2, 2) for unit in np.eye(16)]  # t
 B = np.stack([pixels.reshape(-1) for pixels in back], axis=1)
 assert np.array_equal(B, A.T)
 assert (A.sum(axis=1) == 1).all()
+assert A[2].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0]
 
 figure, (left, right) = panels(2, size=(3.6, 4.4), widths=[9, 16])
 draw_grid(left, A, "A of im2col:\n16 rows for the numbers,\n9 columns for the pixels", numbers=False)
@@ -321,12 +328,12 @@ draw_window(right, 4, 0, 1, 16)
 # linear function is its adjoint*. The adjoint of copying is adding. The adjoint of padding is cutting off. The adjoint
 # of multiplying by W is multiplying by ``W.T``.
 #
-# It also makes a quick test, without a loss and without small steps. For any x and any c the two sums of products are
+# It also makes a quick test, without a loss and without small steps. For any x and any z the two sums of products are
 # equal:
 #
-# .. math:: \sum (A x) \cdot c = \sum x \cdot (A^T c).
+# .. math:: \sum (A x) \cdot z = \sum x \cdot (A^T z).
 #
-# Both are the sum of :math:`c_r A_{rk} x_k` over all r and k, added up in another order. For comparison we also take a
+# Both are the sum of :math:`z_r A_{rk} x_k` over all r and k, added up in another order. For comparison we also take a
 # wrong col2im, which forgets the stride.
 
 
@@ -341,10 +348,10 @@ def wrong_col2im(cols, shape, kh, kw, stride):
 
 x = rng.standard_normal((7, 14, 13))
 cols = im2col(x, 3, 4, stride=2)  # OH = 6, OW = 5
-c = rng.standard_normal(cols.shape)
-expected = (cols * c).sum()
-right = (x * col2im(c, x.shape, 3, 4, stride=2)).sum()
-wrong = (x * wrong_col2im(c, x.shape, 3, 4, stride=2)).sum()
+z = rng.standard_normal(cols.shape)
+expected = (cols * z).sum()
+right = (x * col2im(z, x.shape, 3, 4, stride=2)).sum()
+wrong = (x * wrong_col2im(z, x.shape, 3, 4, stride=2)).sum()
 print(f"im2col {expected:.6f}, col2im {right:.6f}, wrong col2im {wrong:.6f}")
 np.testing.assert_allclose(right, expected)
 assert not np.isclose(wrong, expected)
@@ -363,14 +370,15 @@ plt.show()
 #    stride 1, of shape (C, H - KH + 1, W - KW + 1, KH, KW), without copying. Write ``im2col_view(x, kh, kw, stride)``
 #    with it, to the same result as ``im2col``.
 # 2. **Pooling.** The maximum of each window, channel by channel, is *max pooling*. Write ``max_pool(x, size, stride)``
-#    for an image (C, H, W), with ``im2col`` and one call of ``max``.
+#    for an image (C, H, W), with ``im2col`` and one call of ``max``. It returns (C, OH, OW). First give the channels an
+#    axis of their own, with ``reshape``.
 # 3. **The inverse, after all.** If every pixel is in some window, x can be got back from its columns. Write
 #    ``undo(cols, shape, kh, kw, stride)``.
 # 4. **Other adjoints.** Find the backward pass of each, and test it by the two sums: ``np.cumsum``, each number
 #    replaced by the sum of all up to it; ``x[::-1]``; and ``np.pad(x, 2)`` for a list of numbers.
-# 5. **The price.** How many times as much memory as the image do the columns of ConvNet1 need, for 28x28 pixels, 7x7
-#    filters and padding 3? And with stride 7 and no padding? Write ``growth(size, kernel, stride, padding)`` for square
-#    images.
+# 5. **The price.** How many times as much memory as the image, without its padding, do the columns of ConvNet1 need,
+#    for 28x28 pixels, 7x7 filters, stride 1 and padding 3? And with stride 7 and no padding? Write
+#    ``growth(size, kernel, stride, padding)`` for square images.
 #
 # Where this lies in the library
 # ------------------------------
