@@ -26,7 +26,7 @@ import numpy as np
 from drawing import BLUE, ORANGE, PADDING
 
 import convnet
-from convnet import Affine, Conv2D, GlobalAveragePool, Sequential, _kernels
+from convnet import Affine, Conv2D, GlobalAveragePool, ReLU, Sequential, _kernels
 from convnet.functional import conv2d_forward
 
 N, C, F, H, W, K = 16, 64, 64, 28, 28, 3
@@ -47,13 +47,16 @@ print(f"{outputs:,} outputs, {operations / 1e6:,.0f} million operations")
 # The peak of the processor
 # -------------------------
 #
-# How many operations can the processor do at best? Some words first. A *thread* is a part of a program that runs beside
-# others, on a processor core of its own. *Registers* are the places inside a core that hold the numbers it computes
-# with. The *instruction set* says how many numbers one instruction handles: 4 in the one that the library calls
-# portable, 8 in AVX2, 16 in AVX-512. (The last two are sets of newer processors by Intel and AMD.)
+# How many operations can the processor do at best? Some words first. An *instruction* is one command to the processor,
+# such as a multiplication. A *core* is a part of the processor that carries out instructions, beside the other cores. A
+# *thread* is a part of a program that runs beside others, on a core of its own. *Registers* are the places inside a
+# core that hold the numbers it computes with. The *instruction set* says how many numbers one instruction handles: 4 in
+# the one that the library calls portable, 8 in AVX2, 16 in AVX-512. (The last two are sets of newer processors by Intel
+# and AMD.)
 #
-# The library lets every thread multiply and add numbers that stay in registers, and counts. A *plan* says how each
-# layer of a model is computed, and its *profile* tells the times and this peak. We ask for all threads, and for one.
+# To measure the peak, the library lets every thread do nothing but multiply and add numbers that stay in registers, and
+# counts the operations of a moment. A *plan* says how each layer of a model is computed, and its *profile* tells the
+# times and this peak. We ask for all threads, and for one.
 # GFLOP/s means 10\ :sup:`9` floating-point operations a second, that is operations with numbers of float32 or float64.
 
 
@@ -74,14 +77,15 @@ print(f"peak of 1 thread: {peak_of_one / 1e9:.0f} GFLOP/s, of {threads}: {peak /
 # says how far a program is from the best that this machine allows. A program that uses one of two threads can reach
 # 50 % at most.
 #
-# Other programs on the machine can only lengthen a time. So we repeat a call for a moment and keep the shortest time.
+# Other programs on the machine can only lengthen a time. So we repeat a call for a second and keep the shortest time.
 # (Steps 1 and 2 are too slow for that.) The numbers on this page are those of the machine that built it; look at yours.
-# If other programs run, too, the order of the ways may differ: run it again.
+# If other programs ran all the while, a time is too long all the same. You see it where a step gains more than its idea
+# can give, such as two threads more than a factor of two: run it again.
 
 seconds_of = {}
 
 
-def best_time(call, seconds=0.3):
+def best_time(call, seconds=1.0):
     """Return the shortest time of repeated calls."""
     times, end = [], perf_counter() + seconds
     while not times or perf_counter() < end:
@@ -122,7 +126,7 @@ def one_output(n, f, oh, ow):
 places = [tuple(rng.integers(0, (N, F, H, W))) for _ in range(200)]
 start = perf_counter()
 few = [one_output(*place) for place in places]
-report("Python loops", (perf_counter() - start) * outputs / len(places))
+report("1. Python loops", (perf_counter() - start) * outputs / len(places))
 
 # %%
 # Before a time counts, the results have to be right. All other ways have to agree with these 200 outputs. They add the
@@ -158,7 +162,7 @@ start = perf_counter()
 y = by_whole_arrays()
 seconds = perf_counter() - start
 check(y)
-report("NumPy, whole arrays", seconds)
+report("2. NumPy, whole arrays", seconds)
 
 # %%
 # Python now makes one decision for 16 * 28 * 28 = 12,544 products instead of one for each. But every call reads an
@@ -185,7 +189,7 @@ def by_im2col():
 
 check(by_im2col()[0])
 writing, products = min((by_im2col()[1:] for _ in range(6)), key=sum)
-report("NumPy, im2col", writing + products)
+report("3. NumPy, im2col", writing + products)
 share = 100 * operations / products / peak
 print(f"the columns take {writing:.3f} s; the products {products:.3f} s, {share:.3g} % of the peak")
 
@@ -228,7 +232,7 @@ def report_library(name, *way):
     report(name, best_time(lambda: convolve(*way)))
 
 
-report_library("Cython, typed loops", "none", 1, False)
+report_library("4. Cython, typed loops", "none", 1, False)
 
 # %%
 # This may well be slower than step 3, whose product used all threads and, inside, the ideas of the next steps. Here one
@@ -238,8 +242,8 @@ report_library("Cython, typed loops", "none", 1, False)
 # -------------------------
 #
 # A core has 16 or 32 registers. A register holds a *vector* of 4, 8 or 16 floats, and one instruction multiplies or
-# adds all of them. The typed loops load more than one vector for each multiply-add, and the processor can do only about
-# as many loads as multiply-adds.
+# adds all of them. The typed loops load five vectors, ``c`` and ``b0`` to ``b3``, for four multiply-adds. In the time
+# of a multiply-add the processor can do only about one load. So the loads decide how long the loops take.
 #
 # So a kernel keeps a small block of the result :math:`C = A B`, a *tile*, in registers. The sum of each result goes
 # over the columns of :math:`A` and the rows of :math:`B`. For one step of this sum the tile needs a piece of a column
@@ -293,7 +297,7 @@ assert (12 + 2) / (12 * 2) < (6 + 2) / (6 * 2) < (1 + 1) / (1 * 1)
 # padded image. The library calls this the *direct* algorithm. We time each instruction set that your processor has.
 
 for name in _kernels.INSTRUCTION_SETS[1:]:
-    report_library(f"register tile, {name}", name, 1, False)
+    report_library(f"5. register tile, {name}", name, 1, False)
 
 # %%
 # Two ideas are in these lines. From the typed loops to *portable*, the vectors stay as wide, but the tile saves loads,
@@ -319,7 +323,7 @@ def on_two_threads():
 
 convnet.set_num_threads(1)
 check(on_two_threads())
-report("two Python threads", best_time(on_two_threads))
+report("6. two Python threads", best_time(on_two_threads))
 
 # %%
 # The library has its own threads, in C. They are started once and then wait for work, because starting a thread takes
@@ -327,7 +331,7 @@ report("two Python threads", best_time(on_two_threads))
 # changes no bit of the result:
 
 assert np.array_equal(convolve(best_set, threads, False), convolve(best_set, 1, False))
-report_library("register tile, all threads", best_set, threads, False)
+report_library("6. register tile, all threads", best_set, threads, False)
 
 # %%
 # Step 7: fewer multiplications
@@ -369,11 +373,14 @@ assert np.allclose(winograd_pair(d, g), expected)
 # %%
 # In two dimensions one does this along the rows and along the columns. First each row of the 4x4 pixels is turned into
 # 4 sums, then each column of the result. The 3x3 weights are turned into 4x4 sums in the same way, and each of the 16
-# sums of pixels is multiplied by its sum of weights. So a tile of 2x2 outputs takes 16 multiplications instead of
-# 4 * 9 = 36: 2.25 times fewer. The library uses tiles of 4x4 outputs as well. A similar set of formulas takes six
-# multiplications for four outputs of a row, and so 6 * 6 = 36 for a tile, instead of 16 * 9 = 144: 4 times fewer. The
-# sums before and after are work, too, so that the gain in time is smaller. The price is rounding: the larger the tile,
-# the larger the numbers that cancel.
+# sums of pixels is multiplied by its sum of weights. These 4x4 products are added up over the channels. Then the
+# formulas of :math:`y_0` and :math:`y_1` make two numbers of each row, and two of each column of the result: 2x2
+# outputs. So a tile of 2x2 outputs takes 16 multiplications instead of 4 * 9 = 36: 2.25 times fewer.
+#
+# The library uses tiles of 4x4 outputs as well. A similar set of formulas takes six multiplications for four outputs of
+# a row, and so 6 * 6 = 36 for a tile, instead of 16 * 9 = 144: 4 times fewer. The sums before and after are work, too,
+# so that the gain in time is smaller. The price is rounding. The formulas of the larger tile have factors such as 4, 5
+# and 8. So large numbers are added that nearly cancel, and their rounding errors stay.
 #
 # Winograd's share of the peak still counts the operations of the definition, although fewer are done. So it may exceed
 # 100 %.
@@ -384,23 +391,23 @@ for name, winograd in (("direct", False), ("Winograd", True)):
     error = np.linalg.norm(convolve(best_set, threads, winograd) - exact) / np.linalg.norm(exact)
     print(f"{name}: error {error:.1e} of the result")
     assert error < 2e-5
-report_library("Winograd, all threads", best_set, threads, True)
+report_library("7. Winograd, all threads", best_set, threads, True)
 
 # %%
 # The library chooses the algorithm for each layer by the sizes. The table of a plan says which one; ``winograd-4`` is
 # Winograd's with tiles of 4x4, ``loops`` are typed loops. A *stage* is a layer, together with what is *fused*, done in
-# the same pass over the memory: here the bias. The *layout* is the order of the axes in memory: in NHWC the channels
-# come last.
+# the same pass over the memory: here the bias and the ReLU behind it. The *layout* is the order of the axes in memory:
+# NCHW is that of this course, images, channels, rows, columns. In NHWC the channels come last. The numbers of a pixel
+# then lie side by side, so that one load takes those of several channels.
 
-layers = [Conv2D(C, F, K, padding=1, rng=rng), GlobalAveragePool()]
+layers = [Conv2D(C, F, K, padding=1, rng=rng), ReLU(), GlobalAveragePool()]
 print(Sequential(layers, (C, H, W)).plan().table(batch_size=N))
 
 # %%
 # All steps in one figure
 # -----------------------
 #
-# The axis is logarithmic: each line of the grid is ten times the one before. Step 5 has a bar for each instruction set,
-# and step 6 has two.
+# The axis is logarithmic: each line of the grid is ten times the one before.
 
 
 def in_words(seconds):
@@ -411,19 +418,19 @@ def in_words(seconds):
 names = [f"{name}: {in_words(seconds)}" for name, seconds in seconds_of.items()]
 shares = [100 * operations / seconds / peak for seconds in seconds_of.values()]
 figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
-axes.barh(names, shares, color=BLUE)
+axes.plot(shares, names, "o", color=BLUE)
 axes.axvline(100, color="black", linewidth=1)
 axes.axvline(100 * peak_of_one / peak, color="black", linewidth=1, linestyle=":")
 axes.set(xscale="log", xlim=(min(shares) / 3, 1.5 * max(100, *shares)), xlabel="share of the peak (%)")
 axes.xaxis.set_major_formatter("{x:g}")
 figure.suptitle("One convolution; solid line: peak of all threads, dotted: of one")
 axes.invert_yaxis()
-axes.grid(axis="x", alpha=0.3)
+axes.grid(alpha=0.3)
 
 # %%
-# From the first bar to the shortest time the same numbers are computed. By how much faster?
+# All of them compute the same numbers. How many times faster than the loops is the fastest?
 
-factor = seconds_of["Python loops"] / min(seconds_of.values())
+factor = seconds_of["1. Python loops"] / min(seconds_of.values())
 print(f"about {float(f'{factor:.2g}'):,.0f} times")
 assert factor > 100
 
