@@ -78,10 +78,10 @@ assert np.isclose(dx.sum(), dy.sum())
 # Each window has a colour of its own. Each number of ``dy`` stands in ``dx`` where the maximum was. All other pixels
 # get 0.
 #
-# *What can go wrong.* If two pixels of a window are equally large, they must not both get the whole gradient: the
-# shares have to add up to ``dy``. ``argmax`` takes the first one. If windows overlap, one pixel can be the largest of
-# several windows, and the shares have to be added: hence ``+=`` and not ``=``. If the size of the image is odd, the
-# last row or column lies in no window and is not looked at.
+# *What can go wrong.* If two pixels of a window are equally large, they must not both get the whole gradient: if both
+# grow by 1, the output grows by 1, not by 2. ``argmax`` takes the first one. If windows overlap, one pixel can be the
+# largest of several windows, and the shares have to be added: hence ``+=`` and not ``=``. If the size of the image is
+# odd, the last row or column lies in no window and is not looked at.
 #
 # The library does the same for many images with many channels, in compiled loops (chapter 8). ``None`` in an index is
 # short for ``np.newaxis``: ``x[None, None]`` is one image with one channel, of shape (1, 1, 4, 6).
@@ -97,7 +97,7 @@ assert np.array_equal(library[0, 0], dx)
 # **Average pooling** takes the mean of each window. Every pixel moves the mean by a quarter of its own change, so that
 # each of the four gets a quarter of the window's gradient. ``reshape`` makes (2, 2, 3, 2) of the shape (4, 6): the
 # window's row, the row within the window, the window's column, the column within it. The mean is over axes 1 and 3,
-# those within.
+# those within. (Height and width have to be even here.)
 
 
 def average_pool(x):
@@ -122,7 +122,7 @@ assert np.isclose(dx.sum(), dy.sum())
 
 # %%
 # *What can go wrong* is at the edge. With a padding, some windows hold zeros that are no pixels. If these count, the
-# mean of a white image is no longer white:
+# mean of a white image is no longer white. Here are windows of 3x3 pixels, at stride 1, with a padding of 1:
 
 white = np.ones((1, 1, 4, 4))
 options = {"stride": 1, "padding": 1}
@@ -207,12 +207,12 @@ assert np.isclose(curves["sigmoid"][1].max(), 0.25)
 # %%
 # *What can go wrong.* The **sigmoid** has a slope of at most 1/4, and of almost 0 far from the middle. The chain rule
 # multiplies the slopes of all layers. On the way back through ten sigmoids at most :math:`(1/4)^{10} \approx 10^{-6}`
-# of the gradient is left, if the weights do not make up for it: it **vanishes**. Where all units on the way are
-# positive, the slopes of ReLU multiply to 1.
+# of the gradient is left, if the weights do not make up for it: it **vanishes**. Where the inputs of all ReLUs on the
+# way are positive, their slopes multiply to 1.
 #
-# ReLU has another weakness. A neuron, also called *unit*, whose input to the ReLU is negative for every example gives 0
-# for all of them. Its gradient is 0, too, so that its weights no longer change: it is **dead**. A step that was too
-# large can push a bias so far down. Here we set it by hand:
+# ReLU has a weakness of its own. A neuron, also called *unit*, whose input to the ReLU is negative for every example
+# gives 0 for all of them. Its gradient is 0, too, so that its weights no longer change: it is **dead**. A step that was
+# too large can push a bias so far down. Here we set it by hand:
 
 examples, weight = rng.standard_normal((200, 6)), rng.standard_normal((6, 5))
 for bias in (0.0, -20.0):
@@ -228,8 +228,9 @@ assert not dweight.any()
 # Dropout
 # -------
 # A network with many parameters can learn its training images by heart. **Dropout** makes that harder: in every
-# training step it sets a random part of the numbers to 0. No unit can then rely on one other unit alone. With the
-# probability ``rate`` a number is dropped; the others are divided by ``1 - rate``:
+# training step it sets a random part of the numbers to 0. If the network knew a training image by one number alone, it
+# would fail whenever that number is dropped. So it has to answer by several signs at once. With the probability
+# ``rate`` a number is dropped; the others are divided by ``1 - rate``:
 
 
 def dropout(x, rate, rng):
@@ -279,17 +280,18 @@ assert np.array_equal(layer.backward(ones, kept)[0], trained)
 # %%
 # Batch normalization
 # -------------------
-# The numbers between two layers may be of any size, and their size changes while the earlier layers are trained. Then
-# each layer learns for numbers that are different at the next step, and often needs a smaller learning rate. **Batch
-# normalization** brings each channel to mean 0 and standard deviation 1. Mean and deviation are those of the channel
-# over all images of the minibatch and all pixels, that is over the axes N, H and W of an array (N, C, H, W):
+# The numbers between two layers may be of any size, and their size changes while the earlier layers are trained. Each
+# layer then has to follow, and often needs a smaller learning rate. **Batch normalization** brings each channel to mean
+# 0 and standard deviation 1. Mean and deviation are those of the channel over all images of the minibatch and all
+# pixels, that is over the axes N, H and W of an array (N, C, H, W):
 #
 # .. math:: z = \frac{x - m}{s} \quad \text{with} \quad s = \sqrt{\text{variance} + \epsilon}
 #
 # .. math:: y = \text{weight} \cdot z + \text{bias}.
 #
-# The small number :math:`\epsilon` keeps the division from failing when all pixels are equal. A trained weight and bias
-# for each channel can choose another scale and another mean.
+# The small number :math:`\epsilon` keeps the division from failing when all pixels are equal. With a trained weight and
+# bias for each channel the layer can still give any scale and any mean. These are now two numbers that are learned, and
+# no longer depend on all the layers before.
 
 
 def batch_norm(x, weight, bias, epsilon=1e-5):
@@ -316,9 +318,9 @@ assert np.allclose(normalized.mean(axis=(0, 2, 3)), 0)
 assert np.allclose(normalized.std(axis=(0, 2, 3)), 1, atol=1e-3)
 
 # %%
-# Three channels of different size come out alike. Now the gradient, with a weight of 1 for the moment. A pixel
-# :math:`x_i` acts on the outputs of its channel in three ways, and each adds to its gradient. Let :math:`M` be the
-# number of pixels of the channel in the minibatch:
+# Three channels of different mean and spread come out alike. Now the gradient, with a weight of 1 for the moment. A
+# pixel :math:`x_i` acts on the outputs of its channel in three ways, and each adds to its gradient. Let :math:`M` be
+# the number of pixels of the channel in the minibatch:
 #
 # 1. directly: :math:`z_i = (x_i - m) / s`, which gives :math:`dy_i / s`;
 # 2. through the mean: :math:`\partial m / \partial x_i = 1 / M`. Every :math:`z_j` has the derivative
@@ -328,10 +330,11 @@ assert np.allclose(normalized.std(axis=(0, 2, 3)), 1, atol=1e-3)
 #    :math:`-\frac{1}{s} \cdot z_i \cdot \frac{1}{M} \sum_j dy_j z_j`.
 #
 # The derivative :math:`\partial s / \partial x_i` comes from :math:`s^2 = \frac{1}{M} \sum_j (x_j - m)^2 + \epsilon`.
-# On the left it is :math:`2 s \, \partial s / \partial x_i`, on the right :math:`\frac{2}{M} (x_i - m)`. The mean
-# stands in every term, too. Through it each term changes by :math:`-2 (x_j - m) \cdot 1 / M`. These changes add up to
-# 0, because the deviations from a mean do. Both sides divided by :math:`2 s` give
-# :math:`\partial s / \partial x_i = (x_i - m) / (M s) = z_i / M`.
+# Take the derivative of both sides with respect to :math:`x_i`. The left side gives
+# :math:`2 s \, \partial s / \partial x_i`. On the right :math:`x_i` stands in the term :math:`j = i`, which gives
+# :math:`\frac{2}{M} (x_i - m)`. It also stands in the mean :math:`m` of every term, which gives
+# :math:`\frac{1}{M} \sum_j -2 (x_j - m) \cdot \frac{1}{M} = 0`, because the deviations from a mean add up to 0. Both
+# sides divided by :math:`2 s` give :math:`\partial s / \partial x_i = (x_i - m) / (M s) = z_i / M`.
 #
 # The sums divided by :math:`M` are means. With a weight, :math:`y = \text{weight} \cdot z + \text{bias}`: each
 # :math:`z_j` gets :math:`\text{weight} \cdot dy_j`, so that the weight multiplies all three shares. Together:
@@ -374,9 +377,8 @@ assert gradient_error(loss, bias, dbias, rng=rng) < 1e-7
 
 # %%
 # Rounding and the step leave an error below :math:`10^{-7}`. The error of the first way alone is above :math:`10^{-3}`,
-# and that gradient is wrong. The number looks small for two reasons: the means of a random ``dy`` are close to 0, and a
-# random direction meets only a small part of a mistake (chapter 7). What counts is that it is far above
-# :math:`10^{-7}`.
+# and that gradient is wrong. (Why a mistake gives so small a number, chapter 7 explains.) What counts is that it is far
+# above :math:`10^{-7}`.
 #
 # What else *can go wrong* is prediction. A single image has no minibatch, and its answer must not depend on the images
 # beside it. So the layer keeps **running statistics** while it trains: after each step it moves them a tenth of the way
@@ -398,9 +400,9 @@ assert not np.allclose(layer.forward(batch[:1])[0], layer.forward(batch)[0][:1])
 # %%
 # The running mean depends most on the last minibatches, so it is close to the mean of all and not equal to it. In
 # prediction the image gets the same answer alone and among others; with the statistics of the batch it does not.
-# Somebody who forgets the running statistics sees a good accuracy in training and a bad one afterwards. And a minibatch
-# of one vector, without pixels to take the mean over, is its own mean: every output is then the bias, whatever the
-# input was. (The library's function takes arrays (N, C), as from an Affine layer, too.)
+# Somebody who normalizes with those of the batch in prediction, too, gets answers that depend on the batch. And a
+# minibatch of one vector, without pixels to take the mean over, is its own mean: every output is then the bias,
+# whatever the input was. (The library's function takes arrays (N, C), as from an Affine layer, too.)
 
 vector = rng.standard_normal((1, 3))
 assert np.allclose(functional.batch_norm2d_forward(vector, weight, bias)[0], bias)
