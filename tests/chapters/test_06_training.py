@@ -68,7 +68,7 @@ def small_model(**options):
     return ConvNet1(num_filters=4, kernel_size=5, padding=2, hidden_size=20, **options)
 
 
-def descend(step, steepness=25.0, steps=30):
+def descend(step, steepness=100.0, steps=30):
     """Return the last point of a walk from (-9, 2), where `step(point, gradient)` moves the point."""
     point = np.array([-9.0, 2.0])
     for _ in range(steps):
@@ -77,10 +77,10 @@ def descend(step, steepness=25.0, steps=30):
 
 
 def test_nesterov_takes_the_path_of_the_library():
-    memory, optimizer = {}, Momentum(0.02, nesterov=True)
+    memory, optimizer = {}, Momentum(0.01, nesterov=True)
 
     def own(point, gradient):
-        point -= 0.02 * nesterov(gradient, memory)
+        point -= 0.01 * nesterov(gradient, memory)
 
     def library(point, gradient):
         optimizer.update({"point": point}, {"point": gradient})
