@@ -54,6 +54,34 @@ class Failing(convnet.Layer):
         return dy, {}
 
 
+class Levelled(convnet.Layer):
+    """Divides by a running mean, which its backward pass needs, too, and counts the steps."""
+
+    kind = "levelled"
+
+    def __init__(self):
+        super().__init__()
+        self.state = {"level": np.ones((), np.float32), "steps": np.zeros((), np.int64)}
+
+    def __call__(self, x):
+        return x / self.state["level"]
+
+    def forward(self, x, rng=None):
+        return self(x), x
+
+    def backward(self, dy, cache, need_dx=True):
+        return dy / self.state["level"], {}
+
+    def update_state(self, cache):
+        level = 0.5 * self.state["level"] + 0.5 * np.abs(cache).mean()
+        self.state = {"level": np.array(level, np.float32), "steps": np.array(self.state["steps"] + 1)}
+
+
+def mirrored(x, rng):
+    """Return an array of another dtype and another order in memory."""
+    return x.astype(np.float64)[..., ::-1]
+
+
 def data_of(case, count=150):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 3, 12, 12), np.uint8)
@@ -94,6 +122,9 @@ def make(case, rank=0, distributed=None, callbacks=(), **options):
             augmentation = Mixup(0.4, augmentation)
         else:
             optimizer = convnet.Adam(1e-3, weight_decay=1e-2)
+    elif case == "own layer":
+        layers = [Conv2D(3, 8, 3, padding=1, rng=rng), Levelled(), ReLU(), MaxPool2D(2), Affine(8 * 36, 4, rng=rng)]
+        augmentation = mirrored
     else:
         layers = [*block(3, 8), Residual([*block(8, 8)]), MaxPool2D(2), Dropout(0.3), Affine(8 * 36, 4, rng=rng)]
         augmentation = Mixup(0.4, Augmentation(shift=1, rotation=0, flip=True, cutout=3))

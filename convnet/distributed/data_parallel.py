@@ -23,6 +23,7 @@ from convnet.datasets.preprocessing import fingerprint
 from convnet.distributed.leaves import leaves_of, owned
 from convnet.distributed.passes import Passes
 from convnet.distributed.sums import LeafSums
+from convnet.models.inputs import as_inputs
 from convnet.models.sequential import Sequential
 from convnet.training.minibatches import Minibatch
 from convnet.training.optimizers import Optimizer
@@ -154,7 +155,9 @@ class DataParallel:
 
     def train_step(self, model: Sequential, minibatch: Minibatch, optimizer: Optimizer, workspace: Workspace) -> float:
         """Compute this process' leaves of a minibatch, and update the model by the gradient of all of them."""
-        x, labels, options = minibatch
+        given, labels, options = minibatch
+        what, dtype = type(model).__name__, model.plan().dtype
+        x = as_inputs(given, what, model.input_shape, dtype, model.statistics)  # as an augmentation's may be any array
         leaves, first = leaves_of(len(labels), self.leaf_size), self.part(len(labels)).start
         passes = Passes(model, leaves, self._sums, self.synchronised)
         keys = model.rng.integers(2**63, size=len(leaves))  # the same draws in all processes
@@ -167,8 +170,8 @@ class DataParallel:
         loss, dscores = model.loss_of_scores(self._all_scores(own, leaves, model), labels, **options)
         if not isfinite(loss):
             return loss
-        passes.update_state()
         grads = passes.gradients(dscores)
+        passes.update_state()
         loss += model.plan().add_l2(model.l2, grads)
         optimizer.regularised = model.plan().regularised
         optimizer.update(model.plan().params, grads)

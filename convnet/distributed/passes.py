@@ -111,19 +111,18 @@ class Passes:
 
         What is no floating-point number becomes that of the first leaf.
         """
-        state = self._model.state
-        before = {name: array.copy() for name, array in state.items()}
+        before = {name: array.copy() for name, array in self._model.state.items()}
         firsts: dict[str, npt.NDArray[Any]] = {}
         for position, (step, share) in enumerate(zip(self.steps, self._shares(), strict=True)):
-            for name, array in state.items():
+            for name, array in self._model.state.items():
                 array[...] = before[name]
             self._plan.update_state(self._of_all(step))
-            for name, array in state.items():
+            for name, array in self._model.state.items():  # a user's layer may have put other arrays there
                 if array.dtype.kind == "f":
                     self._sums.add(self._tags[name], array.astype(np.float64) * share, position, len(self.steps))
                 elif not position:
                     firsts[name] = array.copy()
-        for name, array in state.items():
+        for name, array in self._model.state.items():
             if array.dtype.kind != "f":
                 array[...] = self._sums.of_first(firsts.get(name, array))
                 continue

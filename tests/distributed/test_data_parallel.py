@@ -60,7 +60,7 @@ def same_bits(first, second):
     return first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
 
 
-@pytest.mark.parametrize("case", ["all", "weighted", "exact"])
+@pytest.mark.parametrize("case", ["all", "weighted", "exact", "own layer"])
 def test_any_number_of_processes_and_threads_gives_the_same_bits(tmp_path, case):
     alone = trained(tmp_path / "alone", case, 0, launcher=(), threads=2)[0]
     assert alone["iteration"] == 12
@@ -77,7 +77,9 @@ def test_synchronised_normalizations_give_the_same_bits_for_any_number_of_proces
             assert not same(alone, outcome), processes
 
 
-@pytest.mark.parametrize(("case", "tolerance"), [("weighted", 2e-3), ("exact", 1e-9), ("normalized", 5e-3)])
+@pytest.mark.parametrize(
+    ("case", "tolerance"), [("weighted", 2e-3), ("exact", 1e-9), ("normalized", 5e-3), ("own layer", 2e-3)]
+)
 def test_a_step_is_that_of_the_whole_minibatch(tmp_path, case, tolerance):
     options = {"epochs": 1 if case == "normalized" else 3, "restore_best": False}
     solver = runs.make(case, **options)
