@@ -1,6 +1,7 @@
 """Trainings that the tests run under mpiexec: ``python -m mpi4py parallel_runs.py FOLDER CASE OPTIONS``.
 
-OPTIONS is JSON: ``leaf_size`` and ``synchronised`` for `DataParallel`, ``resume``, the rest for `Solver`. Every process
+OPTIONS is JSON: ``leaf_size`` and ``synchronised`` for `DataParallel`; ``resume``, true for all processes or the name
+of one that resumes alone; ``catches``, whether errors of callbacks are caught; the rest for `Solver`. Every process
 writes what it ends with to FOLDER/RANK.npz.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 
 import convnet
 from convnet import Affine, Augmentation, BatchNorm2D, Conv2D, Dropout, MaxPool2D, Mixup, ReLU, Residual, Sequential
+from convnet.training.state import TrainingState
 
 
 class Recorder(convnet.Callback):
@@ -33,6 +35,10 @@ class Recorder(convnet.Callback):
             solver.optimizer.learning_rate = 1e-6
         if self.case == "callback fails" and solver.iteration == 5:
             raise LookupError("the callback of the first process")
+        if self.case == "callback leaves" and solver.iteration == 5:
+            sys.exit()
+        if self.case == "callback interferes" and solver.iteration == 5:
+            solver.schedule = None
 
 
 class Failing(convnet.Layer):
@@ -97,12 +103,25 @@ def data_of(case, count=150):
     return {"x_train": x[:120], "y_train": labels[:120], "x_validation": x[120:], "y_validation": labels[120:]}, None
 
 
+def position_in_order(data, position):
+    """Return which training example is at a position of the first epoch, whose seed is 1."""
+    state = TrainingState(Sequential([Affine(2, 2, rng=np.random.default_rng(0))], (2,)), 120, 1)
+    state.shuffle(0)
+    return state.order[position]
+
+
 def make(case, rank=0, distributed=None, callbacks=(), **options):
     """Return the Solver of a case."""
     rng = np.random.default_rng(rank if case == "other parameters" else 7)
     data, statistics = data_of(case)
     if case == "other labels" and rank:
         data["y_train"] = data["y_train"][::-1].copy()
+    if case == "other weights":
+        data["weights_train"] = np.full(120, 1.0 + rank)
+    if case == "other inputs":
+        data["x_train"] += rank
+    if case == "input not finite":
+        data["x_train"][position_in_order(data, 31), 0, 6, 6] = np.nan  # in the last leaf of the first minibatch
     dtype = np.float64 if case == "exact" else np.float32
 
     def block(inputs, filters):
@@ -112,7 +131,7 @@ def make(case, rank=0, distributed=None, callbacks=(), **options):
     if case == "normalized":
         layers = [*block(3, 8), Residual([*block(8, 16)], [Conv2D(8, 16, 1, rng=rng)]), MaxPool2D(2)]
         layers += [Affine(16 * 36, 4, rng=rng)]
-    elif case in ("exact", "weighted"):  # nothing that looks at a leaf alone
+    elif case in ("exact", "weighted", "input not finite"):  # nothing that looks at a leaf alone
         layers = [Conv2D(3, 8, 3, padding=1, dtype=dtype, rng=rng), ReLU(), MaxPool2D(2)]
         layers += [Affine(8 * 36, 4, dtype=dtype, rng=rng)]
         loss = partial(convnet.softmax_loss, class_weights=[1, 2, 3, 4], smoothing=0.1)
@@ -131,6 +150,8 @@ def make(case, rank=0, distributed=None, callbacks=(), **options):
         optimizer, average = convnet.Momentum(0.05, nesterov=True, clip_norm=1.0), 0.9
     if case == "layer fails":
         layers.insert(0, Failing(rank, 1))
+    if case == "other generator":
+        rng = np.random.default_rng(rank)
     model = Sequential(layers, (3, 12, 12), l2=1e-3, loss=loss, rng=rng)
     model.statistics = statistics
     arguments = {"batch_size": 32, "epochs": 3, "seed": 1, "average": average, "num_train_check": 20}
@@ -164,15 +185,22 @@ def main(folder, case, options):
 
     options = json.loads(options)
     distributed = DataParallel(options.pop("leaf_size", 4), synchronised=options.pop("synchronised", False))
-    recorder, resume = Recorder(case), options.pop("resume", False)
+    recorder, resume, catches = Recorder(case), options.pop("resume", False), options.pop("catches", False)
     callbacks = [recorder]
     if "checkpoints" in options:
         callbacks.append(convnet.Checkpoint(options.pop("checkpoints"), iterations=1))
     solver = make(case, distributed.rank, distributed, callbacks, **options)
     place = Path(folder) / "checkpoints"
-    if resume and list(place.glob("*.npz")):
+    if resume == "one" and distributed.rank:  # where it stands already: as after a race for the first checkpoint
+        solver.save(Path(folder) / "start.npz")
+        solver.resume(Path(folder) / "start.npz")
+    elif resume and (resume != "first" or distributed.is_first) and list(place.glob("*.npz")):
         solver.resume(place)
-    solver.train()
+    try:
+        solver.train()
+    except LookupError:
+        if not catches:
+            raise
     seen = {"seen": np.array(recorder.seen), "threads": np.array(convnet.get_num_threads())}
     with open(Path(folder) / f"{distributed.rank}.npz", "wb") as file:
         np.savez(file, **outcome(solver), **seen)

@@ -5,12 +5,14 @@ from __future__ import annotations  # annotations are not evaluated: numpy.rando
 import os
 import sys
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from mpi4py import MPI
 
 from convnet import _kernels
@@ -28,12 +30,14 @@ from convnet.models.sequential import Sequential
 from convnet.training.minibatches import Minibatch
 from convnet.training.optimizers import Optimizer
 from convnet.training.parallel import Part
-from convnet.training.state import TrainingState
+from convnet.training.state import TrainingState, model_arrays
 
 __all__ = ["DataParallel"]
 
 # Seconds that other processes leave the first one to report an error that all of them have found.
 GRACE = 2.0
+# Examples of each part of the data by which the processes compare theirs.
+SOME = 20
 
 
 class DataParallel:
@@ -132,9 +136,11 @@ class DataParallel:
             **run,
             **{
                 f"initial {name} (random generators need a random seed)": fingerprint(a)
-                for name, a in model.params.items()
+                for name, a in model_arrays(model).items()
             },
+            "model.rng (random generators need a random seed)": repr(model.rng.bit_generator.state),
             **{f"x_{part}": f"{x.dtype} of shape {x.shape}" for part, (x, _) in data.items()},
+            **{f"examples of x_{part}": fingerprint(_some(x)) for part, (x, _) in data.items()},
             **{f"y_{part}": fingerprint(labels) for part, (_, labels) in data.items()},
         }
         for rank, other in enumerate(self._communicator.allgather(mine)):
@@ -177,17 +183,41 @@ class DataParallel:
         optimizer.update(model.plan().params, grads)
         return loss
 
-    def agree(self, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
-        """Let all processes stop where the first one does, and take over its learning rate and epochs."""
-        numbers = np.array([state.iteration, state.is_stopping, optimizer.learning_rate, epochs], np.float64)
+    def agree(self, model: Sequential, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
+        """Let all processes stop where the first one does, and take over its learning rate and epochs.
+
+        After an accuracy check they also compare their models.
+        """
+        checksum = 0
+        if state.checked_iteration == state.iteration:
+            for array in model_arrays(model).values():
+                checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+        numbers = np.array([state.iteration, state.is_stopping, optimizer.learning_rate, epochs, checksum], np.float64)
         self._communicator.Bcast(numbers)
+        if np.isnan(numbers[0]):
+            raise RuntimeError(
+                "DataParallel: expected a training that ends in all processes, but a callback in process 0 raised an "
+                "error, or called sys.exit; let it call solver.stop()"
+            )
         if numbers[0] != state.iteration:
             raise RuntimeError(
                 f"DataParallel: expected all processes at the same iteration, got {int(numbers[0])} in process 0 and "
                 f"{state.iteration} in process {self.rank}; resume all of them from the same checkpoint"
             )
+        if numbers[4] != checksum:
+            raise RuntimeError(
+                f"DataParallel: expected the same parameters and state in all processes after iteration "
+                f"{state.iteration}, got others in process {self.rank} than in process 0; a callback, which runs in "
+                "process 0 alone, may call stop and change the learning rate and the epochs, but nothing else, and "
+                "what runs in all processes, such as a schedule, has to return the same there"
+            )
         state.is_stopping, optimizer.learning_rate = bool(numbers[1]), float(numbers[2])
         return int(numbers[3])
+
+    def fail(self) -> None:
+        """Let the other processes, which wait in `agree`, end too: the program may catch the error of this one."""
+        if self.is_first:
+            self._communicator.Bcast(np.full(5, np.nan))
 
     # ----------------------------------------------------------------------------------- a step's parts
 
@@ -203,6 +233,11 @@ class DataParallel:
         scores = np.empty((leaves[-1].stop, classes), dtype)
         self._communicator.Allgatherv(sent, [scores, [count * classes for count in counts]])
         return scores
+
+
+def _some(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return some examples from all over the data, which may be too many to read them all."""
+    return x[:: max(1, len(x) // SOME)][:SOME]
 
 
 def _share_of_processors(communicator: Any) -> int:

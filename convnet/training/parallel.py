@@ -44,8 +44,11 @@ class Parallel(Protocol):
         The minibatch has the inputs of this process' part, and the labels and the rest of all examples.
         """
 
-    def agree(self, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
+    def agree(self, model: Sequential, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
         """Take over what the callbacks of the first process have decided; return the epochs that it goes to."""
+
+    def fail(self) -> None:
+        """Tell those that wait in `agree` that a callback of this process, the first one, raised an error."""
 
 
 class OneProcess:
@@ -65,6 +68,9 @@ class OneProcess:
         """Update the model by the whole minibatch."""
         return model.train_step(minibatch.x, minibatch.labels, optimizer, workspace, **minibatch.options)
 
-    def agree(self, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
+    def agree(self, model: Sequential, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
         """Return the epochs: this process has decided."""
         return epochs
+
+    def fail(self) -> None:
+        """Do nothing: nobody waits."""

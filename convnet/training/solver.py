@@ -230,7 +230,8 @@ class Solver(Progress, Named):
         self._workspace = Workspace()
         self._minibatches = Minibatches(model, *self.data["train"], self.weights, self.batch_size)
         self._parallel: Parallel = OneProcess() if distributed is None else distributed
-        self._parallel.begin(model, self.data, min(self.batch_size, count), self._run())
+        run = self._run() | data_sums({}, self.weights, None)
+        self._parallel.begin(model, self.data, min(self.batch_size, count), run)
         self._surprises = Surprises(self._parallel.is_first)
         self._surprises.look_at_data(model, self.data)
         self._begin()
@@ -392,7 +393,11 @@ class Solver(Progress, Named):
         with np.errstate(over="ignore", invalid="ignore"):
             loss = self._parallel.train_step(self.model, minibatch, self.optimizer, self._workspace)
             if not np.isfinite(loss):
-                self._diverged(minibatch.x, f"the loss of iteration {self.iteration + 1} is {loss}")
+                x, everything = minibatch.x, slice(0, len(chosen))
+                where = self.model.first_non_finite(x) if len(x) else None
+                if where is None and part != everything:  # what is not finite belongs to another process
+                    x = self._minibatches.take(chosen, None, self.state.augmenting, everything).x
+                self._diverged(x, f"the loss of iteration {self.iteration + 1} is {loss}", where)
         return loss
 
     def _check_if_due(self) -> bool:
@@ -449,17 +454,22 @@ class Solver(Progress, Named):
         them become notes.
         """
         errors = [] if first is None else [first]
-        for callback in self.callbacks if self._parallel.is_first else ():
-            try:
-                getattr(callback, event)(self)
-            except Exception as error:
-                errors.append(error)
-        for another in errors[1:]:
-            errors[0].add_note(f"{event} of a callback raised another error: {another!r:.300}")
-        if errors and first is None:
-            raise errors[0]
+        try:
+            for callback in self.callbacks if self._parallel.is_first else ():
+                try:
+                    getattr(callback, event)(self)
+                except Exception as error:
+                    errors.append(error)
+            for another in errors[1:]:
+                errors[0].add_note(f"{event} of a callback raised another error: {another!r:.300}")
+            if errors and first is None:
+                raise errors[0]
+        except BaseException:
+            if first is None:
+                self._parallel.fail()
+            raise
         if first is None:
-            self.epochs = self._parallel.agree(self.state, self.optimizer, self.epochs)
+            self.epochs = self._parallel.agree(self.model, self.state, self.optimizer, self.epochs)
 
     # --------------------------------------------------------------------------------------- checkpoints
 
@@ -508,7 +518,6 @@ class Solver(Progress, Named):
             within rounding alone.
         """
         checkpoints.resume(self._parts(), path)
-        self.epochs = self._parallel.agree(self.state, self.optimizer, self.epochs)
 
     def _run(self) -> dict[str, Any]:
         """Describe what determines a run, but for the data, as JSON types."""

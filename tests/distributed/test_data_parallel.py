@@ -137,16 +137,23 @@ def test_callbacks_run_in_the_first_process_and_decide_for_all(tmp_path):
             "expected the same initial conv1.weight (random generators need a random seed) in all",
         ),
         ("other labels", 2, {}, "expected the same y_train in all processes, got 'int64 of shape (120,) with crc32"),
+        ("other inputs", 2, {}, "expected the same examples of x_train in all processes, got 'float32 of shape (20, "),
+        ("other weights", 2, {}, "expected the same weights_train in all processes, got 'float64 of shape (120,) with"),
+        ("other generator", 2, {}, "expected the same model.rng (random generators need a random seed) in all"),
         ("diverging", 2, {}, "FloatingPointError: the loss of iteration 2 is "),
+        ("input not finite", 2, {"num_train_check": 1}, ": the input is the first that is not finite"),
         ("layer fails", 2, {}, "LookupError: a layer of one process"),
         ("callback fails", 2, {}, "LookupError: the callback of the first process"),
+        ("callback fails", 2, {"catches": True}, "but a callback in process 0 raised an error, or called sys.exit"),
+        ("callback leaves", 2, {}, "but a callback in process 0 raised an error, or called sys.exit"),
+        ("callback interferes", 2, {}, "expected the same parameters and state in all processes after iteration 8, "),
     ],
 )
 def test_an_error_ends_all_processes_with_one_message(tmp_path, case, processes, options, message):
     start = time.perf_counter()
     done, outcomes = run(tmp_path, case, processes, **options)
     assert done.returncode != 0
-    assert not outcomes
+    assert len(outcomes) == options.get("catches", False)  # the first process goes on then
     assert message in done.stderr
     assert done.stderr.count("Traceback") == 1, done.stderr
     assert time.perf_counter() - start < 60
@@ -174,6 +181,16 @@ def test_a_checkpoint_resumes_with_another_number_of_processes(tmp_path):
         assert ended.returncode != 0
         for outcome in trained(folder, "all", second, resume=True, checkpoints=str(folder / "checkpoints")):
             assert not same(whole, outcome)
+
+
+def test_a_process_that_resumes_alone_is_found_unless_nothing_was_trained(tmp_path):
+    whole = trained(tmp_path / "whole", "all", 1)[0]
+    for outcome in trained(tmp_path / "start", "all", 2, resume="one"):
+        assert not same(whole, outcome)
+    run(tmp_path / "ended", "callback fails", 2, checkpoints=str(tmp_path / "ended" / "checkpoints"))
+    done, outcomes = run(tmp_path / "ended", "all", 2, resume="first")
+    assert not outcomes
+    assert "expected all processes at the same iteration, got 5 in process 0 and 0 in process 1" in done.stderr
 
 
 @pytest.mark.slow
