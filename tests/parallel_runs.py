@@ -1,8 +1,8 @@
 """Trainings that the tests run under mpiexec: ``python -m mpi4py parallel_runs.py FOLDER CASE OPTIONS``.
 
 OPTIONS is JSON: ``leaf_size`` and ``synchronised`` for `DataParallel`; ``resume``, true for all processes or the name
-of one that resumes alone; ``catches``, whether errors of callbacks are caught; the rest for `Solver`. Every process
-writes what it ends with to FOLDER/RANK.npz.
+of one that resumes alone; ``catches``, whether errors are caught, and perhaps training goes on; the rest for `Solver`.
+Every process writes what it ends with to FOLDER/RANK.npz.
 """
 
 import json
@@ -42,21 +42,25 @@ class Recorder(convnet.Callback):
 
 
 class Failing(convnet.Layer):
-    """Raises an error in the forward pass of one process."""
+    """Raises an error in the forward pass of one process, or once in the backward pass of all of them."""
 
     kind = "failing"
 
-    def __init__(self, rank, wanted):
+    def __init__(self, rank, wanted=None):
         super().__init__()
-        self.fails, self.calls = rank == wanted, 0
+        self.rank, self.wanted, self.calls = rank, wanted, 0
 
     def forward(self, x, rng=None):
         self.calls += 1
-        if self.fails and self.calls > 6:
+        if self.rank == self.wanted and self.calls > 6:
             raise LookupError("a layer of one process")
         return x, None
 
     def backward(self, dy, cache, need_dx=True):
+        if self.wanted is None and self.calls == 4:
+            time.sleep(0.2 * (self.rank % 2))  # so that some have seen more messages arrive than others
+            self.calls += 1
+            raise LookupError("a layer of all processes")
         return dy, {}
 
 
@@ -150,6 +154,9 @@ def make(case, rank=0, distributed=None, callbacks=(), **options):
         optimizer, average = convnet.Momentum(0.05, nesterov=True, clip_norm=1.0), 0.9
     if case == "layer fails":
         layers.insert(0, Failing(rank, 1))
+    if case == "layer of all fails":
+        layers = [Conv2D(3, 4, 3, padding=1, rng=rng), Failing(rank), ReLU()]
+        layers += [Affine(4 * 144, 40, rng=rng), Affine(40, 40, rng=rng), Affine(40, 4, rng=rng)]
     if case == "other generator":
         rng = np.random.default_rng(rank)
     model = Sequential(layers, (3, 12, 12), l2=1e-3, loss=loss, rng=rng)
@@ -201,6 +208,8 @@ def main(folder, case, options):
     except LookupError:
         if not catches:
             raise
+    if catches == "again":
+        solver.train()
     seen = {"seen": np.array(recorder.seen), "threads": np.array(convnet.get_num_threads())}
     with open(Path(folder) / f"{distributed.rank}.npz", "wb") as file:
         np.savez(file, **outcome(solver), **seen)

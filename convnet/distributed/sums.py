@@ -33,6 +33,8 @@ class LeafSums:
 
     def begin(self, leaves: list[slice]) -> range:
         """Begin the sums of a minibatch, and return which leaves this process owns."""
+        for tag in list(self._totals):  # of a step that failed in all processes, whose messages are on their way
+            self.wait(tag)
         self._owners = min(self._size, len(leaves))
         return owned(leaves, self._rank, self._size)
 

@@ -183,6 +183,13 @@ def test_a_checkpoint_resumes_with_another_number_of_processes(tmp_path):
             assert not same(whole, outcome)
 
 
+def test_training_goes_on_after_a_step_that_failed_in_all_processes(tmp_path):
+    options = {"catches": "again", "leaf_size": 8}  # a leaf for each process
+    first, *others = trained(tmp_path, "layer of all fails", 4, **options)
+    assert first["iteration"] == 12
+    assert [same(first, other) for other in others] == [[]] * 3
+
+
 def test_a_process_that_resumes_alone_is_found_unless_nothing_was_trained(tmp_path):
     whole = trained(tmp_path / "whole", "all", 1)[0]
     for outcome in trained(tmp_path / "start", "all", 2, resume="one"):
