@@ -58,9 +58,9 @@ class DataParallel:
         Least examples of a leaf. A minibatch of N examples has ``2 ** floor(log2(N / leaf_size))`` leaves, or one if N
         is less. There have to be as many leaves as processes, at least. Few large leaves are faster than many.
     synchronised : bool
-        If True, a batch normalization takes the mean and the variance of the whole minibatch: three small messages more
-        for each, for which all processes wait. If False, those of a leaf; the running statistics are the mean of those
-        of the leaves. A subclass of `BatchNorm2D` always takes those of a leaf.
+        If True, a batch normalization takes the mean and the variance of the whole minibatch: three small sums more for
+        each, for which all processes wait. If False, those of a leaf; the running statistics are the mean of those
+        of the leaves. A subclass of `BatchNorm2D`, and one within a layer of your own, always takes those of a leaf.
     communicator : mpi4py.MPI.Comm, optional
         The processes; by default all of them.
 

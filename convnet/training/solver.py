@@ -1,4 +1,7 @@
-"""Solver: trains a model with minibatches, keeps the histories and the best parameters."""
+"""Solver: trains a model with minibatches, keeps the histories and the best parameters.
+
+This file is long because it is one class, whose methods are what a user calls, and much of it says how.
+"""
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
