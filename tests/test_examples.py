@@ -197,7 +197,8 @@ def write_photographs(folder, rng):
 
 def test_cifar10_takes_folders_of_images_and_saves_its_model(tmp_path, rng):
     write_photographs(tmp_path / "photographs", rng)
-    options = ["--data", tmp_path / "photographs", "--epochs", 8, "--output", tmp_path / "model.npz"]
+    # After so few steps the accuracy of some random seeds depends on the last bits of sums.
+    options = ["--data", tmp_path / "photographs", "--epochs", 8, "--seed", 1, "--output", tmp_path / "model.npz"]
     result = run(*options, "--target-accuracy", 0.8, script="cifar10.py")
     assert result.returncode == 0, result.stderr
     accuracy = re.search(r"^test accuracy (\d+\.\d\d)% on 30 images$", result.stdout, re.MULTILINE)
