@@ -37,6 +37,7 @@ from convnet import (
     split,
     svm_loss,
 )
+from convnet.training.parallel import OneProcess
 
 RNG = np.random.default_rng(0)
 X, LABELS = RNG.standard_normal((30, 1, 8, 6)).astype(np.float32), np.arange(30) % 3
@@ -213,6 +214,14 @@ def test_lists_of_different_lengths_are_named(call, what):
             lambda: Solver(model(), {"x_train": X, "y_train": LABELS, "x_val": X}, SGD(0.1)),
             ValueError,
             r"got no 'x_validation' but \['x_train', 'x_val', 'y_train'\]",
+        ),
+        *(
+            (
+                lambda wrong=wrong: Solver(model(), {"x_train": X, "y_train": LABELS}, SGD(0.1), distributed=wrong),
+                TypeError,
+                r"Solver: expected distributed to be None or an object such as DataParallel\(\)",
+            )
+            for wrong in (True, 4, OneProcess, model())
         ),
         (lambda: model().train_step(X, LABELS, SGD), TypeError, "expected optimizer to be an object such as SGD"),
         (lambda: model().train_step(X, LABELS, None), TypeError, "expected optimizer to be an object such as SGD"),

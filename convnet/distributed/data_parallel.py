@@ -92,10 +92,8 @@ class DataParallel:
         self.synchronised = as_flag(synchronised, "DataParallel: synchronised")
         given = MPI.COMM_WORLD if communicator is None else communicator
         self.rank, self.size = given.Get_rank(), given.Get_size()
-        self.is_first, self.description = (
-            self.rank == 0,
-            f"DataParallel({self.leaf_size}{', synchronised=True' if self.synchronised else ''})",
-        )
+        self.is_first = self.rank == 0
+        self.description = f"DataParallel({self.leaf_size}{', synchronised=True' if self.synchronised else ''})"
         if not self.is_first:
             sys.excepthook = _report_later
         if self.size & (self.size - 1):
@@ -167,8 +165,7 @@ class DataParallel:
         leaves, first = leaves_of(len(labels), self.leaf_size), self.part(len(labels)).start
         passes = Passes(model, leaves, self._sums, self.synchronised)
         keys = model.rng.integers(2**63, size=len(leaves))  # the same draws in all processes
-        numbers = range(len(leaves))[owned(leaves, self.rank, self.size).start :][: len(passes.own)]
-        generators = [np.random.Generator(np.random.Philox(key=int(keys[number]))) for number in numbers]
+        generators = [np.random.Generator(np.random.Philox(key=int(keys[number]))) for number in passes.numbers]
         while len(self._workspaces) < len(passes.own):
             self._workspaces.append(Workspace())
         inputs = [x[leaf.start - first : leaf.stop - first] for leaf in passes.own]

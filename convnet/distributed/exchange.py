@@ -42,8 +42,8 @@ class Exchange:
         tag : int
             Number of the array: the same in all processes, and another one for every array.
         array : ndarray
-            Contiguous. It must not be touched before `finish`. In a process that owns nothing it is only
-            written.
+            Contiguous. It must not be touched before `finish`. In a process that owns nothing its
+            content does not matter.
         owners : int
             How many processes, the first ones, have something to add; a power of two. The others get the sum.
         """

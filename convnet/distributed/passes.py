@@ -37,15 +37,18 @@ class Passes:
 
     Attributes
     ----------
+    numbers : range
+        Which leaves are those of this process.
     own : list of slice
-        The leaves of this process.
+        These leaves.
     steps : list of Step
         One of each leaf, after `forward`.
     """
 
     def __init__(self, model: Sequential, leaves: list[slice], sums: LeafSums, synchronised: bool) -> None:
         self._model, self._plan, self._sums, self._n = model, model.plan(), sums, leaves[-1].stop
-        self.own = [leaves[number] for number in sums.begin(leaves)]
+        self.numbers = sums.begin(leaves)
+        self.own = [leaves[number] for number in self.numbers]
         self.steps: list[Step] = []
         self._tags = {name: tag for tag, name in enumerate((*self._plan.params, *model.state))}
         # Sums of a normalization's channels have a number for each stage, behind those of parameters and state.
@@ -71,11 +74,10 @@ class Passes:
         self, parts: Sequence[FloatArray], workspaces: Sequence[Workspace], generators: Sequence[np.random.Generator]
     ) -> list[FloatArray]:
         """Return the scores of each leaf of this process."""
-        passes = list(zip(parts, workspaces, generators, strict=True))
         if self._normalizing:
             self.steps = self._forward_together(parts, workspaces, generators)
         else:
-            self.steps = [self._plan.forward(x, workspace, rng) for x, workspace, rng in passes]
+            self.steps = list(map(self._plan.forward, parts, workspaces, generators))
         return [step.y for step in self.steps]
 
     def _forward_together(

@@ -96,11 +96,6 @@ cdef void pool_image_gradient_task(void* job, Py_ssize_t n, int slot) noexcept n
         image[j.pixel[first + c] * j.channels + c] = j.dy[first + c]
 
 
-cdef inline int image_pooling_threads(Py_ssize_t size, int threads) noexcept nogil:
-    """Return the threads for so many elements; few of them are done sooner than another thread begins."""
-    return threads if size >= 1 << 17 else 1
-
-
 def max_pool_images_forward(
     const float[:, :, ::1] x not None,           # IN (N, P, C), the pixels of each image
     float[:, ::1] y not None,                    # OUT (N, C)
@@ -113,11 +108,10 @@ def max_pool_images_forward(
         return
     job.level, job.x, job.y, job.pixels, job.channels = level_in_use, &x[0, 0, 0], &y[0, 0], x.shape[1], x.shape[2]
     job.pixel = NULL if pixel is None else &pixel[0, 0]
+    if x.shape[0] * x.shape[1] * x.shape[2] < SIMD_ALONE:
+        threads = 1
     with nogil:
-        pool_run(
-            <pool_function>pool_image_task, &job, x.shape[0],
-            image_pooling_threads(x.shape[0] * x.shape[1] * x.shape[2], threads),
-        )
+        pool_run(<pool_function>pool_image_task, &job, x.shape[0], threads)
 
 
 def max_pool_images_backward(
@@ -132,8 +126,7 @@ def max_pool_images_backward(
         return
     job.dy, job.dx, job.pixels, job.channels = &dy[0, 0], &dx[0, 0, 0], dx.shape[1], dx.shape[2]
     job.pixel = <int32_t*>&pixel[0, 0]
+    if dx.shape[0] * dx.shape[1] * dx.shape[2] < SIMD_ALONE:
+        threads = 1
     with nogil:
-        pool_run(
-            <pool_function>pool_image_gradient_task, &job, dx.shape[0],
-            image_pooling_threads(dx.shape[0] * dx.shape[1] * dx.shape[2], threads),
-        )
+        pool_run(<pool_function>pool_image_gradient_task, &job, dx.shape[0], threads)

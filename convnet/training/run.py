@@ -53,8 +53,13 @@ def check_arguments(
     optimizer: Optimizer,
     schedule: Callable[..., float] | None,
     augmentation: Callable[..., Any] | None,
+    distributed: object,
 ) -> None:
     """Raise an error that names the first of a Solver's objects that is of the wrong kind."""
+    if distributed is not None and (isinstance(distributed, type) or not hasattr(distributed, "agree")):
+        raise TypeError(
+            f"Solver: expected distributed to be None or an object such as DataParallel(), got {distributed!r:.60}"
+        )
     for name, value, kind, example in (
         ("model", model, Sequential, "ConvNet1()"),
         ("optimizer", optimizer, Optimizer, "SGD(0.02)"),

@@ -136,10 +136,10 @@ class Solver(Progress, Named):
         last ``1 / (1 - average)`` iterations, and at first of the last tenth of them; the initial parameters have no
         part in it. While the training runs, and after an error or an interrupt, the model has the parameters that are
         trained. `convnet.training.averaging.share_of` has the formula.
-    distributed : DataParallel, optional
-        `convnet.distributed.DataParallel` divides each minibatch among several processes.
     num_train_check : int or None
         The number of training examples, drawn once, on which the training accuracy is checked; None for all of them.
+    distributed : DataParallel, optional
+        `convnet.distributed.DataParallel` divides each minibatch among several processes.
 
     Attributes
     ----------
@@ -207,7 +207,7 @@ class Solver(Progress, Named):
         average: float | None = None,
         distributed: Parallel | None = None,
     ) -> None:
-        check_arguments(model, data, optimizer, schedule, augmentation)
+        check_arguments(model, data, optimizer, schedule, augmentation, distributed)
         if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
             raise TypeError(f"Solver: expected callbacks to be a sequence of Callback objects, got {callbacks!r:.60}")
         self.model = model
