@@ -1,7 +1,8 @@
 """Trainings that the tests run under mpiexec: ``python -m mpi4py parallel_runs.py FOLDER CASE OPTIONS``.
 
 OPTIONS is JSON: ``leaf_size`` and ``synchronised`` for `DataParallel`; ``resume``, true for all processes or the name
-of one that resumes alone; ``catches``, whether errors are caught, and perhaps training goes on; the rest for `Solver`.
+of one that resumes alone; ``catches``, whether errors and interrupts are caught, and with "again" training goes on;
+``checkpoints``, their folder, with a file after ``every`` so many iterations; the rest for `Solver`.
 Every process writes what it ends with to FOLDER/RANK.npz.
 """
 
@@ -195,7 +196,7 @@ def main(folder, case, options):
     recorder, resume, catches = Recorder(case), options.pop("resume", False), options.pop("catches", False)
     callbacks = [recorder]
     if "checkpoints" in options:
-        callbacks.append(convnet.Checkpoint(options.pop("checkpoints"), iterations=1))
+        callbacks.append(convnet.Checkpoint(options.pop("checkpoints"), iterations=options.pop("every", 1)))
     solver = make(case, distributed.rank, distributed, callbacks, **options)
     place = Path(folder) / "checkpoints"
     if resume == "one" and distributed.rank:  # where it stands already: as after a race for the first checkpoint
@@ -205,7 +206,7 @@ def main(folder, case, options):
         solver.resume(place)
     try:
         solver.train()
-    except LookupError:
+    except (LookupError, KeyboardInterrupt):
         if not catches:
             raise
     if catches == "again":

@@ -27,6 +27,7 @@ from convnet.distributed.passes import Passes
 from convnet.distributed.sums import LeafSums
 from convnet.models.inputs import as_inputs
 from convnet.models.sequential import Sequential
+from convnet.training.interrupts import HeldInterrupts
 from convnet.training.minibatches import Minibatch
 from convnet.training.optimizers import Optimizer
 from convnet.training.parallel import Part
@@ -180,8 +181,15 @@ class DataParallel:
         optimizer.update(model.plan().params, grads)
         return loss
 
-    def agree(self, model: Sequential, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
-        """Let all processes stop where the first one does, and take over its learning rate and epochs.
+    def agree(
+        self,
+        model: Sequential,
+        state: TrainingState,
+        optimizer: Optimizer,
+        epochs: int,
+        interrupts: HeldInterrupts,
+    ) -> int:
+        """Let all processes stop where the first one does, and take over its learning rate, epochs and interrupt.
 
         After an accuracy check they also compare their models.
         """
@@ -189,7 +197,8 @@ class DataParallel:
         if state.checked_iteration == state.iteration:
             for array in model_arrays(model).values():
                 checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
-        numbers = np.array([state.iteration, state.is_stopping, optimizer.learning_rate, epochs, checksum], np.float64)
+        told = [state.iteration, state.is_stopping, optimizer.learning_rate, epochs, checksum, interrupts.pending]
+        numbers = np.array(told, np.float64)
         self._communicator.Bcast(numbers)
         if np.isnan(numbers[0]):
             raise RuntimeError(
@@ -209,12 +218,15 @@ class DataParallel:
                 "what runs in all processes, such as a schedule, has to return the same there"
             )
         state.is_stopping, optimizer.learning_rate = bool(numbers[1]), float(numbers[2])
+        if numbers[5] or not self.is_first:  # one that has reached the first process since waits for the next time
+            interrupts.pending = bool(numbers[5])
+            interrupts.release()
         return int(numbers[3])
 
     def fail(self) -> None:
         """Let the other processes, which wait in `agree`, end too: the program may catch the error of this one."""
         if self.is_first:
-            self._communicator.Bcast(np.full(5, np.nan))
+            self._communicator.Bcast(np.full(6, np.nan))
 
     # ----------------------------------------------------------------------------------- a step's parts
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from convnet.core.workspace import Workspace
 from convnet.models.sequential import Sequential
+from convnet.training.interrupts import HeldInterrupts
 from convnet.training.minibatches import Minibatch
 from convnet.training.optimizers import Optimizer
 from convnet.training.state import TrainingState
@@ -44,8 +45,18 @@ class Parallel(Protocol):
         The minibatch has the inputs of this process' part, and the labels and the rest of all examples.
         """
 
-    def agree(self, model: Sequential, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
-        """Take over what the callbacks of the first process have decided; return the epochs that it goes to."""
+    def agree(
+        self,
+        model: Sequential,
+        state: TrainingState,
+        optimizer: Optimizer,
+        epochs: int,
+        interrupts: HeldInterrupts,
+    ) -> int:
+        """Take over what the callbacks of the first process have decided; return the epochs that it goes to.
+
+        An interrupt that waits in the first process is released in all of them.
+        """
 
     def fail(self) -> None:
         """Tell those that wait in `agree` that a callback of this process, the first one, raised an error."""
@@ -68,8 +79,16 @@ class OneProcess:
         """Update the model by the whole minibatch."""
         return model.train_step(minibatch.x, minibatch.labels, optimizer, workspace, **minibatch.options)
 
-    def agree(self, model: Sequential, state: TrainingState, optimizer: Optimizer, epochs: int) -> int:
+    def agree(
+        self,
+        model: Sequential,
+        state: TrainingState,
+        optimizer: Optimizer,
+        epochs: int,
+        interrupts: HeldInterrupts,
+    ) -> int:
         """Return the epochs: this process has decided."""
+        interrupts.release()
         return epochs
 
     def fail(self) -> None:

@@ -25,7 +25,7 @@ from convnet.training import checkpoints
 from convnet.training.accuracy import Accuracy, accuracy_of, check_scores
 from convnet.training.best_by import BestBy, as_best_by, called
 from convnet.training.history import history_table
-from convnet.training.interrupts import interrupts_held_back
+from convnet.training.interrupts import HeldInterrupts
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
 from convnet.training.parallel import OneProcess, Parallel
@@ -236,6 +236,7 @@ class Solver(Progress, Named):
         run = self._run() | data_sums({}, self.weights, None)
         self._parallel.begin(model, self.data, min(self.batch_size, count), run)
         self._surprises = Surprises(self._parallel.is_first)
+        self._interrupts = HeldInterrupts()
         self._surprises.look_at_data(model, self.data)
         self._begin()
 
@@ -310,21 +311,23 @@ class Solver(Progress, Named):
         """
         self.state.check(self.model)
         self.state.warn_if_broken()
+        with self._interrupts:  # `_call` releases them, so that no callback misses what another one saw
+            self._train()
+
+    def _train(self) -> None:
         self.state.take_back_last(self.model)
         begun = self.iteration
-        with interrupts_held_back():
-            was_due = self._check_if_due()
+        was_due = self._check_if_due()
         try:
             self._call("on_train_start")
             if was_due and self.iteration and not self.iteration % self.iterations_per_epoch:
                 self._call("on_epoch_end")
             while self.iteration < self.num_iterations and not self.state.is_stopping:
-                with interrupts_held_back():  # so that no callback misses what another one saw
-                    self.step()
-                    self._call("on_iteration_end")
-                    if self._check_if_due():
-                        self._surprises.look_at_loss(self.model, self.data, self.state, self.optimizer.learning_rate)
-                        self._call("on_epoch_end")
+                self.step()
+                self._call("on_iteration_end")
+                if self._check_if_due():
+                    self._surprises.look_at_loss(self.model, self.data, self.state, self.optimizer.learning_rate)
+                    self._call("on_epoch_end")
         except BaseException as error:
             self._end(error)
             raise
@@ -371,7 +374,7 @@ class Solver(Progress, Named):
         UserWarning
             As `train`.
         """
-        with interrupts_held_back():
+        with HeldInterrupts():
             self.state.check(self.model)
             self.state.warn_if_broken()
             is_whole, self.state.is_between_iterations = self.is_between_iterations, False
@@ -451,7 +454,7 @@ class Solver(Progress, Named):
         )
 
     def _call(self, event: str, first: BaseException | None = None) -> None:
-        """Tell every callback of an event, and only then raise the first of their errors.
+        """Tell every callback of an event, and only then raise the first of their errors, or an interrupt that waits.
 
         Further errors become notes of the first one. With a `first` error from before, which the caller raises, all of
         them become notes.
@@ -472,7 +475,7 @@ class Solver(Progress, Named):
                 self._parallel.fail()
             raise
         if first is None:
-            self.epochs = self._parallel.agree(self.model, self.state, self.optimizer, self.epochs)
+            self.epochs = self._parallel.agree(self.model, self.state, self.optimizer, self.epochs, self._interrupts)
 
     # --------------------------------------------------------------------------------------- checkpoints
 

@@ -220,6 +220,40 @@ def test_a_checkpoint_of_other_leaves_is_refused(tmp_path):
     assert "distributed 'DataParallel(4)', expected 'DataParallel(8)'" in done.stderr
 
 
+@pytest.mark.parametrize("catches", [False, True, "again"])
+def test_an_interrupt_ends_all_processes_after_the_same_iteration(tmp_path, catches):
+    folder, options = tmp_path / "checkpoints", {"epochs": 20}
+    given = options | {"checkpoints": str(folder), "every": 1000, "catches": catches}
+    with subprocess.Popen(
+        command(tmp_path, "slow", 2, **given),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"CONVNET_NUM_THREADS": "1"},
+    ) as started:
+        deadline = time.monotonic() + 60
+        while not list(folder.glob("checkpoint-*.npz")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        started.send_signal(signal.SIGINT)  # mpiexec hands it on
+        output, _ = started.communicate(timeout=60)
+    files = [tmp_path / f"{rank}.npz" for rank in range(2)]
+    if catches:
+        outcomes = [dict(np.load(file)) for file in files]
+        assert not same(*outcomes)
+        assert started.returncode == 0, output
+    else:
+        assert not any(file.exists() for file in files)
+        assert started.returncode
+        assert "KeyboardInterrupt" in output
+    if catches != "again":
+        last = max(folder.glob("checkpoint-*.npz"))
+        assert 0 < int(last.stem.split("-")[-1]) < 80
+        trained(tmp_path, "all", 2, resume=True, checkpoints=str(folder), **options)
+    whole = trained(tmp_path / "whole", "all", 1, **options)[0]
+    assert not same(whole, dict(np.load(files[0])))
+
+
 @pytest.mark.slow
 def test_a_run_survives_kills_of_any_process(tmp_path):
     whole = trained(tmp_path / "whole", "all", 1, epochs=250)[0]
