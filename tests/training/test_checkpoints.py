@@ -1,14 +1,10 @@
 """Checkpoints: a training that is interrupted, killed or moved to another process ends with the same bits."""
 
 import io
-import random
-import shutil
 import signal
-import subprocess
-import sys
-import time
 from functools import partial
 
+import kills
 import numpy as np
 import pytest
 from checkpoint_runs import OPTIMIZERS, Seen, make_data, make_solver, outcome
@@ -282,90 +278,10 @@ def test_another_instruction_set_is_a_warning(tmp_path, monkeypatch):
         solver.resume(tmp_path / "one.npz")
 
 
-KILLED = """
-import sys
-import numpy as np
-import convnet
-from convnet import Affine, BatchNorm2D, Conv2D, ReLU, Residual
-
-folder, out = sys.argv[1:]
-rng = np.random.default_rng(0)
-images, labels = rng.integers(0, 256, (350, 8, 8), dtype=np.uint8), rng.integers(0, 3, 350)
-parts = images[:300], labels[:300], images[300:], labels[300:]
-data, statistics = convnet.preprocess(*parts, num_validation=50, num_test=None, keep_uint8=True)
-layers = [
-    Conv2D(1, 8, 3, padding=1, bias=False, rng=rng),
-    BatchNorm2D(8),
-    ReLU(),
-    Residual([Conv2D(8, 8, 3, padding=1, groups=8, rng=rng), BatchNorm2D(8)]),
-    convnet.Dropout(0.3),
-    Affine(512, 200, rng=rng),
-    BatchNorm2D(200),
-    ReLU(),
-    Affine(200, 3, rng=rng),
-]
-model = convnet.Sequential(layers, (1, 8, 8))
-model.statistics = statistics
-augmentation = convnet.Mixup(0.4, convnet.Augmentation(flip=True, brightness=0.1, cutout=3))
-callbacks = [convnet.Checkpoint(folder, iterations=3), convnet.FilterAnimation(out + ".gif", frames=10)]
-solver = convnet.Solver(
-    model,
-    data,
-    convnet.Adam(1e-3),
-    schedule=convnet.PlateauDecay(0.5, patience=5),
-    epochs=48,
-    batch_size=10,
-    augmentation=augmentation,
-    average=0.99,
-    callbacks=callbacks,
-)
-try:
-    solver.resume(folder)
-except FileNotFoundError:
-    pass
-print("ready", flush=True)
-solver.train()
-histories = [solver.loss_history, solver.train_accuracy_history, solver.validation_accuracy_history]
-arrays = {"best": solver.best_params | solver.best_state, "average": solver.state.averages}
-arrays = {f"{kind} {name}": array for kind, found in arrays.items() for name, array in found.items()}
-np.savez(out, *map(np.array, histories), **model.params, **model.state, **arrays)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_training_that_is_killed_thirty_times_ends_with_the_same_bytes(tmp_path):
-    def start(name):
-        command = [sys.executable, "-P", "-c", KILLED, tmp_path / name, tmp_path / f"{name}.npz"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
-        return process
-
-    def end(process):
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode in (0, -signal.SIGKILL), errors
-        return process.returncode
-
-    def result(name):
-        return [(tmp_path / f"{name}.{suffix}").read_bytes() for suffix in ("npz", "npz.gif")]
-
-    began, whole = time.monotonic(), start("whole")
-    assert end(whole) == 0
-    longest = min(0.3, (time.monotonic() - began) / 4)
-    moments, kills, torn = random.Random(0), 0, set()
-    while kills < 30 or len(torn) < 3:  # a fast machine ends several runs meanwhile
-        assert kills < 300
-        process = start("killed")
-        time.sleep(moments.uniform(0, longest))
-        process.kill()
-        if end(process) == 0:
-            assert result("killed") == result("whole")
-            shutil.rmtree(tmp_path / "killed")
-        else:
-            kills += 1
-            torn |= {path.name for path in (tmp_path / "killed").glob("*.tmp")}
-    assert end(start("killed")) == 0
-    assert result("killed") == result("whole")
+    kills.compare(tmp_path, 30)
 
 
 def test_what_has_a_checkpoints_name_and_cannot_be_read_is_passed_over(tmp_path):
