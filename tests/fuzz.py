@@ -16,6 +16,7 @@ import json
 import pickle
 import random
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -398,7 +399,55 @@ class Onnx:
                 assert model.scores(np.zeros((2, *model.input_shape))).shape == (2, model.num_classes)
 
 
-KINDS = {kind.name: kind for kind in (Idx, ModelFile, CheckpointFile, Pickle, Npz, Table, Onnx)}
+class Images:
+    """Image files in a folder of a class; the first letters of a file say what it is."""
+
+    name, mutate = "images", staticmethod(mutated)
+
+    def corpus(self):
+        """Return right files."""
+        from PIL import Image, features
+
+        rng = np.random.default_rng(0)
+        colours = Image.fromarray(rng.integers(0, 256, (9, 7, 4), np.uint8))
+        rgb, grey = colours.convert("RGB"), colours.convert("L")
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turned
+        files = [(image, "PNG", {}) for image in (colours, rgb, grey, rgb.quantize(), grey.convert("1"))]
+        files.append((Image.fromarray(rng.integers(0, 2**16, (9, 7), np.uint16)), "PNG", {}))
+        files += [
+            (rgb, "JPEG", {"exif": exif}),
+            (grey, "JPEG", {"progressive": True}),
+            (rgb.convert("CMYK"), "JPEG", {}),
+        ]
+        files += [(rgb, "TIFF", {"compression": way}) for way in (None, "tiff_lzw", "tiff_deflate", "packbits")]
+        files += [(rgb, "WEBP", {"lossless": lossless}) for lossless in (False, True) if features.check("webp")]
+        files += [(rgb, "JPEG2000", {})] * features.check("jpg_2000") + [(rgb, "AVIF", {})] * features.check("avif")
+        files += [(rgb, "BMP", {}), (rgb, "PPM", {}), (colours, "TGA", {"compression": "tga_rle"})]
+        files.append((grey, "GIF", {"save_all": True, "append_images": [grey.rotate(90)]}))
+        contents = []
+        for image, kind, options in files:
+            file = io.BytesIO()
+            image.save(file, kind, **options)
+            contents.append(file.getvalue())
+        return contents
+
+    def place(self, folder):
+        """Return where an input is written."""
+        (folder / "class").mkdir()
+        return folder / "class" / "image.png"
+
+    def read(self, path):
+        """Load the folder, and check what came."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's, of what it reads all the same
+            data = convnet.load_folder(path.parent.parent, size=8, max_pixels=100_000)
+        images = data["train"].images
+        assert images.dtype == np.uint8
+        assert images.shape in ((1, 8, 8), (1, 8, 8, 3))
+
+
+KINDS = {kind.name: kind for kind in (Idx, ModelFile, CheckpointFile, Pickle, Npz, Table, Onnx, Images)}
 
 
 # ------------------------------------------------------------------------------------------------------- runs
@@ -416,8 +465,8 @@ def fuzz(name, inputs, seconds, seed):
     kind, rng = KINDS[name](), random.Random(f"{name} {seed}")
     corpus = kind.corpus()
     folder = Path(tempfile.mkdtemp(prefix="convnet-fuzz-"))
-    path = folder / name
-    for content in corpus[:2]:
+    path = kind.place(folder) if hasattr(kind, "place") else folder / name
+    for content in corpus:
         path.write_bytes(content)
         kind.read(path)  # so that all is imported and warm
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -456,8 +505,7 @@ def fuzz(name, inputs, seconds, seed):
         finally:
             state["watching"] = False
             signal.alarm(0)
-    path.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) / 1024
     took = time.monotonic() - start
     print(f"| {name} | {count:,} | {right:,} | {count - right:,} | {grown:.0f} MB | {took:.0f} s |", flush=True)

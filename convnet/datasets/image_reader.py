@@ -369,13 +369,25 @@ def opened(image: Any, name: str, max_pixels: int) -> Iterator["Image.Image"]:
             raise ValueError(f"{name}: expected an image file, got one that cannot be read ({error})") from None
 
 
+class _Bounded(io.BufferedReader):
+    """A file of which no more is asked for than it has: Python takes the memory for what is asked before it reads.
+
+    Decoders ask for as many bytes as a file's headers claim.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
 def _file_of(image: Any, name: str) -> Any:
     """Return an image's bytes as an open file."""
     if isinstance(image, io.TextIOBase):
         raise TypeError(f'{name}: expected a file opened for bytes, open(path, "rb"), got one opened for text')
     if isinstance(image, (str, os.PathLike)):
         try:
-            return open_file(image)
+            return _Bounded(open_file(image).detach())
         except FileNotFoundError:
             raise FileNotFoundError(f"{name}: expected an image file, but there is no such file") from None
     try:

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def read_file(path: PathLike) -> bytes:
     return content
 
 
-def open_file(path: PathLike) -> IO[bytes]:
+def open_file(path: PathLike) -> io.BufferedReader:
     """Open a file to read its bytes; a folder is an error that says so."""
     try:
         return open(as_path(path, FILE), "rb")
