@@ -2,7 +2,8 @@
 
 OPTIONS is JSON: ``leaf_size`` and ``synchronised`` for `DataParallel`; ``resume``, true for all processes or the name
 of one that resumes alone; ``catches``, whether errors and interrupts are caught, and with "again" training goes on;
-``checkpoints``, their folder, with a file after ``every`` so many iterations; the rest for `Solver`.
+``checkpoints``, their folder, with a file after ``every`` so many iterations; ``once``, whether one process loads the
+data; the rest for `Solver`.
 Every process writes what it ends with to FOLDER/RANK.npz.
 """
 
@@ -115,10 +116,10 @@ def position_in_order(data, position):
     return state.order[position]
 
 
-def make(case, rank=0, distributed=None, callbacks=(), **options):
+def make(case, rank=0, distributed=None, callbacks=(), data=None, **options):
     """Return the Solver of a case."""
     rng = np.random.default_rng(rank if case == "other parameters" else 7)
-    data, statistics = data_of(case)
+    data, statistics = data or data_of(case)
     if case == "other labels" and rank:
         data["y_train"] = data["y_train"][::-1].copy()
     if case == "other weights":
@@ -195,9 +196,26 @@ def main(folder, case, options):
     distributed = DataParallel(options.pop("leaf_size", 4), synchronised=options.pop("synchronised", False))
     recorder, resume, catches = Recorder(case), options.pop("resume", False), options.pop("catches", False)
     callbacks = [recorder]
+    data = None
+    if options.pop("once", False):
+
+        def load():
+            with open(Path(folder) / "loads.txt", "a") as file:
+                print(distributed.rank, file=file)
+            if case == "load fails":
+                raise LookupError("the data of the first process")
+            return data_of(case)
+
+        try:
+            data = distributed.load_once(load)
+        except (LookupError, RuntimeError) as error:
+            if not catches:
+                raise
+            print(distributed.rank, type(error).__name__, error, flush=True)
+            return
     if "checkpoints" in options:
         callbacks.append(convnet.Checkpoint(options.pop("checkpoints"), iterations=options.pop("every", 1)))
-    solver = make(case, distributed.rank, distributed, callbacks, **options)
+    solver = make(case, distributed.rank, distributed, callbacks, data, **options)
     place = Path(folder) / "checkpoints"
     if resume == "one" and distributed.rank:  # where it stands already: as after a race for the first checkpoint
         solver.save(Path(folder) / "start.npz")

@@ -6,10 +6,10 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from convnet.core.version import __version__
 from convnet.core.workspace import Workspace
 from convnet.datasets.preprocessing import fingerprint
 from convnet.distributed.leaves import leaves_of, owned
+from convnet.distributed.loading import load_once
 from convnet.distributed.passes import Passes
 from convnet.distributed.sums import LeafSums
 from convnet.models.inputs import as_inputs
@@ -34,6 +35,8 @@ from convnet.training.parallel import Part
 from convnet.training.state import TrainingState, model_arrays
 
 __all__ = ["DataParallel"]
+
+T = TypeVar("T")
 
 # Seconds that other processes leave the first one to report an error that all of them have found.
 GRACE = 2.0
@@ -112,6 +115,29 @@ class DataParallel:
 
     def __repr__(self) -> str:
         return self.description
+
+    def load_once(self, load: Callable[[], T]) -> T:
+        """Return what a function returns that is called in one process of each machine alone.
+
+        ``data, statistics = distributed.load_once(prepare)`` reads and prepares the data once for each machine. They
+        are in its memory once, too: the processes map the arrays from a temporary file. All processes have to call it.
+
+        Parameters
+        ----------
+        load : callable
+            Without arguments. What it returns is pickled, without the arrays.
+
+        Returns
+        -------
+        object
+            Its arrays cannot be written to, unless there is a single process.
+
+        Raises
+        ------
+        RuntimeError
+            If the function raised an error in another process; in that process, its error.
+        """
+        return load() if self.size == 1 else load_once(load, self._communicator)
 
     # --------------------------------------------------------------------------- what a Solver calls
 

@@ -220,6 +220,27 @@ def test_a_checkpoint_of_other_leaves_is_refused(tmp_path):
     assert "distributed 'DataParallel(4)', expected 'DataParallel(8)'" in done.stderr
 
 
+@pytest.mark.parametrize("case", ["weighted", "exact"])  # raw images, and prepared ones
+def test_data_that_one_process_loads_give_the_same_bits(tmp_path, case):
+    expected = trained(tmp_path / "each", case, 2)[0]
+    for processes in (1, 4):
+        for outcome in trained(tmp_path / f"{processes}", case, processes, once=True):
+            assert not same(expected, outcome), processes
+        assert (tmp_path / f"{processes}" / "loads.txt").read_text() == "0\n"
+
+
+def test_an_error_of_the_process_that_loads_ends_all(tmp_path):
+    done, _ = run(tmp_path / "ends", "load fails", 2, once=True)
+    assert done.returncode
+    assert done.stderr.count("\nLookupError: the data of the first process") == 1
+    done, _ = run(tmp_path / "caught", "load fails", 2, once=True, catches=True)
+    assert sorted(done.stdout.splitlines()) == [
+        "0 LookupError the data of the first process",
+        "1 RuntimeError DataParallel: expected data from load_once, but in process 0 it raised LookupError: the data "
+        "of the first process",
+    ]
+
+
 @pytest.mark.parametrize("catches", [False, True, "again"])
 def test_an_interrupt_ends_all_processes_after_the_same_iteration(tmp_path, catches):
     folder, options = tmp_path / "checkpoints", {"epochs": 20}

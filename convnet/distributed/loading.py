@@ -1,0 +1,75 @@
+"""Data that one process of each machine loads, for all processes there."""
+
+import mmap
+import os
+import pickle
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from mpi4py import MPI
+
+__all__ = ["load_once"]
+
+T = TypeVar("T")
+ALIGNMENT = 64
+
+
+def load_once(load: Callable[[], T], communicator: Any) -> T:
+    """Return what `load` returns, called in one process of each machine; the others map its arrays from a file.
+
+    The file is temporary, and has no name any more when this returns. All processes have to call this.
+    """
+    here = communicator.Split_type(MPI.COMM_TYPE_SHARED)
+    loads, failure, found = here.Get_rank() == 0, None, None
+    try:
+        if loads:
+            found = _written(load())
+    except BaseException as error:
+        failure = error
+    failures = communicator.allgather(f"{type(failure).__name__}: {failure!s:.300}" if failure else None)
+    if failure is not None:
+        raise failure
+    try:
+        for rank, other in enumerate(failures):
+            if other is not None:
+                raise RuntimeError(
+                    f"DataParallel: expected data from load_once, but in process {rank} it raised {other}"
+                )
+        path, content, places = here.bcast(found)
+        loaded: T = pickle.loads(content, buffers=_mapped(path, places))
+        here.Barrier()
+        return loaded
+    finally:
+        if found is not None:
+            with suppress(OSError):  # Windows keeps a file that is mapped
+                os.unlink(found[0])
+        here.Free()
+
+
+def _written(value: Any) -> tuple[str, bytes, list[slice]]:
+    """Write the arrays of an object to a file; return its path, the rest of the object, and where the arrays are."""
+    buffers: list[pickle.PickleBuffer] = []
+    content = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    places = []
+    number, path = tempfile.mkstemp(prefix="convnet-")
+    try:
+        with open(number, "wb") as file:
+            for buffer in buffers:
+                file.write(b"\0" * (-file.tell() % ALIGNMENT))
+                start = file.tell()
+                file.write(buffer.raw())
+                places.append(slice(start, file.tell()))
+            file.write(b"\0")  # an empty file cannot be mapped
+    except BaseException:
+        os.unlink(path)
+        raise
+    return path, content, places
+
+
+def _mapped(path: str, places: list[slice]) -> list[memoryview]:
+    """Return the memory of arrays in a file; it cannot be written to."""
+    with open(path, "rb") as file:
+        memory = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return [memory[place] for place in places]
