@@ -16,8 +16,9 @@ import numpy.typing as npt
 from mpi4py import MPI
 
 from convnet import _kernels
-from convnet.core.checks import FloatArray, as_count, as_flag
+from convnet.core.checks import FloatArray, as_count, as_flag, listed
 from convnet.core.quota import cpu_quota
+from convnet.core.surprises import warn
 from convnet.core.threads import get_num_threads, set_num_threads
 from convnet.core.version import __version__
 from convnet.core.workspace import Workspace
@@ -26,6 +27,7 @@ from convnet.distributed.leaves import leaves_of, owned
 from convnet.distributed.loading import load_once
 from convnet.distributed.passes import Passes
 from convnet.distributed.sums import LeafSums
+from convnet.layers.stage import LayerStage
 from convnet.models.inputs import as_inputs
 from convnet.models.sequential import Sequential
 from convnet.training.interrupts import HeldInterrupts
@@ -64,7 +66,8 @@ class DataParallel:
     synchronised : bool
         If True, a batch normalization takes the mean and the variance of the whole minibatch: three small sums more for
         each, for which all processes wait. If False, those of a leaf; the running statistics are the mean of those
-        of the leaves. A subclass of `BatchNorm2D`, and one within a layer of your own, always takes those of a leaf.
+        of the leaves. A subclass of `BatchNorm2D`, and one within a layer of your own, always takes those of a leaf; a
+        warning says so.
     communicator : mpi4py.MPI.Comm, optional
         The processes; by default all of them.
 
@@ -177,6 +180,12 @@ class DataParallel:
                         f"DataParallel: expected the same {name} in all processes, got {first.get(name)!r:.100} in "
                         f"process 0 and {other.get(name)!r:.100} in process {rank}"
                     )
+        own = [stage.names[0] for stage in model.plan().stages if isinstance(stage, LayerStage) and stage.layer.state]
+        if self.synchronised and self.is_first and own:
+            warn(
+                f"DataParallel(synchronised=True): {listed(own)} computes what it keeps from each leaf, as a layer of "
+                "your own or a subclass of BatchNorm2D; only BatchNorm2D itself looks at the whole minibatch"
+            )
 
     def part(self, n: int) -> slice:
         """Return which of the n examples of a minibatch are in leaves of this process."""

@@ -76,6 +76,7 @@ class Computed(Protocol):
     """What a stage needs of a layer."""
 
     params: dict[str, FloatArray]
+    state: dict[str, npt.NDArray[Any]]
 
     def __call__(self, x: npt.ArrayLike) -> FloatArray: ...
     def output_shape(self, input_shape: Shape) -> Shape: ...

@@ -92,6 +92,14 @@ def test_a_step_is_that_of_the_whole_minibatch(tmp_path, case, tolerance):
                 np.testing.assert_allclose(array, expected[name], rtol=0, atol=tolerance * scale, err_msg=name)
 
 
+def test_a_layer_that_looks_at_a_leaf_alone_is_named(tmp_path):
+    for synchronised, count in ((True, 1), (False, 0)):
+        done, _ = run(tmp_path, "own layer", 2, synchronised=synchronised, epochs=1)
+        assert done.returncode == 0, done.stderr
+        message = "DataParallel(synchronised=True): levelled1 computes what it keeps from each leaf"
+        assert done.stderr.count(message) == count
+
+
 def test_running_statistics_are_the_mean_of_those_of_the_leaves(tmp_path):
     # A minibatch of all examples, in leaves of 30, 30, 30 and 30; one step.
     options = {"batch_size": 120, "epochs": 1, "average": None, "restore_best": False}
