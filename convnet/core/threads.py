@@ -4,8 +4,9 @@ Both are set from the environment when the package is imported:
 
 - ``CONVNET_NUM_THREADS`` is the number of threads, at most 256. Without it there is one for each processor that this
   process may run on, or fewer if ``OMP_NUM_THREADS`` or the CPU quota of a container is less; a quota is rounded down.
-- ``CONVNET_SIMD`` forces an instruction set: ``avx512``, ``avx2``, ``portable`` (vectors of 16 bytes, on any
-  processor), or ``none`` for the loops in Cython alone. Without it the best one of this processor is taken.
+- ``CONVNET_SIMD`` forces an instruction set: ``avx512``, ``avx2``, ``neon`` (on aarch64), ``portable`` (vectors of 16
+  bytes, on any processor), or ``none`` for the loops in Cython alone. Without it the best one of this processor is
+  taken.
 
 Results have the same bits for any number of threads; they differ within rounding from one instruction set to another.
 """

@@ -74,6 +74,7 @@ static const simd_level SIMD_NAME(level) = {
     .copy_rows = SIMD_NAME(copy_rows),
     .accumulate = SIMD_NAME(accumulate),
     .peak = SIMD_NAME(peak),
+    .peak_sums = PEAK_SUMS,
 };
 
 #endif

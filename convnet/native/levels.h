@@ -4,19 +4,6 @@
  * A row is a block of definitions that ends with #include "level.h", under an #if for its architecture where it needs
  * one. For a row without intrinsics no other code has to change: names, dispatch, tests and options follow this table.
  *
- * An example: on aarch64 `portable` compiles to NEON already, and a row of its own would use all of the 32 registers.
- * It would stand behind `portable` and before the #if of x86-64. Its numbers are not measured:
- *     #if defined(__aarch64__)
- *     #define SIMD_SET neon
- *     #define SIMD_LANES 4
- *     #define SIMD_TARGET
- *     #define SIMD_PROCESSOR 1
- *     #define SIMD_ROWS 12
- *     #define SIMD_SPARSE_LIMIT 1.05
- *     #include "level.h"
- *     #endif
- * 2 * SIMD_ROWS + 3 vector registers are needed: the sums of a product's tile, two vectors of B, and one broadcast.
- *
  * Intrinsics may be added where a profile shows the need. They take a macro, such as SIMD_AVX2: the row defines it,
  * level.h has its #undef, tiles/vectors.h includes the header of the intrinsics, and tiles/ has branches under #if.
  *
@@ -25,7 +12,8 @@
  *   SIMD_LANES      floats of a vector: 4, 8 or 16
  *   SIMD_TARGET     the attribute that allows the instructions
  *   SIMD_PROCESSOR  whether this processor has them
- *   SIMD_ROWS       most rows of a product's register tile, of two vectors each; 1 to 16
+ *   SIMD_ROWS       most rows of a product's register tile, of two vectors each; 1 to 16. Its sums, two vectors of B
+ *                   and what is loaded of A have to fit into the registers: see tests/aarch64/loops.py
  *   SIMD_SPARSE_LIMIT   a product leaves out the zeros of a factor of very many rows if a smaller part than this of its
  *                   elements is not 0; at the limit both ways take equally long. For fewer rows the limit is lower:
  *                   see simd_is_sparse in jobs/product.h. Begin with that of `portable`
@@ -41,6 +29,18 @@
 #define SIMD_ROWS 5
 #define SIMD_SPARSE_LIMIT 1.05
 #include "level.h"
+
+#if defined(__aarch64__)
+
+#define SIMD_SET neon
+#define SIMD_LANES 4
+#define SIMD_TARGET
+#define SIMD_PROCESSOR 1
+#define SIMD_ROWS 10
+#define SIMD_SPARSE_LIMIT 1.05
+#include "level.h"
+
+#endif
 
 #if defined(__x86_64__)
 

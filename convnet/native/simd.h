@@ -227,6 +227,7 @@ typedef struct simd_level {
     void (*accumulate)(const float *x, ptrdiff_t x_step, ptrdiff_t shifts, float *y, ptrdiff_t y_step, ptrdiff_t rows,
                        ptrdiff_t columns);
     float (*peak)(ptrdiff_t repeats);
+    int peak_sums;          /* vectors that it sums at a time */
 } simd_level;
 
 /* The level whose vectors so many floats fill: a narrower one where they fill half a vector at most. */

@@ -18,5 +18,5 @@ static double simd_peak(const simd_level *level, ptrdiff_t repeats, int threads)
     pool_run(simd_peak_task, &job, threads, threads);
     double sum = 0;
     for (int i = 0; i < threads; i++) sum += job.results[i];
-    return sum > 0 ? 2.0 * PEAK_SUMS * (double)level->lanes * (double)repeats * threads : 0;
+    return sum > 0 ? 2.0 * level->peak_sums * (double)level->lanes * (double)repeats * threads : 0;
 }
