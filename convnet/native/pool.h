@@ -42,13 +42,63 @@ static int pool_alone(pool_task *task, void *job, ptrdiff_t count) {
 #define GNU_C
 #endif
 
-#if defined(GNU_C) && !defined(_WIN32)
+/* Emscripten has threads only where it is asked for them. */
+#if defined(GNU_C) && (!defined(__EMSCRIPTEN__) || defined(__EMSCRIPTEN_PTHREADS__))
 
 #include <fenv.h>
+
+#ifdef _WIN32 /* threads by Windows' own functions */
+
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#include <windows.h>
+
+typedef SRWLOCK pool_lock;
+typedef CONDITION_VARIABLE pool_condition;
+#define POOL_LOCK SRWLOCK_INIT
+#define POOL_CONDITION CONDITION_VARIABLE_INIT
+
+static inline void pool_acquire(pool_lock *lock) { AcquireSRWLockExclusive(lock); }
+static inline void pool_release(pool_lock *lock) { ReleaseSRWLockExclusive(lock); }
+static inline void pool_wait(pool_condition *condition, pool_lock *lock) {
+    SleepConditionVariableSRW(condition, lock, INFINITE, 0);
+}
+static inline void pool_signal(pool_condition *condition) { WakeAllConditionVariable(condition); }
+static inline void pool_yield(void) { SwitchToThread(); }
+
+static inline int64_t pool_nanoseconds(void) {
+    LARGE_INTEGER now, second;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&second);
+    return (int64_t)((double)now.QuadPart / (double)second.QuadPart * 1e9);
+}
+
+#else /* POSIX threads */
+
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
+
+typedef pthread_mutex_t pool_lock;
+typedef pthread_cond_t pool_condition;
+#define POOL_LOCK PTHREAD_MUTEX_INITIALIZER
+#define POOL_CONDITION PTHREAD_COND_INITIALIZER
+
+static inline void pool_acquire(pool_lock *lock) { pthread_mutex_lock(lock); }
+static inline void pool_release(pool_lock *lock) { pthread_mutex_unlock(lock); }
+static inline void pool_wait(pool_condition *condition, pool_lock *lock) { pthread_cond_wait(condition, lock); }
+static inline void pool_signal(pool_condition *condition) { pthread_cond_broadcast(condition); }
+static inline void pool_yield(void) { sched_yield(); }
+
+static inline int64_t pool_nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+#endif
 
 /* How long an idle thread spins: about as long as the Python code of a whole training step takes. */
 #define POOL_SPIN_NANOSECONDS 200000
@@ -77,10 +127,8 @@ static int pool_started; /* threads of the pool, without the caller; changed by 
 static int pool_size;    /* threads wanted last, with the caller: those from it on wait in pool_wanted */
 static int pool_asleep;  /* threads that wait in pool_wake */
 static int pool_forks;   /* how many forks this process is away from the first one that had threads */
-static pthread_t pool_threads[POOL_MAX];
-static pthread_mutex_t pool_mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t pool_wake = PTHREAD_COND_INITIALIZER;
-static pthread_cond_t pool_wanted = PTHREAD_COND_INITIALIZER;
+static pool_lock pool_mutex = POOL_LOCK;
+static pool_condition pool_wake = POOL_CONDITION, pool_wanted = POOL_CONDITION;
 
 static inline void pool_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -88,12 +136,6 @@ static inline void pool_pause(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
-}
-
-static inline int64_t pool_nanoseconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* The first index of a share. */
@@ -124,35 +166,34 @@ static uint64_t pool_await(uint64_t seen) {
         }
         if (pool_nanoseconds() - start > POOL_SPIN_NANOSECONDS) break;
     }
-    pthread_mutex_lock(&pool_mutex);
+    pool_acquire(&pool_mutex);
     __atomic_fetch_add(&pool_asleep, 1, __ATOMIC_SEQ_CST);
     while ((state = __atomic_load_n(&pool_state, __ATOMIC_SEQ_CST)) / POOL_RUN == seen)
-        pthread_cond_wait(&pool_wake, &pool_mutex);
+        pool_wait(&pool_wake, &pool_mutex);
     __atomic_fetch_sub(&pool_asleep, 1, __ATOMIC_SEQ_CST);
-    pthread_mutex_unlock(&pool_mutex);
+    pool_release(&pool_mutex);
     return state;
 }
 
 /* Wait until a run wants this thread. */
 static void pool_await_wanted(int slot) {
     if (slot < __atomic_load_n(&pool_size, __ATOMIC_RELAXED)) return;
-    pthread_mutex_lock(&pool_mutex);
-    while (slot >= __atomic_load_n(&pool_size, __ATOMIC_RELAXED)) pthread_cond_wait(&pool_wanted, &pool_mutex);
-    pthread_mutex_unlock(&pool_mutex);
+    pool_acquire(&pool_mutex);
+    while (slot >= __atomic_load_n(&pool_size, __ATOMIC_RELAXED)) pool_wait(&pool_wanted, &pool_mutex);
+    pool_release(&pool_mutex);
 }
 
 /* Set how many threads are wanted. */
 static void pool_want(int size) {
     const int before = __atomic_load_n(&pool_size, __ATOMIC_RELAXED);
     if (size == before) return;
-    pthread_mutex_lock(&pool_mutex);
+    pool_acquire(&pool_mutex);
     __atomic_store_n(&pool_size, size, __ATOMIC_RELAXED);
-    if (size > before) pthread_cond_broadcast(&pool_wanted);
-    pthread_mutex_unlock(&pool_mutex);
+    if (size > before) pool_signal(&pool_wanted);
+    pool_release(&pool_mutex);
 }
 
-static void *pool_thread(void *number) {
-    const int slot = (int)(intptr_t)number;
+static void pool_serve(int slot) {
     uint64_t seen = 0;
     for (;;) {
         pool_await_wanted(slot);
@@ -170,6 +211,35 @@ static void *pool_thread(void *number) {
             break;
         }
     }
+}
+
+#ifdef _WIN32
+
+static DWORD WINAPI pool_thread(void *number) {
+    pool_serve((int)(intptr_t)number);
+    return 0;
+}
+
+/* Start threads until there are count of them, or the system gives no more. Windows itself spreads threads over
+ * processors, and has no fork.
+ */
+static void pool_start(int count) {
+    while (pool_started < count) {
+        HANDLE thread = CreateThread(NULL, 0, pool_thread, (void *)(intptr_t)(pool_started + 1), 0, NULL);
+        if (thread == NULL) break;
+        CloseHandle(thread);
+        pool_started++;
+    }
+}
+
+static void pool_spread(int count) { (void)count; }
+
+#else
+
+static pthread_t pool_threads[POOL_MAX];
+
+static void *pool_thread(void *number) {
+    pool_serve((int)(intptr_t)number);
     return NULL;
 }
 
@@ -221,6 +291,8 @@ static void pool_start(int count) {
     pool_spread(pool_started);
 }
 
+#endif
+
 static int pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
     if (size > POOL_MAX) size = POOL_MAX;
     if (size < 2 || count < 2 || __atomic_exchange_n(&pool_taken, 1, __ATOMIC_ACQUIRE))
@@ -237,9 +309,9 @@ static int pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
     __atomic_store_n(&pool_state, run * POOL_RUN | POOL_OPEN, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&pool_asleep, __ATOMIC_SEQ_CST)) {
         pool_spread(pool_started < size - 1 ? pool_started : size - 1);
-        pthread_mutex_lock(&pool_mutex);
-        pthread_cond_broadcast(&pool_wake);
-        pthread_mutex_unlock(&pool_mutex);
+        pool_acquire(&pool_mutex);
+        pool_signal(&pool_wake);
+        pool_release(&pool_mutex);
     }
     const int forks = pool_forks;
     pool_work(0);
@@ -247,7 +319,7 @@ static int pool_run(pool_task *task, void *job, ptrdiff_t count, int size) {
     uint64_t state = __atomic_and_fetch(&pool_state, ~POOL_OPEN, __ATOMIC_ACQ_REL);
     for (int spins = 0; state != run * POOL_RUN; spins++) {
         if (spins < 10000) pool_pause();
-        else sched_yield();
+        else pool_yield();
         state = __atomic_load_n(&pool_state, __ATOMIC_ACQUIRE);
     }
     __atomic_store_n(&pool_taken, 0, __ATOMIC_RELEASE);
