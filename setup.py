@@ -21,6 +21,8 @@ OPTIMISE = ["-O3", "-fno-math-errno", "-fassociative-math", "-fno-signed-zeros",
 CHECK = ["-O1", "-g1", "-UNDEBUG"]
 # What asks for debug symbols, or needs them for its reports.
 SYMBOLS = ("-g", "-fsanitize")
+# Platforms whose Python has no threads: Pyodide.
+WITHOUT_THREADS = ("emscripten", "pyodide", "pyemscripten")
 
 COMPILER_DIRECTIVES = {
     "language_level": 3,
@@ -28,6 +30,7 @@ COMPILER_DIRECTIVES = {
     "initializedcheck": DEBUG,
     "wraparound": False,
     "cdivision": True,
+    "freethreading_compatible": True,  # tests/core/test_threads.py passes without the GIL
 }
 
 
@@ -42,9 +45,10 @@ class BuildExt(build_ext):
         if self.compiler.compiler_type == "unix":
             self.require_compiler(self.compiler.compiler_so[0])
             self.require_headers()
+            threads = [] if sysconfig.get_platform().startswith(WITHOUT_THREADS) else ["-pthread"]
             for extension in self.extensions:
-                extension.extra_compile_args += ["-pthread", *(CHECK if DEBUG else OPTIMISE)]
-                extension.extra_link_args += ["-pthread"]
+                extension.extra_compile_args += [*threads, *(CHECK if DEBUG else OPTIMISE)]
+                extension.extra_link_args += threads
                 if not DEBUG and not self.wants_symbols():
                     # Python's own flags often have -g: the compiler would take twice as long, for symbols of no use.
                     extension.extra_compile_args += ["-g0"]

@@ -85,7 +85,7 @@ COMPILER = SIMD_COMPILER.decode()
 BUILT = tuple([simd_levels[i].name.decode() for i in range(SIMD_BUILT)])
 INSTRUCTION_SETS = ("none", *[simd_levels[i].name.decode() for i in range(SIMD_BUILT) if simd_levels[i].runs()])
 
-# NULL for "none"; read while the GIL is held.
+# NULL for "none". A kernel reads it once. It is set while nothing is computed: scratch memory is made for one of them.
 cdef const simd_level* level_in_use = NULL
 
 
@@ -104,7 +104,8 @@ def use_instruction_set(str name not None):
 
 def instruction_set():
     """Return the name of the instruction set in use."""
-    return "none" if level_in_use == NULL else level_in_use.name.decode()
+    cdef const simd_level* level = level_in_use
+    return "none" if level == NULL else level.name.decode()
 
 
 use_instruction_set(INSTRUCTION_SETS[len(INSTRUCTION_SETS) - 1])

@@ -295,12 +295,13 @@ cdef void norm_write_dx_double(void* job, Py_ssize_t index, int slot) noexcept n
 cdef inline norm_job norm_job_of(Py_ssize_t p, Py_ssize_t c, Py_ssize_t q, Py_ssize_t itemsize, uint8_t* scratch):
     """Return a job with its part of the scratch memory."""
     cdef norm_job job
+    cdef const simd_level* level = level_in_use
     memset(&job, 0, sizeof(job))
     job.p, job.c, job.q, job.groups = p, c, q, norm_groups(p, c, q)
     job.sums = <double*>scratch
     job.pieces = scratch + 2 * job.groups * c * sizeof(double)
-    if level_in_use != NULL and q == 1 and itemsize == sizeof(float):
-        job.level = simd_level_for(level_in_use, c)
+    if level != NULL and q == 1 and itemsize == sizeof(float):
+        job.level = simd_level_for(level, c)
     return job
 
 

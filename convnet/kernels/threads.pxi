@@ -9,7 +9,8 @@ cdef extern from "pool.h" nogil:
 # Most threads of the pool, the caller's among them.
 MAX_THREADS = POOL_MAX
 
-# Threads of a kernel that needs no scratch memory for each of them; read while the GIL is held.
+# Threads of a kernel that needs no scratch memory for each of them. A kernel reads it once: without the GIL another
+# thread may set it meanwhile.
 cdef int threads_in_use = 1
 
 

@@ -252,6 +252,25 @@ def test_one_model_predicts_from_eight_threads(mnist):
     assert results == [{expected}] * 8
 
 
+def test_eight_threads_make_a_models_plan_and_layouts_at_once(mnist):
+    images = mnist[0][:64, None].astype(np.float32) / 128 - 1
+    model = convnet.ConvNet1(hidden_size=20)
+    expected = [model.scores(images[: 8 * (position + 1)]).tobytes() for position in range(8)]
+    for _ in range(5):
+        fresh, barrier, results = convnet.ConvNet1(hidden_size=20), threading.Barrier(8, timeout=60), [None] * 8
+
+        def predict(position, fresh=fresh, barrier=barrier, results=results):
+            barrier.wait()
+            results[position] = fresh.scores(images[: 8 * (position + 1)]).tobytes()
+
+        workers = [threading.Thread(target=predict, args=(position,)) for position in range(8)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert results == expected
+
+
 def test_an_interrupt_within_a_kernel_waits_for_it_and_harms_nothing():
     done = run_python(
         """
