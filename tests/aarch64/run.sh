@@ -2,14 +2,14 @@
 # The library on aarch64 without such a processor, in one command on Debian or Ubuntu:
 #     bash tests/aarch64/run.sh [FOLDER]
 # It makes an aarch64 Python in FOLDER, or in a temporary folder, builds the wheel with a cross compiler, reads the
-# inner loops in the disassembly, runs the tests of kernels, functions and layers under qemu, trains a model, and counts
-# instructions. A second run with the same FOLDER keeps its Python. Nothing is installed outside of FOLDER.
+# inner loops in the disassembly, trains a model under qemu, counts instructions, and runs the tests of kernels,
+# functions and layers. A second run with the same FOLDER keeps its Python. Nothing is installed outside of FOLDER.
 #
 # An emulated instruction takes some twenty times as long as a real one. Of tests with many cases a few are run, of the
 # default instruction set: see sampling.py. CASES=1000 in the environment runs all cases of that set.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-repository=$PWD here=$PWD/tests/aarch64
+here=$PWD/tests/aarch64
 
 for program in aarch64-linux-gnu-gcc qemu-aarch64 apt-get; do
     if ! command -v "$program" >/dev/null; then
@@ -80,15 +80,15 @@ install --no-deps --force-reinstall "$folder"/source/dist/*.whl
 step "the inner loops"
 python3 "$here/loops.py" "$folder"/environment/lib/python3.*/site-packages/convnet/_kernels.*.so
 
-step "the tests of kernels, functions and layers"
-PYTHONPATH=$here "$python" -P -m pytest --quiet -p no:cacheprovider -p sampling \
-    tests/test_kernels.py tests/test_fused.py tests/test_channels_last.py tests/test_elementwise_kernels.py \
-    tests/test_augmentation_kernels.py tests/test_grouped_kernels.py tests/core/test_threads.py tests/layers
-
 step "a training of ConvNet1, and predictions by each instruction set"
 "$python" -P "$here/training.py"
 
 step "counts of instructions"
 gcc -O2 -shared -fPIC "$here/instructions.c" -o "$folder/instructions.so"
 python3 "$here/instructions.py" "$python" "$folder/instructions.so"
+
+step "the tests of kernels, functions and layers"
+PYTHONPATH=$here "$python" -P -m pytest --quiet -p no:cacheprovider -p sampling \
+    tests/test_kernels.py tests/test_fused.py tests/test_channels_last.py tests/test_elementwise_kernels.py \
+    tests/test_augmentation_kernels.py tests/test_grouped_kernels.py tests/core/test_threads.py tests/layers
 printf '\nall of it took %d s\n' "$SECONDS"
