@@ -13,9 +13,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 EXTRAS = "test", "lint", "benchmark", "docs"
+OTHERS = ["pip-audit"]
 
 project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
-wanted = project["dependencies"] + [name for extra in EXTRAS for name in project["optional-dependencies"][extra]]
+extras = project["optional-dependencies"]
+wanted = project["dependencies"] + OTHERS + [name for extra in EXTRAS for name in extras[extra]]
 with tempfile.TemporaryDirectory() as folder:
     venv.create(folder, with_pip=True)
     pip = [Path(folder) / "bin" / "pip", "install", "--quiet"]
