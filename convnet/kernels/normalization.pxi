@@ -307,7 +307,7 @@ cdef inline norm_job norm_job_of(Py_ssize_t p, Py_ssize_t c, Py_ssize_t q, Py_ss
 
 cdef inline int norm_threads(const norm_job* j) noexcept nogil:
     """Return how many threads share the work."""
-    return threads_in_use if j.p * j.c * j.q >= 2 * NORM_PART else 1
+    return pool_kernel_threads() if j.p * j.c * j.q >= 2 * NORM_PART else 1
 
 
 def batch_norm2d_scratch(Py_ssize_t p, Py_ssize_t c, Py_ssize_t q):

@@ -171,7 +171,7 @@ def multiply(
     out, if there are rows and columns enough. A single row leaves out all of its zeros.
     """
     cdef const simd_level* level = level_in_use
-    cdef int threads = threads_in_use
+    cdef int threads = pool_kernel_threads()
     cdef uint8_t* memory = &scratch[0] if scratch is not None and scratch.shape[0] else NULL
     with nogil:
         product(level, threads, a, b, c, a_is_transposed, b_is_transposed, 1, <floating>beta, memory)
@@ -238,7 +238,7 @@ def affine_forward(
 ):
     """y = x @ weight + bias, and then max(y, 0), with NaN kept, if relu is true."""
     cdef const simd_level* level = level_in_use
-    cdef int threads = threads_in_use, few = threads if y.shape[0] * y.shape[1] >= SIMD_ALONE else 1
+    cdef int threads = pool_kernel_threads(), few = threads if y.shape[0] * y.shape[1] >= SIMD_ALONE else 1
     cdef uint8_t* memory = &scratch[0] if scratch.shape[0] else NULL
     cdef pool_function write = <pool_function>(write_bias_float if floating is float else write_bias_double)
     cdef pool_function rectify_rows = <pool_function>(rectify_float if floating is float else rectify_double)
@@ -315,7 +315,7 @@ def affine_backward(
     after ReLU, the zeros are left out.
     """
     cdef const simd_level* level = level_in_use
-    cdef int threads = threads_in_use
+    cdef int threads = pool_kernel_threads()
     cdef uint8_t* memory = &scratch[0] if scratch.shape[0] else NULL
     cdef double squares
     with nogil:
@@ -343,7 +343,7 @@ def affine_update(
     Return the sum of weight ** 2, before.
     """
     cdef const simd_level* level = level_in_use
-    cdef int threads = threads_in_use
+    cdef int threads = pool_kernel_threads()
     cdef simd_affine s
     cdef double squares
     s.n, s.d, s.m = x.shape[0], weight.shape[0], weight.shape[1]

@@ -112,7 +112,7 @@ cdef inline void smooth_run(smooth_job* j, bint is_float) noexcept nogil:
     """Compute all elements; few of them take less time than to hand some to another thread."""
     cdef Py_ssize_t parts = (j.size + SMOOTH_PART - 1) // SMOOTH_PART
     cdef pool_function task = <pool_function>(smooth_task_float if is_float else smooth_task_double)
-    pool_run(task, j, parts, threads_in_use if parts > 2 else 1)
+    pool_run(task, j, parts, pool_kernel_threads() if parts > 2 else 1)
 
 
 def smooth_forward(

@@ -4,25 +4,22 @@ ctypedef void (*pool_function)(void* job, Py_ssize_t index, int slot) noexcept n
 
 cdef extern from "pool.h" nogil:
     int pool_run(pool_function task, void* job, Py_ssize_t count, int size) noexcept
+    int pool_kernel_threads() noexcept
+    void pool_set_kernel_threads(int count) noexcept
     const int POOL_MAX
 
 # Most threads of the pool, the caller's among them.
 MAX_THREADS = POOL_MAX
 
-# Threads of a kernel that needs no scratch memory for each of them. A kernel reads it once: without the GIL another
-# thread may set it meanwhile.
-cdef int threads_in_use = 1
-
 
 def num_threads():
     """Return how many threads the kernels use."""
-    return threads_in_use
+    return pool_kernel_threads()
 
 
 def set_num_threads(int count):
     """Set how many threads the kernels use, in the whole process; at most MAX_THREADS."""
-    global threads_in_use
-    threads_in_use = count
+    pool_set_kernel_threads(count)
 
 
 cdef void call_task(void* job, Py_ssize_t index, int slot) noexcept with gil:

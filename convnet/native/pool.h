@@ -42,6 +42,25 @@ static int pool_alone(pool_task *task, void *job, ptrdiff_t count) {
 #define GNU_C
 #endif
 
+/* How many threads the kernels use; any thread may set it while others compute. */
+static int pool_in_use = 1;
+
+static inline int pool_kernel_threads(void) {
+#ifdef GNU_C
+    return __atomic_load_n(&pool_in_use, __ATOMIC_RELAXED);
+#else
+    return pool_in_use;
+#endif
+}
+
+static inline void pool_set_kernel_threads(int count) {
+#ifdef GNU_C
+    __atomic_store_n(&pool_in_use, count, __ATOMIC_RELAXED);
+#else
+    pool_in_use = count;
+#endif
+}
+
 /* Emscripten has threads only where it is asked for them. */
 #if defined(GNU_C) && (!defined(__EMSCRIPTEN__) || defined(__EMSCRIPTEN_PTHREADS__))
 
