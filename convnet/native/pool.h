@@ -71,7 +71,12 @@ static inline void pool_set_kernel_threads(int count) {
 #ifndef WIN32_LEAN_AND_MEAN
 #define WIN32_LEAN_AND_MEAN
 #endif
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
 #include <windows.h>
+#undef near /* words of 16-bit Windows, which are names here */
+#undef far
 
 typedef SRWLOCK pool_lock;
 typedef CONDITION_VARIABLE pool_condition;

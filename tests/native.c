@@ -1,9 +1,12 @@
-/* The pool of threads alone, without Python: test_pool.py compiles this for the systems whose compilers it finds. */
-#include "pool.h"
-
+/* The native code without Python: the pool of threads, and a loop of each instruction set. test_native.py compiles it
+ * for the systems whose compilers it finds.
+ */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "simd.h"
 
 #define COUNT 1000
 #define PATIENCE INT64_C(60000000000)
@@ -67,6 +70,8 @@ int main(void) {
     fesetround(FE_UPWARD);
     meet_all(4);
     check(upward == 4, "a thread does not round as its caller does");
+    for (int i = 0; i < SIMD_BUILT; i++)
+        check(!simd_levels[i]->runs() || simd_peak(simd_levels[i], 100, 2) > 0, "an instruction set does not compute");
     printf("the same\n");
     return 0;
 }
