@@ -88,7 +88,8 @@ gcc -O2 -shared -fPIC "$here/instructions.c" -o "$folder/instructions.so"
 python3 "$here/instructions.py" "$python" "$folder/instructions.so"
 
 step "the tests of kernels, functions and layers"
-PYTHONPATH=$here "$python" -P -m pytest --quiet -p no:cacheprovider -p sampling \
+# One test is left out: it trains eight models.
+PYTHONPATH=$here "$python" -P -m pytest --quiet -p no:cacheprovider -p sampling -k "not side_by_side" \
     tests/test_kernels.py tests/test_fused.py tests/test_channels_last.py tests/test_elementwise_kernels.py \
     tests/test_augmentation_kernels.py tests/test_grouped_kernels.py tests/core/test_threads.py tests/layers
 printf '\nall of it took %d s\n' "$SECONDS"

@@ -39,7 +39,11 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_r
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) sums[v] = (FLOATS){0};
     for (ptrdiff_t i = 0; i < count; i++) {
-        const float value = values[i], *const row = b + numbers[i] * b_step;
+        const float value = values[i], *row = b + numbers[i] * b_step;
+#if defined(__aarch64__)
+        /* gcc 12 would multiply by b_step for each vector of the row. */
+        __asm__("" : "+r"(row));
+#endif
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++) sums[v] += value * *(const FLOATS *)(row + v * SIMD_LANES);
     }
@@ -70,7 +74,9 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(sparse_c
  */
 SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const simd_sparse *by_n, const simd_sparse *by_m,
                                                  ptrdiff_t d0, float *out) {
-    enum { DEPTH = SPARSE_DEPTH, WIDTH = AFFINE_ROWS };
+    /* Eight vectors of sums at a time where the level has the registers and the rows fill them. */
+    enum { DEPTH = SPARSE_DEPTH, WIDTH = AFFINE_ROWS, EIGHT = 8 * SIMD_LANES };
+    enum { VECTORS = SIMD_ROWS > 8 && WIDTH % EIGHT == 0 ? 8 : 4 };
     float transposed[DEPTH * WIDTH] __attribute__((aligned(64)));
     float x[DEPTH * WIDTH] __attribute__((aligned(64)));
     float dx[AFFINE_EXAMPLES * WIDTH] __attribute__((aligned(64)));
@@ -85,7 +91,7 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
             if (s->dx || s->out == s->weight)
                 SIMD_NAME(transpose)(s->weight + d0 * s->m + m0, s->m, rows, depth, transposed, WIDTH);
             for (ptrdiff_t n = first; s->dx && n < end; n++)
-                SIMD_NAME(sparse_columns)(WIDTH, 4, by_n, m0 / DEPTH * s->n + n, transposed, WIDTH,
+                SIMD_NAME(sparse_columns)(WIDTH, VECTORS, by_n, m0 / DEPTH * s->n + n, transposed, WIDTH,
                                           dx + (n - first) * WIDTH, 1, m0 ? 1 : 0);
             if (group) continue;
             for (ptrdiff_t n0 = 0; n0 < s->n; n0 += DEPTH) {
@@ -93,7 +99,7 @@ SIMD_TARGET static void SIMD_NAME(sparse_affine)(const simd_affine *s, const sim
                 for (ptrdiff_t n = 0; copies && !(is_once && m0) && n < simd_least(s->n - n0, DEPTH); n++)
                     memcpy(x + n * WIDTH, from + n * s->d, size);
                 for (ptrdiff_t m = m0; m < m0 + depth; m++)
-                    SIMD_NAME(sparse_columns)(WIDTH, 4, by_m, n0 / DEPTH * s->m + m, copies ? x : from,
+                    SIMD_NAME(sparse_columns)(WIDTH, VECTORS, by_m, n0 / DEPTH * s->m + m, copies ? x : from,
                                               copies ? WIDTH : s->d, transposed + (m - m0) * WIDTH, -s->rate,
                                               n0 ? 1 : s->decay);
             }
