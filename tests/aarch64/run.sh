@@ -57,7 +57,7 @@ if [[ ! -x $python ]]; then
     version=${interpreter##*python}
     mkdir -p "$folder/environment/bin" "$folder/environment/lib/python$version/site-packages"
     printf 'home = %s\nversion = %s\n' "$root/usr/bin" "$version" >"$folder/environment/pyvenv.cfg"
-    install "numpy>=1.26" "pytest>=8" hypothesis "cython>=3.1" "setuptools>=77"
+    install "numpy>=1.26" "pytest>=8" hypothesis "matplotlib>=3.8" "cython>=3.1" "setuptools>=77"
     printf '#!/bin/sh\nexec qemu-aarch64 -L "%s" -0 "$0" "%s" "$@"\n' "$root" "$interpreter" >"$python"
     chmod +x "$python"
 fi
