@@ -211,7 +211,7 @@ def main(folder, case, options):
         except (LookupError, RuntimeError) as error:
             if not catches:
                 raise
-            print(distributed.rank, type(error).__name__, error, flush=True)
+            (Path(folder) / f"{distributed.rank}.txt").write_text(f"{type(error).__name__}: {error}")
             return
     if "checkpoints" in options:
         callbacks.append(convnet.Checkpoint(options.pop("checkpoints"), iterations=options.pop("every", 1)))
