@@ -9,6 +9,7 @@ writing, start a process, connect to the network or load a library. The same ran
 """
 
 import argparse
+import contextlib
 import functools
 import gzip
 import io
@@ -466,9 +467,10 @@ def fuzz(name, inputs, seconds, seed):
     corpus = kind.corpus()
     folder = Path(tempfile.mkdtemp(prefix="convnet-fuzz-"))
     path = kind.place(folder) if hasattr(kind, "place") else folder / name
-    for content in corpus:
+    for content in corpus:  # so that all is imported and warm
         path.write_bytes(content)
-        kind.read(path)  # so that all is imported and warm
+        with contextlib.suppress(ValueError):  # of hostile files
+            kind.read(path)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     space = 2**20 * (int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() // 2**20 + MEGABYTES)
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
