@@ -29,9 +29,9 @@ def load_once(load: Callable[[], T], communicator: Any) -> T:
     except BaseException as error:
         failure = error
     failures = communicator.allgather(f"{type(failure).__name__}: {failure!s:.300}" if failure else None)
-    if failure is not None:
-        raise failure
     try:
+        if failure is not None:
+            raise failure
         for rank, other in enumerate(failures):
             if other is not None:
                 raise RuntimeError(

@@ -85,7 +85,7 @@ COMPILER = SIMD_COMPILER.decode()
 BUILT = tuple([simd_levels[i].name.decode() for i in range(SIMD_BUILT)])
 INSTRUCTION_SETS = ("none", *[simd_levels[i].name.decode() for i in range(SIMD_BUILT) if simd_levels[i].runs()])
 
-# NULL for "none". A kernel reads it once. It is set while nothing is computed: scratch memory is made for one of them.
+# NULL for "none". A kernel reads it once. Nothing may compute while it is set: scratch memory is made for one set.
 cdef const simd_level* level_in_use = NULL
 
 

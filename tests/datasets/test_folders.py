@@ -1,6 +1,8 @@
 """Folders of images: layouts, kinds of files, sizes, and what is wrong with them."""
 
+import contextlib
 import io
+import tracemalloc
 import warnings
 import zlib
 
@@ -435,3 +437,20 @@ def test_some_of_many_sizes_are_counted(tmp_path, rng):
     counts = image_sizes(tmp_path)
     assert sum(counts.values()) <= 500
     assert counts[1, 1] / counts[2, 1] == pytest.approx(6 / 5, rel=0.02)
+
+
+def test_a_file_whose_headers_claim_gigabytes_takes_no_memory_for_them(tmp_path):
+    path = tmp_path / "class" / "image.png"
+    path.parent.mkdir()
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    length = content.index(b"IDAT") - 4
+    content[length : length + 4] = (2**31 - 1).to_bytes(4, "big")
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ValueError):  # whether Pillow reads it is Pillow's
+            load_folder(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()
