@@ -1,5 +1,7 @@
 """The page's numbers against the library's, in a browser."""
 
+from base64 import b64encode
+
 import numpy as np
 import pytest
 from layer_cases import ROWS, model_of
@@ -195,11 +197,14 @@ def test_preparation_equals_prepare_digit(open_page, page_file, rng, mnist):
     page = open_page(page_file)
     names = ("LARGEST_SIDE", "EVEN", "NOISE", "CLEAR", "EDGE", "SMALL")
     assert page.evaluate(f"() => [{', '.join(names)}]") == [getattr(digits, name) for name in names]
-    script = "([shape, row, size]) => [...(prepare_digit({ shape, data: Uint8Array.from(row) }, size)?.data ?? [])]"
+    script = """([shape, text, size]) => {
+        const data = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+        return [...(prepare_digit({ shape, data }, size)?.data ?? [])];
+    }"""
     refused = 0
     for bitmap in bitmaps(rng, mnist):
         for size in ((28, 28), (16, 40)):
-            found = page.evaluate(script, [bitmap.shape, bitmap.reshape(-1).tolist(), size])
+            found = page.evaluate(script, [bitmap.shape, b64encode(bitmap.tobytes()).decode(), size])
             try:
                 expected = convnet.prepare_digit(bitmap, size).reshape(-1)
             except ValueError:
