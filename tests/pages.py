@@ -1,37 +1,26 @@
 """The page in a browser: what several test files do with it."""
 
 import re
-from base64 import b64encode
 
 import numpy as np
 import pytest
 from cases import STROKES
 
 from convnet import Dropout, ReLU, Sigmoid, functional
+from convnet.webpage import _encoded  # a long text reaches the browser faster than many numbers
 
 
 def scores_of(page, inputs):
     """Return the scores that the page computes for inputs (N, ...)."""
-    return scores(page, inputs, "<f4", "(input) => input")
+    script = "(inputs) => inputs.map((input) => [...model.scores(decode_array(input)).data])"
+    return np.array(page.evaluate(script, [_encoded(row, "float32") for row in inputs]))
 
 
 def scores_of_images(page, images):
+    script = """(images) => images.map((image) =>
+        [...model.scores(apply_statistics(decode_array(image), statistics)).data])"""
     planes = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    return scores(page, planes, "u1", "(input) => apply_statistics(input, statistics)")
-
-
-ARRAYS = {"u1": "Uint8Array", "<f4": "Float32Array"}
-
-
-def scores(page, inputs, dtype, prepare):
-    """Send the inputs as text: a list of so many numbers takes Playwright half a minute."""
-    script = f"""([shape, size, text]) => {{
-        const data = new {ARRAYS[dtype]}(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-        const inputs = Array.from({{ length: data.length / size }}, (_, i) => data.slice(i * size, (i + 1) * size));
-        return inputs.map((data) => [...model.scores(({prepare})({{ shape, data }})).data]);
-    }}"""
-    text = b64encode(inputs.astype(dtype).tobytes()).decode()
-    return np.array(page.evaluate(script, [inputs.shape[1:], inputs[0].size, text]))
+    return np.array(page.evaluate(script, [_encoded(image, "uint8") for image in planes]))
 
 
 def agree(found, expected, tolerance=1e-2):

@@ -1,7 +1,5 @@
 """The page's numbers against the library's, in a browser."""
 
-from base64 import b64encode
-
 import numpy as np
 import pytest
 from layer_cases import ROWS, model_of
@@ -24,6 +22,7 @@ from convnet import (
 )
 from convnet.datasets import digits
 from convnet.layers import LAYERS
+from convnet.webpage import _encoded
 
 
 def test_scores_equal_those_of_the_library(open_page, page_file, convnet1, mnist):
@@ -197,14 +196,11 @@ def test_preparation_equals_prepare_digit(open_page, page_file, rng, mnist):
     page = open_page(page_file)
     names = ("LARGEST_SIDE", "EVEN", "NOISE", "CLEAR", "EDGE", "SMALL")
     assert page.evaluate(f"() => [{', '.join(names)}]") == [getattr(digits, name) for name in names]
-    script = """([shape, text, size]) => {
-        const data = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-        return [...(prepare_digit({ shape, data }, size)?.data ?? [])];
-    }"""
+    script = "([bitmap, size]) => [...(prepare_digit(decode_array(bitmap), size)?.data ?? [])]"
     refused = 0
     for bitmap in bitmaps(rng, mnist):
         for size in ((28, 28), (16, 40)):
-            found = page.evaluate(script, [bitmap.shape, b64encode(bitmap.tobytes()).decode(), size])
+            found = page.evaluate(script, [_encoded(bitmap, "uint8"), size])
             try:
                 expected = convnet.prepare_digit(bitmap, size).reshape(-1)
             except ValueError:
