@@ -30,11 +30,10 @@ from convnet.distributed.sums import LeafSums
 from convnet.layers.stage import LayerStage
 from convnet.models.inputs import as_inputs
 from convnet.models.sequential import Sequential
-from convnet.training.interrupts import HeldInterrupts
 from convnet.training.minibatches import Minibatch
 from convnet.training.optimizers import Optimizer
-from convnet.training.parallel import Part
-from convnet.training.state import TrainingState, model_arrays
+from convnet.training.parallel import Decisions, Part
+from convnet.training.state import model_arrays
 
 __all__ = ["DataParallel"]
 
@@ -216,52 +215,40 @@ class DataParallel:
         optimizer.update(model.plan().params, grads)
         return loss
 
-    def agree(
-        self,
-        model: Sequential,
-        state: TrainingState,
-        optimizer: Optimizer,
-        epochs: int,
-        interrupts: HeldInterrupts,
-    ) -> int:
-        """Let all processes stop where the first one does, and take over its learning rate, epochs and interrupt.
+    def agree(self, decisions: Decisions, checked: Sequential | None) -> Decisions:
+        """Let all processes go on as the first one has decided.
 
         After an accuracy check they also compare their models.
         """
         checksum = 0
-        if state.checked_iteration == state.iteration:
-            for array in model_arrays(model).values():
-                checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
-        told = [state.iteration, state.is_stopping, optimizer.learning_rate, epochs, checksum, interrupts.pending]
-        numbers = np.array(told, np.float64)
+        for array in model_arrays(checked).values() if checked else ():
+            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+        numbers = np.array([*decisions, checksum], np.float64)
         self._communicator.Bcast(numbers)
-        if np.isnan(numbers[0]):
+        iteration, is_stopping, learning_rate, epochs, is_interrupted, its_checksum = numbers.tolist()
+        if np.isnan(iteration):
             raise RuntimeError(
                 "DataParallel: expected a training that ends in all processes, but a callback in process 0 raised an "
                 "error, or called sys.exit; let it call solver.stop()"
             )
-        if numbers[0] != state.iteration:
+        if iteration != decisions.iteration:
             raise RuntimeError(
-                f"DataParallel: expected all processes at the same iteration, got {int(numbers[0])} in process 0 and "
-                f"{state.iteration} in process {self.rank}; resume all of them from the same checkpoint"
+                f"DataParallel: expected all processes at the same iteration, got {int(iteration)} in process 0 and "
+                f"{decisions.iteration} in process {self.rank}; resume all of them from the same checkpoint"
             )
-        if numbers[4] != checksum:
+        if its_checksum != checksum:
             raise RuntimeError(
                 f"DataParallel: expected the same parameters and state in all processes after iteration "
-                f"{state.iteration}, got others in process {self.rank} than in process 0; a callback, which runs in "
-                "process 0 alone, may call stop and change the learning rate and the epochs, but nothing else, and "
+                f"{decisions.iteration}, got others in process {self.rank} than in process 0; a callback, which runs "
+                "in process 0 alone, may call stop and change the learning rate and the epochs, but nothing else, and "
                 "what runs in all processes, such as a schedule, has to return the same there"
             )
-        state.is_stopping, optimizer.learning_rate = bool(numbers[1]), float(numbers[2])
-        if numbers[5] or not self.is_first:  # one that has reached the first process since waits for the next time
-            interrupts.pending = bool(numbers[5])
-            interrupts.release()
-        return int(numbers[3])
+        return Decisions(int(iteration), bool(is_stopping), learning_rate, int(epochs), bool(is_interrupted))
 
     def fail(self) -> None:
         """Let the other processes, which wait in `agree`, end too: the program may catch the error of this one."""
         if self.is_first:
-            self._communicator.Bcast(np.full(6, np.nan))
+            self._communicator.Bcast(np.full(len(Decisions._fields) + 1, np.nan))
 
     # ----------------------------------------------------------------------------------- a step's parts
 

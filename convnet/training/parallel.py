@@ -3,20 +3,28 @@
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
 from convnet.core.workspace import Workspace
 from convnet.models.sequential import Sequential
-from convnet.training.interrupts import HeldInterrupts
 from convnet.training.minibatches import Minibatch
 from convnet.training.optimizers import Optimizer
-from convnet.training.state import TrainingState
 
-__all__ = ["OneProcess", "Parallel"]
+__all__ = ["Decisions", "OneProcess", "Parallel"]
 
 Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+
+
+class Decisions(NamedTuple):
+    """How a training goes on after an event, of which its callbacks were told."""
+
+    iteration: int
+    is_stopping: bool
+    learning_rate: float
+    epochs: int
+    is_interrupted: bool
 
 
 class Parallel(Protocol):
@@ -45,17 +53,10 @@ class Parallel(Protocol):
         The minibatch has the inputs of this process' part, and the labels and the rest of all examples.
         """
 
-    def agree(
-        self,
-        model: Sequential,
-        state: TrainingState,
-        optimizer: Optimizer,
-        epochs: int,
-        interrupts: HeldInterrupts,
-    ) -> int:
-        """Take over what the callbacks of the first process have decided; return the epochs that it goes to.
+    def agree(self, decisions: Decisions, checked: Sequential | None) -> Decisions:
+        """Return what the callbacks of the first process have decided.
 
-        An interrupt that waits in the first process is released in all of them.
+        After an accuracy check the processes compare their models, of which each has given its own.
         """
 
     def fail(self) -> None:
@@ -79,17 +80,9 @@ class OneProcess:
         """Update the model by the whole minibatch."""
         return model.train_step(minibatch.x, minibatch.labels, optimizer, workspace, **minibatch.options)
 
-    def agree(
-        self,
-        model: Sequential,
-        state: TrainingState,
-        optimizer: Optimizer,
-        epochs: int,
-        interrupts: HeldInterrupts,
-    ) -> int:
-        """Return the epochs: this process has decided."""
-        interrupts.release()
-        return epochs
+    def agree(self, decisions: Decisions, checked: Sequential | None) -> Decisions:
+        """Return them: this process has decided."""
+        return decisions
 
     def fail(self) -> None:
         """Do nothing: nobody waits."""

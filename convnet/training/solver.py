@@ -28,7 +28,7 @@ from convnet.training.history import history_table
 from convnet.training.interrupts import HeldInterrupts
 from convnet.training.minibatches import Minibatches
 from convnet.training.optimizers import Optimizer
-from convnet.training.parallel import OneProcess, Parallel
+from convnet.training.parallel import Decisions, OneProcess, Parallel
 from convnet.training.progress import Progress
 from convnet.training.run import (
     NOT_HERE,
@@ -475,7 +475,18 @@ class Solver(Progress, Named):
                 self._parallel.fail()
             raise
         if first is None:
-            self.epochs = self._parallel.agree(self.model, self.state, self.optimizer, self.epochs, self._interrupts)
+            self._agree()
+
+    def _agree(self) -> None:
+        """Let all processes go on as the callbacks of the first one have decided."""
+        state, interrupts = self.state, self._interrupts
+        rate, checked = self.optimizer.learning_rate, self.iteration == state.checked_iteration
+        decisions = Decisions(self.iteration, state.is_stopping, rate, self.epochs, interrupts.pending)
+        decisions = self._parallel.agree(decisions, self.model if checked else None)
+        state.is_stopping, self.optimizer.learning_rate, self.epochs = decisions[1:4]
+        if decisions.is_interrupted or not self._parallel.is_first:
+            interrupts.pending = decisions.is_interrupted  # one that came to the first process since waits
+            interrupts.release()
 
     # --------------------------------------------------------------------------------------- checkpoints
 
