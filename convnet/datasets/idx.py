@@ -18,6 +18,8 @@ IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x
 # Deflate cannot shrink data by more than this factor (zlib's documentation, "Maximum compression factor").
 DEFLATE_LIMIT = 1032
 CHUNK = 1 << 20
+# The most that every NumPy can hold. Messages give the shape, and would be thousands of characters long with 255.
+MOST_DIMENSIONS = 32
 
 
 def read_idx(path: PathLike) -> npt.NDArray[Any]:
@@ -71,6 +73,8 @@ def _parse_idx(file: IO[bytes] | gzip.GzipFile, limit: int, path: PathLike) -> n
             f"{', '.join(f'{code:02x}' for code in IDX_TYPES)} and a rank, got {magic.hex(' ') or 'an empty file'}"
         )
     dtype, rank = np.dtype(IDX_TYPES[magic[2]]), magic[3]
+    if rank > MOST_DIMENSIONS:
+        raise ValueError(f"{path}: expected an IDX file of at most {MOST_DIMENSIONS} dimensions, got {rank}")
     header = file.read(4 * rank)
     if len(header) < 4 * rank:
         raise ValueError(f"{path}: expected {rank} dimensions of 4 bytes after the magic, got {len(header)} bytes")
@@ -90,5 +94,5 @@ def _parse_idx(file: IO[bytes] | gzip.GzipFile, limit: int, path: PathLike) -> n
     try:
         array = np.frombuffer(content, dtype).reshape(shape)
     except ValueError:
-        raise ValueError(f"{path}: expected a rank and sizes that NumPy can hold, got shape {shape}") from None
+        raise ValueError(f"{path}: expected sizes that NumPy can hold, got shape {shape}") from None
     return array.astype(dtype.newbyteorder("="), copy=False)

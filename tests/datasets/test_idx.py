@@ -69,7 +69,11 @@ MALFORMED = {
     "no content": (idx_bytes(0x08, "B", (3,), []), ["expected 3 bytes", "got 0"]),
     "one byte too long": (idx_bytes(0x08, "B", (2, 3), range(6)) + b"\0", ["expected 6 bytes", "goes on"]),
     "content after no elements": (idx_bytes(0x08, "B", (0, 28, 28), []) + b"\0", ["expected 0 bytes", "goes on"]),
-    "above NumPy's ranks": (idx_bytes(0x08, "B", (1,) * 65, [7]), ["expected a rank", "got shape (1, 1, "]),
+    "above NumPy's ranks": (idx_bytes(0x08, "B", (1,) * 33, [7]), ["at most 32 dimensions", "got 33"]),
+    "as many dimensions as a byte can say": (
+        idx_bytes(0x08, "B", (0xFFFFFFFF,) * 255, [7]),
+        ["at most 32 dimensions", "got 255"],
+    ),
     "above NumPy's sizes": (idx_bytes(0x08, "B", (0,) + (2**32 - 1,) * 3, []), ["sizes", "(0, 4294967295, "]),
 }
 
@@ -81,17 +85,18 @@ def test_read_idx_refuses_malformed_files(tmp_path, packing, content, fragments)
     with pytest.raises(ValueError, match="odd-file: expected") as caught:
         read_idx(path)
     assert all(fragment in str(caught.value) for fragment in fragments), caught.value
+    assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize(
     ("shape", "content"),
     [
         ((0xFFFFFFFF,) * 3, b"abc"),
-        ((0xFFFFFFFF,) * 255, b"abc"),
+        ((0xFFFFFFFF,) * 32, b"abc"),
         # A gzip file of this size could hold as much, so its content has to be looked at.
         ((30, 1000, 1000), np.random.default_rng(0).bytes(30_000)),
     ],
-    ids=["2**96 bytes", "2**8160 bytes", "30 MB"],
+    ids=["2**96 bytes", "2**1024 bytes", "30 MB"],
 )
 def test_read_idx_allocates_nothing_for_what_a_header_only_claims(tmp_path, packing, shape, content):
     path = tmp_path / "bomb"
