@@ -39,23 +39,26 @@ class Recorder(convnet.Callback):
             raise LookupError("the callback of the first process")
         if self.case == "callback leaves" and solver.iteration == 5:
             sys.exit()
-        if self.case == "callback interferes" and solver.iteration == 5:
+        if self.case.startswith("callback interferes") and solver.iteration == 5:
             solver.schedule = None
 
 
 class Failing(convnet.Layer):
-    """Raises an error in the forward pass of one process, or once in the backward pass of all of them."""
+    """Raises an error in the forward pass of one process, or once in the backward pass of all of them.
+
+    With `leaves` it ends the program of that process instead.
+    """
 
     kind = "failing"
 
-    def __init__(self, rank, wanted=None):
+    def __init__(self, rank, wanted=None, leaves=False):
         super().__init__()
-        self.rank, self.wanted, self.calls = rank, wanted, 0
+        self.rank, self.wanted, self.leaves, self.calls = rank, wanted, leaves, 0
 
     def forward(self, x, rng=None):
         self.calls += 1
         if self.rank == self.wanted and self.calls > 6:
-            raise LookupError("a layer of one process")
+            raise SystemExit if self.leaves else LookupError("a layer of one process")
         return x, None
 
     def backward(self, dy, cache, need_dx=True):
@@ -92,6 +95,17 @@ class Levelled(convnet.Layer):
 def mirrored(x, rng):
     """Return an array of another dtype and another order in memory."""
     return x.astype(np.float64)[..., ::-1]
+
+
+class Uneven:
+    """A loss that is another one in each process."""
+
+    def __init__(self, rank):
+        self.factor = 1 + rank
+
+    def __call__(self, scores, labels):
+        loss, dscores = convnet.softmax_loss(scores, labels)
+        return self.factor * loss, self.factor * dscores
 
 
 def data_of(case, count=150):
@@ -154,17 +168,22 @@ def make(case, rank=0, distributed=None, callbacks=(), data=None, **options):
         layers = [*block(3, 8), Residual([*block(8, 8)]), MaxPool2D(2), Dropout(0.3), Affine(8 * 36, 4, rng=rng)]
         augmentation = Mixup(0.4, Augmentation(shift=1, rotation=0, flip=True, cutout=3))
         optimizer, average = convnet.Momentum(0.05, nesterov=True, clip_norm=1.0), 0.9
-    if case == "layer fails":
-        layers.insert(0, Failing(rank, 1))
+    if case in ("layer fails", "layer leaves"):
+        layers.insert(0, Failing(rank, 1, case == "layer leaves"))
+    if case == "other losses":
+        loss, augmentation = Uneven(rank), None
     if case == "layer of all fails":
         layers = [Conv2D(3, 4, 3, padding=1, rng=rng), Failing(rank), ReLU()]
         layers += [Affine(4 * 144, 40, rng=rng), Affine(40, 40, rng=rng), Affine(40, 4, rng=rng)]
     if case == "other generator":
         rng = np.random.default_rng(rank)
-    model = Sequential(layers, (3, 12, 12), l2=1e-3, loss=loss, rng=rng)
+    l2 = 0 if case.endswith("no l2") else 1e-3
+    model = Sequential(layers, (3, 12, 12), l2=l2, loss=loss, rng=rng)
     model.statistics = statistics
     arguments = {"batch_size": 32, "epochs": 3, "seed": 1, "average": average, "num_train_check": 20}
     arguments |= {"schedule": convnet.OneCycle(6)} | options
+    if case == "other epochs":
+        arguments["epochs"] += rank
     solver = convnet.Solver(
         model, data, optimizer, augmentation=augmentation, distributed=distributed, callbacks=callbacks, **arguments
     )
@@ -213,6 +232,8 @@ def main(folder, case, options):
                 raise
             (Path(folder) / f"{distributed.rank}.txt").write_text(f"{type(error).__name__}: {error}")
             return
+    if case == "one loads" and distributed.is_first:
+        distributed.load_once(dict)
     if "checkpoints" in options:
         callbacks.append(convnet.Checkpoint(options.pop("checkpoints"), iterations=options.pop("every", 1)))
     solver = make(case, distributed.rank, distributed, callbacks, data, **options)
@@ -222,6 +243,8 @@ def main(folder, case, options):
         solver.resume(Path(folder) / "start.npz")
     elif resume and (resume != "first" or distributed.is_first) and list(place.glob("*.npz")):
         solver.resume(place)
+    if case == "one trains" and not distributed.is_first:
+        return
     try:
         solver.train()
     except (LookupError, KeyboardInterrupt):

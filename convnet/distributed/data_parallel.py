@@ -2,13 +2,13 @@
 
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
+import mmap
 import os
 import sys
-import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from math import isfinite
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +26,7 @@ from convnet.datasets.preprocessing import fingerprint
 from convnet.distributed.leaves import leaves_of, owned
 from convnet.distributed.loading import load_once
 from convnet.distributed.passes import Passes
+from convnet.distributed.peers import Peers
 from convnet.distributed.sums import LeafSums
 from convnet.layers.stage import LayerStage
 from convnet.models.inputs import as_inputs
@@ -39,10 +40,12 @@ __all__ = ["DataParallel"]
 
 T = TypeVar("T")
 
-# Seconds that other processes leave the first one to report an error that all of them have found.
-GRACE = 2.0
-# Examples of each part of the data by which the processes compare theirs.
+# Examples of each part of mapped data by which the processes compare theirs.
 SOME = 20
+REMEDY = (
+    "a callback, which runs in process 0 alone, may call stop and change the learning rate and the epochs, but nothing "
+    "else, and what runs in all processes, such as a loss, an augmentation and a schedule, has to return the same there"
+)
 
 
 class DataParallel:
@@ -97,20 +100,20 @@ class DataParallel:
         self.leaf_size = as_count(leaf_size, "DataParallel: leaf_size")
         self.synchronised = as_flag(synchronised, "DataParallel: synchronised")
         given = MPI.COMM_WORLD if communicator is None else communicator
-        self.rank, self.size = given.Get_rank(), given.Get_size()
+        self._peers = Peers(given)
+        self.rank, self.size = self._peers.rank, self._peers.size
         self.is_first = self.rank == 0
         self.description = f"DataParallel({self.leaf_size}{', synchronised=True' if self.synchronised else ''})"
-        if not self.is_first:
-            sys.excepthook = _report_later
         if self.size & (self.size - 1):
             raise ValueError(f"DataParallel: expected a power of two of processes, 1, 2, 4, ..., got {self.size}")
         if self.size > 1 and "mpi4py.run" not in sys.modules:
             raise RuntimeError(
-                f"DataParallel: expected {self.size} processes that end together when one of them fails, got processes "
-                "that would wait for it; start them with mpiexec -n N python -m mpi4py PROGRAM"
+                f"DataParallel: expected processes that were started with -m mpi4py, got {self.size} without it, which "
+                "would wait for ever for one that fails; start them with mpiexec -n N python -m mpi4py PROGRAM"
             )
         self._communicator = given.Dup()  # so that no message of the program is taken for one of ours
-        self._sums = LeafSums(self._communicator)
+        self._sums = LeafSums(self._communicator, self._peers)
+        self._loss = 0.0  # of the last step
         self._workspaces: list[Workspace] = []
         if not os.environ.get("CONVNET_NUM_THREADS"):
             set_num_threads(_share_of_processors(given))
@@ -127,19 +130,24 @@ class DataParallel:
         Parameters
         ----------
         load : callable
-            Without arguments. What it returns is pickled, without the arrays.
+            Without arguments. What it returns is pickled. Its arrays are written to a file in the folder of temporary
+            files, which TMPDIR names, and the file goes when all have mapped it.
 
         Returns
         -------
         object
-            Its arrays cannot be written to, unless there is a single process.
+            Its arrays cannot be written to.
 
         Raises
         ------
         RuntimeError
             If the function raised an error in another process; in that process, its error.
+        TypeError
+            If the result cannot be pickled.
+        OSError
+            If the temporary file cannot be written.
         """
-        return load() if self.size == 1 else load_once(load, self._communicator)
+        return load_once(load, self._communicator, self._peers)
 
     # --------------------------------------------------------------------------- what a Solver calls
 
@@ -167,12 +175,11 @@ class DataParallel:
             },
             "model.rng (random generators need a random seed)": repr(model.rng.bit_generator.state),
             **{f"x_{part}": f"{x.dtype} of shape {x.shape}" for part, (x, _) in data.items()},
-            **{f"examples of x_{part}": fingerprint(_some(x)) for part, (x, _) in data.items()},
+            **{f"examples of x_{part}": fingerprint(_some(x) if _is_mapped(x) else x) for part, (x, _) in data.items()},
             **{f"y_{part}": fingerprint(labels) for part, (_, labels) in data.items()},
         }
-        for rank, other in enumerate(self._communicator.allgather(mine)):
-            if not rank:
-                first = other
+        first, *others = self._peers.exchange("Solver", mine)
+        for rank, other in enumerate(others, 1):
             for name in {**first, **other}:
                 if first.get(name) != other.get(name):
                     raise ValueError(
@@ -182,8 +189,8 @@ class DataParallel:
         own = [stage.names[0] for stage in model.plan().stages if isinstance(stage, LayerStage) and stage.layer.state]
         if self.synchronised and self.is_first and own:
             warn(
-                f"DataParallel(synchronised=True): {listed(own)} computes what it keeps from each leaf, as a layer of "
-                "your own or a subclass of BatchNorm2D; only BatchNorm2D itself looks at the whole minibatch"
+                f"DataParallel(synchronised=True): the state of {listed(own)} comes from each leaf alone, as for any "
+                "layer of your own or subclass of BatchNorm2D; only BatchNorm2D itself looks at the whole minibatch"
             )
 
     def part(self, n: int) -> slice:
@@ -194,6 +201,41 @@ class DataParallel:
 
     def train_step(self, model: Sequential, minibatch: Minibatch, optimizer: Optimizer, workspace: Workspace) -> float:
         """Compute this process' leaves of a minibatch, and update the model by the gradient of all of them."""
+        self._step(model, minibatch, optimizer)
+        self._peers.passed()
+        return self._loss
+
+    def agree(self, decisions: Decisions, checked: Sequential | None) -> Decisions:
+        """Let all processes go on as the first one has decided.
+
+        After an accuracy check they also compare their models.
+        """
+        numbers = np.array([*decisions, self._loss], np.float64)
+        self._peers.wait([self._communicator.Ibcast(numbers)])
+        self._peers.passed()
+        iteration, is_stopping, learning_rate, epochs, is_interrupted, loss = numbers.tolist()
+        if iteration != decisions.iteration:
+            raise RuntimeError(
+                f"DataParallel: expected all processes at the same iteration, got {int(iteration)} in process 0 and "
+                f"{decisions.iteration} in process {self.rank}; resume all of them from the same checkpoint"
+            )
+        if loss != self._loss:
+            raise RuntimeError(
+                f"DataParallel: expected the same loss in all processes in iteration {decisions.iteration}, got "
+                f"{loss:.9g} in process 0 and {self._loss:.9g} in process {self.rank}; {REMEDY}"
+            )
+        if checked:
+            self._compare(checked, decisions.iteration)
+        return Decisions(int(iteration), bool(is_stopping), learning_rate, int(epochs), bool(is_interrupted))
+
+    def training(self) -> AbstractContextManager[None]:
+        """Return a context that waits for all processes, and tells them if this one leaves the training by an error."""
+        return self._peers.training()
+
+    # ----------------------------------------------------------------------------------- a step's parts
+
+    def _step(self, model: Sequential, minibatch: Minibatch, optimizer: Optimizer) -> None:
+        """Update the model, and keep the loss before that."""
         given, labels, options = minibatch
         what, dtype = type(model).__name__, model.plan().dtype
         x = as_inputs(given, what, model.input_shape, dtype, model.statistics)  # as an augmentation's may be any array
@@ -205,52 +247,14 @@ class DataParallel:
             self._workspaces.append(Workspace())
         inputs = [x[leaf.start - first : leaf.stop - first] for leaf in passes.own]
         own = passes.forward(inputs, self._workspaces[: len(inputs)], generators)
-        loss, dscores = model.loss_of_scores(self._all_scores(own, leaves, model), labels, **options)
-        if not isfinite(loss):
-            return loss
+        self._loss, dscores = model.loss_of_scores(self._all_scores(own, leaves, model), labels, **options)
+        if not isfinite(self._loss):
+            return
         grads = passes.gradients(dscores)
         passes.update_state()
-        loss += model.plan().add_l2(model.l2, grads)
+        self._loss += model.plan().add_l2(model.l2, grads)
         optimizer.regularised = model.plan().regularised
         optimizer.update(model.plan().params, grads)
-        return loss
-
-    def agree(self, decisions: Decisions, checked: Sequential | None) -> Decisions:
-        """Let all processes go on as the first one has decided.
-
-        After an accuracy check they also compare their models.
-        """
-        checksum = 0
-        for array in model_arrays(checked).values() if checked else ():
-            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
-        numbers = np.array([*decisions, checksum], np.float64)
-        self._communicator.Bcast(numbers)
-        iteration, is_stopping, learning_rate, epochs, is_interrupted, its_checksum = numbers.tolist()
-        if np.isnan(iteration):
-            raise RuntimeError(
-                "DataParallel: expected a training that ends in all processes, but a callback in process 0 raised an "
-                "error, or called sys.exit; let it call solver.stop()"
-            )
-        if iteration != decisions.iteration:
-            raise RuntimeError(
-                f"DataParallel: expected all processes at the same iteration, got {int(iteration)} in process 0 and "
-                f"{decisions.iteration} in process {self.rank}; resume all of them from the same checkpoint"
-            )
-        if its_checksum != checksum:
-            raise RuntimeError(
-                f"DataParallel: expected the same parameters and state in all processes after iteration "
-                f"{decisions.iteration}, got others in process {self.rank} than in process 0; a callback, which runs "
-                "in process 0 alone, may call stop and change the learning rate and the epochs, but nothing else, and "
-                "what runs in all processes, such as a schedule, has to return the same there"
-            )
-        return Decisions(int(iteration), bool(is_stopping), learning_rate, int(epochs), bool(is_interrupted))
-
-    def fail(self) -> None:
-        """Let the other processes, which wait in `agree`, end too: the program may catch the error of this one."""
-        if self.is_first:
-            self._communicator.Bcast(np.full(len(Decisions._fields) + 1, np.nan))
-
-    # ----------------------------------------------------------------------------------- a step's parts
 
     def _all_scores(self, own: Sequence[FloatArray], leaves: list[slice], model: Sequential) -> FloatArray:
         """Return the scores of the whole minibatch: the loss is a function of all of them."""
@@ -262,13 +266,36 @@ class DataParallel:
         dtype = model.plan().dtype
         sent = np.concatenate(own) if own else np.empty((0, classes), dtype)
         scores = np.empty((leaves[-1].stop, classes), dtype)
-        self._communicator.Allgatherv(sent, [scores, [count * classes for count in counts]])
+        received = [scores, [count * classes for count in counts]]
+        self._peers.wait([self._communicator.Iallgatherv(sent, received)])
         return scores
+
+    def _compare(self, model: Sequential, iteration: int) -> None:
+        """Raise an error in all processes if their models differ."""
+        checksum = 0
+        for array in model_arrays(model).values():
+            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+        first, *others = self._peers.exchange("the comparison of the models", checksum)
+        for rank, other in enumerate(others, 1):
+            if other != first:
+                raise RuntimeError(
+                    f"DataParallel: expected the same parameters and state in all processes after iteration "
+                    f"{iteration}, got others in process {rank} than in process 0; {REMEDY}; checkpoints since the "
+                    "last accuracy check may hold the difference"
+                )
 
 
 def _some(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return some examples from all over the data, which may be too many to read them all."""
     return x[:: max(1, len(x) // SOME)][:SOME]
+
+
+def _is_mapped(x: npt.NDArray[Any]) -> bool:
+    """Return whether an array lies in a mapped file, which may be larger than the memory."""
+    base: Any = x
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base.obj if isinstance(base, memoryview) else base, mmap.mmap)
 
 
 def _share_of_processors(communicator: Any) -> int:
@@ -279,9 +306,3 @@ def _share_of_processors(communicator: Any) -> int:
     share = int(min(len(processors), cpu_quota())) // processes
     here.Free()
     return max(1, min(get_num_threads(), share))
-
-
-def _report_later(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Report an error of another process than the first, unless that one has the same error and ends all of them."""
-    time.sleep(GRACE)
-    sys.__excepthook__(kind, error, traceback)

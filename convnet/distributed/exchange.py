@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
 
+from convnet.distributed.peers import Peers
+
 __all__ = ["Exchange"]
 
 
@@ -21,6 +23,8 @@ class Exchange:
     ----------
     communicator : mpi4py.MPI.Comm
         Used for nothing else. Its size is a power of two.
+    peers : Peers
+        The same processes.
 
     Notes
     -----
@@ -28,8 +32,8 @@ class Exchange:
     section 4.1: recursive doubling.
     """
 
-    def __init__(self, communicator: Any) -> None:
-        self._communicator = communicator
+    def __init__(self, communicator: Any, peers: Peers) -> None:
+        self._communicator, self._peers = communicator, peers
         self._received: dict[int, npt.NDArray[np.floating]] = {}
         # By tag, the messages that are still to come, and the requests of those on their way.
         self._running: dict[int, tuple[Iterator[list[Any]], list[Any]]] = {}
@@ -67,7 +71,7 @@ class Exchange:
         """Wait until a sum is complete."""
         messages, waiting = self._running.pop(tag, (iter(()), None))
         while waiting is not None:
-            MPI.Request.Waitall(waiting)
+            self._peers.wait(waiting)
             waiting = next(messages, None)
 
     def _messages(self, tag: int, array: npt.NDArray[np.floating], owners: int) -> Iterator[list[Any]]:

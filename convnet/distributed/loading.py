@@ -10,17 +10,29 @@ from typing import Any, TypeVar
 
 from mpi4py import MPI
 
+from convnet.distributed.peers import Peers
+
 __all__ = ["load_once"]
 
 T = TypeVar("T")
 ALIGNMENT = 64
 
 
-def load_once(load: Callable[[], T], communicator: Any) -> T:
+def load_once(load: Callable[[], T], communicator: Any, peers: Peers) -> T:
     """Return what `load` returns, called in one process of each machine; the others map its arrays from a file.
 
     The file is temporary, and has no name any more when this returns. All processes have to call this.
     """
+    if not callable(load):
+        raise TypeError(
+            f"DataParallel: load_once: expected a function that loads the data, got a {type(load).__name__}; "
+            "load_once(lambda: ...)"
+        )
+    if peers.size == 1:
+        content, buffers = _pickled(load())
+        alone: T = pickle.loads(content, buffers=[buffer.raw().toreadonly() for buffer in buffers])
+        return alone
+    peers.exchange("load_once")
     here = communicator.Split_type(MPI.COMM_TYPE_SHARED)
     loads, failure, found = here.Get_rank() == 0, None, None
     try:
@@ -28,7 +40,7 @@ def load_once(load: Callable[[], T], communicator: Any) -> T:
             found = _written(load())
     except BaseException as error:
         failure = error
-    failures = communicator.allgather(f"{type(failure).__name__}: {failure!s:.300}" if failure else None)
+    failures = peers.exchange("load_once", f"{type(failure).__name__}: {failure!s:.300}" if failure else None)
     try:
         if failure is not None:
             raise failure
@@ -39,7 +51,7 @@ def load_once(load: Callable[[], T], communicator: Any) -> T:
                 )
         path, content, places = here.bcast(found)
         loaded: T = pickle.loads(content, buffers=_mapped(path, places))
-        here.Barrier()
+        peers.exchange("load_once")
         return loaded
     finally:
         if found is not None:
@@ -48,13 +60,24 @@ def load_once(load: Callable[[], T], communicator: Any) -> T:
         here.Free()
 
 
+def _pickled(value: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    """Return an object without its arrays, and these."""
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        return pickle.dumps(value, protocol=5, buffer_callback=buffers.append), buffers
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(
+            "DataParallel: load_once: expected a function whose result can be pickled, such as arrays, statistics and "
+            f"dictionaries of them, got a {type(value).__name__}: {error}"
+        ) from None
+
+
 def _written(value: Any) -> tuple[str, bytes, list[slice]]:
     """Write the arrays of an object to a file; return its path, the rest of the object, and where the arrays are."""
-    buffers: list[pickle.PickleBuffer] = []
-    content = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    places = []
-    number, path = tempfile.mkstemp(prefix="convnet-")
+    content, buffers = _pickled(value)
+    places, path = [], ""
     try:
+        number, path = tempfile.mkstemp(prefix="convnet-")
         with open(number, "wb") as file:
             for buffer in buffers:
                 file.write(b"\0" * (-file.tell() % ALIGNMENT))
@@ -62,8 +85,16 @@ def _written(value: Any) -> tuple[str, bytes, list[slice]]:
                 file.write(buffer.raw())
                 places.append(slice(start, file.tell()))
             file.write(b"\0")  # an empty file cannot be mapped
-    except BaseException:
-        os.unlink(path)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(path)
+        if isinstance(error, OSError):
+            size = sum(buffer.raw().nbytes for buffer in buffers)
+            raise OSError(
+                error.errno,
+                f"DataParallel: load_once: expected a temporary folder that takes {size:,} bytes of arrays, but "
+                f"{tempfile.gettempdir()} does not ({error.strerror}); the environment variable TMPDIR names another",
+            ) from error
         raise
     return path, content, places
 

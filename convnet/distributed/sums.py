@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from convnet.distributed.exchange import Exchange
 from convnet.distributed.leaves import LeafSum, owned
+from convnet.distributed.peers import Peers
 
 __all__ = ["LeafSums"]
 
@@ -21,12 +22,14 @@ class LeafSums:
     Parameters
     ----------
     communicator : mpi4py.MPI.Comm
+    peers : Peers
+        The same processes.
     """
 
-    def __init__(self, communicator: Any) -> None:
-        self._communicator = communicator
+    def __init__(self, communicator: Any, peers: Peers) -> None:
+        self._communicator, self._peers = communicator, peers
         self._rank, self._size = communicator.Get_rank(), communicator.Get_size()
-        self._exchange = Exchange(communicator)
+        self._exchange = Exchange(communicator, peers)
         self._sums: dict[Hashable, LeafSum] = {}
         self._totals: dict[int, npt.NDArray[np.floating]] = {}
         self._owners = 1
@@ -76,5 +79,5 @@ class LeafSums:
     def of_first(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the array of the first process."""
         found = np.ascontiguousarray(array)
-        self._communicator.Bcast(found.view(np.uint8).reshape(-1))
+        self._peers.wait([self._communicator.Ibcast(found.view(np.uint8).reshape(-1))])
         return found

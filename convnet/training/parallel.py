@@ -3,6 +3,7 @@
 from __future__ import annotations  # annotations are not evaluated: numpy.random is not imported with the package
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
@@ -59,8 +60,8 @@ class Parallel(Protocol):
         After an accuracy check the processes compare their models, of which each has given its own.
         """
 
-    def fail(self) -> None:
-        """Tell those that wait in `agree` that a callback of this process, the first one, raised an error."""
+    def training(self) -> AbstractContextManager[None]:
+        """Return what stands around a training, which this process may leave by an error."""
 
 
 class OneProcess:
@@ -84,5 +85,6 @@ class OneProcess:
         """Return them: this process has decided."""
         return decisions
 
-    def fail(self) -> None:
-        """Do nothing: nobody waits."""
+    def training(self) -> AbstractContextManager[None]:
+        """Return a context that does nothing: nobody waits."""
+        return nullcontext()

@@ -233,7 +233,7 @@ class Solver(Progress, Named):
         self._workspace = Workspace()
         self._minibatches = Minibatches(model, *self.data["train"], self.weights, self.batch_size)
         self._parallel: Parallel = OneProcess() if distributed is None else distributed
-        run = self._run() | data_sums({}, self.weights, None)
+        run = self._run() | {"epochs": self.epochs} | data_sums({}, self.weights, None)
         self._parallel.begin(model, self.data, min(self.batch_size, count), run)
         self._surprises = Surprises(self._parallel.is_first)
         self._interrupts = HeldInterrupts()
@@ -311,7 +311,8 @@ class Solver(Progress, Named):
         """
         self.state.check(self.model)
         self.state.warn_if_broken()
-        with self._interrupts:  # `_call` releases them, so that no callback misses what another one saw
+        # `_call` releases interrupts, so that no callback misses what another one saw.
+        with self._interrupts, self._parallel.training():
             self._train()
 
     def _train(self) -> None:
@@ -460,21 +461,16 @@ class Solver(Progress, Named):
         them become notes.
         """
         errors = [] if first is None else [first]
-        try:
-            for callback in self.callbacks if self._parallel.is_first else ():
-                try:
-                    getattr(callback, event)(self)
-                except Exception as error:
-                    errors.append(error)
-            for another in errors[1:]:
-                errors[0].add_note(f"{event} of a callback raised another error: {another!r:.300}")
-            if errors and first is None:
-                raise errors[0]
-        except BaseException:
-            if first is None:
-                self._parallel.fail()
-            raise
+        for callback in self.callbacks if self._parallel.is_first else ():
+            try:
+                getattr(callback, event)(self)
+            except Exception as error:
+                errors.append(error)
+        for another in errors[1:]:
+            errors[0].add_note(f"{event} of a callback raised another error: {another!r:.300}")
         if first is None:
+            if errors:
+                raise errors[0]
             self._agree()
 
     def _agree(self) -> None:

@@ -96,7 +96,7 @@ def test_a_layer_that_looks_at_a_leaf_alone_is_named(tmp_path):
     for synchronised, count in ((True, 1), (False, 0)):
         done, _ = run(tmp_path, "own layer", 2, synchronised=synchronised, epochs=1)
         assert done.returncode == 0, done.stderr
-        message = "DataParallel(synchronised=True): levelled1 computes what it keeps from each leaf"
+        message = "DataParallel(synchronised=True): the state of levelled1 comes from each leaf alone"
         assert done.stderr.count(message) == count
 
 
@@ -145,16 +145,38 @@ def test_callbacks_run_in_the_first_process_and_decide_for_all(tmp_path):
             "expected the same initial conv1.weight (random generators need a random seed) in all",
         ),
         ("other labels", 2, {}, "expected the same y_train in all processes, got 'int64 of shape (120,) with crc32"),
-        ("other inputs", 2, {}, "expected the same examples of x_train in all processes, got 'float32 of shape (20, "),
+        ("other inputs", 2, {}, "expected the same examples of x_train in all processes, got 'float32 of shape (120, "),
         ("other weights", 2, {}, "expected the same weights_train in all processes, got 'float64 of shape (120,) with"),
         ("other generator", 2, {}, "expected the same model.rng (random generators need a random seed) in all"),
         ("diverging", 2, {}, "FloatingPointError: the loss of iteration 2 is "),
         ("input not finite", 2, {"num_train_check": 1}, ": the input is the first that is not finite"),
         ("layer fails", 2, {}, "LookupError: a layer of one process"),
         ("callback fails", 2, {}, "LookupError: the callback of the first process"),
-        ("callback fails", 2, {"catches": True}, "but a callback in process 0 raised an error, or called sys.exit"),
-        ("callback leaves", 2, {}, "but a callback in process 0 raised an error, or called sys.exit"),
-        ("callback interferes", 2, {}, "expected the same parameters and state in all processes after iteration 8, "),
+        (
+            "callback fails",
+            2,
+            {"catches": True},
+            "LeftError: DataParallel: expected process 0 where process 1 waits for",
+        ),
+        ("callback leaves", 2, {}, "process 0 where process 1 waits for it, but it left the training by SystemExit"),
+        ("layer fails", 2, {"catches": True}, "waits for it, but it left the training by LookupError: a layer of one"),
+        ("layer leaves", 2, {}, "process 1 where process 0 waits for it, but it left the training by SystemExit"),
+        ("other losses", 2, {}, "expected the same loss in all processes in iteration 1, got "),
+        ("other epochs", 2, {}, "expected the same epochs in all processes, got 3 in process 0 and 4 in process 1"),
+        ("one trains", 2, {}, "waits for it, but it has ended its program; every process has to make the same Solvers"),
+        (
+            "one loads",
+            2,
+            {},
+            "expected the same calls in all processes, got load_once in process 0 and Solver in process 1",
+        ),
+        ("callback interferes", 2, {}, "expected the same loss in all processes in iteration 7, got "),
+        (
+            "callback interferes, no l2",
+            2,
+            {},
+            "expected the same parameters and state in all processes after iteration 8",
+        ),
     ],
 )
 def test_an_error_ends_all_processes_with_one_message(tmp_path, case, processes, options, message):
