@@ -4,7 +4,8 @@ OPTIONS is JSON: ``leaf_size`` and ``synchronised`` for `DataParallel`; ``resume
 of one that resumes alone; ``catches``, whether errors and interrupts are caught, and with "again" training goes on;
 ``checkpoints``, their folder, with a file after ``every`` so many iterations; ``once``, whether one process loads the
 data; the rest for `Solver`.
-Every process writes what it ends with to FOLDER/RANK.npz.
+Every process writes what it ends with to FOLDER/RANK.npz. The first one appends the iteration at which its training
+begins to FOLDER/begun.txt.
 """
 
 import json
@@ -245,6 +246,9 @@ def main(folder, case, options):
         solver.resume(place)
     if case == "one trains" and not distributed.is_first:
         return
+    if distributed.is_first:
+        with open(Path(folder) / "begun.txt", "a") as file:
+            print(solver.iteration, file=file)
     try:
         solver.train()
     except (LookupError, KeyboardInterrupt):

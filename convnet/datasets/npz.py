@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -61,10 +61,8 @@ def load_npz(
     J. Yang et al., "MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical image classification",
     2023. Arrays of Python objects are refused, because to read them would run what the file asks for.
     """
-    import zipfile  # here, because importing it takes milliseconds
-
     try:
-        with open_file(path) as file, zipfile.ZipFile(file) as archive:
+        with open_file(path) as file, _opened(file, path) as archive:
             size = os.fstat(file.fileno()).st_size
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             names = _names(list(members), path)
@@ -74,9 +72,17 @@ def load_npz(
             }
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: expected an .npz file, but there is no such file") from None
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(f"{path}: expected an .npz file, got one that is damaged, or another file ({error})") from None
     return parts_of(pairs, str(path), class_names=class_names, axes=axes, image_shape=image_shape)
+
+
+def _opened(file: IO[bytes], path: PathLike) -> "ZipFile":
+    """Return the archive in a file."""
+    import zipfile  # here, because importing it takes milliseconds
+
+    try:
+        return zipfile.ZipFile(file)
+    except Exception as error:  # a damaged archive can raise nearly anything
+        raise ValueError(f"{path}: expected an .npz file, got one that is damaged, or another file ({error})") from None
 
 
 def _names(files: Sequence[str], path: PathLike) -> dict[str, tuple[str, str]]:

@@ -79,9 +79,12 @@ def test_what_does_not_fit_is_named(tmp_path, rng):
         np.savez(path, **arrays)
         with pytest.raises(error, match=message):
             load_npz(path)
-    path.write_bytes(b"no archive")
-    with pytest.raises(ValueError, match=r"set\.npz: expected an \.npz file, got one that is damaged, or another file"):
-        load_npz(path)
+    np.savez(path, é=images)
+    misspelt = path.read_bytes().replace("é".encode(), b"\x9a\x9a")
+    for content in (b"no archive", misspelt):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"set\.npz: expected an \.npz file, got one that is damaged, or another "):
+            load_npz(path)
 
 
 @settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
