@@ -88,8 +88,9 @@ gcc -O2 -shared -fPIC "$here/instructions.c" -o "$folder/instructions.so"
 python3 "$here/instructions.py" "$python" "$folder/instructions.so"
 
 step "the tests of kernels, functions and layers"
-# One test is left out: it trains eight models.
-PYTHONPATH=$here "$python" -P -m pytest --quiet -p no:cacheprovider -p sampling -k "not side_by_side" \
+# Left out: a test that trains eight models, and forks, after which qemu ends a process that has threads.
+PYTHONPATH=$here "$python" -P -m pytest --quiet -p no:cacheprovider -p sampling \
+    -k "not side_by_side and not fork and not multiprocessing" \
     tests/test_kernels.py tests/test_fused.py tests/test_channels_last.py tests/test_elementwise_kernels.py \
     tests/test_augmentation_kernels.py tests/test_grouped_kernels.py tests/core/test_threads.py tests/layers
 printf '\nall of it took %d s\n' "$SECONDS"
