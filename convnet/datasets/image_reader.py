@@ -353,6 +353,8 @@ def opened(image: Any, name: str, max_pixels: int) -> Iterator["Image.Image"]:
     is_opened = isinstance(image, Image.Image)
     with nullcontext(image) if is_opened else _file_of(image, name) as file:
         try:
+            if not is_opened and _webp_pixels(file) > max_pixels:
+                raise Image.DecompressionBombError
             with nullcontext(file) if is_opened else Image.open(file) as picture:
                 if picture.width * picture.height > max_pixels:
                     raise Image.DecompressionBombError
@@ -367,6 +369,22 @@ def opened(image: Any, name: str, max_pixels: int) -> Iterator["Image.Image"]:
             raise
         except Exception as error:  # decoders raise nearly anything
             raise ValueError(f"{name}: expected an image file, got one that cannot be read ({error})") from None
+
+
+def _webp_pixels(file: Any) -> int:
+    """Return how many pixels a WebP file claims, 0 for another file: Pillow takes their memory when it opens the file.
+
+    They are in the header of its first part: RFC 9649, sections 2.5 to 2.7.
+    """
+    start = bytes((file.peek(30) if isinstance(file, _Bounded) else file.getbuffer())[:30])  # a pipe cannot go back
+    if start[:4] != b"RIFF" or start[8:12] != b"WEBP":
+        return 0
+    if start[12:16] == b"VP8X":
+        return (int.from_bytes(start[24:27], "little") + 1) * (int.from_bytes(start[27:30], "little") + 1)
+    if start[12:16] == b"VP8L":
+        sides = int.from_bytes(start[21:25], "little")
+        return (sides % 2**14 + 1) * ((sides >> 14) % 2**14 + 1)
+    return int.from_bytes(start[26:28], "little") % 2**14 * (int.from_bytes(start[28:30], "little") % 2**14)
 
 
 class _Bounded(io.BufferedReader):
