@@ -4,8 +4,9 @@
 
 The training has what has a state: batch normalization, a depthwise convolution in a residual connection, dropout,
 moving averages, a schedule that looks at the accuracies, augmentation and mixup of raw images, and a callback that
-writes a file of its own. A checkpoint is written after every third step. A training that ends before it is killed is
-compared, and another one begins.
+writes a file of its own. A checkpoint is written after every third step. Each training has to go on from the newest one
+in the folder, and never from an earlier step than before. A training that ends before it is killed is compared, and
+another one begins. The folder of a comparison that fails stays.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def train(folder: str, out: str) -> None:
     )
     with contextlib.suppress(FileNotFoundError):
         solver.resume(folder)
-    print("ready", flush=True)
+    print("ready", solver.iteration, flush=True)
     solver.train()
     histories = [solver.loss_history, solver.train_accuracy_history, solver.validation_accuracy_history]
     arrays = {"best": solver.best_params | solver.best_state, "average": solver.state.averages}
@@ -74,13 +75,26 @@ class Runs:
 
     def __init__(self, place: Path) -> None:
         self.place = place
+        self.reached = 0  # the iteration that the training went on from last
+        self.resumed = 0  # how many went on from a checkpoint
+
+    def newest(self, name: str) -> int:
+        """Return the iteration of the newest checkpoint of a training, 0 if there is none."""
+        paths = (self.place / name).glob("checkpoint-*.npz")
+        return max((int(path.stem.rpartition("-")[2]) for path in paths), default=0)
 
     def start(self, name: str) -> subprocess.Popen:
-        """Start a training, or go on with it, and return when its first step is near."""
+        """Start a training, or go on from its newest checkpoint, and return when its next step is near."""
+        before, self.reached = self.reached, self.newest(name)
+        assert self.reached >= before, f"{self.place}: after iteration {before} the newest one is {self.reached}"
+        self.resumed += self.reached > 0
+        expected = f"ready {self.reached}\n"
         command = [sys.executable, "-P", __file__, "--train", self.place / name, self.place / f"{name}.npz"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         ready = process.stdout.readline()
-        assert ready == "ready\n", process.stderr.read()
+        if ready != expected:
+            process.kill()
+            raise AssertionError(f"{self.place}: expected {expected!r}, got {ready!r}\n{process.communicate()[1]}")
         return process
 
     def has_ended(self, process: subprocess.Popen) -> bool:
@@ -113,14 +127,15 @@ def compare(place: Path, least: int, seed: int = 0) -> tuple[int, int, int]:
         time.sleep(moments.uniform(0, longest))
         process.kill()
         if runs.has_ended(process):
-            assert runs.result("killed") == expected, f"another end after {kills} kills"
+            assert runs.result("killed") == expected, f"{place}: another end after {kills} kills"
             shutil.rmtree(place / "killed")
-            ends += 1
+            runs.reached, ends = 0, ends + 1
         else:
             kills += 1
             torn |= {path.name for path in (place / "killed").glob("*.tmp")}
     assert runs.has_ended(runs.start("killed"))
-    assert runs.result("killed") == expected, f"another end after {kills} kills"
+    assert runs.result("killed") == expected, f"{place}: another end after {kills} kills"
+    assert runs.resumed, "no training went on from a checkpoint"
     return kills, len(torn), ends + 1
 
 
@@ -135,8 +150,13 @@ def main() -> None:
         train(*options.train)
         return
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        kills, torn, ends = compare(Path(folder), options.kills, options.seed)
+    folder = Path(tempfile.mkdtemp(prefix="convnet-kills-"))
+    try:
+        kills, torn, ends = compare(folder, options.kills, options.seed)
+    except BaseException:
+        print(f"the trainings are kept in {folder}", file=sys.stderr)
+        raise
+    shutil.rmtree(folder)
     print(
         f"kills {kills:,}, in the middle of a write {torn:,}; trainings that ended with the same bytes {ends:,}; "
         f"{time.monotonic() - began:.0f} s"
