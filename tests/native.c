@@ -9,6 +9,8 @@
 #include "simd.h"
 
 #define COUNT 1000
+#define OUTER 20
+#define INNER 10
 #define PATIENCE INT64_C(60000000000)
 
 static int counts[COUNT], arrived, upward, size_now;
@@ -42,11 +44,15 @@ static void meet_all(int size) {
     check(arrived == size, "a task did not run");
 }
 
+static void add_one(void *job, ptrdiff_t index, int slot) {
+    (void)slot;
+    __atomic_fetch_add(&((int *)job)[index], 1, __ATOMIC_RELAXED);
+}
+
+/* A run of its own, which finds the pool taken. */
 static void run_within(void *job, ptrdiff_t index, int slot) {
     (void)slot;
-    int *const rows = job;
-    pool_run(count_once, counts, 0, 2); /* the pool is taken */
-    __atomic_fetch_add(&rows[index], 1, __ATOMIC_RELAXED);
+    pool_run(add_one, ((int(*)[INNER])job)[index], INNER, 2);
 }
 
 int main(void) {
@@ -64,9 +70,10 @@ int main(void) {
             for (const int64_t start = pool_nanoseconds(); pool_nanoseconds() - start < 5000000;) pool_yield();
     }
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) meet_all(sizes[i]);
-    int rows[20] = {0};
-    pool_run(run_within, rows, 20, 3);
-    for (int i = 0; i < 20; i++) check(rows[i] == 1, "a task that used the pool did not run once");
+    static int within[OUTER][INNER];
+    pool_run(run_within, within, OUTER, 3);
+    for (int i = 0; i < OUTER * INNER; i++)
+        check(within[i / INNER][i % INNER] == 1, "a run from inside a task did not take an index once");
     fesetround(FE_UPWARD);
     meet_all(4);
     check(upward == 4, "a thread does not round as its caller does");
