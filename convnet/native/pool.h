@@ -75,8 +75,6 @@ static inline void pool_set_kernel_threads(int count) {
 #define NOMINMAX
 #endif
 #include <windows.h>
-#undef near /* words of 16-bit Windows, which are names here */
-#undef far
 
 typedef SRWLOCK pool_lock;
 typedef CONDITION_VARIABLE pool_condition;

@@ -1,6 +1,6 @@
 /* The most multiply-adds that a level does: independent ones, in registers. */
 
-/* More than the multiply-adds that are on their way at a time, by the registers that the row of the level fills. */
+/* More than the multiply-adds on their way at a time: 24 where the level has 32 registers, 12 where it has 16. */
 #define PEAK_SUMS (SIMD_ROWS > 8 ? 24 : 12)
 
 /* Return a number that depends on all of `repeats` * PEAK_SUMS multiply-adds of vectors. */

@@ -75,8 +75,8 @@ SIMD_TARGET static inline __attribute__((always_inline)) FLOATS SIMD_NAME(tanh)(
     if (is_slope) return 4.0f * e * scale * scale;
     FLOATS p = 0.0207959678f - 0.00589515606f * square;
     p = -0.333332982f + square * (0.133319242f + square * (-0.0537838333f + square * p));
-    const FLOATS far = 1.0f - 2.0f * e * scale;
-    const FLOATS with_sign = (FLOATS)((INTS)far | ((INTS)x & ~0x7fffffff));
+    const FLOATS magnitude = 1.0f - 2.0f * e * scale;
+    const FLOATS with_sign = (FLOATS)((INTS)magnitude | ((INTS)x & ~0x7fffffff));
     return SIMD_NAME(choose)((INTS)(distance >= TANH_NEAR), with_sign, x + x * square * p);
 }
 
