@@ -44,6 +44,11 @@
 
 #if defined(__x86_64__)
 
+/* clang-cl links Microsoft's library, and __builtin_cpu_supports needs clang's own. */
+#if defined(_MSC_VER) && defined(__clang__)
+#pragma comment(lib, "clang_rt.builtins-x86_64.lib")
+#endif
+
 #define SIMD_SET avx2
 #define SIMD_LANES 8
 #define SIMD_TARGET __attribute__((target("avx2,fma,bmi")))
