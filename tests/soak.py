@@ -85,7 +85,7 @@ class Soak:
     def __init__(self, seconds: float, seed: int) -> None:
         self.end, self.seed = time.monotonic() + seconds, seed
         self.lock, self.begun, self.checksums, self.errors = threading.Lock(), 0, {}, []
-        self.trainings = self.predictions = 0
+        self.trainings = self.pairs = self.predictions = 0
 
     def goes_on(self) -> bool:
         """Return whether there is time, and nothing went wrong."""
@@ -110,8 +110,10 @@ class Soak:
             other = self.checksums.pop(number, None)
             if other is None:
                 self.checksums[number] = checksum
-            elif other != checksum:
+                return
+            if other != checksum:
                 raise AssertionError(f"network {number}: two trainings ended with different bytes")
+            self.pairs += 1
 
     def predictor(self):
         """Return work that predicts with a model that all predictors share."""
@@ -145,8 +147,8 @@ def main() -> None:
     if soak.errors:
         raise soak.errors[0]
     print(
-        f"{soak.trainings:,} trainings, each network twice with the same bytes, and {soak.predictions:,} predictions "
-        f"with the same bytes, in {options.seconds:.0f} s"
+        f"{soak.trainings:,} trainings, {soak.pairs:,} networks of which trained twice with the same bytes, and "
+        f"{soak.predictions:,} predictions with the same bytes, in {options.seconds:.0f} s"
     )
 
 
