@@ -201,8 +201,25 @@ class DataParallel:
 
     def train_step(self, model: Sequential, minibatch: Minibatch, optimizer: Optimizer, workspace: Workspace) -> float:
         """Compute this process' leaves of a minibatch, and update the model by the gradient of all of them."""
-        self._step(model, minibatch, optimizer)
-        self._peers.passed()
+        given, labels, options = minibatch
+        what, dtype = type(model).__name__, model.plan().dtype
+        x = as_inputs(given, what, model.input_shape, dtype, model.statistics)  # as an augmentation's may be any array
+        leaves, first = leaves_of(len(labels), self.leaf_size), self.part(len(labels)).start
+        passes = Passes(model, leaves, self._sums, self.synchronised)
+        keys = model.rng.integers(2**63, size=len(leaves))  # the same draws in all processes
+        generators = [np.random.Generator(np.random.Philox(key=int(keys[number]))) for number in passes.numbers]
+        while len(self._workspaces) < len(passes.own):
+            self._workspaces.append(Workspace())
+        inputs = [x[leaf.start - first : leaf.stop - first] for leaf in passes.own]
+        own = passes.forward(inputs, self._workspaces[: len(inputs)], generators)
+        self._loss, dscores = model.loss_of_scores(self._all_scores(own, leaves, model), labels, **options)
+        if not isfinite(self._loss):
+            return self._loss
+        grads = passes.gradients(dscores)
+        passes.update_state()
+        self._loss += model.plan().add_l2(model.l2, grads)
+        optimizer.regularised = model.plan().regularised
+        optimizer.update(model.plan().params, grads)
         return self._loss
 
     def agree(self, decisions: Decisions, checked: Sequential | None) -> Decisions:
@@ -234,28 +251,6 @@ class DataParallel:
 
     # ----------------------------------------------------------------------------------- a step's parts
 
-    def _step(self, model: Sequential, minibatch: Minibatch, optimizer: Optimizer) -> None:
-        """Update the model, and keep the loss before that."""
-        given, labels, options = minibatch
-        what, dtype = type(model).__name__, model.plan().dtype
-        x = as_inputs(given, what, model.input_shape, dtype, model.statistics)  # as an augmentation's may be any array
-        leaves, first = leaves_of(len(labels), self.leaf_size), self.part(len(labels)).start
-        passes = Passes(model, leaves, self._sums, self.synchronised)
-        keys = model.rng.integers(2**63, size=len(leaves))  # the same draws in all processes
-        generators = [np.random.Generator(np.random.Philox(key=int(keys[number]))) for number in passes.numbers]
-        while len(self._workspaces) < len(passes.own):
-            self._workspaces.append(Workspace())
-        inputs = [x[leaf.start - first : leaf.stop - first] for leaf in passes.own]
-        own = passes.forward(inputs, self._workspaces[: len(inputs)], generators)
-        self._loss, dscores = model.loss_of_scores(self._all_scores(own, leaves, model), labels, **options)
-        if not isfinite(self._loss):
-            return
-        grads = passes.gradients(dscores)
-        passes.update_state()
-        self._loss += model.plan().add_l2(model.l2, grads)
-        optimizer.regularised = model.plan().regularised
-        optimizer.update(model.plan().params, grads)
-
     def _all_scores(self, own: Sequence[FloatArray], leaves: list[slice], model: Sequential) -> FloatArray:
         """Return the scores of the whole minibatch: the loss is a function of all of them."""
         if self.size == 1:
@@ -268,6 +263,7 @@ class DataParallel:
         scores = np.empty((leaves[-1].stop, classes), dtype)
         received = [scores, [count * classes for count in counts]]
         self._peers.wait([self._communicator.Iallgatherv(sent, received)])
+        self._peers.passed()
         return scores
 
     def _compare(self, model: Sequential, iteration: int) -> None:

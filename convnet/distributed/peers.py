@@ -38,9 +38,9 @@ class LeftError(RuntimeError):
 class Peers:
     """The other processes, for which this one never waits in vain.
 
-    All processes come to the same places: the steps of trainings, and what is agreed on between them. A process that
-    leaves a training by an error, or ends its program, tells all others how many places it has passed. One that waits
-    for it at a later place gets an error instead of a message that never comes.
+    All processes come to the same places, at which they wait for each other: sums, scores, and what is agreed on. A
+    process that leaves a training by an error, or ends its program, tells all others how many places it has passed.
+    One that waits for it at a later place gets an error instead of a message that never comes.
 
     Parameters
     ----------

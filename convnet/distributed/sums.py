@@ -37,7 +37,8 @@ class LeafSums:
     def begin(self, leaves: list[slice]) -> range:
         """Begin the sums of a minibatch, and return which leaves this process owns."""
         for tag in list(self._totals):  # of a step that failed in all processes, whose messages are on their way
-            self.wait(tag)
+            self._exchange.finish(tag)
+        self._totals.clear()
         self._owners = min(self._size, len(leaves))
         return owned(leaves, self._rank, self._size)
 
@@ -74,10 +75,12 @@ class LeafSums:
     def wait(self, tag: int) -> npt.NDArray[np.floating]:
         """Wait for a sum, and return it: memory that the next sum of this number uses again."""
         self._exchange.finish(tag)
+        self._peers.passed()
         return self._totals.pop(tag)
 
     def of_first(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the array of the first process."""
         found = np.ascontiguousarray(array)
         self._peers.wait([self._communicator.Ibcast(found.view(np.uint8).reshape(-1))])
+        self._peers.passed()
         return found
