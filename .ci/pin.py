@@ -15,9 +15,10 @@ HERE = Path(__file__).parent
 EXTRAS = "test", "lint", "benchmark", "docs"
 OTHERS = ["pip-audit"]
 
-project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
+content = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
+project, building = content["project"], content["build-system"]["requires"]
 extras = project["optional-dependencies"]
-wanted = project["dependencies"] + OTHERS + [name for extra in EXTRAS for name in extras[extra]]
+wanted = building + project["dependencies"] + OTHERS + [name for extra in EXTRAS for name in extras[extra]]
 with tempfile.TemporaryDirectory() as folder:
     venv.create(folder, with_pip=True)
     pip = [Path(folder) / "bin" / "pip", "install", "--quiet"]
