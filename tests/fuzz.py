@@ -4,14 +4,16 @@
     python tests/fuzz.py --seconds 60 --kinds pickle checkpoint
 
 A clean error is a ValueError that names the file. Anything else ends the program with status 1 and keeps the input: a
-crash, another error, ten seconds without an answer, memory beyond a limit, or an attempt to open another file for
-writing, start a process, connect to the network or load a library. The same random seed makes the same inputs. Each
-kind has a process of its own, and as many run at once as there are processors.
+crash, another error, ten seconds without an answer (thirty in C code, which no exception can leave), memory beyond a
+limit, or an attempt to write, rename or remove a file, start a process, connect to the network or load a library. The
+same random seed makes the same inputs. Each kind has a process of its own, and as many run at once as there are
+processors.
 """
 
 import argparse
 import concurrent.futures
 import contextlib
+import faulthandler
 import functools
 import gzip
 import io
@@ -39,7 +41,12 @@ import convnet
 MEGABYTES = 300
 SECONDS = 10
 MEMORY = Path("/dev/shm")  # where a file is written in a tenth of the time that a disk takes
-FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "ctypes.dlopen")
+FORBIDDEN = (
+    *("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "ctypes.dlopen"),
+    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.utime"),
+    "shutil.",
+)
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class HangError(BaseException):
@@ -490,6 +497,8 @@ def fuzz(name, inputs, seconds, seed):
         path.write_bytes(content)
         with contextlib.suppress(ValueError):  # of hostile files
             kind.read(path)
+    faulthandler.dump_traceback_later(3 * SECONDS, exit=True)
+    sys.dont_write_bytecode = True
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     space = 2**20 * (int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() // 2**20 + MEGABYTES)
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
@@ -498,8 +507,10 @@ def fuzz(name, inputs, seconds, seed):
     def hook(event, arguments):
         if state["watching"] and event.startswith(FORBIDDEN):
             raise ForbiddenError(event)
-        if state["watching"] and event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
-            raise ForbiddenError(f"open for writing {arguments[0]}")
+        if state["watching"] and event == "open":
+            path, mode, flags = arguments  # `os.open` has no mode, and C's fopen no flags
+            if flags & WRITING or set(mode or "") & set("wax+"):
+                raise ForbiddenError(f"open for writing {path}")
 
     def alarm(number, frame):
         raise HangError
@@ -507,10 +518,14 @@ def fuzz(name, inputs, seconds, seed):
     sys.addaudithook(hook)
     signal.signal(signal.SIGALRM, alarm)
     start, count, right = time.monotonic(), 0, 0
+    armed = start
     while (inputs is None or count < inputs) and (seconds is None or time.monotonic() - start < seconds):
         content = kind.mutate(rng.choice(corpus), corpus, rng)
         path.write_bytes(content)
         count += 1
+        if time.monotonic() > armed + 1:  # it starts a thread, which would take the time of a small input
+            faulthandler.dump_traceback_later(3 * SECONDS, exit=True)
+            armed = time.monotonic()
         signal.alarm(SECONDS)
         state["watching"] = True
         try:
@@ -526,11 +541,15 @@ def fuzz(name, inputs, seconds, seed):
         finally:
             state["watching"] = False
             signal.alarm(0)
-    shutil.rmtree(folder)
+    faulthandler.cancel_dump_traceback_later()
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) / 1024
     took = time.monotonic() - start
     print(f"| {name} | {count:,} | {right:,} | {count - right:,} | {grown:.0f} MB | {took:.0f} s |", flush=True)
-    return grown < MEGABYTES
+    if grown >= MEGABYTES:
+        print(f"{name}: memory grew by more than {MEGABYTES} MB; the last input is kept in {path}", file=sys.stderr)
+        return False
+    shutil.rmtree(folder)
+    return True
 
 
 def failed(name, count, path, error):
@@ -563,8 +582,9 @@ def fuzz_apart(name, options):
     limits = {"inputs": options.inputs, "seconds": options.seconds, "seed": options.seed}
     arguments = [f"--{limit}={value}" for limit, value in limits.items() if value is not None]
     status = subprocess.run([sys.executable, __file__, *arguments, "--kinds", name]).returncode
-    if status < 0:
-        print(f"{name}: the process ended by signal {-status}; its input is the file in the newest folder", end=" ")
+    if status:
+        end = f"by signal {-status}" if status < 0 else f"with status {status}"
+        print(f"{name}: the process ended {end}; its input is the file in the newest folder", end=" ")
         print(f"convnet-fuzz-{name}-* of {MEMORY} or {tempfile.gettempdir()}", flush=True)
     return status == 0
 
