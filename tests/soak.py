@@ -147,7 +147,7 @@ def main() -> None:
     if soak.errors:
         raise soak.errors[0]
     print(
-        f"{soak.trainings:,} trainings, {soak.pairs:,} networks of which trained twice with the same bytes, and "
+        f"{soak.pairs:,} networks trained twice with the same bytes, in {soak.trainings:,} trainings, and "
         f"{soak.predictions:,} predictions with the same bytes, in {options.seconds:.0f} s"
     )
 
