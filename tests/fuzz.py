@@ -466,7 +466,7 @@ class Images:
     def read(self, path):
         """Load the folder, and check what came."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Pillow's, of what it reads all the same
+            warnings.simplefilter("ignore")  # Pillow's, of what it reads all the same, and of too many pixels
             data = convnet.load_folder(path.parent.parent, size=8, max_pixels=100_000)
         images = data["train"].images
         assert images.dtype == np.uint8
