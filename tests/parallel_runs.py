@@ -1,13 +1,14 @@
 """Trainings that the tests run under mpiexec: ``python -m mpi4py parallel_runs.py FOLDER CASE OPTIONS``.
 
 OPTIONS is JSON: ``leaf_size`` and ``synchronised`` for `DataParallel`; ``resume``, true for all processes or the name
-of one that resumes alone; ``catches``, whether errors and interrupts are caught, and with "again" training goes on;
-``checkpoints``, their folder, with a file after ``every`` so many iterations; ``once``, whether one process loads the
-data; the rest for `Solver`.
+of one that resumes alone; ``catches``, whether errors and interrupts are caught: with "again" training then goes on,
+and with "all" errors that it ends by are caught, too; ``checkpoints``, their folder, with a file after ``every`` so
+many iterations; ``once``, whether one process loads the data; the rest for `Solver`.
 Every process writes what it ends with to FOLDER/RANK.npz. The first one appends the iteration at which its training
 begins to FOLDER/begun.txt.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -68,6 +69,18 @@ class Failing(convnet.Layer):
             self.calls += 1
             raise LookupError("a layer of all processes")
         return dy, {}
+
+
+class FailingMomentum(convnet.Momentum):
+    """Raises an error at the end of a step of another process than the first, once."""
+
+    rank = calls = 0
+
+    def update(self, params, grads):
+        super().update(params, grads)
+        self.calls += 1
+        if self.rank and self.calls == 4:
+            raise LookupError("an optimizer of one process")
 
 
 class Levelled(convnet.Layer):
@@ -171,6 +184,9 @@ def make(case, rank=0, distributed=None, callbacks=(), data=None, **options):
         optimizer, average = convnet.Momentum(0.05, nesterov=True, clip_norm=1.0), 0.9
     if case in ("layer fails", "layer leaves"):
         layers.insert(0, Failing(rank, 1, case == "layer leaves"))
+    if case == "optimizer fails":
+        optimizer = FailingMomentum(0.05)
+        optimizer.rank = rank
     if case == "other losses":
         loss, augmentation = Uneven(rank), None
     if case == "layer of all fails":
@@ -224,7 +240,12 @@ def main(folder, case, options):
                 print(distributed.rank, file=file)
             if case == "load fails":
                 raise LookupError("the data of the first process")
-            return data_of(case)
+            data, statistics = data_of(case)
+            for name in ("x_train", "x_validation") if case == "exact" else ():  # mapped, and with gaps
+                np.save(Path(folder) / f"{name}.npy", data[name])
+                data[name] = np.load(Path(folder) / f"{name}.npy", mmap_mode="r")
+                data[f"y{name[1:]}"] = np.repeat(data[f"y{name[1:]}"], 2)[::2]
+            return data, statistics
 
         try:
             data = distributed.load_once(load)
@@ -233,6 +254,7 @@ def main(folder, case, options):
                 raise
             (Path(folder) / f"{distributed.rank}.txt").write_text(f"{type(error).__name__}: {error}")
             return
+        assert not any(array.flags.writeable for array in data[0].values())
     if case == "one loads" and distributed.is_first:
         distributed.load_once(dict)
     if "checkpoints" in options:
@@ -251,10 +273,18 @@ def main(folder, case, options):
             print(solver.iteration, file=file)
     try:
         solver.train()
-    except (LookupError, KeyboardInterrupt):
+    except (LookupError, FloatingPointError, KeyboardInterrupt):
         if not catches:
             raise
+    except RuntimeError:
+        if catches != "all":
+            raise
+    if catches == "all":
+        with contextlib.suppress(RuntimeError):
+            solver.train()
     if catches == "again":
+        if case == "diverging":
+            solver.optimizer.learning_rate = 0.01
         solver.train()
     seen = {"seen": np.array(recorder.seen), "threads": np.array(convnet.get_num_threads())}
     with open(Path(folder) / f"{distributed.rank}.npz", "wb") as file:

@@ -44,7 +44,8 @@ T = TypeVar("T")
 SOME = 20
 REMEDY = (
     "a callback, which runs in process 0 alone, may call stop and change the learning rate and the epochs, but nothing "
-    "else, and what runs in all processes, such as a loss, an augmentation and a schedule, has to return the same there"
+    "else, and what runs in all processes, such as a loss, an augmentation and a schedule, has to return the same bits "
+    "there, for which processors of different kinds may be a reason, too"
 )
 
 
@@ -87,7 +88,8 @@ class DataParallel:
         there are processes, or if the processes differ in the model, the data or the options.
     RuntimeError
         If several processes were started without ``-m mpi4py``: when one of them raised an error, the others would wait
-        for it for ever.
+        for it for ever. In a training: if the losses or the models of the processes differ, or if another process, for
+        which this one waits, has left the training or ended its program.
 
     Notes
     -----
@@ -113,6 +115,7 @@ class DataParallel:
             )
         self._communicator = given.Dup()  # so that no message of the program is taken for one of ours
         self._sums = LeafSums(self._communicator, self._peers)
+        self._peers.keep(self._sums)
         self._loss = 0.0  # of the last step
         self._workspaces: list[Workspace] = []
         if not os.environ.get("CONVNET_NUM_THREADS"):
@@ -239,7 +242,7 @@ class DataParallel:
         if loss != self._loss:
             raise RuntimeError(
                 f"DataParallel: expected the same loss in all processes in iteration {decisions.iteration}, got "
-                f"{loss:.9g} in process 0 and {self._loss:.9g} in process {self.rank}; {REMEDY}"
+                f"{loss!r} in process 0 and {self._loss!r} in process {self.rank}; {REMEDY}"
             )
         if checked:
             self._compare(checked, decisions.iteration)
@@ -247,7 +250,8 @@ class DataParallel:
 
     def training(self) -> AbstractContextManager[None]:
         """Return a context that waits for all processes, and tells them if this one leaves the training by an error."""
-        return self._peers.training()
+        self._loss = 0.0  # that of a step which failed is compared with nobody's
+        return self._peers.training(self._sums.pending())
 
     # ----------------------------------------------------------------------------------- a step's parts
 

@@ -1,5 +1,6 @@
 """Data that one process of each machine loads, for all processes there."""
 
+import io
 import mmap
 import os
 import pickle
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+import numpy as np
 from mpi4py import MPI
 
 from convnet.distributed.peers import Peers
@@ -60,11 +62,22 @@ def load_once(load: Callable[[], T], communicator: Any, peers: Peers) -> T:
         here.Free()
 
 
+class _Pickler(pickle.Pickler):
+    """A pickler that leaves out the memory of arrays in mapped files, and of arrays with gaps, as that of others."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and (type(value) is np.memmap or not value.flags.forc):
+            return np.asarray(value, order="C").__reduce_ex__(5)
+        return NotImplemented
+
+
 def _pickled(value: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
     """Return an object without its arrays, and these."""
     buffers: list[pickle.PickleBuffer] = []
+    content = io.BytesIO()
     try:
-        return pickle.dumps(value, protocol=5, buffer_callback=buffers.append), buffers
+        _Pickler(content, protocol=5, buffer_callback=buffers.append).dump(value)
+        return content.getvalue(), buffers
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TypeError(
             "DataParallel: load_once: expected a function whose result can be pickled, such as arrays, statistics and "

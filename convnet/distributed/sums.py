@@ -42,6 +42,10 @@ class LeafSums:
         self._owners = min(self._size, len(leaves))
         return owned(leaves, self._rank, self._size)
 
+    def pending(self) -> list[int]:
+        """Return the numbers of sums that were begun and not waited for, as in a step that failed."""
+        return sorted(self._totals)
+
     def add(self, tag: int, array: npt.NDArray[np.floating], position: int, count: int) -> None:
         """Add the array of one of this process' leaves, number `position` of `count`.
 
