@@ -477,11 +477,12 @@ class Solver(Progress, Named):
         """Let all processes go on as the callbacks of the first one have decided."""
         state, interrupts = self.state, self._interrupts
         rate, checked = self.optimizer.learning_rate, self.iteration == state.checked_iteration
-        decisions = Decisions(self.iteration, state.is_stopping, rate, self.epochs, interrupts.pending)
-        decisions = self._parallel.agree(decisions, self.model if checked else None)
-        state.is_stopping, self.optimizer.learning_rate, self.epochs = decisions[1:4]
-        if decisions.is_interrupted or not self._parallel.is_first:
-            interrupts.pending = decisions.is_interrupted  # one that came to the first process since waits
+        own = Decisions(self.iteration, state.is_stopping, rate, self.epochs, interrupts.pending)
+        agreed = self._parallel.agree(own, self.model if checked else None)
+        state.is_stopping, self.epochs = agreed.is_stopping, agreed.epochs
+        self.optimizer.learning_rate = agreed.learning_rate
+        if agreed.is_interrupted or not self._parallel.is_first:
+            interrupts.pending = agreed.is_interrupted  # one that came to the first process since waits
             interrupts.release()
 
     # --------------------------------------------------------------------------------------- checkpoints
