@@ -262,6 +262,9 @@ PRODUCTS = [
     (4, 6, 0),
     (0, 6, 4),
     (4, 0, 6),
+    (1, 10, 130),
+    (2, 3, 131),
+    (3, 19, 200),
 ]
 
 
@@ -271,10 +274,10 @@ PRODUCTS = [
 def test_product_equals_numpys(rng, dtype, m, n, k, transposed):
     a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
     c = rng.standard_normal((m, n)).astype(dtype)
-    in_memory = (
-        np.ascontiguousarray(a.T if transposed == "a" else a),
-        np.ascontiguousarray(b.T if transposed == "b" else b),
-    )
+    in_memory = [
+        at_the_end_of_memory(np.ascontiguousarray(array))
+        for array in (a.T if transposed == "a" else a, b.T if transposed == "b" else b)
+    ]
     for beta in (0, 1, 0.25):
         results = []
         for threads in (1, 3):
@@ -298,6 +301,17 @@ def test_product_keeps_what_is_not_finite_to_its_row_and_column(rng, where, spec
         _kernels.multiply(a, b, out, False, False, 0, None)
     np.testing.assert_array_equal(out[where[0]], special)
     assert np.isfinite(np.delete(out, where[0], 0)).all()
+
+
+@pytest.mark.parametrize("where", [(0, 0), (1, 0), (69, 9), (136, 4)])
+@pytest.mark.usefixtures("instruction_set")
+def test_product_of_few_rows_and_columns_keeps_what_is_not_finite_to_its_column(rng, where):
+    a, b = (rng.random(shape).astype(np.float32) + 1 for shape in ((2, 137), (137, 10)))
+    b[where] = np.inf
+    out = np.empty((2, 10), np.float32)
+    _kernels.multiply(a, b, out, False, False, 0, None)
+    np.testing.assert_array_equal(out[:, where[1]], np.inf)
+    assert np.isfinite(np.delete(out, where[1], 1)).all()
 
 
 @pytest.mark.parametrize("density", [0, 0.1, 1])

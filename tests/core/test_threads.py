@@ -89,7 +89,7 @@ def trained(network, optimizer, mnist, num_threads):
 TRAININGS = [(network, convnet.SGD) for network in NETWORKS] + [("ConvNet1", optimizer) for optimizer in OPTIMIZERS]
 
 
-@pytest.mark.parametrize("network, optimizer", TRAININGS)
+@pytest.mark.parametrize(("network", "optimizer"), TRAININGS)
 def test_any_number_of_threads_gives_the_same_bits(monkeypatch, mnist, network, optimizer):
     monkeypatch.setattr(threads, "PART", 1000)
     one = trained(network, optimizer, mnist, 1)

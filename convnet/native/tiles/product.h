@@ -238,7 +238,9 @@ SIMD_TARGET static void SIMD_NAME(product_block)(const simd_product *s, ptrdiff_
                 const ptrdiff_t ahead = is_last ? WIDTH * s->b_step - p : depth;
                 SIMD_NAME(transpose_panel)(b, s->b_step, depth, columns, ahead, panel);
             } else {
-                if (is_in_place && columns == WIDTH) t.b = b, t.b_step = s->b_step;
+                /* A panel that lacks columns reads on in the next rows, where there are some; its sums are not used. */
+                const int is_within = (s->k - p - depth) * s->b_step >= WIDTH - columns;
+                if (is_in_place && (columns == WIDTH || is_within)) t.b = b, t.b_step = s->b_step;
                 else SIMD_NAME(copy_panel)(b, s->b_step, depth, columns, panel);
                 if (!is_last && !is_whole) t.fetch = b + depth * s->b_step, t.fetch_step = s->b_step, t.lines = 2;
             }
