@@ -9,7 +9,7 @@ import numpy.typing as npt
 _Float = npt.NDArray[np.floating[Any]]
 _Bytes = npt.NDArray[np.uint8]
 _Int = npt.NDArray[np.signedinteger[Any]]
-_Algorithm = Literal["im2col", "direct", "pooled", "depthwise", "winograd-2", "winograd-4"]
+_Algorithm = Literal["im2col", "direct", "planar", "pooled", "depthwise", "winograd-2", "winograd-4"]
 _Pool = Literal["max", "average"]
 
 # The pool of threads.

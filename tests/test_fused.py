@@ -104,7 +104,7 @@ def run(s, x, weight, bias, dy, pool, layouts, threads):
 def compare(rng, shape, algorithm, slope, pool, layouts, stride=(1, 1), dilation=(1, 1), groups=1):
     """Compare with the convolution in float64 and what follows it."""
     n, c, size, f, kernel, padding = shape
-    is_exact = algorithm in ("direct", "pooled", "depthwise")
+    is_exact = algorithm in ("direct", "planar", "pooled", "depthwise")
     (top, _), (left, _) = sides_of(padding)
     draw = (lambda shape: rng.integers(-4, 5, shape)) if is_exact else rng.standard_normal
     x, weight, bias = (draw(shape).astype(np.float32) for shape in ((n, c, *size), (f, c // groups, *kernel), (f,)))
@@ -153,7 +153,7 @@ def compare(rng, shape, algorithm, slope, pool, layouts, stride=(1, 1), dilation
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("pool", [None, "max", "average"])
 @pytest.mark.parametrize("slope", [0, 0.25, 1])
-@pytest.mark.parametrize("algorithm", [None, "direct", "pooled", "winograd-2", "winograd-4"])
+@pytest.mark.parametrize("algorithm", [None, "direct", "planar", "pooled", "winograd-2", "winograd-4"])
 def test_fused_convolution_equals_its_steps(rng, instruction_set, algorithm, slope, pool):
     for shape, layouts in product(SHAPES, product((False, True), repeat=2)):
         _, _, size, _, kernel, padding = shape

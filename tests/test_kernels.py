@@ -74,8 +74,8 @@ def test_im2col_and_its_adjoint_of_rows_of_every_width(rng, dtype, kernel_w, str
         np.testing.assert_array_equal(dx, x * times)
 
 
-# An algorithm, and the output rows that im2col does at a time; "direct" is im2col where it has to be.
-WAYS = [("im2col", 0), ("im2col", 1), ("im2col", 2), ("im2col", 9), ("direct", 0), (None, 0)]
+# An algorithm, and the output rows that im2col does at a time. Where an algorithm cannot be, it is another one.
+WAYS = [("im2col", 0), ("im2col", 1), ("im2col", 2), ("im2col", 9), ("direct", 0), ("planar", 0), (None, 0)]
 
 
 @pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
@@ -111,6 +111,20 @@ def test_convolution_of_rows_of_every_width(rng, dtype, kernel, stride, algorith
         pixels = unfold(np.arange(1.0, 1 + x.size).reshape(x.shape), kernel, stride, padding)[0].astype(int)
         expected = np.bincount(pixels.ravel(), (flat.T @ flat_dy).ravel(), 1 + x.size)[1:]
         np.testing.assert_array_equal(dx.ravel(), expected)
+
+
+@pytest.mark.parametrize("algorithm", ["im2col", "direct", "planar"])
+@pytest.mark.parametrize("where", [(0, 0), (1, 1), (3, 27), (2, 26)])
+@pytest.mark.usefixtures("instruction_set")
+def test_an_infinite_pixel_reaches_what_meets_it_alone(algorithm, where):
+    x, weight, dy = (np.ones(shape, np.float32) for shape in ((2, 3, 4, 28), (6, 3, 3, 3), (2, 6, 4, 28)))
+    x[1, 0][where] = np.inf
+    s = _kernels.Convolution(True, 3, 4, 28, 6, 3, 3, 1, 1, 1, 1, algorithm=algorithm)
+    y, dweight, dbias = np.empty_like(dy), np.empty_like(weight), np.empty(6, np.float32)
+    _kernels.conv2d_forward(s, x, weight, np.zeros(6, np.float32), y, scratch(s.forward_scratch(2, 1)), 1)
+    _kernels.conv2d_backward(s, dy, x, weight, dweight, dbias, None, scratch(s.backward_scratch(2, 1, False)), 1)
+    np.testing.assert_array_equal(y, naive.conv2d_forward(x, weight, np.zeros(6), padding=1))
+    np.testing.assert_array_equal(dweight, naive.conv2d_backward(dy, x, weight, padding=1)[1])
 
 
 def error(found, expected):
@@ -184,17 +198,20 @@ def test_winograd_is_as_exact_as_it_says(rng, instruction_set, tile, n, c, size,
 W2, W4 = "winograd-2", "winograd-4"
 ALGORITHMS = [
     ((32, 28, 28), 32, (3, 3), 1, 1, (W4, W4, W4)),
-    ((32, 28, 28), 7, (3, 3), 1, 1, ("im2col", "direct", "direct")),
-    ((7, 28, 28), 32, (3, 3), 1, 1, ("direct", "direct", "im2col")),
+    ((32, 28, 28), 7, (3, 3), 1, 1, ("planar", "planar", "direct")),
+    ((7, 28, 28), 32, (3, 3), 1, 1, ("direct", "direct", "planar")),
+    ((1, 28, 28), 6, (5, 5), 1, 2, ("planar", "planar", "im2col")),
+    ((6, 14, 14), 16, (5, 5), 1, 0, ("direct", "direct", "planar")),
+    ((3, 28, 28), 6, (3, 3), 2, 1, ("im2col", "direct", "im2col")),
     ((32, 28, 28), 32, (3, 3), 2, 1, ("direct", "direct", "im2col")),
     ((32, 28, 28), 32, (5, 5), 1, 2, ("direct", "direct", "direct")),
     ((32, 28, 28), 32, (1, 1), 1, 0, ("im2col", "im2col", "im2col")),
     ((32, 5, 5), 32, (3, 3), 1, 0, (W4, W4, "direct")),
     ((32, 4, 4), 32, (3, 3), 1, 0, (W2, W2, W4)),
     ((64, 11, 11), 64, (7, 7), 1, 0, ("direct", "direct", "im2col")),
-    ((2, 28, 28), 32, (3, 3), 1, 1, ("im2col", "direct", "im2col")),
+    ((2, 28, 28), 32, (3, 3), 1, 1, ("im2col", "direct", "planar")),
     ((8, 0, 5), 8, (2, 2), 1, 2, ("im2col", "im2col", "im2col")),
-    ((8, 4, 7), 32, (2, 2), 1, 0, ("direct", "direct", "direct")),
+    ((8, 4, 7), 32, (2, 2), 1, 0, ("direct", "direct", "planar")),
     ((32, 28, 28), 32, (3, 3), 1, 3, ("direct", "direct", "direct")),
     ((64, 10, 10), 64, (3, 3), 1, 2, (W4, W4, W4)),
 ]

@@ -1,8 +1,8 @@
 """Which algorithm computes a convolution, by its shape: the one place that decides.
 
 `im2col` is the loops in Cython with a product of matrices; it alone takes float64, the instruction set "none", and what
-the others do not. The others are native/tiles/direct.h, native/tiles/winograd.h, and, where each filter sees a channel
-of its own, native/tiles/depthwise.h.
+the others do not. The others are native/tiles/direct.h, native/tiles/planar.h, native/tiles/winograd.h, and, where each
+filter sees a channel of its own, native/tiles/depthwise.h.
 """
 
 # An algorithm; a Winograd algorithm is the number of outputs along an edge of its tiles.
@@ -13,16 +13,20 @@ cdef enum:
     WINOGRAD_2 = 2
     DEPTHWISE = 3
     WINOGRAD_4 = 4
+    PLANAR = 5
 
 ALGORITHMS = {
-    "im2col": IM2COL, "direct": DIRECT, "pooled": POOLED, "depthwise": DEPTHWISE, "winograd-2": WINOGRAD_2,
-    "winograd-4": WINOGRAD_4,
+    "im2col": IM2COL, "direct": DIRECT, "planar": PLANAR, "pooled": POOLED, "depthwise": DEPTHWISE,
+    "winograd-2": WINOGRAD_2, "winograd-4": WINOGRAD_4,
 }
 
 # A cost is a number of multiplications for each channel and filter, as fast as those of the direct algorithm.
 # benchmarks/algorithms.py shows what each choice costs.
 cdef enum:
     LEAST_FILTERS = 8                        # fewer leave vectors empty; so do fewer channels of an input
+    MOST_PLANAR = 15                         # filters, or channels of an input, for vectors of columns
+    PLANAR_COLUMNS = 8                       # of a vector, about
+    MOST_SUMS = 1 << 13                      # weights whose gradients are summed in vectors of columns
     LEAST_TAPS = 27                          # with fewer, the output is by im2col
     WEIGHTS_OF_AN_OUTPUT = 250               # more of them are too many for winograd-4 to transform
     MOST_TRANSFORMED = 1 << 21               # floats of a row of Winograd's tiles, which is transformed at a time
@@ -32,6 +36,8 @@ cdef enum:
     DIRECT_PIXELS = 8                        # the same for an image's direct gradient of the weights
 cdef double COLUMNS_COST = 2                 # of a multiplication by im2col
 cdef double INPUT_COLUMNS_COST = 1.3         # the same for the gradient of the input
+cdef double PLANAR_COST = 0.5                # of a multiplication by vectors of columns, where channels are few
+cdef double PLANAR_GRADIENT_COST = 0.8       # the same for the gradient of the weights
 cdef double POOLED_COST = 1.75               # of a multiplication by the gradient that visits a pooling's maxima
 cdef double ACTIVE = 0.75                    # the part of a pooling's maxima that ReLU lets through
 cdef double TRANSFORMS_COST = 8              # of Winograd's transforms, divided by the channels, and by the filters
@@ -63,16 +69,27 @@ cdef inline bint is_winograd_possible(windows s) noexcept nogil:
     )
 
 
-cdef inline int possible(const simd_level* level, windows s, int algorithm) noexcept nogil:
-    """Return the algorithm if there is an instruction set and it takes these windows; else im2col."""
-    if level == NULL or algorithm == DEPTHWISE or algorithm >= WINOGRAD_2 and not is_winograd_possible(s):
+cdef inline int possible(
+    const simd_level* level, windows s, int algorithm, bint is_planar, bint is_pooled,
+) noexcept nogil:
+    """Return the algorithm if there is an instruction set and it takes these windows; else im2col.
+
+    Where two of them are ruled out, the direct one takes their place.
+    """
+    if level == NULL or algorithm == DEPTHWISE:
+        return IM2COL
+    if algorithm == PLANAR and not is_planar or algorithm == POOLED and not is_pooled:
+        return DIRECT
+    if (algorithm == WINOGRAD_2 or algorithm == WINOGRAD_4) and not is_winograd_possible(s):
         return IM2COL
     return algorithm
 
 
-cdef inline int possible_input(const simd_level* level, windows s, int algorithm) noexcept nogil:
+cdef inline int possible_input(const simd_level* level, windows s, int algorithm, bint is_planar) noexcept nogil:
     """Return the algorithm for the input's gradient if it takes these windows; else im2col."""
-    return IM2COL if s.stride_h != 1 or s.stride_w != 1 else possible(level, adjoint_of(s), algorithm)
+    if s.stride_h != 1 or s.stride_w != 1:
+        return IM2COL
+    return possible(level, adjoint_of(s), algorithm, is_planar, False)
 
 
 cdef inline double pixels_of(Py_ssize_t height, Py_ssize_t width, Py_ssize_t tile) noexcept nogil:
@@ -117,6 +134,14 @@ cdef inline double direct_cost(windows s, Py_ssize_t more) noexcept nogil:
     return (<double>rows * s.out_w + <double>more * s.kernel_h) * s.kernel_w
 
 
+cdef inline double planar_cost(windows s, Py_ssize_t outputs, double cost) noexcept nogil:
+    """Return the cost of vectors of columns, for so many channels of the output: infinite if there are many."""
+    if outputs > MOST_PLANAR:
+        return INFINITY
+    s.out_w = (s.out_w + PLANAR_COLUMNS - 1) // PLANAR_COLUMNS * PLANAR_COLUMNS
+    return cost * direct_cost(s, 0)
+
+
 cdef inline bint is_for_columns(const simd_level* level, windows s, bint is_fused) noexcept nogil:
     """Return whether nothing but im2col comes into question, whatever the channels and filters.
 
@@ -128,16 +153,24 @@ cdef inline bint is_for_columns(const simd_level* level, windows s, bint is_fuse
     )
 
 
+cdef inline int with_planar(int best, double direct, double planar) noexcept nogil:
+    """Return the fastest algorithm, where the cost that stood for the direct one is the lesser of the two."""
+    return PLANAR if best == DIRECT and planar < direct else best
+
+
 cdef inline int forward_algorithm(
     const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd, bint is_fused,
+    bint is_planar,
 ) noexcept nogil:
     """Return the algorithm for the output."""
     cdef bint is_small = filters < LEAST_FILTERS or channels * s.kernel_h * s.kernel_w < LEAST_TAPS
-    if is_for_columns(level, s, is_fused) or is_small and not is_fused:
+    cdef double columns = columns_cost(s, is_fused, COLUMNS_COST, COLUMNS_PIXELS)
+    cdef double planar = planar_cost(s, filters, PLANAR_COST) if is_planar and not is_fused else INFINITY
+    cdef double direct = INFINITY if is_small and not is_fused else direct_cost(s, 0)
+    if is_for_columns(level, s, is_fused):
         return IM2COL
-    return best_of(
-        s, channels, filters, winograd, TRANSFORMS_COST, columns_cost(s, is_fused, COLUMNS_COST, COLUMNS_PIXELS),
-        direct_cost(s, 0),
+    return with_planar(
+        best_of(s, channels, filters, winograd, TRANSFORMS_COST, columns, min(direct, planar)), direct, planar,
     )
 
 
@@ -159,10 +192,13 @@ cdef inline bint is_pooled_possible(windows s, simd_pooling pool) noexcept nogil
 
 cdef inline int weight_algorithm(
     const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd, bint is_fused,
-    simd_pooling pool, float slope,
+    simd_pooling pool, float slope, bint is_planar,
 ) noexcept nogil:
     """Return the algorithm for the gradients of weight and bias."""
     cdef double direct = direct_cost(s, DIRECT_PIXELS), pooled = INFINITY
+    # Each weight has a vector of sums, and a thread's sums have to stay in its cache.
+    cdef bint is_small = <double>filters * channels * s.kernel_h * s.kernel_w <= MOST_SUMS
+    cdef double planar = planar_cost(s, filters, PLANAR_GRADIENT_COST) if is_planar and is_small else INFINITY
     cdef int best
     if is_for_columns(level, s, is_fused):
         return IM2COL
@@ -170,23 +206,28 @@ cdef inline int weight_algorithm(
         pooled = pooled_cost(level, s, channels, slope)
     best = best_of(
         s, channels, filters, winograd, GRADIENT_TRANSFORMS_COST,
-        columns_cost(s, is_fused, COLUMNS_COST, COLUMNS_PIXELS), min(direct, pooled),
+        columns_cost(s, is_fused, COLUMNS_COST, COLUMNS_PIXELS), min(direct, min(pooled, planar)),
     )
-    return POOLED if best == DIRECT and pooled < direct else best
+    if best == DIRECT and pooled < min(direct, planar):
+        return POOLED
+    return with_planar(best, direct, planar)
 
 
 cdef inline int input_algorithm(
     const simd_level* level, windows s, Py_ssize_t channels, Py_ssize_t filters, bint winograd, bint is_fused,
+    bint is_planar,
 ) noexcept nogil:
     """Return the algorithm for the gradient of the input."""
     cdef windows adjoint = adjoint_of(s)
+    cdef bint is_small = channels < LEAST_FILTERS
+    cdef double columns = columns_cost(s, is_fused, INPUT_COLUMNS_COST, INPUT_COLUMNS_PIXELS)
+    # One row of a product has too few sums that do not wait for each other.
+    cdef double planar = planar_cost(adjoint, channels, PLANAR_COST) if is_planar and channels > 1 else INFINITY
+    cdef double direct = INFINITY if is_small and not is_fused else direct_cost(adjoint, 0)
     if is_for_columns(level, s, is_fused) or s.stride_h != 1 or s.stride_w != 1:
         return IM2COL
-    if channels < LEAST_FILTERS and not is_fused:
-        return IM2COL
-    return best_of(
-        adjoint, filters, channels, winograd, TRANSFORMS_COST,
-        columns_cost(s, is_fused, INPUT_COLUMNS_COST, INPUT_COLUMNS_PIXELS), direct_cost(adjoint, 0),
+    return with_planar(
+        best_of(adjoint, filters, channels, winograd, TRANSFORMS_COST, columns, min(direct, planar)), direct, planar,
     )
 
 

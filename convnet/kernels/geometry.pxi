@@ -327,6 +327,11 @@ cdef class Convolution:
                 f"{height}x{width} pixels, {groups} groups and the dilation ({dilation_h}, {dilation_w}); compute "
                 "activation and pooling by their own functions"
             )
+        # Whether vectors may hold columns. By im2col all groups are one piece of work, which is less for small ones.
+        cdef bint is_planar = level != NULL and not is_dilated and stride_h == stride_w == 1 and not x_channels_last
+        cdef bint planar_outputs = is_planar and (groups == 1 or filters_of_group >= LEAST_FILTERS)
+        cdef bint planar_inputs = is_planar and (groups == 1 or of_group >= LEAST_FILTERS)
+        cdef int wanted
         cdef bint has_phases = (
             stride_h == stride_w == 1 and dilation_h <= min(w.out_h, height) and dilation_w <= min(w.out_w, width)
         )
@@ -337,18 +342,17 @@ cdef class Convolution:
         elif is_dilated and not has_phases:
             self.s.forward = self.s.weight = self.s.input = IM2COL
         elif algorithm is None:
-            self.s.forward = forward_algorithm(level, w, of_group, filters_of_group, winograd, is_fused)
+            self.s.forward = forward_algorithm(level, w, of_group, filters_of_group, winograd, is_fused, planar_outputs)
             self.s.weight = weight_algorithm(
-                level, w, of_group, filters_of_group, winograd, is_fused, self.s.pool, slope
+                level, w, of_group, filters_of_group, winograd, is_fused, self.s.pool, slope, planar_outputs
             )
-            self.s.input = input_algorithm(level, w, of_group, filters_of_group, winograd, is_fused)
+            self.s.input = input_algorithm(level, w, of_group, filters_of_group, winograd, is_fused, planar_inputs)
         else:
             self.s.is_forced = True
-            self.s.weight = possible(level, w, ALGORITHMS[algorithm])
-            if self.s.weight == POOLED and not is_pooled_possible(w, self.s.pool):
-                self.s.weight = DIRECT
-            self.s.forward = DIRECT if self.s.weight == POOLED else self.s.weight
-            self.s.input = possible_input(level, w, self.s.forward)
+            wanted = ALGORITHMS[algorithm]
+            self.s.forward = possible(level, w, wanted, is_planar and not is_fused, False)
+            self.s.weight = possible(level, w, wanted, is_planar, is_pooled_possible(w, self.s.pool))
+            self.s.input = possible_input(level, w, wanted, is_planar)
             if is_fused and (self.s.forward == IM2COL or self.s.weight == IM2COL):
                 raise ValueError(f"Convolution: expected an algorithm that can be fused, got {algorithm!r}")
 

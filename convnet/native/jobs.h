@@ -9,6 +9,7 @@
 #include "jobs/strips.h"
 #include "jobs/depthwise.h"
 #include "jobs/direct.h"
+#include "jobs/planar.h"
 #include "jobs/pooled.h"
 #include "jobs/winograd.h"
 #include "jobs/convolution.h"

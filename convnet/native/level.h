@@ -26,6 +26,7 @@
 #include "tiles/normalization.h"
 #include "tiles/pooled.h"
 #include "tiles/direct.h"
+#include "tiles/planar.h"
 #include "tiles/winograd.h"
 #include "tiles/updates.h"
 #include "tiles/smooth_activations.h"
@@ -68,6 +69,8 @@ static const simd_level SIMD_NAME(level) = {
     .pooled_gradients = SIMD_NAME(pooled_gradients),
     .direct = SIMD_NAME(direct),
     .direct_gradients = SIMD_NAME(direct_gradients),
+    .planar = SIMD_NAME(planar),
+    .planar_gradients = SIMD_NAME(planar_gradients),
     .winograd = {&SIMD_NAME(winograd_2), &SIMD_NAME(winograd_4)},
     .depthwise = SIMD_NAME(depthwise),
     .depthwise_gradients = SIMD_NAME(depthwise_gradients),

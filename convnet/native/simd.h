@@ -117,6 +117,8 @@ typedef struct {
 #define SIMD_DEPTHWISE 3
 /* Most taps of its filters. */
 #define DEPTHWISE_TAPS 64
+/* A direct convolution of stride 1 in NCHW, with vectors of columns: for few channels. */
+#define SIMD_PLANAR 5
 
 /* A convolution of images x, or one of its gradients. */
 typedef struct {
@@ -131,7 +133,7 @@ typedef struct {
      */
     ptrdiff_t phases_h, phases_w, whole_h, whole_w;
     ptrdiff_t groups;       /* x is one of so many groups of channels of each image, as NCHW; else 1 */
-    int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; or one of the three above */
+    int tile;               /* outputs along an edge of Winograd's tiles, 4 or 2; or one of the four above */
     /* Whether it is the gradient of the input of the convolution that `outputs` belongs to: channels and filters have
      * changed places, it is computed from the outputs' gradients, and x is written.
      */
@@ -153,6 +155,7 @@ typedef struct {
     ptrdiff_t x_step;       /* floats from one input row to the next */
     const float *weight;    /* packed panels; of filters, for all taps (kernel_h, kernel_w, channels) */
     float *y;               /* (rows, columns, filters) */
+    ptrdiff_t y_step;       /* of SIMD_PLANAR, whose strips tiles/planar.h describes */
     const float *dy;        /* like y */
     const uint8_t *codes;   /* like y */
     float *dweight, *dbias; /* (kernel_h, kernel_w, channels of a filter, filters) and (filters,) */
@@ -220,6 +223,8 @@ typedef struct simd_level {
                              float *scratch);
     void (*direct)(const simd_strip *);
     void (*direct_gradients)(const simd_strip *, ptrdiff_t first, ptrdiff_t end);
+    void (*planar)(const simd_strip *);
+    void (*planar_gradients)(const simd_strip *);
     const simd_winograd_functions *winograd[2];     /* for tiles of 2 and of 4 outputs along an edge */
     void (*depthwise)(const simd_taps *);
     void (*depthwise_gradients)(const simd_strip *, ptrdiff_t first, ptrdiff_t end);

@@ -12,15 +12,15 @@
  */
 
 /* What a tile is computed from: the common axis is `runs` runs of `depth` terms, which lie `run_step` floats apart in
- * A. For every row of b that it reads, one or two lines from `fetch` on are fetched, which are needed later; `fetch`
- * may be NULL.
+ * A. In B `b_run_step` floats are left out behind each run. For every row of b that it reads, one or two lines from
+ * `fetch` on are fetched, which are needed later; `fetch` may be NULL.
  */
 typedef struct {
     ptrdiff_t depth, runs, run_step;
     const float *a;
     ptrdiff_t a_step;
     const float *b;
-    ptrdiff_t b_step;
+    ptrdiff_t b_step, b_run_step;
     const float *fetch;
     ptrdiff_t fetch_step;
     int lines;
@@ -42,7 +42,7 @@ SIMD_TARGET static inline __attribute__((always_inline)) void SIMD_NAME(product_
     const ptrdiff_t depth = t->depth, a_step = t->a_step, b_step = t->b_step, fetch_step = t->fetch_step;
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) sums[r][0] = sums[r][1] = (FLOATS){0};
-    for (ptrdiff_t run = t->runs; run > 0; run--, a += t->run_step) {
+    for (ptrdiff_t run = t->runs; run > 0; run--, a += t->run_step, b += t->b_run_step) {
         for (ptrdiff_t p = 0; p < depth; p++, b += b_step, fetch += fetch_step) {
             const FLOATS b0 = *(const FLOATS *)b, b1 = vectors == 2 ? *(const FLOATS *)(b + SIMD_LANES) : (FLOATS){0};
             if (lines) __builtin_prefetch(fetch, 0, 2);
