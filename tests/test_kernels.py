@@ -199,7 +199,8 @@ W2, W4 = "winograd-2", "winograd-4"
 ALGORITHMS = [
     ((32, 28, 28), 32, (3, 3), 1, 1, (W4, W4, W4)),
     ((32, 28, 28), 7, (3, 3), 1, 1, ("planar", "planar", "direct")),
-    ((7, 28, 28), 32, (3, 3), 1, 1, ("direct", "direct", "planar")),
+    ((7, 28, 28), 32, (3, 3), 1, 1, ("direct", "direct", "im2col")),
+    ((7, 28, 28), 28, (3, 3), 1, 1, ("direct", "direct", "planar")),
     ((1, 28, 28), 6, (5, 5), 1, 2, ("planar", "planar", "im2col")),
     ((6, 14, 14), 16, (5, 5), 1, 0, ("direct", "direct", "planar")),
     ((3, 28, 28), 6, (3, 3), 2, 1, ("im2col", "direct", "im2col")),
@@ -209,7 +210,7 @@ ALGORITHMS = [
     ((32, 5, 5), 32, (3, 3), 1, 0, (W4, W4, "direct")),
     ((32, 4, 4), 32, (3, 3), 1, 0, (W2, W2, W4)),
     ((64, 11, 11), 64, (7, 7), 1, 0, ("direct", "direct", "im2col")),
-    ((2, 28, 28), 32, (3, 3), 1, 1, ("im2col", "direct", "planar")),
+    ((2, 28, 28), 32, (3, 3), 1, 1, ("im2col", "direct", "im2col")),
     ((8, 0, 5), 8, (2, 2), 1, 2, ("im2col", "im2col", "im2col")),
     ((8, 4, 7), 32, (2, 2), 1, 0, ("direct", "direct", "planar")),
     ((32, 28, 28), 32, (3, 3), 1, 3, ("direct", "direct", "direct")),

@@ -26,6 +26,7 @@ cdef enum:
     LEAST_FILTERS = 8                        # fewer leave vectors empty; so do fewer channels of an input
     MOST_PLANAR = 15                         # filters, or channels of an input, for vectors of columns
     PLANAR_COLUMNS = 8                       # of a vector, about
+    FILTERS_OF_A_CHANNEL = 4                 # at most, for vectors of columns of an input's gradient
     MOST_SUMS = 1 << 13                      # weights whose gradients are summed in vectors of columns
     LEAST_TAPS = 27                          # with fewer, the output is by im2col
     WEIGHTS_OF_AN_OUTPUT = 250               # more of them are too many for winograd-4 to transform
@@ -221,8 +222,9 @@ cdef inline int input_algorithm(
     cdef windows adjoint = adjoint_of(s)
     cdef bint is_small = channels < LEAST_FILTERS
     cdef double columns = columns_cost(s, is_fused, INPUT_COLUMNS_COST, INPUT_COLUMNS_PIXELS)
-    # One row of a product has too few sums that do not wait for each other.
-    cdef double planar = planar_cost(adjoint, channels, PLANAR_COST) if is_planar and channels > 1 else INFINITY
+    # Of many filters the product by im2col is long, and its sums are many, for each pixel that is added back.
+    cdef bint is_short = filters <= FILTERS_OF_A_CHANNEL * channels
+    cdef double planar = planar_cost(adjoint, channels, PLANAR_COST) if is_planar and is_short else INFINITY
     cdef double direct = INFINITY if is_small and not is_fused else direct_cost(adjoint, 0)
     if is_for_columns(level, s, is_fused) or s.stride_h != 1 or s.stride_w != 1:
         return IM2COL
