@@ -25,9 +25,9 @@ ALGORITHMS = {
 cdef enum:
     LEAST_FILTERS = 8                        # fewer leave vectors empty; so do fewer channels of an input
     MOST_PLANAR = 15                         # filters, or channels of an input, for vectors of columns
-    PLANAR_COLUMNS = 8                       # of a vector, about
-    FILTERS_OF_A_CHANNEL = 4                 # at most, for vectors of columns of an input's gradient
-    MOST_SUMS = 1 << 13                      # weights whose gradients are summed in vectors of columns
+    PLANAR_COLUMNS = 8                       # columns of such a vector, about
+    FILTERS_OF_A_CHANNEL = 4                 # most filters for each channel, for the gradient of the input by them
+    MOST_SUMS = 1 << 13                      # most weights, for the gradient of the weights by them
     LEAST_TAPS = 27                          # with fewer, the output is by im2col
     WEIGHTS_OF_AN_OUTPUT = 250               # more of them are too many for winograd-4 to transform
     MOST_TRANSFORMED = 1 << 21               # floats of a row of Winograd's tiles, which is transformed at a time
@@ -75,7 +75,7 @@ cdef inline int possible(
 ) noexcept nogil:
     """Return the algorithm if there is an instruction set and it takes these windows; else im2col.
 
-    Where two of them are ruled out, the direct one takes their place.
+    The direct one takes the place of `planar` and of `pooled` where these are ruled out.
     """
     if level == NULL or algorithm == DEPTHWISE:
         return IM2COL
@@ -155,7 +155,7 @@ cdef inline bint is_for_columns(const simd_level* level, windows s, bint is_fuse
 
 
 cdef inline int with_planar(int best, double direct, double planar) noexcept nogil:
-    """Return the fastest algorithm, where the cost that stood for the direct one is the lesser of the two."""
+    """Return the fastest algorithm: `best` was found with the lesser of the two costs as the direct one's."""
     return PLANAR if best == DIRECT and planar < direct else best
 
 
@@ -222,7 +222,7 @@ cdef inline int input_algorithm(
     cdef windows adjoint = adjoint_of(s)
     cdef bint is_small = channels < LEAST_FILTERS
     cdef double columns = columns_cost(s, is_fused, INPUT_COLUMNS_COST, INPUT_COLUMNS_PIXELS)
-    # Of many filters the product by im2col is long, and its sums are many, for each pixel that is added back.
+    # What im2col adds back to the image does not grow with the filters: with many of them it is faster.
     cdef bint is_short = filters <= FILTERS_OF_A_CHANNEL * channels
     cdef double planar = planar_cost(adjoint, channels, PLANAR_COST) if is_planar and is_short else INFINITY
     cdef double direct = INFINITY if is_small and not is_fused else direct_cost(adjoint, 0)

@@ -155,7 +155,8 @@ typedef struct {
     ptrdiff_t x_step;       /* floats from one input row to the next */
     const float *weight;    /* packed panels; of filters, for all taps (kernel_h, kernel_w, channels) */
     float *y;               /* (rows, columns, filters) */
-    ptrdiff_t y_step;       /* of SIMD_PLANAR, whose strips tiles/planar.h describes */
+    /* Of SIMD_PLANAR: floats from one filter's outputs to the next in y, and from one row to the next in dy. */
+    ptrdiff_t y_step;
     const float *dy;        /* like y */
     const uint8_t *codes;   /* like y */
     float *dweight, *dbias; /* (kernel_h, kernel_w, channels of a filter, filters) and (filters,) */
