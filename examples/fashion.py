@@ -5,8 +5,8 @@ Train a small network on Fashion-MNIST: ten kinds of clothes, grey, 28 x 28 pixe
 
 Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017) has the files of MNIST, and is harder. What this network has:
 
-- five convolutions with batch normalization, of which the last four have 3x3 filters;
-- images shifted by up to one pixel, and half of them mirrored;
+- four convolutions with batch normalization, of which the last three have 3x3 filters;
+- images shifted by up to one pixel, and half of them mirrored; a prediction is the mean of both ways;
 - a learning rate that rises for three tenths of the way and then falls to nothing.
 
 Debian has the four files as the package dataset-fashion-mnist.
@@ -45,7 +45,7 @@ def main() -> None:
     """Run the example."""
     parser = argparse.ArgumentParser(description="Train a small network on Fashion-MNIST.")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=f"folder of its files (default: {DATA})")
-    parser.add_argument("--epochs", type=int, default=15, help="passes over the training images (default: 15)")
+    parser.add_argument("--epochs", type=int, default=13, help="passes over the training images (default: 13)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument(
         "--target-accuracy",
@@ -65,8 +65,7 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     layers = [
         *convolution(1, 32, 5, rng, pool=True),
-        *convolution(32, 64, 3, rng),
-        *convolution(64, 64, 3, rng, pool=True),
+        *convolution(32, 64, 3, rng, pool=True),
         *convolution(64, 128, 3, rng),
         *convolution(128, 128, 3, rng),
         MaxPool2D(7),
@@ -91,8 +90,8 @@ def main() -> None:
     )
     solver.train()
 
-    # 4. Test: the test images are looked at once, here.
-    accuracy = solver.check_accuracy(data["x_test"], data["y_test"])
+    # 4. Test: the test images are looked at once, here, each with its mirror image.
+    accuracy = float(np.mean(model.predict(data["x_test"], flips=True) == data["y_test"]))
     print(f"test accuracy {accuracy:.2%} on {len(data['x_test'])} images")
     print(f"{time.perf_counter() - start:.1f} s from data to test")
     if options.output is not None:

@@ -4,13 +4,17 @@
 Train a network of fewer than 10,000 parameters on the MNIST digits.
 
 ConvNet1 has 3 million parameters, nearly all of them in the Affine layer that looks at 6,272 features at once. This
-network has no such layer: six small convolutions see further and further, and at last each of 16 channels is averaged
+network has no such layer: six small convolutions see further and further, and at last each of 16 channels is added up
 over the whole image. What makes so small a network good:
 
 - batch normalization behind every convolution, which allows a large learning rate;
 - pooling right behind the second and the fourth convolution, so that the third and the fifth see twice as far;
+- a depthwise convolution at the end, as large as its input of 7 x 7: a weight for each place, where an average would
+  forget where a stroke is;
+- SiLU, which is smooth, in the place of ReLU;
 - images that are shifted and turned anew in every epoch: a small network needs many epochs, and the same image twice
-  teaches little.
+  teaches little;
+- a prediction that is the mean over nine copies of the image, shifted by up to a pixel.
 
 ::
 
@@ -27,16 +31,24 @@ from pathlib import Path
 import numpy as np
 
 import convnet
-from convnet import Affine, BatchNorm2D, Conv2D, GlobalAveragePool, Layer, MaxPool2D, ReLU
+from convnet import Affine, BatchNorm2D, Conv2D, Layer, MaxPool2D, SiLU
 
 
 def convolution(inputs: int, filters: int, rng: np.random.Generator, *, pool: bool = False) -> list[Layer]:
-    """Return a 3x3 convolution with batch normalization and ReLU, and with max pooling if it is wanted."""
+    """Return a 3x3 convolution with batch normalization and SiLU, and with max pooling if it is wanted."""
     # The normalization subtracts each channel's mean: a bias in front of it would have no effect.
     layers: list[Layer] = [Conv2D(inputs, filters, 3, padding=1, bias=False, rng=rng)]
     if pool:
         layers.append(MaxPool2D(2))
-    return [*layers, BatchNorm2D(filters), ReLU()]
+    return [*layers, BatchNorm2D(filters), SiLU()]
+
+
+def read(model: convnet.Sequential, images: np.ndarray) -> np.ndarray:
+    """Return the classes of images, each from the mean of nine predictions: for it shifted by -1, 0 and 1 pixels."""
+    height, width = images.shape[2:]
+    larger = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    shifted = (larger[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
+    return np.mean([model.probabilities(copy) for copy in shifted], axis=0).argmax(axis=1)
 
 
 def main() -> None:
@@ -59,7 +71,7 @@ def main() -> None:
     # 1. Data. The digits stay bytes, and the model prepares each minibatch. The test ones are not looked at before 4.
     data, statistics = convnet.preprocess(*convnet.load_mnist(options.data), num_test=None, keep_uint8=True)
 
-    # 2. Model: images of 28 x 28 shrink to 14 x 14 and to 7 x 7, and then to a number a channel.
+    # 2. Model: images of 28 x 28 shrink to 14 x 14 and to 7 x 7, and then to a number for each channel.
     rng = np.random.default_rng(options.seed)
     layers = [
         *convolution(1, 8, rng),
@@ -68,7 +80,9 @@ def main() -> None:
         *convolution(16, 16, rng, pool=True),
         *convolution(16, 16, rng),
         *convolution(16, 16, rng),
-        GlobalAveragePool(),
+        Conv2D(16, 16, 7, groups=16, bias=False, rng=rng),
+        BatchNorm2D(16),
+        SiLU(),
         Affine(16, 10, rng=rng),
     ]
     model = convnet.Sequential(layers, (1, 28, 28), l2=1e-4, rng=rng)
@@ -81,7 +95,7 @@ def main() -> None:
         data,
         convnet.Momentum(0.1, nesterov=True),
         schedule=convnet.OneCycle(options.epochs),
-        batch_size=100,
+        batch_size=50,
         epochs=options.epochs,
         seed=options.seed,
         augmentation=convnet.Augmentation(shift=2, rotation=10),
@@ -91,7 +105,7 @@ def main() -> None:
     solver.train()
 
     # 4. Test: the test images are looked at once, here.
-    accuracy = solver.check_accuracy(data["x_test"], data["y_test"])
+    accuracy = float(np.mean(read(model, data["x_test"]) == data["y_test"]))
     print(f"test accuracy {accuracy:.2%} on {len(data['x_test'])} images")
     print(f"{sum(param.size for param in model.params.values()):,} parameters")
     print(f"{time.perf_counter() - start:.1f} s from data to test")
