@@ -58,13 +58,14 @@ def train_here(data, statistics, recipe, seed):
 
 
 def scores_of(network, x, statistics, flips=False):
-    """Return the network's scores of raw images."""
+    """Return the network's scores of raw images, or with `flips` the sum of those of both ways of an image."""
     scores = []
     with torch.inference_mode():
         for start in range(0, len(x), 500):
-            images = torch.from_numpy(statistics.prepare(x[start : start + 500])).to(memory_format=torch.channels_last)
-            both = network(images) + network(images.flip(3)) if flips else network(images)
-            scores.append(both.numpy())
+            part = x[start : start + 500]
+            ways = [part, np.ascontiguousarray(part[..., ::-1])] if flips else [part]
+            prepared = [torch.from_numpy(statistics.prepare(way)) for way in ways]
+            scores.append(sum(network(way.to(memory_format=torch.channels_last)) for way in prepared).numpy())
     return np.concatenate(scores)
 
 

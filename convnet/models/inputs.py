@@ -94,6 +94,11 @@ def as_inputs(
     return inputs
 
 
+def mirrored(x: FloatArray, statistics: object) -> FloatArray:
+    """Return the mirror images, left to right, of prepared images; statistics prepare them as they do any image."""
+    return statistics.mirror(x) if isinstance(statistics, Statistics) else np.ascontiguousarray(x[..., ::-1])
+
+
 def warn_if_unprepared(x: npt.NDArray[Any], what: str, shape: tuple[int, ...], statistics: object) -> None:
     """Warn if images seem to be raw where prepared ones are expected; a few of them are looked at.
 

@@ -32,7 +32,7 @@ from convnet.models.contracts import (
     as_statistics,
     check_loss,
 )
-from convnet.models.inputs import Predictions, as_inputs, check_examples, load_arrays, warn_if_unprepared
+from convnet.models.inputs import Predictions, as_inputs, check_examples, load_arrays, mirrored, warn_if_unprepared
 from convnet.models.plan import Plan, Step
 from convnet.models.summary import summary_table
 
@@ -475,9 +475,10 @@ class Sequential(Named):
             Memory that each call uses again. Without it, a small prediction reuses the model's spare memory; a large
             one allocates new memory.
         flips : bool
-            Return the mean of the scores of each prepared image and of its mirror image, left to right. That is often a
-            little better for photographs, in twice the time, but not for digits or text. Probabilities and labels are
-            then those of the mean scores.
+            Return the mean of the scores of each image and of its mirror image, left to right. The model's
+            `statistics` prepare the mirror image as they prepare any image. That is often a little better for
+            photographs, in twice the time, but not for digits or text. Probabilities and labels are then those of the
+            mean scores.
 
         Returns
         -------
@@ -516,7 +517,7 @@ class Sequential(Named):
             part = self._check_input(part) if may_be_raw else part
             parts.append(plan.predict(part, own).copy())
             if flips:
-                parts[-1] += plan.predict(np.ascontiguousarray(part[..., ::-1]), own)
+                parts[-1] += plan.predict(mirrored(part, self.statistics), own)
                 parts[-1] /= 2
         if workspace is None:
             plan.return_workspace(own)

@@ -32,15 +32,33 @@ def test_a_mirrored_image_gets_the_same_answer(rng):
     np.testing.assert_array_equal(model.scores(x, flips=True), model.scores(x[..., ::-1], flips=True))
 
 
-def test_images(rng):
-    images, labels = rng.integers(0, 256, (40, 8, 9), dtype=np.uint8), np.arange(40) % 3
-    data, statistics = preprocess(images, labels, images, labels, num_validation=5, num_test=None, keep_uint8=True)
+WAYS = {
+    "as they are": {"divide_by_255": False, "subtract_mean": False, "divide_by_std": False},
+    "a mean image": {"divide_by_std": False},
+    "a deviation": {"subtract_mean": False},
+    "both": {},
+    "a deviation of each pixel": {"divide_by_255": False, "per_pixel_std": True},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_mirror_image_is_prepared_like_any_image(rng, way):
+    # Images whose left half is darker: their mean image is not that of their mirror images.
+    images, labels = rng.integers(0, 256, (450, 8, 9), dtype=np.uint8), np.arange(450) % 3
+    images[:, :, :4] //= 4
+    parts = images, labels, images[:440], labels[:440]
+    data, statistics = preprocess(*parts, num_validation=5, num_test=None, keep_uint8=True, **WAYS[way])
     model = ConvNet1((1, 8, 9), num_filters=4, hidden_size=9, num_classes=3)
     model.statistics = statistics
-    # The prepared image is flipped, and the mean image with it.
-    expected = model.predict(statistics.apply(images), flips=True)
-    np.testing.assert_array_equal(model.predict_images(images, flips=True), expected)
-    np.testing.assert_array_equal(model.predict(data["x_test"], flips=True), expected)
+    raw = data["x_test"]
+    prepared = statistics.prepare(raw)
+    expected = (model.scores(prepared) + model.scores(statistics.prepare(raw[..., ::-1].copy()))) / 2
+    found = model.scores(prepared, flips=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_array_equal(model.scores(raw, flips=True), found)
+    np.testing.assert_array_equal(model.predict(raw, flips=True), found.argmax(axis=1))
+    np.testing.assert_array_equal(model.predict_images(images[:440], flips=True), found.argmax(axis=1))
+    np.testing.assert_array_equal(prepared, statistics.prepare(raw))  # which the prediction has not changed
 
 
 def test_what_cannot_be_flipped_is_refused(rng):
