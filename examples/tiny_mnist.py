@@ -12,8 +12,8 @@ over the whole image. What makes so small a network good:
 - a depthwise convolution at the end, as large as its input of 7 x 7: a weight for each place, where an average would
   forget where a stroke is;
 - SiLU, which is smooth, in the place of ReLU;
-- images that are shifted and turned anew in every epoch: a small network needs many epochs, and the same image twice
-  teaches little;
+- images that are shifted and turned, get more or less contrast, and lose a square of seven pixels, anew in every
+  epoch: a small network needs many epochs, and the same image twice teaches little;
 - a prediction that is the mean over nine copies of the image, shifted by up to a pixel.
 
 ::
@@ -55,14 +55,14 @@ def main() -> None:
     """Run the example."""
     parser = argparse.ArgumentParser(description="Train a tiny network on the MNIST digits.")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the four IDX files (default: the digits)")
-    parser.add_argument("--epochs", type=int, default=30, help="passes over the training images (default: 30)")
+    parser.add_argument("--epochs", type=int, default=40, help="passes over the training images (default: 40)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument(
         "--target-accuracy",
         type=float,
-        default=0.993,
+        default=0.994,
         metavar="FRACTION",
-        help="fail below this test accuracy (default: 0.993)",
+        help="fail below this test accuracy (default: 0.994)",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="save the model there, for predict.py (*.npz)")
     options = parser.parse_args()
@@ -98,7 +98,7 @@ def main() -> None:
         batch_size=50,
         epochs=options.epochs,
         seed=options.seed,
-        augmentation=convnet.Augmentation(shift=2, rotation=10),
+        augmentation=convnet.Augmentation(shift=2, rotation=15, contrast=0.3, cutout=7),
         callbacks=[convnet.ProgressBar()],
         restore_best=False,
     )
