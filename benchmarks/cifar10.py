@@ -58,7 +58,7 @@ def train_here(data, statistics, recipe, seed):
 
 
 def scores_of(network, x, statistics, flips=False):
-    """Return the network's scores of raw images, or with `flips` the sum of those of both ways of an image."""
+    """Return the network's scores of raw images, or with `flips` the sum over an image and its mirror image."""
     scores = []
     with torch.inference_mode():
         for start in range(0, len(x), 500):

@@ -4,17 +4,17 @@
 Train a network of fewer than 10,000 parameters on the MNIST digits.
 
 ConvNet1 has 3 million parameters, nearly all of them in the Affine layer that looks at 6,272 features at once. This
-network has no such layer: six small convolutions see further and further, and at last each of 16 channels is added up
-over the whole image. What makes so small a network good:
+network has no such layer: six small convolutions see further and further, and at last each of 16 channels is added up,
+with a weight for each place. What makes so small a network good:
 
 - batch normalization behind every convolution, which allows a large learning rate;
 - pooling right behind the second and the fourth convolution, so that the third and the fifth see twice as far;
-- a depthwise convolution at the end, as large as its input of 7 x 7: a weight for each place, where an average would
-  forget where a stroke is;
+- a depthwise convolution at the end, as large as its input of 7 x 7: an average would forget where a stroke is;
 - SiLU, which is smooth, in the place of ReLU;
-- images that are shifted and turned, get more or less contrast, and lose a square of seven pixels, anew in every
+- images that are shifted and turned, get more or less contrast, and lose a square of 7 x 7 pixels, anew in every
   epoch: a small network needs many epochs, and the same image twice teaches little;
-- a prediction that is the mean over nine copies of the image, shifted by up to a pixel.
+- a prediction that is the mean over nine copies of the image, shifted by up to a pixel: the accuracy that it prints
+  is of these. `predict.py` reads one copy.
 
 ::
 
@@ -44,7 +44,7 @@ def convolution(inputs: int, filters: int, rng: np.random.Generator, *, pool: bo
 
 
 def read(model: convnet.Sequential, images: np.ndarray) -> np.ndarray:
-    """Return the classes of images, each from the mean of nine predictions: for it shifted by -1, 0 and 1 pixels."""
+    """Return the classes of images, each from nine predictions: for shifts by -1, 0 and 1 pixels down and across."""
     height, width = images.shape[2:]
     larger = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     shifted = (larger[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3))

@@ -155,29 +155,6 @@ class Statistics:
             )
         return y
 
-    def mirror(self, x: FloatArray) -> FloatArray:
-        """Return what the mirror images, left to right, of prepared images are when they are prepared.
-
-        The mean image and the deviations are not mirrored: ``((x * std + mean)[..., ::-1] - mean) / std``.
-
-        Parameters
-        ----------
-        x : ndarray of float, shape (N, C, H, W)
-
-        Returns
-        -------
-        ndarray, of the shape and dtype of x
-            A fresh array, in C order.
-        """
-        mean, std = (a if a.size == 1 else a.reshape(self.image_shape) for a in self.flat(x.dtype))
-        y = np.ascontiguousarray(x[..., ::-1])
-        if mean.size > 1 or std.size > 1:  # otherwise all pixels are prepared alike
-            y *= std[..., ::-1]
-            y += mean[..., ::-1]
-            y -= mean
-            y /= std
-        return y
-
     @functools.cached_property
     def prepared_range(self) -> tuple[float, float]:
         """The least and the largest number that a prepared image can have."""

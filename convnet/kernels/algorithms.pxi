@@ -26,8 +26,8 @@ cdef enum:
     LEAST_FILTERS = 8                        # fewer leave vectors empty; so do fewer channels of an input
     MOST_PLANAR = 15                         # filters, or channels of an input, for vectors of columns
     PLANAR_COLUMNS = 8                       # columns of such a vector, about
-    FILTERS_OF_A_CHANNEL = 4                 # most filters for each channel, for the gradient of the input by them
-    MOST_SUMS = 1 << 13                      # most weights, for the gradient of the weights by them
+    FILTERS_OF_A_CHANNEL = 4                 # most filters for each channel, for such a gradient of the input
+    MOST_SUMS = 1 << 13                      # most weights, for such a gradient of the weights
     LEAST_TAPS = 27                          # with fewer, the output is by im2col
     WEIGHTS_OF_AN_OUTPUT = 250               # more of them are too many for winograd-4 to transform
     MOST_TRANSFORMED = 1 << 21               # floats of a row of Winograd's tiles, which is transformed at a time

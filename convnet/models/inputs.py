@@ -11,7 +11,15 @@ from convnet.core.checks import FloatArray, as_array, as_real, join_sizes
 from convnet.core.surprises import warn
 from convnet.datasets.preprocessing import Statistics
 
-__all__ = ["Predictions", "as_inputs", "check_examples", "load_arrays", "shape_remedy", "warn_if_unprepared"]
+__all__ = [
+    "Predictions",
+    "as_inputs",
+    "check_examples",
+    "load_arrays",
+    "mirrored",
+    "shape_remedy",
+    "warn_if_unprepared",
+]
 
 # Examples that are looked at to tell whether inputs are prepared.
 EXAMPLES = 4
@@ -95,8 +103,20 @@ def as_inputs(
 
 
 def mirrored(x: FloatArray, statistics: object) -> FloatArray:
-    """Return the mirror images, left to right, of prepared images; statistics prepare them as they do any image."""
-    return statistics.mirror(x) if isinstance(statistics, Statistics) else np.ascontiguousarray(x[..., ::-1])
+    """Mirror prepared images left to right, as if the raw images had been mirrored and then prepared.
+
+    With `Statistics` that is ``((x * std + mean)[..., ::-1] - mean) / std``: the mean image is not mirrored. Without
+    them the prepared images are mirrored.
+    """
+    y = x[..., ::-1].copy()
+    if isinstance(statistics, Statistics):
+        mean, std = (a if a.size == 1 else a.reshape(x.shape[1:]) for a in statistics.flat(x.dtype))
+        if mean.size > 1 or std.size > 1:  # otherwise all pixels are prepared alike
+            y *= std[..., ::-1]
+            y += mean[..., ::-1]
+            y -= mean
+            y /= std
+    return y
 
 
 def warn_if_unprepared(x: npt.NDArray[Any], what: str, shape: tuple[int, ...], statistics: object) -> None:

@@ -475,10 +475,11 @@ class Sequential(Named):
             Memory that each call uses again. Without it, a small prediction reuses the model's spare memory; a large
             one allocates new memory.
         flips : bool
-            Return the mean of the scores of each image and of its mirror image, left to right. The model's
-            `statistics` prepare the mirror image as they prepare any image. That is often a little better for
-            photographs, in twice the time, but not for digits or text. Probabilities and labels are then those of the
-            mean scores.
+            Return the mean of the scores of each image and of its mirror image, left to right. That is often a little
+            better for photographs, in twice the time, but not for digits or text. Probabilities and labels are then
+            those of the mean scores. `Statistics` of the model prepare the mirror image as they prepare any image,
+            which is what a training sees whose `Augmentation` mirrors raw images; without them the prepared image is
+            mirrored.
 
         Returns
         -------

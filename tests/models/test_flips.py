@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from convnet import Affine, Conv2D, ConvNet1, MaxPool2D, ReLU, Sequential, Workspace, binary_loss, preprocess
+from convnet import (
+    Affine,
+    Conv2D,
+    ConvNet1,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    Statistics,
+    Workspace,
+    binary_loss,
+    preprocess,
+)
 
 
 def make_model(dtype=np.float32):
@@ -58,7 +69,39 @@ def test_a_mirror_image_is_prepared_like_any_image(rng, way):
     np.testing.assert_array_equal(model.scores(raw, flips=True), found)
     np.testing.assert_array_equal(model.predict(raw, flips=True), found.argmax(axis=1))
     np.testing.assert_array_equal(model.predict_images(images[:440], flips=True), found.argmax(axis=1))
-    np.testing.assert_array_equal(prepared, statistics.prepare(raw))  # which the prediction has not changed
+
+
+@pytest.mark.parametrize("count", [0, 3])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (2, 6, 1)])
+@pytest.mark.parametrize("std", [None, (), (1, 1), "all"])
+def test_statistics_of_any_shape_prepare_mirror_images(rng, dtype, shape, std, count):
+    channels = shape[0], 1, 1
+    sizes = {None: None, (): (), (1, 1): channels, "all": shape}
+    deviation = None if std is None else rng.uniform(0.5, 2, sizes[std]).astype(np.float32)
+    mean = rng.uniform(0, 1, shape).astype(np.float32)
+    layers = [Affine(int(np.prod(shape)), 3, rng=rng, dtype=dtype)]
+    model = Sequential(layers, shape)
+    model.statistics = Statistics(shape, True, mean, deviation)
+    raw = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+    x, mirrored = ((images / 255 - mean) / (1 if std is None else deviation) for images in (raw, raw[..., ::-1]))
+    x = x.astype(dtype)
+    x.flags.writeable = False
+    found, before = model.scores(x, flips=True), x.copy()
+    np.testing.assert_allclose(
+        found, (model.scores(x) + model.scores(mirrored.astype(dtype))) / 2, rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_array_equal(x, before)
+
+
+def test_without_statistics_of_the_library_the_prepared_image_is_mirrored(rng):
+    class Halves:
+        def apply(self, images):
+            return images / 2
+
+    model, x = make_model(), rng.standard_normal((3, 3, 8, 7)).astype(np.float32)
+    expected = model.scores(x, flips=True)
+    model.statistics = Halves()
+    np.testing.assert_array_equal(model.scores(x, flips=True), expected)
 
 
 def test_what_cannot_be_flipped_is_refused(rng):
