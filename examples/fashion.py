@@ -6,8 +6,8 @@ Train a small network on Fashion-MNIST: ten kinds of clothes, grey, 28 x 28 pixe
 Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017) has the files of MNIST, and is harder. What this network has:
 
 - four convolutions with batch normalization, of which the last three have 3x3 filters;
-- images shifted by up to one pixel, and half of them mirrored; a prediction is the mean over an image and its mirror
-  image, and the accuracy that it prints is of these;
+- images shifted by up to one pixel, and half of them mirrored;
+- a prediction that is the mean over an image and its mirror image; the test accuracy is that of such predictions;
 - a learning rate that rises for three tenths of the way and then falls to nothing.
 
 Debian has the four files as the package dataset-fashion-mnist.

@@ -13,8 +13,8 @@ with a weight for each place. What makes so small a network good:
 - SiLU, which is smooth, in the place of ReLU;
 - images that are shifted and turned, get more or less contrast, and lose a square of 7 x 7 pixels, anew in every
   epoch: a small network needs many epochs, and the same image twice teaches little;
-- a prediction that is the mean over nine copies of the image, shifted by up to a pixel: the accuracy that it prints
-  is of these. `predict.py` reads one copy.
+- a prediction that is the mean over nine copies of the image, shifted by up to a pixel. The test accuracy is that of
+  such predictions; `predict.py` reads one copy.
 
 ::
 

@@ -477,8 +477,8 @@ class Sequential(Named):
         flips : bool
             Return the mean of the scores of each image and of its mirror image, left to right. That is often a little
             better for photographs, in twice the time, but not for digits or text. Probabilities and labels are then
-            those of the mean scores. `Statistics` of the model prepare the mirror image as they prepare any image,
-            which is what a training sees whose `Augmentation` mirrors raw images; without them the prepared image is
+            those of the mean scores. `Statistics` of the model prepare the mirror image as they prepare any image: an
+            `Augmentation` that mirrors raw images gives the same in training. Without them the prepared image is
             mirrored.
 
         Returns

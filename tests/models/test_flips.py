@@ -73,17 +73,16 @@ def test_a_mirror_image_is_prepared_like_any_image(rng, way):
 
 @pytest.mark.parametrize("count", [0, 3])
 @pytest.mark.parametrize("shape", [(3, 4, 5), (2, 6, 1)])
-@pytest.mark.parametrize("std", [None, (), (1, 1), "all"])
+@pytest.mark.parametrize("std", ["none", "one", "channels", "pixels"])
 def test_statistics_of_any_shape_prepare_mirror_images(rng, dtype, shape, std, count):
-    channels = shape[0], 1, 1
-    sizes = {None: None, (): (), (1, 1): channels, "all": shape}
-    deviation = None if std is None else rng.uniform(0.5, 2, sizes[std]).astype(np.float32)
+    sizes = {"one": (), "channels": (shape[0], 1, 1), "pixels": shape}
+    deviation = None if std == "none" else np.asarray(rng.uniform(0.5, 2, sizes[std]), np.float32)
     mean = rng.uniform(0, 1, shape).astype(np.float32)
     layers = [Affine(int(np.prod(shape)), 3, rng=rng, dtype=dtype)]
     model = Sequential(layers, shape)
     model.statistics = Statistics(shape, True, mean, deviation)
     raw = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
-    x, mirrored = ((images / 255 - mean) / (1 if std is None else deviation) for images in (raw, raw[..., ::-1]))
+    x, mirrored = ((images / 255 - mean) / (1 if deviation is None else deviation) for images in (raw, raw[..., ::-1]))
     x = x.astype(dtype)
     x.flags.writeable = False
     found, before = model.scores(x, flips=True), x.copy()
